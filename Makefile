@@ -1,0 +1,40 @@
+# Everything a newcomer needs: `make audit` and `make test` set themselves up in a virtual environment of their own.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= build/audit
+
+.PHONY: audit test test-slow lint benchmarks docs clean
+
+# Made again only when what is to be installed has changed, so the second time costs nothing.
+$(READY): setup.py pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "constraints.txt needs Python 3.11 or newer; give one with PYTHON=... This is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
+
+audit: $(READY)
+	rm -rf $(OUT)
+	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 8/255 --limit 200 --batch-size 100 --out $(OUT)
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmarks: $(READY)
+	$(BIN)/python benchmarks/pgd_step.py
+	$(BIN)/python benchmarks/audit_demo.py
+
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build docs/_build docs/generated

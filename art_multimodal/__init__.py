@@ -1,0 +1,31 @@
+"""Multimodal extension of the Adversarial Robustness Toolbox: attack, defend and measure CLIP-like models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from art_multimodal.errors import InputError
+    from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+    from art_multimodal.models.loading import load_model
+    from art_multimodal.pairs import image_text_pairs
+
+__all__ = ["InputError", "ZeroShotClassifier", "__version__", "image_text_pairs", "load_model"]
+
+_HOMES = {
+    "InputError": "art_multimodal.errors",
+    "ZeroShotClassifier": "art_multimodal.estimators.zero_shot",
+    "image_text_pairs": "art_multimodal.pairs",
+    "load_model": "art_multimodal.models.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: `import art_multimodal` and the command line's --help must not wait for torch.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Attacks as ART ``Attack`` subclasses."""

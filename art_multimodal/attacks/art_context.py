@@ -1,0 +1,64 @@
+"""What ART's attacks need around them: seeds, the images' shape, and a memory for queries that they repeat."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+
+
+@contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Seed the global generators that ART's attacks draw from (Square draws from all three), and restore them."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+@contextmanager
+def input_shape(estimator: ZeroShotClassifier, shape: tuple[int, ...]) -> Iterator[None]:
+    """Let the estimator declare the shape of the images at hand: APGD and Square build arrays of that shape."""
+    declared = estimator.input_shape
+    estimator.set_params(input_shape=tuple(shape))
+    try:
+        yield
+    finally:
+        estimator.set_params(input_shape=declared)
+
+
+@contextmanager
+def remembered_predictions(estimator: ZeroShotClassifier) -> Iterator[None]:
+    """Answer an image that was predicted before from memory.
+
+    ART's Square asks about every image three times in an iteration, twice for what it was told before. The answers stay the
+    same; each distinct image is one query, which is what a real attacker would pay.
+    """
+    known: dict[bytes, np.ndarray] = {}
+    predict = estimator.predict
+
+    def remember(x: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
+        keys = [blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in x]
+        new = {key: row for row, key in enumerate(keys) if key not in known}
+        if new:
+            known.update(zip(new, predict(x[list(new.values())], *args, **kwargs), strict=True))
+        return np.stack([known[key] for key in keys])
+
+    estimator.predict = remember  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del estimator.predict

@@ -1,0 +1,274 @@
+"""``art-multimodal``: the command line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from art_multimodal.errors import InputError
+
+if TYPE_CHECKING:
+    from art_multimodal.evaluations.audit import Audit, RunLog
+
+GATE_FAILED, BAD_INPUT, UNEXPECTED, INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    help="Measure and improve the robustness of CLIP-like models.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Norm(str, Enum):
+    """Norm of the budget."""
+
+    inf = "inf"
+    two = "2"
+
+
+class Listing(str, Enum):
+    """What can be listed."""
+
+    models = "models"
+    data = "data"
+    attacks = "attacks"
+
+
+def parse_distance(text: str) -> float:
+    """Read ``"1/255"`` or ``"0.004"``.
+
+    :raises InputError: If it is neither.
+    """
+    numerator, slash, denominator = text.partition("/")
+    try:
+        return float(numerator) / float(denominator) if slash else float(numerator)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"{text!r} is not a distance. Write a number or a fraction, such as 1/255.") from None
+
+
+def parse_names(text: str | None, option: str, separator: str | None) -> tuple[str, ...] | None:
+    """Read entries from a text file, one per line, or from the text itself.
+
+    :param separator: Between entries in the text itself; ``None`` takes it as a single entry.
+    :raises InputError: If there is nothing in it.
+    """
+    if text is None:
+        return None
+    try:
+        is_file = Path(text).is_file()
+    except (OSError, ValueError):
+        is_file = False
+    if is_file:
+        try:
+            entries = Path(text).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{option}: {text} cannot be read as a UTF-8 text file ({error}).") from error
+    elif text.endswith(".txt"):
+        raise InputError(f"{option}: there is no file {text!r}.")
+    else:
+        entries = text.split(separator) if separator else [text]
+    entries = [entry.strip() for entry in entries]
+    if is_file:
+        entries = [entry for entry in entries if entry]
+    if not entries:
+        raise InputError(f"{option}: {text} is empty.")
+    return tuple(entries)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Argument(help="demo:digits, open_clip:ARCH/TAG_OR_PATH or hf:ID_OR_PATH")],
+    data: Annotated[str, typer.Option(help="demo:digits, folder:PATH (a folder per class) or csv:PATH")],
+    attacks: Annotated[str, typer.Option(help="names or modalities, separated by commas")] = "image,decoupling",
+    eps: Annotated[str, typer.Option(help="radius of the budget for images in [0, 1]")] = "1/255",
+    eps_step: Annotated[str | None, typer.Option(help="length of a step  [default: 2.5 * eps / steps]")] = None,
+    norm: Annotated[Norm, typer.Option(help="norm of the budget")] = Norm.inf,
+    steps: Annotated[int, typer.Option(help="gradient steps")] = 10,
+    max_queries: Annotated[int, typer.Option(help="queries per image of black-box attacks")] = 500,
+    limit: Annotated[int | None, typer.Option(help="most samples, drawn with the seed  [default: all]")] = None,
+    batch_size: Annotated[int, typer.Option(help="samples per batch")] = 32,
+    device: Annotated[Device, typer.Option(help="where the model runs")] = Device.auto,
+    seed: Annotated[int, typer.Option(help="of the choice of samples and of every attack")] = 0,
+    out: Annotated[Path, typer.Option(help="folder for log and reports")] = Path("audit"),
+    templates: Annotated[str | None, typer.Option(help="a prompt with {}, or a text file with one per line")] = None,
+    classes: Annotated[str | None, typer.Option(help="names separated by commas, or a text file")] = None,
+    native_size: Annotated[bool, typer.Option("--native-size", help="do not reduce photos to the model's size")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="stop at an unreadable image")] = False,
+    fail_under: Annotated[list[str] | None, typer.Option(help="e.g. image.accuracy=0.3; exit code 1 below")] = None,
+) -> None:
+    """Attack MODEL on labelled images and write report.html, report.json and report.md.
+
+    Exit codes: 0 fine, 1 a --fail-under gate failed, 2 bad input.
+    """
+    _quiet_libraries()
+    from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
+    from art_multimodal.evaluations.audit.log import prepare_folder
+    from art_multimodal.evaluations.audit.summary import summary_rows
+
+    prepare_folder(out, resume=resume)
+    gates = [Gate.parse(text) for text in fail_under or []]
+    settings = AuditSettings(
+        model=model,
+        data=data,
+        attacks=attacks,
+        norm=norm.value,
+        eps=parse_distance(eps),
+        eps_step=None if eps_step is None else parse_distance(eps_step),
+        steps=steps,
+        max_queries=max_queries,
+        limit=limit,
+        batch_size=batch_size,
+        seed=seed,
+        templates=parse_names(templates, "--templates", None),
+        classes=parse_names(classes, "--classes", ","),
+        native_size=native_size,
+    )
+    job = Audit(settings, out, device=device.value, strict=strict)
+    for gate in gates:
+        gate.check_row(summary_rows(job.attacks))
+    log = _run(job, resume)
+    report = write_reports(log)
+    _print_results(report)
+    console = Console()
+    for name in ("report.html", "report.md", "report.json"):
+        console.print(f"{out / name}", soft_wrap=True, highlight=False, markup=False)
+    failures = [failure for gate in gates if (failure := gate.failure(report["results"]))]
+    for failure in failures:
+        print(f"gate failed: {failure}", file=sys.stderr)
+    if failures:
+        raise typer.Exit(GATE_FAILED)
+
+
+@app.command("list")
+def list_entries(what: Annotated[Listing, typer.Argument(help="models, data or attacks")]) -> None:
+    """List the models, data sources or attacks that can be named."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    if what is Listing.attacks:
+        _quiet_libraries()
+        from art_multimodal.attacks.registry import ATTACKS
+
+        for name, attack in ATTACKS.items():
+            table.add_row(name, f"{attack.modality}, {attack.knowledge}: {attack.summary}")
+    elif what is Listing.models:
+        from art_multimodal.models.loading import MODEL_SOURCES
+
+        for _, model_source in MODEL_SOURCES.items():
+            table.add_row(model_source.form, model_source.summary)
+    else:
+        from art_multimodal.datasets import DATA_SOURCES
+
+        for _, data_source in DATA_SOURCES.items():
+            table.add_row(data_source.form, data_source.summary)
+    Console().print(table, highlight=False, markup=False)
+
+
+def _run(job: Audit, resume: bool) -> RunLog:
+    """Run an audit behind one progress bar per attack."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        total = len(job.order)
+        tasks = {name: progress.add_task(name, total=total) for name in ("clean", *job.attacks)}
+        return job.evaluate(resume=resume, progress=lambda name, count: progress.advance(tasks[name], count))
+
+
+def _print_results(report: dict[str, Any]) -> None:
+    from art_multimodal.evaluations.audit.report import budget_text, interval, percent
+
+    table = Table(title=None, pad_edge=False, box=None)
+    for name, justify in (("", "left"), ("n", "right"), ("accuracy", "right"), ("95 % interval", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("attack success", justify="right")
+    table.add_column("share removed", justify="right")
+    for name, row in report["results"].items():
+        success = percent(row["attack_success_rate"]) if "attack_success_rate" in row else ""
+        share = percent(row["share_removed_mean"], 2) if "share_removed_mean" in row else ""
+        table.add_row(name, str(row["n"]), percent(row["accuracy"]), interval(row["accuracy_ci95"]), success, share)
+    console = Console()
+    console.print(table, highlight=False)
+    console.print(f"budget: {budget_text(report['budget'])}", highlight=False, markup=False)
+    if report["skipped"]:
+        first = report["skipped"][0]
+        console.print(
+            f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _quiet_libraries() -> None:
+    """Keep libraries' chatter out of the terminal; errors still show."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger().setLevel(logging.ERROR)
+    for name in ("art", "open_clip", "transformers", "huggingface_hub", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        result = typer.main.get_command(app).main(
+            args=None if arguments is None else list(arguments), prog_name="art-multimodal", standalone_mode=False
+        )
+        return result if isinstance(result, int) else 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted: finished batches are kept; go on with --resume", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's usage errors, whose classes typer does not export
+            if message := error.format_message():  # empty after the help text
+                print(f"error: {_one_line(message)} See art-multimodal --help.", file=sys.stderr)
+            return BAD_INPUT
+        traceback.print_exc()
+        print("error: this was not expected. Finished batches are kept; --resume goes on after them.", file=sys.stderr)
+        return UNEXPECTED
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.split()).replace("?.", "?")
+    return line if line.endswith(("?", ".")) else line + "."
+
+
+def entry_point() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry_point()

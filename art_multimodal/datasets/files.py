@@ -1,0 +1,156 @@
+"""Photos on disk: a folder per class, or a CSV file that lists them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torchvision.datasets import ImageFolder
+
+from art_multimodal.datasets.source import LabelledImages, PhotoTransform, read_photo
+from art_multimodal.errors import InputError
+from art_multimodal.prompts import DEFAULT_TEMPLATES, check_class_names
+
+
+class _PhotoFiles(LabelledImages):
+    """Listed image files.
+
+    :param root: What names are relative to.
+    :param files: ``(path relative to root, label)``.
+    """
+
+    def __init__(
+        self, root: Path, files: list[tuple[str, int]], class_names: tuple[str, ...], transform: PhotoTransform | None
+    ) -> None:
+        self.root = root
+        self.files = files
+        self.class_names = class_names
+        self.templates = DEFAULT_TEMPLATES
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name_of(self, index: int) -> str:
+        return self.files[index][0]
+
+    def label_of(self, index: int) -> int:
+        return self.files[index][1]
+
+    def image(self, index: int) -> np.ndarray:
+        name = self.files[index][0]
+        return read_photo(self.root / name, name, self.transform)
+
+
+class _VisibleImageFolder(ImageFolder):
+    """torchvision's folder of class folders, without hidden ones (.git, .ipynb_checkpoints)."""
+
+    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+        names = sorted(p.name for p in Path(directory).iterdir() if p.is_dir() and not p.name.startswith("."))
+        if not names:
+            raise InputError(
+                f"The folder {directory} has no class folders. Put the images of each class into a folder of its own."
+            )
+        return names, {name: index for index, name in enumerate(names)}
+
+
+class ImageFolderData(_PhotoFiles):
+    """``folder:PATH``: one folder per class; its name, with spaces for underscores, is the class name.
+
+    :param path: The folder of folders.
+    :param classes: Other names: one per folder in sorted order, or ``FOLDER=NAME`` entries.
+    :raises InputError: If there is no such folder, or a class folder holds no images.
+    """
+
+    def __init__(self, path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> None:
+        root = Path(path).expanduser()
+        if not root.is_dir():
+            raise InputError(f"There is no folder {str(root)!r}. Give a folder with one folder of images per class.")
+        try:
+            listing = _VisibleImageFolder(str(root), allow_empty=True)
+        except OSError as error:
+            raise InputError(f"The folder {str(root)!r} cannot be read: {error.strerror}.") from error
+        filled = {label for _, label in listing.samples}
+        empty = [name for index, name in enumerate(listing.classes) if index not in filled]
+        if empty:
+            raise InputError(
+                f"{len(empty)} class folder(s) hold no images: {', '.join(empty[:5])}. Add images or remove the folder; "
+                f"files count as images by their ending ({', '.join(sorted(listing.extensions or ()))})."
+            )
+        files = [(Path(file).relative_to(root).as_posix(), label) for file, label in listing.samples]
+        super().__init__(root, files, _folder_names(listing.classes, classes), transform)
+
+
+def _folder_names(folders: list[str], classes: Sequence[str] | None) -> tuple[str, ...]:
+    if classes is None:
+        return check_class_names([folder.replace("_", " ") for folder in folders])
+    if all("=" in entry for entry in classes):
+        names = dict(entry.split("=", 1) for entry in classes)
+        missing = [folder for folder in folders if folder not in names]
+        if missing:
+            raise InputError(f"--classes names no class for the folder(s) {', '.join(missing[:5])}.")
+        return check_class_names([names[folder] for folder in folders])
+    if len(classes) != len(folders):
+        raise InputError(
+            f"--classes gives {len(classes)} names, but there are {len(folders)} class folders. Give one per folder in "
+            "sorted order, or FOLDER=NAME entries."
+        )
+    return check_class_names(classes)
+
+
+class CsvData(_PhotoFiles):
+    """``csv:PATH``: a header, a column ``image`` (path relative to the file) and a column ``label`` or ``text``.
+
+    With ``label``: class names, or indices into ``classes``. With ``text`` alone: every distinct text is a class and its own
+    prompt, so the task is to find an image's caption among all captions.
+
+    :param path: The file, in UTF-8.
+    :param classes: Class names; with them the label column may hold indices.
+    :raises InputError: If columns are missing, a field is empty, or a label is out of range.
+    """
+
+    def __init__(self, path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> None:
+        file = Path(path).expanduser()
+        if not file.is_file():
+            raise InputError(f"There is no file {str(file)!r}.")
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as stream:
+                reader = csv.DictReader(stream)
+                header = [name.strip().lower() for name in reader.fieldnames or ()]
+                reader.fieldnames = header
+                column = "label" if "label" in header else "text" if "text" in header else None
+                if "image" not in header or column is None:
+                    raise InputError(
+                        f"{file.name} needs the columns image and label (or text); it has {', '.join(header) or 'none'}."
+                    )
+                rows = [(reader.line_num, row.get("image"), row.get(column)) for row in reader]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file.name} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+        except csv.Error as error:
+            raise InputError(f"{file.name} is not a readable CSV file: {error}.") from error
+        for line, image, value in rows:
+            for name, field in (("image", image), (column, value)):
+                if field is None or not field.strip():
+                    raise InputError(f"Line {line} of {file.name} has an empty {name}.")
+        if not rows:
+            raise InputError(f"{file.name} lists no images.")
+        values = [(line, value.strip()) for line, _, value in rows]
+        names = check_class_names(classes if classes else sorted({value for _, value in values}))
+        index_of = {name: index for index, name in enumerate(names)}
+        labels = [_label(value, line, file.name, index_of, indices=bool(classes)) for line, value in values]
+        files = [(image.strip(), label) for (_, image, _), label in zip(rows, labels, strict=True)]
+        super().__init__(file.parent, files, names, transform)
+        if column == "text":
+            self.templates = ("{}",)
+
+
+def _label(value: str, line: int, file: str, index_of: dict[str, int], indices: bool) -> int:
+    if value in index_of:
+        return index_of[value]
+    if indices and value.lstrip("-").isdecimal():
+        if 0 <= int(value) < len(index_of):
+            return int(value)
+        raise InputError(f"Line {line} of {file}: label {value} is out of range; there are {len(index_of)} classes from 0.")
+    raise InputError(f"Line {line} of {file}: label {value!r} is none of the {len(index_of)} classes.")

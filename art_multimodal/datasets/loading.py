@@ -1,0 +1,74 @@
+"""Data by name: ``open_data("folder:photos")``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from art_multimodal.datasets.source import LabelledImages, PhotoTransform
+from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.registry import Registry, split_scheme
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where data come from.
+
+    :param form: How data of this source are written.
+    :param summary: One line for listings.
+    :param open: Maps what follows the colon, other class names and a transform of photos to the data.
+    """
+
+    form: str
+    summary: str
+    open: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages]
+
+
+DATA_SOURCES: Registry[DataSource] = Registry("data source")
+
+
+def open_data(
+    spec: str, classes: Sequence[str] | None = None, transform: PhotoTransform | None = None
+) -> LabelledImages:
+    """Open labelled images by name; images are read later, one at a time.
+
+    :param spec: ``demo:digits``, ``folder:PATH`` or ``csv:PATH``.
+    :param classes: Class names instead of the data's own.
+    :param transform: Applied to every decoded photo.
+    :raises InputError: If the data cannot be used.
+    """
+    scheme, rest = split_scheme("The data", spec, DATA_SOURCES)
+    if not rest:
+        raise InputError(f"The data {spec!r} name nothing after the colon. Write {DATA_SOURCES[scheme].form}.")
+    return DATA_SOURCES[scheme].open(rest, classes, transform)
+
+
+def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
+    from art_multimodal.datasets.demo_digits import DigitsData
+    from art_multimodal.prompts import check_class_names
+
+    if name != "digits":
+        raise unknown_name("demo data set", name, ["digits"])
+    data = DigitsData()
+    if classes is not None:
+        if len(classes) != len(data.class_names):
+            raise InputError(f"--classes gives {len(classes)} names for the {len(data.class_names)} digits.")
+        data.class_names = check_class_names(classes)
+    return data
+
+
+def _open_folder(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
+    from art_multimodal.datasets.files import ImageFolderData
+
+    return ImageFolderData(path, classes, transform)
+
+
+def _open_csv(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
+    from art_multimodal.datasets.files import CsvData
+
+    return CsvData(path, classes, transform)
+
+
+DATA_SOURCES.add("demo", DataSource("demo:digits", "540 handwritten digits, held out from the demo model", _open_demo))
+DATA_SOURCES.add("folder", DataSource("folder:PATH", "photos in one folder per class", _open_folder))
+DATA_SOURCES.add("csv", DataSource("csv:PATH", "a file with the columns image and label (or text)", _open_csv))

@@ -1,0 +1,32 @@
+"""The one exception for input that a user can correct."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used.
+
+    The message names what was given, what is allowed and what to do. The command line prints it on one line and exits
+    with code 2.
+    """
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Return the error for a name that is not known, suggesting the nearest ones.
+
+    :param kind: What is named, in singular ("attack").
+    :param name: The name given.
+    :param known: All names that would have been accepted.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        hint = f"Did you mean {' or '.join(near)}?"
+    elif len(known) <= 20:
+        hint = f"Known: {', '.join(known)}."
+    else:
+        hint = f"There are {len(known)} known names, for example {', '.join(known[:5])}."
+    return InputError(f"Unknown {kind} {name!r}. {hint}")

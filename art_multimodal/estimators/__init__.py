@@ -1,0 +1,5 @@
+"""ART estimators for multimodal models."""
+
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+
+__all__ = ["ZeroShotClassifier"]

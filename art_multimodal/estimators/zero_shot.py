@@ -1,0 +1,225 @@
+"""Zero-shot classification with a CLIP-like model as an ART classifier."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor, nn
+
+from art_multimodal.errors import InputError
+from art_multimodal.prompts import (
+    DEFAULT_TEMPLATES,
+    check_class_names,
+    check_prompts,
+    check_templates,
+    fill_templates,
+)
+from art_multimodal.estimators.zero_shot_module import ZeroShotModule
+from art_multimodal.models.dual_encoder import DualEncoder
+
+if TYPE_CHECKING:
+    from art.defences.postprocessor import Postprocessor
+    from art.defences.preprocessor import Preprocessor
+
+
+class NLLFromProbabilities(nn.NLLLoss):
+    """Cross-entropy for a model that returns probabilities."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        return super().forward(input.clamp_min(torch.finfo(input.dtype).tiny).log(), target)
+
+
+class ZeroShotClassifier(PyTorchClassifier):
+    """A CLIP-like model as a classifier of images: logits over the prompts of the classes.
+
+    A genuine ``PyTorchClassifier``, so ART's attacks, defences, trainers and metrics take it as it is. Images are float32
+    ``(N, 3, H, W)`` in [0, 1] at any size: resizing and normalisation happen inside the model, so perturbations live in
+    the caller's pixels. The embeddings of the prompts are computed once, and again when weights change.
+
+    In evaluation mode no gradients are computed for the parameters, which ART's attacks would otherwise pay for.
+
+    | Paper link: https://arxiv.org/abs/2103.00020 (CLIP)
+    """
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        class_names: Sequence[str],
+        templates: str | Sequence[str] = DEFAULT_TEMPLATES,
+        *,
+        prompts: Sequence[str | Sequence[str]] | None = None,
+        loss: nn.Module | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        input_shape: tuple[int, int, int] | None = None,
+        preprocessing_defences: Preprocessor | list[Preprocessor] | None = None,
+        postprocessing_defences: Postprocessor | list[Postprocessor] | None = None,
+        device_type: str = "gpu",
+        _probabilities: bool = False,
+    ) -> None:
+        """
+        :param model: The dual encoder; shared, not copied.
+        :param class_names: ``K`` distinct names, at least two.
+        :param templates: Prompts with ``{}`` in place of the class name; several are averaged, as CLIP does.
+        :param prompts: Prompts as they stand, one text or several per class, instead of templates.
+        :param loss: Default: cross-entropy.
+        :param optimizer: Over ``model.parameters()``; only training needs it.
+        :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``. Other sizes are accepted too.
+        :param preprocessing_defences: ART preprocessors, applied in front of the model.
+        :param postprocessing_defences: ART postprocessors, applied to the predictions.
+        :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
+        :raises InputError: For class names, templates or prompts that cannot be used, or a text beyond the context.
+        """
+        self._class_names = check_class_names(class_names)
+        self._templates = None if prompts is not None else check_templates(templates)
+        self._prompts = (
+            check_prompts(prompts, len(self._class_names))
+            if prompts is not None
+            else fill_templates(self._class_names, self._templates or ())
+        )
+        if loss is None:
+            loss = NLLFromProbabilities() if _probabilities else nn.CrossEntropyLoss()
+        super().__init__(
+            model=ZeroShotModule(model, self._prompts, probabilities=_probabilities).train(model.training),
+            loss=loss,
+            input_shape=input_shape or (3, *model.image_size),
+            nb_classes=len(self._class_names),
+            optimizer=optimizer,
+            channels_first=True,
+            clip_values=(0.0, 1.0),
+            preprocessing_defences=preprocessing_defences,
+            postprocessing_defences=postprocessing_defences,
+            preprocessing=None,
+            device_type=device_type,
+        )
+
+    @property
+    def dual_encoder(self) -> DualEncoder:
+        """The model inside."""
+        return self.model.dual_encoder
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self._class_names
+
+    @property
+    def templates(self) -> tuple[str, ...] | None:
+        """Prompt templates, or ``None`` where prompts were given as they stand."""
+        return self._templates
+
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], ...]:
+        """For each class its prompts."""
+        return self._prompts
+
+    def with_prompts(self, prompts: Sequence[str | Sequence[str]]) -> ZeroShotClassifier:
+        """Return a classifier with the same weights, defences and classes, and other prompts.
+
+        This is how adversarial prompts are evaluated.
+
+        :param prompts: For each class one text or several.
+        """
+        return self._variant(prompts=prompts)
+
+    def with_templates(self, templates: str | Sequence[str]) -> ZeroShotClassifier:
+        """Return a classifier with the same weights, defences and classes, and other templates."""
+        return self._variant(templates=templates)
+
+    def with_probabilities(self) -> ZeroShotClassifier:
+        """Return a view whose predictions are probabilities (SimBA, VirtualAdversarialMethod and STRIP want them)."""
+        return self._variant(_probabilities=True, loss=None)
+
+    def _variant(self, model: DualEncoder | None = None, **changes: Any) -> ZeroShotClassifier:
+        if self._templates is None:
+            texts: dict[str, Any] = {"prompts": self._prompts}
+        else:
+            texts = {"templates": self._templates}
+        if "prompts" in changes or "templates" in changes:
+            texts = {}
+        settings: dict[str, Any] = {
+            "loss": self._loss,
+            "optimizer": self._optimizer,
+            "input_shape": self._input_shape,
+            "preprocessing_defences": self.preprocessing_defences,
+            "postprocessing_defences": self.postprocessing_defences,
+            "device_type": "cpu" if self._device.type == "cpu" else "gpu",
+            "_probabilities": self.model.probabilities,
+            **texts,
+            **changes,
+        }
+        return type(self)(model or self.dual_encoder, self._class_names, **settings)
+
+    def predict(self, x: np.ndarray, batch_size: int = 128, training_mode: bool = False, **kwargs: Any) -> np.ndarray:
+        """Return logits of shape ``(N, K)``.
+
+        :param x: Images ``(N, 3, H, W)`` in [0, 1]. Values outside are warned about once, not changed.
+        :param batch_size: Images per forward pass.
+        :raises InputError: If the shape is not that of images with channels first.
+        """
+        self._check_input(x)
+        if len(x) == 0:
+            return np.zeros((0, self.nb_classes), dtype=np.float32)
+        return super().predict(x, batch_size=batch_size, training_mode=training_mode, **kwargs)
+
+    def fit(self, x: np.ndarray, y: np.ndarray, *args: Any, **kwargs: Any) -> None:
+        """Train on images and class labels; both towers move unless their parameters are frozen.
+
+        Arguments are those of ``PyTorchClassifier.fit``.
+        """
+        self._check_input(x)
+        with self.model.trainable():
+            super().fit(x, y, *args, **kwargs)
+
+    def image_features(self, x: np.ndarray, batch_size: int = 128) -> Tensor:
+        """Return unnormalised image embeddings ``(N, D)`` on the model's device, behind ART's preprocessing defences."""
+        self.model.eval()
+        x, _ = self._apply_preprocessing(x, y=None, fit=False)
+        with torch.no_grad():
+            chunks = [self.model.image_encoder(part.to(self._device)) for part in torch.from_numpy(x).split(batch_size)]
+        return torch.cat(chunks)
+
+    def class_features(self) -> Tensor:
+        """Return the unit embeddings of the classes, ``(K, D)``, on the model's device."""
+        self.model.eval()
+        with torch.no_grad():
+            return self.model.head.class_features()
+
+    def scores(self, image_features: Tensor, class_features: Tensor) -> np.ndarray:
+        """Return what :meth:`predict` returns, from embeddings: ``(N, K)``."""
+        with torch.no_grad():
+            logits = self.model.head.similarity(image_features, class_features)
+            outputs = logits.softmax(dim=1) if self.model.probabilities else logits
+        return self._apply_postprocessing(preds=outputs.cpu().numpy().astype(np.float32), fit=False)
+
+    def clone_for_refitting(self) -> ZeroShotClassifier:
+        """Return a copy with freshly initialised weights and a new optimizer of the same kind and settings."""
+        if self._optimizer is None:
+            raise ValueError("An optimizer is needed to train the model, but none is provided.")
+        model = copy.deepcopy(self.dual_encoder)
+        settings = {name: value for name, value in self._optimizer.defaults.items() if name != "differentiable"}
+        optimizer = type(self._optimizer)(model.parameters(), **settings)
+        clone = self._variant(model=model, optimizer=optimizer, loss=copy.deepcopy(self._loss))
+        clone.reset()
+        return clone
+
+    def _check_input(self, x: np.ndarray) -> None:
+        if x.ndim != 4 or x.shape[1] != self._input_shape[0]:
+            hint = ""
+            if x.ndim == 4 and x.shape[3] == self._input_shape[0]:
+                hint = " The channels seem to come last: use x.transpose(0, 3, 1, 2)."
+            raise InputError(f"Images must have shape (N, {self._input_shape[0]}, H, W), not {x.shape}.{hint}")
+        if len(x):
+            low, high = float(x.min()), float(x.max())
+            # A warning, not an error: ART's attacks and defences may pass through such values on their way.
+            if not (np.isfinite(low) and np.isfinite(high)):
+                warnings.warn("The images hold NaN or infinite values; predictions for them mean nothing.", stacklevel=3)
+            elif high > 2.0:
+                warnings.warn(
+                    f"The images reach {high:.4g}, but must lie in [0, 1]. Divide 8-bit images by 255.", stacklevel=3
+                )

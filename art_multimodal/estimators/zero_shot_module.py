@@ -1,0 +1,149 @@
+"""The torch module inside a :class:`ZeroShotClassifier`: images in, logits over class prompts out.
+
+Everything that a forward pass needs lives here, because some of ART's attacks (APGD, ACG, ReACG, Brendel-Bethge) rebuild a
+plain ``PyTorchClassifier`` around ``estimator.model`` and forget the estimator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from art_multimodal.models.dual_encoder import DualEncoder
+
+_TEXTS_PER_BATCH = 256
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Build the graph of a forward pass without the module's parameters: backward then computes no gradients for them.
+
+    The flags are set back at once; a graph that was built keeps what it was built with.
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class ImageEncoder(nn.Module):
+    """The image tower as a module that is called, so that ART's ``get_activations`` can hook it."""
+
+    def __init__(self, dual_encoder: DualEncoder) -> None:
+        super().__init__()
+        self.dual_encoder = dual_encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dual_encoder.encode_image(images, normalize=False)
+
+
+class PromptHead(nn.Module):
+    """Similarity of image features to class prompts.
+
+    :param dual_encoder: Registered by :class:`ImageEncoder`; only referred to here, so weights have one name.
+    :param prompts: For each class at least one text; a class's embedding is the unit mean of its prompts' embeddings.
+    """
+
+    def __init__(self, dual_encoder: DualEncoder, prompts: Sequence[Sequence[str]]) -> None:
+        super().__init__()
+        self._dual_encoder = (dual_encoder,)
+        texts = dict.fromkeys(text for class_prompts in prompts for text in class_prompts)
+        row_of = {text: row for row, text in enumerate(texts)}
+        self.register_buffer("tokens", dual_encoder.tokenize(list(texts)), persistent=False)
+        average = torch.zeros(len(prompts), len(texts))
+        for index, class_prompts in enumerate(prompts):
+            for text in class_prompts:
+                average[index, row_of[text]] += 1 / len(class_prompts)
+        self.register_buffer("average", average, persistent=False)
+        self.live = False
+        self._cached: tuple[tuple, Tensor] | None = None
+
+    def train(self, mode: bool = True) -> PromptHead:
+        if mode != self.training:
+            # Weights may have been written in ways that version counters do not see (param.data).
+            self._cached = None
+        return super().train(mode)
+
+    def class_features(self) -> Tensor:
+        """Unit embeddings of the classes, ``[K, D]``: once per prompt set, and again when weights have changed.
+
+        While training they are computed in every call, with gradients.
+        """
+        if self.training or self.live:
+            return self._encode()
+        dual_encoder = self._dual_encoder[0]
+        key = (
+            self.tokens.device,
+            *((p.data_ptr(), 0 if p.is_inference() else p._version) for p in dual_encoder.text_parameters()),
+        )
+        if self._cached is None or self._cached[0] != key:
+            with torch.no_grad():
+                self._cached = (key, self._encode())
+        return self._cached[1]
+
+    def _encode(self) -> Tensor:
+        dual_encoder = self._dual_encoder[0]
+        features = torch.cat([dual_encoder.encode_text(tokens) for tokens in self.tokens.split(_TEXTS_PER_BATCH)])
+        return F.normalize(self.average.to(features) @ features, dim=-1)
+
+    def forward(self, image_features: Tensor) -> Tensor:
+        return self.similarity(image_features, self.class_features())
+
+    def similarity(self, image_features: Tensor, class_features: Tensor) -> Tensor:
+        """Logits ``[N, K]``, in at least float32: exp(logit_scale) * cosine (+ logit_bias)."""
+        dual_encoder = self._dual_encoder[0]
+        logits = dual_encoder.logit_scale.exp() * F.normalize(image_features, dim=-1) @ class_features.T
+        if dual_encoder.logit_bias is not None:
+            logits = logits + dual_encoder.logit_bias
+        return logits.to(torch.promote_types(torch.float32, logits.dtype))
+
+
+class ZeroShotModule(nn.Module):
+    """Images ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]`` (or probabilities).
+
+    In evaluation mode the parameters take no part in the graph, so an attack's backward pass costs no parameter gradients
+    whoever runs it; gradients to the images are the same. In training mode, and inside :meth:`trainable`, they do.
+    """
+
+    def __init__(
+        self, dual_encoder: DualEncoder, prompts: Sequence[Sequence[str]], probabilities: bool = False
+    ) -> None:
+        super().__init__()
+        self.image_encoder = ImageEncoder(dual_encoder)
+        self.head = PromptHead(dual_encoder, prompts)
+        self.probabilities = probabilities
+
+    @property
+    def dual_encoder(self) -> DualEncoder:
+        """The model that is classified with."""
+        return self.image_encoder.dual_encoder
+
+    @contextmanager
+    def trainable(self) -> Iterator[None]:
+        """Let gradients reach the parameters in evaluation mode too (training without dropout, for example)."""
+        before, self.head.live = self.head.live, True
+        try:
+            yield
+        finally:
+            self.head.live = before
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Unnormalised image embeddings ``[N, D]``, with parameters in the graph or not as in :meth:`forward`."""
+        with self._parameters_in_graph():
+            return self.image_encoder(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        with self._parameters_in_graph():
+            logits = self.head(self.image_encoder(images))
+        return logits.softmax(dim=1) if self.probabilities else logits
+
+    def _parameters_in_graph(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.training or self.head.live else frozen(self)

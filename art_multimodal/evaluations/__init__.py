@@ -1,0 +1,1 @@
+"""ART evaluations: the audit."""

@@ -1,0 +1,141 @@
+"""The log of a run: what it is, and one line for each attack on each batch, written when that batch ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from art_multimodal.errors import InputError
+
+HEADER_FILE, LINES_FILE, PICTURES_FOLDER = "run.json", "log.jsonl", "pictures"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one, never half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"Cannot write {path}: {error.strerror or error}. What is there already is kept; make room or choose another --out, "
+        "and go on with --resume."
+    )
+
+
+class RunLog:
+    """The folder of a run.
+
+    ``run.json`` is the header: settings, model, data and versions. ``log.jsonl`` holds one line per attack and batch. A line
+    that was cut off by a kill is dropped when the log is opened again, so what is read is always whole batches.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+        self.folder = folder
+        self.header = header
+
+    @classmethod
+    def create(cls, folder: Path, header: dict[str, Any]) -> RunLog:
+        """Start a run in a folder.
+
+        :raises InputError: If the folder cannot be written, or holds a run already.
+        """
+        prepare_folder(folder, resume=False)
+        write_atomically(folder / HEADER_FILE, json.dumps(header, indent=2, ensure_ascii=True))
+        log = cls(folder, header)
+        log._append("")
+        return log
+
+    @classmethod
+    def open(cls, folder: Path) -> RunLog:
+        """Open the log of a run, dropping a last line that a kill cut off.
+
+        :raises InputError: If the folder holds no run, or its files are damaged.
+        """
+        try:
+            header = json.loads((folder / HEADER_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{folder} holds no run to go on with. Start one without --resume.") from None
+        except (ValueError, OSError) as error:
+            raise InputError(f"{folder / HEADER_FILE} cannot be read ({error}). Start again in another --out.") from error
+        log = cls(folder, header)
+        log._drop_cut_line()
+        return log
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line and see it onto the disk."""
+        self._append(json.dumps(line, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n")
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Read the lines one after the other.
+
+        :raises InputError: If a line is damaged.
+        """
+        path = self.folder / LINES_FILE
+        if not path.exists():
+            return
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise InputError(f"Line {number} of {path} is damaged. Start again in another --out.") from error
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of pictures."""
+        return self.folder / PICTURES_FOLDER
+
+    def _append(self, text: str) -> None:
+        path = self.folder / LINES_FILE
+        try:
+            with path.open("ab") as stream:
+                stream.write(text.encode("ascii"))
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+    def _drop_cut_line(self) -> None:
+        path = self.folder / LINES_FILE
+        if not path.exists():
+            return
+        try:
+            with path.open("r+b") as stream:
+                end = stream.seek(0, os.SEEK_END)
+                position, tail = end, b""
+                while position and b"\n" not in tail:
+                    step = min(position, 1 << 16)
+                    position -= step
+                    stream.seek(position)
+                    tail = stream.read(step) + tail
+                stream.truncate(position + tail.rfind(b"\n") + 1)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+
+def prepare_folder(folder: Path, resume: bool) -> None:
+    """Make the output folder, and find out now whether it can be used rather than after the first batch.
+
+    :raises InputError: If it cannot be written, or holds a run that is not to be resumed.
+    """
+    try:
+        (folder / PICTURES_FOLDER).mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"Cannot write to {folder}: {error.strerror or error}. Choose another --out.") from error
+    if not resume and (folder / HEADER_FILE).exists():
+        raise InputError(f"{folder} holds a run already. Go on with it by --resume, or choose another --out.")

@@ -1,0 +1,156 @@
+"""From the log of a run to ``report.json``, ``report.md`` and ``report.html``."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from art_multimodal.attacks.registry import ATTACKS
+from art_multimodal.evaluations.audit.log import RunLog, write_atomically
+from art_multimodal.evaluations.audit.pictures import picture_name
+from art_multimodal.evaluations.audit.summary import CLEAN, summarise
+
+
+def write_reports(log: RunLog) -> dict[str, Any]:
+    """Write the three reports into the run's folder and return what ``report.json`` holds.
+
+    :raises InputError: If they cannot be written.
+    """
+    report = {**log.header, **summarise(log.header, log.lines())}
+    write_atomically(log.folder / "report.json", json.dumps(report, indent=2, ensure_ascii=True, allow_nan=False))
+    context = {
+        "report": report,
+        "rows": _rows(report),
+        "summary": _sentences(report),
+        "samples": list(_pictured(log)),
+        "summaries": {name: entry.summary for name, entry in ATTACKS.items()},
+    }
+    for name, escape in (("report.md", False), ("report.html", True)):
+        write_atomically(log.folder / name, _environment(escape).get_template(f"{name}.j2").render(context))
+    return report
+
+
+def _environment(escape: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("art_multimodal.evaluations.audit", "templates"),
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "interval": interval, "budget": budget_text, "number": number, "md": md}
+    return environment
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage, ``n/a`` for ``None``."""
+    return "n/a" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def interval(ends: tuple[float, float] | None, digits: int = 1) -> str:
+    """An interval of fractions in percent; empty for ``None``."""
+    return "" if ends is None else f"{100 * ends[0]:.{digits}f} to {100 * ends[1]:.{digits}f}"
+
+
+def number(value: float | None) -> str:
+    """A count or a mean, short; a dash for ``None``."""
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.1f}"
+
+
+def budget_text(budget: dict[str, Any]) -> str:
+    """A budget in one phrase."""
+    norm = "l_inf" if float(budget["norm"]) == float("inf") else "l_2"
+    return f"{norm}, eps {in_255ths(budget['eps'])}, step {in_255ths(budget['eps_step'])}, {budget['steps']} steps"
+
+
+def in_255ths(value: float) -> str:
+    """A distance in units of 8-bit images where that is how one would write it: ``4/255``."""
+    steps = value * 255
+    return f"{steps:.4g}/255" if 0.01 <= steps <= 255 else f"{value:.4g}"
+
+
+def md(text: Any) -> str:
+    """Make text from data harmless in Markdown: one line, no markup, no HTML."""
+    flat = " ".join(str(text).split())
+    return "".join("\\" + c if c in "\\`*_{}[]()#+!|~" else {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(c, c) for c in flat)
+
+
+def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table, with what the plot needs."""
+    return [{"name": name, **result} for name, result in report["results"].items()]
+
+
+def _sentences(report: dict[str, Any]) -> list[str]:
+    """The summary: what happened, in words that need no knowledge of attacks."""
+    results, budget = report["results"], report["budget"]
+    clean = results[CLEAN]
+    if not clean["n"]:
+        return ["No sample could be evaluated."]
+    sentences = [
+        f"Without an attack the model names {percent(clean['accuracy'])} of {clean['n']} images correctly "
+        f"(95 % interval {interval(clean['accuracy_ci95'])})."
+    ]
+    image = results.get("image") or _weakest(results, "image")
+    if image and image["attacked"]:
+        sentences.append(
+            f"When each pixel may change by at most {in_255ths(budget['eps'])} of its range, which is hard to see, "
+            if float(budget["norm"]) == float("inf")
+            else f"When an image may change by at most {budget['eps']:g} in Euclidean length, "
+        )
+        sentences[-1] += (
+            f"{percent(image['accuracy'])} remain correct: the attacks mislead the model on "
+            f"{percent(image['attack_success_rate'])} of the images that it had right."
+        )
+    removal = results.get("decoupling")
+    if removal and removal["attacked"]:
+        if removal["share_removed_mean"] is None:
+            sentences.append("Removing parts of the input never changed the answer.")
+        else:
+            sentences.append(
+                f"Removing parts of the image or words of the prompt changes the answer for "
+                f"{percent(removal['attack_success_rate'])} of the images that it had right, by taking away "
+                f"{percent(removal['share_removed_mean'], 2)} of the input on average and "
+                f"{percent(removal['share_removed_min'], 2)} at best."
+            )
+    if report["skipped"]:
+        sentences.append(f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below.")
+    if not report["complete"]:
+        sentences.insert(0, "This run is not finished: the numbers cover what was evaluated so far.")
+    return sentences
+
+
+def _weakest(results: dict[str, Any], modality: str) -> dict[str, Any] | None:
+    rows = [row for row in results.values() if row.get("modality") == modality and row["accuracy"] is not None]
+    return min(rows, key=lambda row: row["accuracy"], default=None)
+
+
+def _pictured(log: RunLog) -> Any:
+    """Samples with pictures, as data URLs."""
+    names = log.header["data"]["class_names"]
+    for line in log.lines():
+        for sample in line["samples"]:
+            if not sample.get("picture"):
+                continue
+            urls = {
+                what: _data_url(log.pictures / picture_name(line["attack"], sample["index"], what))
+                for what in ("clean", "attacked", "difference")
+            }
+            if all(urls.values()):
+                yield {
+                    "attack": line["attack"],
+                    "before": names[sample["label"]],
+                    "after": names[sample["predicted"]],
+                    **{key: sample.get(key) for key in ("name", "size", "blocks", "templates", "share_removed")},
+                    **urls,
+                }
+
+
+def _data_url(path: Path) -> str | None:
+    try:
+        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    except OSError:
+        return None

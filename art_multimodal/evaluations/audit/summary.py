@@ -1,0 +1,155 @@
+"""From the log of a run to its numbers: pure, and the only place where they are computed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from art_multimodal.attacks.registry import ATTACKS
+from art_multimodal.functional.statistics import bootstrap_ci95, proportion_ci95
+
+CLEAN = "clean"
+
+
+@dataclass
+class _Row:
+    """What the lines of one attack add up to."""
+
+    correct: dict[int, bool] = field(default_factory=dict)
+    details: list[dict[str, Any]] = field(default_factory=list)
+    queries: float = 0
+    gradients: float = 0
+    seconds: float = 0
+
+
+def summary_rows(attacks: Iterable[str]) -> list[str]:
+    """Names of a report's rows: clean, each attack, and the worst case of a modality with several attacks."""
+    attacks = list(attacks)
+    modalities = Counter(ATTACKS[name].modality for name in attacks)
+    worst = [m for m, count in modalities.items() if m not in attacks]
+    return [CLEAN, *attacks, *worst]
+
+
+def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Compute a run's numbers.
+
+    Robust accuracy is over all samples: one that is wrong already is not robust. The success rate of an attack is over the
+    samples that were right before it. The row of a modality is the worst case: a sample counts as right only if it survived
+    every attack of the modality. Every sample counts once.
+
+    :param header: The log's header.
+    :param lines: The log's lines.
+    :return: ``complete``, ``skipped`` (unreadable samples), ``results`` by row.
+    """
+    attacks: list[str] = header["attacks"]
+    nb_classes = len(header["data"]["class_names"])
+    rows = {name: _Row() for name in (CLEAN, *attacks)}
+    skipped: list[dict[str, str]] = []
+    labels: dict[int, int] = {}
+    predictions: dict[int, int] = {}
+    for line in lines:
+        row = rows[line["attack"]]
+        row.seconds += line["seconds"]
+        row.queries += line.get("queries", 0)
+        row.gradients += line.get("gradients", 0)
+        skipped += line.get("skipped", [])
+        for sample in line["samples"]:
+            row.correct[sample["index"]] = sample["predicted"] == sample["label"]
+            if line["attack"] == CLEAN:
+                labels[sample["index"]] = sample["label"]
+                predictions[sample["index"]] = sample["predicted"]
+            else:
+                row.details.append(sample)
+    clean = rows[CLEAN].correct
+    results: dict[str, Any] = {CLEAN: _clean_result(rows[CLEAN], labels, predictions, nb_classes)}
+    for name in attacks:
+        results[name] = _attack_result(name, rows[name], clean)
+    for modality in summary_rows(attacks)[1 + len(attacks) :]:
+        results[modality] = _worst_case(modality, [a for a in attacks if ATTACKS[a].modality == modality], rows, clean)
+    expected = header["data"]["selected"]
+    done = len(clean) + len(skipped) == expected and all(
+        sum(clean[i] for i in clean) == len(rows[name].correct) for name in attacks
+    )
+    return {"complete": done, "skipped": skipped, "results": results}
+
+
+def _accuracy(right: int, n: int) -> dict[str, Any]:
+    return {"n": n, "accuracy": right / n if n else None, "accuracy_ci95": proportion_ci95(right, n)}
+
+
+def _clean_result(row: _Row, labels: dict[int, int], predictions: dict[int, int], nb_classes: int) -> dict[str, Any]:
+    recalls = [
+        np.mean([row.correct[i] for i, label in labels.items() if label == k])
+        for k in range(nb_classes)
+        if k in labels.values()
+    ]
+    counts = Counter(predictions.values())
+    return {
+        **_accuracy(sum(row.correct.values()), len(row.correct)),
+        "balanced_accuracy": float(np.mean(recalls)) if recalls else None,
+        "prediction_counts": [counts.get(k, 0) for k in range(nb_classes)],
+        "label_counts": [Counter(labels.values()).get(k, 0) for k in range(nb_classes)],
+        "seconds": row.seconds,
+    }
+
+
+def _robustness(survived: set[int], attacked: set[int], clean: dict[int, bool]) -> dict[str, Any]:
+    """Numbers of an attack that was run on ``attacked``, all of them right before."""
+    # While a run is unfinished, right samples that were not attacked yet are left out rather than counted either way.
+    n = len(attacked) + sum(not right for right in clean.values())
+    fooled = len(attacked) - len(survived)
+    return {
+        **_accuracy(len(survived), n),
+        "attacked": len(attacked),
+        "attack_success_rate": fooled / len(attacked) if attacked else None,
+        "attack_success_rate_ci95": proportion_ci95(fooled, len(attacked)),
+    }
+
+
+def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, Any]:
+    attacked = set(row.correct)
+    result = {
+        "modality": ATTACKS[name].modality,
+        "knowledge": ATTACKS[name].knowledge,
+        **_robustness({i for i, right in row.correct.items() if right}, attacked, clean),
+        "queries": row.queries / len(attacked) if attacked else None,
+        "gradients": row.gradients / len(attacked) if attacked else None,
+        "seconds": row.seconds,
+    }
+    if name == "decoupling":
+        result |= _removals(row.details)
+    return result
+
+
+def _removals(details: list[dict[str, Any]]) -> dict[str, Any]:
+    """The measures of MUROAN (arXiv:2112.12792) over the successes."""
+    successes = [d for d in details if d["predicted"] != d["label"]]
+    shares = [d["share_removed"] for d in successes]
+    return {
+        "share_removed_mean": float(np.mean(shares)) if shares else None,
+        "share_removed_mean_ci95": bootstrap_ci95(shares),
+        "share_removed_median": float(np.median(shares)) if shares else None,
+        "share_removed_min": min(shares, default=None),
+        "pixels_mean": float(np.mean([d["pixels"] for d in successes])) if successes else None,
+        "words_mean": float(np.mean([d["words"] for d in successes])) if successes else None,
+        "image_only": sum(d["pixels"] > 0 and d["words"] == 0 for d in successes),
+        "text_only": sum(d["pixels"] == 0 and d["words"] > 0 for d in successes),
+        "both": sum(d["pixels"] > 0 and d["words"] > 0 for d in successes),
+    }
+
+
+def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
+    attacked = set.intersection(*(set(rows[name].correct) for name in attacks))
+    survived = {i for i in attacked if all(rows[name].correct[i] for name in attacks)}
+    return {
+        "modality": modality,
+        "knowledge": "worst case of " + ", ".join(attacks),
+        **_robustness(survived, attacked, clean),
+        "queries": sum(rows[name].queries for name in attacks) / len(attacked) if attacked else None,
+        "gradients": sum(rows[name].gradients for name in attacks) / len(attacked) if attacked else None,
+        "seconds": sum(rows[name].seconds for name in attacks),
+    }

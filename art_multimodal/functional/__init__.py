@@ -1,0 +1,1 @@
+"""Pure functions on tensors and numbers: no state, no ART."""

@@ -1,0 +1,110 @@
+"""Removing points of the input: blocks of pixels, and words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """A rectangle of pixels, already clipped to the image."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Indices of the rows and columns."""
+        return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
+
+
+@dataclass(frozen=True)
+class Square:
+    """A node of the quadtree: a square of the padded image, which may reach over the border."""
+
+    row: int
+    column: int
+    side: int
+
+    def clipped(self, height: int, width: int) -> Block | None:
+        """Return the part inside an image, or ``None`` when there is none."""
+        rows, columns = min(self.side, height - self.row), min(self.side, width - self.column)
+        return Block(self.row, self.column, rows, columns) if rows > 0 and columns > 0 else None
+
+    def quadrants(self) -> list[Square]:
+        """Return the four quadrants of side ceil(side / 2), in the order of the published search."""
+        half = ceil(self.side / 2)
+        offsets = ((0, 0), (half, 0), (0, half), (half, half))
+        return [Square(self.row + row, self.column + column, half) for row, column in offsets]
+
+
+def quadtree_root(height: int, width: int) -> Square:
+    """Return the square that covers the whole image: its side is the longer side of the image."""
+    return Square(0, 0, max(height, width))
+
+
+def quadtree_stop_side(root: Square) -> float:
+    """Squares larger than this are divided: 10 pixels at side 224, scaled, which always gives five levels."""
+    return 10 * root.side / 224
+
+
+def is_divided(square: Square, stop_side: float) -> bool:
+    """Whether the published search looks into a square's quadrants."""
+    return square.side > stop_side and square.side > 1
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A set of removed points.
+
+    :param blocks: Removed rectangles; they may overlap.
+    :param words: Indices of removed words.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    words: tuple[int, ...] = ()
+
+    def __or__(self, other: Removal) -> Removal:
+        return Removal(self.blocks + other.blocks, self.words + other.words)
+
+    def pixels(self, height: int, width: int) -> int:
+        """Number of distinct pixels in the union of the blocks."""
+        if len(self.blocks) == 1:
+            return self.blocks[0].area
+        return int(self.mask(height, width).sum())
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        """Boolean ``(height, width)``, true where a pixel is removed."""
+        mask = np.zeros((height, width), dtype=bool)
+        for block in self.blocks:
+            mask[block.slices] = True
+        return mask
+
+    def share(self, height: int, width: int, words: int) -> float:
+        """Removed points as a share of all points: ``height * width`` pixels and ``words`` words, the union once."""
+        return (self.pixels(height, width) + len(set(self.words))) / (height * width + words)
+
+
+def fill_blocks(image: np.ndarray, blocks: Iterable[Block], fill: np.ndarray) -> None:
+    """Write the fill colour ``(C, 1, 1)`` over blocks of ``image`` ``(C, H, W)``, in place."""
+    for block in blocks:
+        image[(slice(None), *block.slices)] = fill
+
+
+def without_words(text: str, words: Iterable[int]) -> str:
+    """Delete whitespace-separated words by index; what remains is joined by single spaces."""
+    removed = set(words)
+    if not removed:
+        return text
+    return " ".join(word for index, word in enumerate(text.split()) if index not in removed)

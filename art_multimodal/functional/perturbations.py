@@ -1,0 +1,113 @@
+"""Norm balls and the one gradient loop that every image attack and trainer here stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+INF = float("inf")
+#: Maps images ``[N, C, H, W]`` to the gradient, same shape, of a per-sample quantity that is to grow.
+GradientFunction = Callable[[Tensor], Tensor]
+
+
+def norm_of(name: float | str) -> float:
+    """Return ``2.0`` or ``inf`` for ART's ways of writing a norm (``2``, ``np.inf``, ``"inf"``).
+
+    :raises ValueError: For any other norm.
+    """
+    value = float(name)
+    if value not in (2.0, INF):
+        raise ValueError(f"norm must be 2 or inf, not {name!r}.")
+    return value
+
+
+def _lengths(x: Tensor) -> Tensor:
+    # Row by row first: one sum over all pixels is off by 1e-6 in float32, which would break the budget.
+    return x.norm(dim=-1).flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))
+
+
+def _largest(x: Tensor) -> Tensor:
+    return x.flatten(1).abs().amax(dim=1).view(-1, *[1] * (x.ndim - 1))
+
+
+def project(delta: Tensor, norm: float, eps: float) -> Tensor:
+    """Return the nearest perturbation inside the ball: every sample's ``norm`` is at most ``eps``."""
+    if norm == INF:
+        return delta.clamp(-eps, eps)
+    return delta * (eps / _lengths(delta).clamp_min(max(eps, 1e-30)))
+
+
+def random_start(like: Tensor, norm: float, eps: float, generator: torch.Generator) -> Tensor:
+    """Draw a perturbation inside the ball.
+
+    l_inf: uniform in the box. l_2: a Gaussian direction with length U(0, 1) * eps. Drawn on the CPU in float32, so that
+    equal seeds give equal starts on every device.
+    """
+    shape = like.shape
+    if norm == INF:
+        delta = torch.empty(shape).uniform_(-eps, eps, generator=generator)
+    else:
+        delta = torch.randn(shape, generator=generator)
+        radius = eps * torch.rand((len(delta), *[1] * (like.ndim - 1)), generator=generator)
+        delta = delta / _lengths(delta).clamp_min(1e-12) * radius
+    return delta.to(like)
+
+
+def ascent_step(gradient: Tensor, norm: float, eps_step: float) -> Tensor:
+    """Return the step of steepest ascent of length ``eps_step`` in the norm, whatever the scale of the gradient.
+
+    A gradient of zero gives no step. NaN counts as zero and infinity as the largest number: no gradient, however broken,
+    may carry an image out of its budget.
+    """
+    gradient = gradient.nan_to_num()
+    if norm == INF:
+        return eps_step * gradient.sign()
+    # Squares of very large or very small numbers leave float32's range, so the largest entry is brought to 1 first.
+    gradient = gradient / _largest(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+    return eps_step * gradient / (_lengths(gradient) + 1e-10)
+
+
+def within_budget(images: Tensor, clean: Tensor, norm: float, eps: float) -> Tensor:
+    """Bring images back into the ball around ``clean`` and into [0, 1]; both hold afterwards.
+
+    The difference to ``clean``, measured in the dtype of the images, exceeds ``eps`` by at most one rounding.
+    """
+    # Clipping to the box moves every pixel towards its clean value, which lies in the box: the norm cannot grow.
+    return (clean + project(images - clean, norm, eps)).clamp(0.0, 1.0)
+
+
+def projected_gradient_ascent(
+    gradient: GradientFunction,
+    images: Tensor,
+    norm: float,
+    eps: float,
+    eps_step: float,
+    max_iter: int,
+    generator: torch.Generator | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Projected gradient ascent (PGD, arXiv:1706.06083; steps and starts as in arXiv:2404.19287).
+
+    :param gradient: Gradient of what is to grow.
+    :param images: Shape ``[N, C, H, W]`` in [0, 1].
+    :param norm: ``inf`` or ``2``.
+    :param eps: Radius of the ball, in the units of the images.
+    :param eps_step: Length of a step in the same norm.
+    :param max_iter: Number of steps; one gradient each.
+    :param generator: Source of the random start; ``None`` starts at the clean images.
+    :param mask: Where perturbing is allowed (1) or not (0), broadcastable to the images.
+    :return: Images in the ball and in [0, 1], detached.
+    """
+    clean = images.detach()
+    delta = torch.zeros_like(clean) if generator is None else random_start(clean, norm, eps, generator)
+    if mask is not None:
+        delta = delta * mask
+    current = within_budget(clean + delta, clean, norm, eps)
+    for _ in range(max_iter):
+        direction = gradient(current)
+        if mask is not None:
+            direction = direction * mask
+        current = within_budget(current + ascent_step(direction, norm, eps_step), clean, norm, eps)
+    return current

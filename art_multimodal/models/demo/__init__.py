@@ -1,0 +1,1 @@
+"""The small embedded models: code, training scripts and weights."""

@@ -1,0 +1,90 @@
+"""Building blocks of the embedded demo models: a small vision transformer and a byte-level text transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PAD, START, END, FIRST_BYTE = 0, 1, 2, 3
+VOCABULARY_SIZE = FIRST_BYTE + 256
+
+
+def byte_tokens(texts: Sequence[str], length: int) -> Tensor:
+    """Encode texts as UTF-8 bytes between a start and an end token, padded or cut to ``length`` columns."""
+    tokens = torch.full((len(texts), length), PAD, dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids = [START, *(FIRST_BYTE + byte for byte in text.encode("utf-8", "surrogatepass")), END][:length]
+        tokens[row, : len(ids)] = torch.tensor(ids)
+    return tokens
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block, ``[N, L, width]`` to the same shape."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        n, length, width = x.shape
+        qkv = self.qkv(self.norm_attention(x)).view(n, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        x = x + self.out(attended.transpose(1, 2).reshape(n, length, width))
+        return x + self.mlp(self.norm_mlp(x))
+
+
+class SmallImageTower(nn.Module):
+    """A vision transformer whose patches come from three overlapping convolutions; 32 x 32 pixels give 16 tokens."""
+
+    def __init__(self, width: int = 96, depth: int = 3, heads: int = 4, embedding: int = 64, tokens: int = 16) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 4, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width // 4, width // 2, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+        )
+        self.positions = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.projection = nn.Linear(width, embedding, bias=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.stem(pixels).flatten(2).transpose(1, 2) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return self.projection(self.norm(x.mean(dim=1)))
+
+
+class ByteTextTower(nn.Module):
+    """A causal transformer over bytes; the state at the end token is the text's feature, as in CLIP."""
+
+    def __init__(
+        self, width: int = 96, depth: int = 3, heads: int = 4, embedding: int = 64, context_length: int = 128
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY_SIZE, width)
+        self.positions = nn.Parameter(torch.randn(context_length, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.projection = nn.Linear(width, embedding, bias=False)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # What stands after the end token cannot reach it (causal), so the batch is cut there: same values, less work.
+        ends = (tokens == END).int().argmax(dim=1)
+        tokens = tokens[:, : int(ends.max()) + 1]
+        x = self.tokens(tokens) + self.positions[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x, causal=True)
+        return self.projection(self.norm(x[torch.arange(len(x), device=x.device), ends]))

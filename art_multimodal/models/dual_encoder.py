@@ -1,0 +1,113 @@
+"""The contract of a CLIP-like model: two towers into one space. Torch only, no ART."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from art_multimodal.errors import InputError
+from art_multimodal.models.preprocessing import ImagePreprocessing
+
+
+class DualEncoder(nn.Module):
+    """A model with an image tower and a text tower that share an embedding space.
+
+    A subclass adapts one library's models by filling in :meth:`image_tower`, :meth:`text_tower`, :meth:`token_ids` and
+    the attributes below. Callers use :meth:`encode_image`, :meth:`encode_text` and :meth:`tokenize`.
+
+    :param preprocess: Resize and normalisation; part of the model, so that perturbations live in the caller's pixels.
+    :param context_length: The most tokens that the text tower reads, special tokens included.
+    :param pad_id: The id that fills a row of tokens after its end.
+    """
+
+    #: Natural logarithm of the similarity's scale, a scalar tensor: ``logits = exp(logit_scale) * cosine + logit_bias``.
+    logit_scale: Tensor
+    #: Added to the logits by sigmoid-trained models (SigLIP); ``None`` elsewhere.
+    logit_bias: Tensor | None = None
+
+    def __init__(self, preprocess: ImagePreprocessing, context_length: int, pad_id: int = 0) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.context_length = context_length
+        self.pad_id = pad_id
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that the image tower works on."""
+        return self.preprocess.size
+
+    def encode_image(self, images: Tensor, normalize: bool = True) -> Tensor:
+        """Embed images.
+
+        :param images: Shape ``[N, C, H, W]``, values in [0, 1], any height and width, any floating dtype.
+        :param normalize: Whether to scale each embedding to unit length.
+        :return: Shape ``[N, D]``, in the dtype of the weights.
+        """
+        features = self.image_tower(self.preprocess(images).to(self.dtype))
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_text(self, tokens: Tensor, normalize: bool = True) -> Tensor:
+        """Embed tokenised texts.
+
+        :param tokens: Shape ``[M, L]``, from :meth:`tokenize`.
+        :param normalize: Whether to scale each embedding to unit length.
+        :return: Shape ``[M, D]``, in the dtype of the weights.
+        """
+        features = self.text_tower(tokens)
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Turn texts into token ids of shape ``[M, context_length]``.
+
+        :raises InputError: If a text is empty or longer than the context. It is never cut silently.
+        """
+        texts = list(texts)
+        for text in texts:
+            if not isinstance(text, str):
+                raise InputError(f"A text must be a string, not {type(text).__name__}: {text!r:.60}.")
+            if not text.strip():
+                raise InputError("A text is empty. Give every class and caption at least one word.")
+        # One position more than the tower reads: whatever is still there was too long.
+        tokens = self.token_ids(texts, self.context_length + 1)
+        too_long = (tokens[:, self.context_length :] != self.pad_id).any(dim=1)
+        if too_long.any():
+            text = texts[int(too_long.nonzero()[0])]
+            raise InputError(
+                f"A text needs more than the {self.context_length} tokens that this model reads: "
+                f"{text[:60]!r}{'...' if len(text) > 60 else ''} ({len(text)} characters). Shorten it."
+            )
+        return tokens[:, : self.context_length]
+
+    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Return the logits of every image against every text, shape ``[N, M]``."""
+        logits = self.logit_scale.exp() * self.encode_image(images) @ self.encode_text(tokens).T
+        return logits if self.logit_bias is None else logits + self.logit_bias
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next(p.dtype for p in self.parameters() if p.is_floating_point())
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """The parameters that text embeddings depend on; a superset is allowed."""
+        return list(self.parameters())
+
+    def image_tower(self, pixels: Tensor) -> Tensor:
+        """Embed preprocessed images ``[N, C, *image_size]`` without normalising: ``[N, D]``."""
+        raise NotImplementedError
+
+    def text_tower(self, tokens: Tensor) -> Tensor:
+        """Embed tokens ``[M, context_length]`` without normalising: ``[M, D]``."""
+        raise NotImplementedError
+
+    def token_ids(self, texts: list[str], length: int) -> Tensor:
+        """Tokenise to exactly ``length`` columns, padded with ``pad_id``; longer rows keep a non-pad last column."""
+        raise NotImplementedError

@@ -1,0 +1,84 @@
+"""Models by name: ``load_model("open_clip:ViT-B-32/laion2b_s34b_b79k")``, ``"hf:openai/clip-vit-base-patch32"``, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.registry import Registry, split_scheme
+
+if TYPE_CHECKING:
+    from art_multimodal.models.dual_encoder import DualEncoder
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where models come from.
+
+    :param form: How a model of this source is written.
+    :param summary: One line for listings.
+    :param load: Maps what follows the colon to a model in evaluation mode.
+    """
+
+    form: str
+    summary: str
+    load: Callable[[str], DualEncoder]
+
+
+MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
+
+
+def load_model(spec: str) -> DualEncoder:
+    """Load a dual encoder by name, in evaluation mode, on the CPU.
+
+    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH`` or ``hf:NAME_OR_FOLDER``.
+    :raises InputError: If the name is unknown or its weights cannot be used.
+    """
+    scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
+    return MODEL_SOURCES[scheme].load(rest)
+
+
+def _load_demo(name: str) -> DualEncoder:
+    from art_multimodal.models.demo.digits import load_digits
+
+    if name != "digits":
+        raise unknown_name("demo model", name, ["digits"])
+    return load_digits()
+
+
+def _load_open_clip(rest: str) -> DualEncoder:
+    try:
+        from art_multimodal.models.open_clip import load_open_clip
+    except ImportError as error:
+        raise InputError(f"open_clip cannot be imported ({error}). Run: pip install open_clip_torch") from error
+    architecture, _, pretrained = rest.partition("/")
+    return load_open_clip(architecture, pretrained)
+
+
+def _load_hugging_face(rest: str) -> DualEncoder:
+    try:
+        from art_multimodal.models.hugging_face import load_hugging_face
+    except ImportError as error:
+        raise InputError(f"transformers cannot be imported ({error}). Run: pip install transformers") from error
+    return load_hugging_face(rest)
+
+
+MODEL_SOURCES.add(
+    "demo", ModelSource("demo:digits", "a small CLIP on handwritten digits, embedded in the package", _load_demo)
+)
+MODEL_SOURCES.add(
+    "open_clip",
+    ModelSource(
+        "open_clip:ARCH/TAG_OR_PATH", "an open_clip architecture with a pretrained tag or a checkpoint", _load_open_clip
+    ),
+)
+MODEL_SOURCES.add(
+    "hf",
+    ModelSource(
+        "hf:ID_OR_PATH",
+        "a transformers dual encoder (CLIP, SigLIP, ...), by hub name or local folder",
+        _load_hugging_face,
+    ),
+)

@@ -1,0 +1,135 @@
+"""Adapter for every contrastive model of open_clip."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.preprocessing import ImagePreprocessing
+
+
+class OpenCLIPEncoder(DualEncoder):
+    """An open_clip model behind the :class:`DualEncoder` contract.
+
+    :param model: What ``open_clip.create_model`` returns.
+    :param tokenizer: What ``open_clip.get_tokenizer`` returns for the same architecture.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer) -> None:
+        from open_clip import get_model_preprocess_cfg
+
+        config = get_model_preprocess_cfg(model)
+        size = config["size"]
+        preprocess = ImagePreprocessing(
+            size=(size, size) if isinstance(size, int) else tuple(size),
+            mean=config["mean"],
+            std=config["std"],
+            interpolation=config.get("interpolation", "bicubic"),
+            resize_mode=config.get("resize_mode", "shortest"),
+        )
+        inner = getattr(tokenizer, "tokenizer", None)  # HFTokenizer wraps a transformers tokenizer
+        pad_id = getattr(inner, "pad_token_id", None) or 0
+        super().__init__(preprocess, context_length=int(model.context_length), pad_id=int(pad_id))
+        self.model = model
+        self.tokenizer = tokenizer
+
+    @property
+    def logit_scale(self) -> Tensor:  # type: ignore[override]
+        return self.model.logit_scale
+
+    @property
+    def logit_bias(self) -> Tensor | None:  # type: ignore[override]
+        return getattr(self.model, "logit_bias", None)
+
+    def image_tower(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)
+
+    def text_tower(self, tokens: Tensor) -> Tensor:
+        return self.model.encode_text(tokens)
+
+    def token_ids(self, texts: list[str], length: int) -> Tensor:
+        return self.tokenizer(texts, context_length=length)
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        visual = {id(p) for p in self.model.visual.parameters()}
+        return [p for p in self.parameters() if id(p) not in visual]
+
+
+def load_open_clip(architecture: str, pretrained: str) -> OpenCLIPEncoder:
+    """Load an open_clip model.
+
+    :param architecture: A name of ``open_clip.list_models()`` ("ViT-B-32").
+    :param pretrained: A pretrained tag of that architecture (downloaded by open_clip), or the path of a local
+        checkpoint (``.safetensors``, or a ``.pt`` of plain tensors: pickles that run code are refused).
+    :raises InputError: For an unknown architecture or tag, or a checkpoint that cannot be used.
+    """
+    import open_clip
+
+    architecture = architecture.replace("/", "-")
+    if architecture not in open_clip.list_models():
+        raise unknown_name("open_clip architecture", architecture, open_clip.list_models())
+    path = Path(pretrained).expanduser()
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    tag = open_clip.get_pretrained_cfg(architecture, pretrained)
+    if not tag and not path.is_file():
+        raise _no_such_weights(architecture, pretrained, path, tags)
+    source = pretrained if tag else str(path)
+    # A tag knows whether its weights were trained with QuickGELU; the plain architecture name does not.
+    quick_gelu = bool(tag.get("quick_gelu", False)) if tag else False
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="QuickGELU mismatch")
+            model = open_clip.create_model(
+                architecture,
+                pretrained=source,
+                weights_only=True,
+                force_quick_gelu=quick_gelu,
+                require_pretrained=True,
+                # The checkpoint holds both towers: base weights of a tower would be fetched from a hub for nothing.
+                pretrained_text=False,
+            )
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{source} is not a checkpoint of plain tensors; loading it could run code from the file, so it was refused. "
+            "Save the weights as safetensors (safetensors.torch.save_file) and give that file."
+        ) from error
+    except Exception as error:
+        message = " ".join(str(error).split())
+        if any(sign in message for sign in ("Missing key", "size mismatch", "Unexpected key", "missing keys")):
+            raise InputError(f"{source} is not a checkpoint of {architecture}: {message[:300]}") from error
+        raise InputError(f"Cannot load {source} into {architecture}: {type(error).__name__}: {message[:300]}") from error
+    tokenizer = _load_tokenizer(architecture)
+    return OpenCLIPEncoder(model, tokenizer).eval()
+
+
+def _load_tokenizer(architecture: str):
+    import open_clip
+
+    try:
+        return open_clip.get_tokenizer(architecture)
+    except Exception as error:
+        raise InputError(
+            f"The tokenizer of {architecture} cannot be loaded ({type(error).__name__}). It comes from the Hugging Face "
+            "hub: go online once, or set HF_HOME to a cache that has it."
+        ) from error
+
+
+def _no_such_weights(architecture: str, pretrained: str, path: Path, tags: list[str]) -> InputError:
+    if not pretrained:
+        return InputError(
+            f"open_clip:{architecture} names no weights. Give open_clip:{architecture}/TAG_OR_PATH"
+            + (f"; tags: {', '.join(tags)}." if tags else ".")
+        )
+    rooted = Path("/") / path
+    if not path.is_absolute() and rooted.is_file():
+        return InputError(
+            f"There is no file {pretrained!r} here. For the absolute path write two slashes: open_clip:{architecture}/{rooted}"
+        )
+    if "/" in pretrained or path.suffix:
+        return InputError(f"There is no checkpoint file {str(path)!r} for {architecture}. Check the path.")
+    return unknown_name(f"pretrained tag of {architecture}", pretrained, tags or ["(none: give a checkpoint path)"])

@@ -1,0 +1,71 @@
+"""Image-text pairs as one structured numpy array, which ART's tools slice, shuffle and copy without losing the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from art_multimodal.errors import InputError
+
+
+def pair_dtype(image_shape: tuple[int, int, int]) -> np.dtype:
+    """The dtype of a pair whose image has shape ``(C, H, W)``."""
+    return np.dtype([("image", np.float32, image_shape), ("text", object)])
+
+
+def image_text_pairs(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """Join images and texts row by row.
+
+    :param images: Shape ``(N, C, H, W)``, values in [0, 1].
+    :param texts: ``N`` non-empty strings.
+    :return: Shape ``(N,)`` with fields ``image`` and ``text``; ``pairs["image"]`` is a view, not a copy.
+    :raises InputError: If counts differ, a text is no string or empty, or :func:`check_images` objects.
+    """
+    images = check_images(images)
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if len(images) != len(texts):
+        raise InputError(f"{len(images)} images and {len(texts)} texts cannot be paired: give one text per image.")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"Text {row} must be a string, not {type(text).__name__}.")
+        if not text.strip():
+            raise InputError(f"Text {row} is empty.")
+    pairs = np.empty(len(images), dtype=pair_dtype(images.shape[1:]))
+    pairs["image"] = images
+    pairs["text"] = texts
+    return pairs
+
+
+def is_pairs(x: object) -> bool:
+    """Whether ``x`` is an array made by :func:`image_text_pairs`."""
+    return isinstance(x, np.ndarray) and x.dtype.names == ("image", "text")
+
+
+def check_images(images: np.ndarray, channels: int = 3) -> np.ndarray:
+    """Return images as contiguous ``float32``, after checking that they are what every contract here expects.
+
+    :param images: Shape ``(N, channels, H, W)``, values in [0, 1].
+    :raises InputError: Naming what is wrong: shape, channel order, range (0-255) or NaN.
+    """
+    images = np.asarray(images)
+    if images.dtype == object or not (
+        np.issubdtype(images.dtype, np.floating) or np.issubdtype(images.dtype, np.integer)
+    ):
+        raise InputError(f"Images must be an array of numbers of one shape, not of dtype {images.dtype}.")
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise InputError(f"Images must have shape (N, {channels}, H, W), not {images.shape}.")
+    if images.shape[1] != channels:
+        hint = " The channels seem to come last: use images.transpose(0, 3, 1, 2)." if images.shape[3] == channels else ""
+        raise InputError(f"Images must have shape (N, {channels}, H, W), not {images.shape}.{hint}")
+    if len(images) == 0:
+        return np.ascontiguousarray(images, dtype=np.float32)
+    low, high = float(images.min()), float(images.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
+        raise InputError(f"Image {bad} holds NaN or infinite values. Images must lie in [0, 1].")
+    # ART's attacks leave the box by rounding; that is let through and the callers clip.
+    if low < -1e-4 or high > 1 + 1e-4:
+        hint = " Divide them by 255." if high > 2 and low >= 0 else ""
+        raise InputError(f"Images must lie in [0, 1], but these lie in [{low:.4g}, {high:.4g}].{hint}")
+    return np.ascontiguousarray(images, dtype=np.float32)

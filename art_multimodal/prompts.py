@@ -1,0 +1,69 @@
+"""Class names and templates into prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from art_multimodal.errors import InputError
+
+#: Takes the place of the class name in a template.
+PLACEHOLDER = "{}"
+DEFAULT_TEMPLATES = ("a photo of a {}.",)
+
+
+def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return class names as a tuple.
+
+    :raises InputError: If there are fewer than two, or one is no string, empty, or given twice.
+    """
+    if isinstance(class_names, str):
+        raise InputError(f"class_names must be a list of names, not the single string {class_names!r}.")
+    names = tuple(class_names)
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"A class name must be a string, not {type(name).__name__}: {name!r:.60}.")
+        if not name.strip():
+            raise InputError("A class name is empty.")
+    if len(names) < 2:
+        raise InputError(f"Classification needs at least two classes; {len(names)} given.")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"The class name {name!r} is given twice. Every class needs a name of its own.")
+        seen.add(name)
+    return names
+
+
+def check_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
+    """Return templates as a tuple.
+
+    :raises InputError: If there is none, or one does not hold ``{}`` exactly once.
+    """
+    templates = (templates,) if isinstance(templates, str) else tuple(templates)
+    if not templates:
+        raise InputError("At least one prompt template is needed, such as 'a photo of a {}.'.")
+    for template in templates:
+        if not isinstance(template, str) or template.count(PLACEHOLDER) != 1:
+            raise InputError(
+                f"A template must hold {PLACEHOLDER} exactly once, where the class name goes; {template!r:.80} does not."
+            )
+    return templates
+
+
+def fill_templates(class_names: Sequence[str], templates: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return for each class its prompts, one per template. Only the first ``{}`` is replaced; nothing is formatted."""
+    return tuple(tuple(template.replace(PLACEHOLDER, name, 1) for template in templates) for name in class_names)
+
+
+def check_prompts(prompts: Sequence[str | Sequence[str]], nb_classes: int) -> tuple[tuple[str, ...], ...]:
+    """Return prompts as one tuple per class.
+
+    :raises InputError: If there is not one entry per class, or a class has no prompt.
+    """
+    checked = tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in prompts)
+    if len(checked) != nb_classes:
+        raise InputError(f"{len(checked)} prompts were given for {nb_classes} classes: give one entry per class.")
+    for index, entry in enumerate(checked):
+        if not entry:
+            raise InputError(f"Class {index} has no prompt.")
+    return checked

@@ -1,0 +1,59 @@
+"""Installs art_multimodal; tools are configured in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "art_multimodal" / "__init__.py").read_text(), re.MULTILINE).group(1)
+
+# ART imports these two for some of its attacks and defences without declaring them.
+ART_EXTRAS = ["multiprocess", "statsmodels"]
+TEST = ["pytest>=8", "pytest-timeout", "hypothesis", "nbclient", "nbformat", "ipykernel", "matplotlib", *ART_EXTRAS]
+
+setup(
+    name="art-multimodal",
+    version=VERSION,
+    description="Attack, defend and measure CLIP-like and image-text models, on the Adversarial Robustness Toolbox",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["art_multimodal", "art_multimodal.*"]),
+    package_data={
+        "art_multimodal": ["py.typed"],
+        "art_multimodal.models.demo": ["weights/*.safetensors"],
+        "art_multimodal.evaluations.audit": ["templates/*.j2"],
+    },
+    install_requires=[
+        "adversarial-robustness-toolbox>=1.20.1,<1.21",
+        "jinja2>=3.1",
+        "numpy>=2.0",
+        "open_clip_torch>=3.0",
+        "pillow>=10",
+        "rich>=13",
+        "safetensors>=0.4",
+        "scikit-learn>=1.5",
+        "scipy>=1.15",
+        "torch>=2.5",
+        "torchvision>=0.20",
+        "tqdm>=4.66",
+        "transformers>=5.0",
+        "typer>=0.12",
+    ],
+    extras_require={
+        "art": ART_EXTRAS,
+        "test": TEST,
+        "docs": ["sphinx>=8", "furo", "myst-parser"],
+        "dev": [*TEST, "ruff", "mypy"],
+    },
+    entry_points={"console_scripts": ["art-multimodal=art_multimodal.cli:entry_point"]},
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Security",
+    ],
+)

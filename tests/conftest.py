@@ -1,0 +1,52 @@
+"""Shared fixtures: the demo model, its data, and a tiny classifier."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from tiny import TinyEncoder
+
+from art_multimodal import ZeroShotClassifier, load_model
+from art_multimodal.datasets import LabelledImages, open_data
+
+# Timing must not decide a property test on a busy machine; the examples are the same in every run.
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci")
+
+
+@pytest.fixture
+def tiny() -> TinyEncoder:
+    return TinyEncoder().eval()
+
+
+@pytest.fixture
+def tiny_classifier(tiny: TinyEncoder) -> ZeroShotClassifier:
+    return ZeroShotClassifier(tiny, ("cat", "dog", "bird", "fish"), device_type="cpu")
+
+
+@pytest.fixture
+def tiny_images() -> np.ndarray:
+    return np.random.default_rng(0).random((6, 3, 8, 8), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def digits() -> LabelledImages:
+    return open_data("demo:digits")
+
+
+@pytest.fixture(scope="session")
+def digits_images(digits: LabelledImages) -> tuple[np.ndarray, np.ndarray]:
+    """All held-out digits and their labels."""
+    images = np.stack([digits.image(index) for index in range(len(digits))])
+    return images, np.array([digits.label_of(index) for index in range(len(digits))])
+
+
+@pytest.fixture
+def digits_classifier(digits: LabelledImages) -> ZeroShotClassifier:
+    return ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates, device_type="cpu")
