@@ -6,11 +6,13 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "art_multimodal" / "__init__.py").read_text(), re.MULTILINE).group(1)
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "art_multimodal" / "__init__.py").read_text(), re.MULTILINE
+).group(1)
 
 # ART imports these two for some of its attacks and defences without declaring them.
 ART_EXTRAS = ["multiprocess", "statsmodels"]
-TEST = ["pytest>=8", "pytest-timeout", "hypothesis", "nbclient", "nbformat", "ipykernel", "matplotlib", *ART_EXTRAS]
+TEST = ["pytest>=8", "pytest-timeout", "hypothesis", "nbclient", "nbformat", "ipykernel", "ipywidgets", "matplotlib", *ART_EXTRAS]
 
 setup(
     name="art-multimodal",

@@ -113,7 +113,9 @@ def audit(
     out: Annotated[Path, typer.Option(help="folder for log and reports")] = Path("audit"),
     templates: Annotated[str | None, typer.Option(help="a prompt with {}, or a text file with one per line")] = None,
     classes: Annotated[str | None, typer.Option(help="names separated by commas, or a text file")] = None,
-    native_size: Annotated[bool, typer.Option("--native-size", help="do not reduce photos to the model's size")] = False,
+    native_size: Annotated[
+        bool, typer.Option("--native-size", help="do not reduce photos to the model's size")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="stop at an unreadable image")] = False,
     fail_under: Annotated[list[str] | None, typer.Option(help="e.g. image.accuracy=0.3; exit code 1 below")] = None,
@@ -243,13 +245,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = typer.main.get_command(app).main(
             args=None if arguments is None else list(arguments), prog_name="art-multimodal", standalone_mode=False
         )
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted: finished batches are kept; go on with --resume", file=sys.stderr)
-        return INTERRUPTED
+        code = INTERRUPTED
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors, whose classes typer does not export
             if message := error.format_message():  # empty after the help text
@@ -258,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("error: this was not expected. Finished batches are kept; --resume goes on after them.", file=sys.stderr)
         return UNEXPECTED
+    if code == INTERRUPTED:  # which typer, too, returns for Ctrl-C
+        print("interrupted: finished batches are kept; go on with --resume", file=sys.stderr)
+    return code
 
 
 def _one_line(message: str) -> str:

@@ -56,7 +56,9 @@ def check_images(images: np.ndarray, channels: int = 3) -> np.ndarray:
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise InputError(f"Images must have shape (N, {channels}, H, W), not {images.shape}.")
     if images.shape[1] != channels:
-        hint = " The channels seem to come last: use images.transpose(0, 3, 1, 2)." if images.shape[3] == channels else ""
+        hint = (
+            " The channels seem to come last: use images.transpose(0, 3, 1, 2)." if images.shape[3] == channels else ""
+        )
         raise InputError(f"Images must have shape (N, {channels}, H, W), not {images.shape}.{hint}")
     if len(images) == 0:
         return np.ascontiguousarray(images, dtype=np.float32)

@@ -45,7 +45,8 @@ def check_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     for template in templates:
         if not isinstance(template, str) or template.count(PLACEHOLDER) != 1:
             raise InputError(
-                f"A template must hold {PLACEHOLDER} exactly once, where the class name goes; {template!r:.80} does not."
+                f"A template must hold {PLACEHOLDER} exactly once, where the class name goes; "
+                f"{template!r:.80} does not."
             )
     return templates
 

@@ -9,12 +9,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from tiny import TinyEncoder
 
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.datasets import LabelledImages, open_data
 
+# These models are too small for two threads, which then wait for each other more than they work.
+torch.set_num_threads(1)
 # Timing must not decide a property test on a busy machine; the examples are the same in every run.
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci")

@@ -44,8 +44,8 @@ def input_shape(estimator: ZeroShotClassifier, shape: tuple[int, ...]) -> Iterat
 def remembered_predictions(estimator: ZeroShotClassifier) -> Iterator[None]:
     """Answer an image that was predicted before from memory.
 
-    ART's Square asks about every image three times in an iteration, twice for what it was told before. The answers stay the
-    same; each distinct image is one query, which is what a real attacker would pay.
+    ART's Square asks about every image three times in an iteration, twice for what it was told before. The answers
+    stay the same; each distinct image is one query, which is what a real attacker would pay.
     """
     known: dict[bytes, np.ndarray] = {}
     predict = estimator.predict

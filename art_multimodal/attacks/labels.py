@@ -22,7 +22,8 @@ def label_indices(y: np.ndarray | None, nb_classes: int, nb_samples: int) -> np.
         y = y[:, 0]
     if y.shape != (nb_samples,):
         raise InputError(
-            f"Labels must have shape ({nb_samples},) or ({nb_samples}, {nb_classes}) for {nb_samples} images; got {y.shape}."
+            f"Labels must have shape ({nb_samples},) or ({nb_samples}, {nb_classes}) for {nb_samples} images, "
+            f"not {y.shape}."
         )
     if nb_samples and not np.array_equal(y, np.round(y)):
         raise InputError("Labels must be whole class indices or one-hot rows.")

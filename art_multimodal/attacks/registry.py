@@ -1,7 +1,8 @@
 """Every attack that an audit can run, by name: ours and ART's.
 
-An entry turns correctly classified images into what the model says about them after the attack. Another attack is one more
-function and one more line at the end of this file; the command line, the audit, its report and the docs read it from here.
+An entry turns correctly classified images into what the model says about them after the attack. Another attack is one
+more function and one more line at the end of this file; the command line, the audit, its report and the docs read it
+from here.
 """
 
 from __future__ import annotations
@@ -71,7 +72,6 @@ class AttackEntry:
     :param knowledge: ``"white box"`` or ``"black box"``.
     :param summary: One line for listings and reports.
     :param run: Attacks images ``(N, 3, H, W)`` that have labels ``(N,)``, within a budget, with a seed.
-    :param ball: Whether the budget's ball binds it.
     :param minimum_classes: Fewest classes that it can work with.
     """
 
@@ -79,7 +79,6 @@ class AttackEntry:
     knowledge: str
     summary: str
     run: Callable[[ZeroShotClassifier, np.ndarray, np.ndarray, Budget, int], Attacked]
-    ball: bool = True
     minimum_classes: int = 2
 
 
@@ -215,9 +214,7 @@ def _decoupling(estimator: ZeroShotClassifier, x: np.ndarray, y: np.ndarray, bud
 ATTACKS.add(
     "pgd", AttackEntry("image", "white box", "projected gradient descent on class scores (ours)", _image_attack(_pgd))
 )
-ATTACKS.add(
-    "art_pgd", AttackEntry("image", "white box", "projected gradient descent (ART's)", _image_attack(_art_pgd))
-)
+ATTACKS.add("art_pgd", AttackEntry("image", "white box", "projected gradient descent (ART's)", _image_attack(_art_pgd)))
 ATTACKS.add(
     "apgd",
     AttackEntry("image", "white box", "auto-PGD on cross-entropy (ART's)", _image_attack(_apgd("cross_entropy"))),
@@ -236,6 +233,9 @@ ATTACKS.add("square", AttackEntry("image", "black box", "random search with squa
 ATTACKS.add(
     "decoupling",
     AttackEntry(
-        "decoupling", "black box", "removes blocks of pixels or prompt words (MUROAN, exhaustive)", _decoupling, ball=False
+        "decoupling",
+        "black box",
+        "removes blocks of pixels or prompt words (MUROAN, exhaustive)",
+        _decoupling,
     ),
 )

@@ -76,8 +76,8 @@ class ImageFolderData(_PhotoFiles):
         empty = [name for index, name in enumerate(listing.classes) if index not in filled]
         if empty:
             raise InputError(
-                f"{len(empty)} class folder(s) hold no images: {', '.join(empty[:5])}. Add images or remove the folder; "
-                f"files count as images by their ending ({', '.join(sorted(listing.extensions or ()))})."
+                f"{len(empty)} class folder(s) hold no images: {', '.join(empty[:5])}. Add images or remove "
+                f"the folder; files count as images by their ending ({', '.join(sorted(listing.extensions or ()))})."
             )
         files = [(Path(file).relative_to(root).as_posix(), label) for file, label in listing.samples]
         super().__init__(root, files, _folder_names(listing.classes, classes), transform)
@@ -103,8 +103,8 @@ def _folder_names(folders: list[str], classes: Sequence[str] | None) -> tuple[st
 class CsvData(_PhotoFiles):
     """``csv:PATH``: a header, a column ``image`` (path relative to the file) and a column ``label`` or ``text``.
 
-    With ``label``: class names, or indices into ``classes``. With ``text`` alone: every distinct text is a class and its own
-    prompt, so the task is to find an image's caption among all captions.
+    With ``label``: class names, or indices into ``classes``. With ``text`` alone: every distinct text is a class and
+    its own prompt, so the task is to find an image's caption among all captions.
 
     :param path: The file, in UTF-8.
     :param classes: Class names; with them the label column may hold indices.
@@ -123,7 +123,8 @@ class CsvData(_PhotoFiles):
                 column = "label" if "label" in header else "text" if "text" in header else None
                 if "image" not in header or column is None:
                     raise InputError(
-                        f"{file.name} needs the columns image and label (or text); it has {', '.join(header) or 'none'}."
+                        f"{file.name} needs the columns image and label (or text); "
+                        f"it has {', '.join(header) or 'none'}."
                     )
                 rows = [(reader.line_num, row.get("image"), row.get(column)) for row in reader]
         except UnicodeDecodeError as error:
@@ -152,5 +153,7 @@ def _label(value: str, line: int, file: str, index_of: dict[str, int], indices: 
     if indices and value.lstrip("-").isdecimal():
         if 0 <= int(value) < len(index_of):
             return int(value)
-        raise InputError(f"Line {line} of {file}: label {value} is out of range; there are {len(index_of)} classes from 0.")
+        raise InputError(
+            f"Line {line} of {file}: label {value} is out of range; there are {len(index_of)} classes from 0."
+        )
     raise InputError(f"Line {line} of {file}: label {value!r} is none of the {len(index_of)} classes.")

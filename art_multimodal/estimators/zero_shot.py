@@ -13,6 +13,8 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.zero_shot_module import ZeroShotModule
+from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.prompts import (
     DEFAULT_TEMPLATES,
     check_class_names,
@@ -20,8 +22,6 @@ from art_multimodal.prompts import (
     check_templates,
     fill_templates,
 )
-from art_multimodal.estimators.zero_shot_module import ZeroShotModule
-from art_multimodal.models.dual_encoder import DualEncoder
 
 if TYPE_CHECKING:
     from art.defences.postprocessor import Postprocessor
@@ -31,16 +31,17 @@ if TYPE_CHECKING:
 class NLLFromProbabilities(nn.NLLLoss):
     """Cross-entropy for a model that returns probabilities."""
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return super().forward(input.clamp_min(torch.finfo(input.dtype).tiny).log(), target)
 
 
 class ZeroShotClassifier(PyTorchClassifier):
     """A CLIP-like model as a classifier of images: logits over the prompts of the classes.
 
-    A genuine ``PyTorchClassifier``, so ART's attacks, defences, trainers and metrics take it as it is. Images are float32
-    ``(N, 3, H, W)`` in [0, 1] at any size: resizing and normalisation happen inside the model, so perturbations live in
-    the caller's pixels. The embeddings of the prompts are computed once, and again when weights change.
+    A genuine ``PyTorchClassifier``, so ART's attacks, defences, trainers and metrics take it as it is. Images are
+    float32 ``(N, 3, H, W)`` in [0, 1] at any size: resizing and normalisation happen inside the model, so
+    perturbations live in the caller's pixels. The embeddings of the prompts are computed once, and again when weights
+    change.
 
     In evaluation mode no gradients are computed for the parameters, which ART's attacks would otherwise pay for.
 
@@ -177,7 +178,7 @@ class ZeroShotClassifier(PyTorchClassifier):
             super().fit(x, y, *args, **kwargs)
 
     def image_features(self, x: np.ndarray, batch_size: int = 128) -> Tensor:
-        """Return unnormalised image embeddings ``(N, D)`` on the model's device, behind ART's preprocessing defences."""
+        """Return unnormalised image embeddings ``(N, D)`` on the model's device, behind ART's preprocessing."""
         self.model.eval()
         x, _ = self._apply_preprocessing(x, y=None, fit=False)
         with torch.no_grad():
@@ -218,7 +219,9 @@ class ZeroShotClassifier(PyTorchClassifier):
             low, high = float(x.min()), float(x.max())
             # A warning, not an error: ART's attacks and defences may pass through such values on their way.
             if not (np.isfinite(low) and np.isfinite(high)):
-                warnings.warn("The images hold NaN or infinite values; predictions for them mean nothing.", stacklevel=3)
+                warnings.warn(
+                    "The images hold NaN or infinite values; predictions for them mean nothing.", stacklevel=3
+                )
             elif high > 2.0:
                 warnings.warn(
                     f"The images reach {high:.4g}, but must lie in [0, 1]. Divide 8-bit images by 255.", stacklevel=3

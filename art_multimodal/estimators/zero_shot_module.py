@@ -1,7 +1,7 @@
 """The torch module inside a :class:`ZeroShotClassifier`: images in, logits over class prompts out.
 
-Everything that a forward pass needs lives here, because some of ART's attacks (APGD, ACG, ReACG, Brendel-Bethge) rebuild a
-plain ``PyTorchClassifier`` around ``estimator.model`` and forget the estimator.
+Everything that a forward pass needs lives here, because some of ART's attacks (APGD, ACG, ReACG, Brendel-Bethge)
+rebuild a plain ``PyTorchClassifier`` around ``estimator.model`` and forget the estimator.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ class PromptHead(nn.Module):
 class ZeroShotModule(nn.Module):
     """Images ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]`` (or probabilities).
 
-    In evaluation mode the parameters take no part in the graph, so an attack's backward pass costs no parameter gradients
-    whoever runs it; gradients to the images are the same. In training mode, and inside :meth:`trainable`, they do.
+    In evaluation mode the parameters take no part in the graph, so an attack's backward pass costs no parameter
+    gradients whoever runs it; gradients to the images are the same. In training mode, and inside :meth:`trainable`,
+    they do.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ def project(delta: Tensor, norm: float, eps: float) -> Tensor:
     """Return the nearest perturbation inside the ball: every sample's ``norm`` is at most ``eps``."""
     if norm == INF:
         return delta.clamp(-eps, eps)
-    return delta * (eps / _lengths(delta).clamp_min(max(eps, 1e-30)))
+    return delta * (eps / _lengths(delta).clamp_min(1e-12)).clamp_max(1.0)
 
 
 def random_start(like: Tensor, norm: float, eps: float, generator: torch.Generator) -> Tensor:
@@ -58,8 +58,8 @@ def random_start(like: Tensor, norm: float, eps: float, generator: torch.Generat
 def ascent_step(gradient: Tensor, norm: float, eps_step: float) -> Tensor:
     """Return the step of steepest ascent of length ``eps_step`` in the norm, whatever the scale of the gradient.
 
-    A gradient of zero gives no step. NaN counts as zero and infinity as the largest number: no gradient, however broken,
-    may carry an image out of its budget.
+    A gradient of zero gives no step. NaN counts as zero and infinity as the largest number: no gradient, however
+    broken, may carry an image out of its budget.
     """
     gradient = gradient.nan_to_num()
     if norm == INF:

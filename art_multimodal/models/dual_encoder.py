@@ -23,7 +23,7 @@ class DualEncoder(nn.Module):
     :param pad_id: The id that fills a row of tokens after its end.
     """
 
-    #: Natural logarithm of the similarity's scale, a scalar tensor: ``logits = exp(logit_scale) * cosine + logit_bias``.
+    #: Natural logarithm of the similarity's scale, one element: ``logits = exp(logit_scale) * cosine + logit_bias``.
     logit_scale: Tensor
     #: Added to the logits by sigmoid-trained models (SigLIP); ``None`` elsewhere.
     logit_bias: Tensor | None = None
@@ -70,16 +70,19 @@ class DualEncoder(nn.Module):
                 raise InputError(f"A text must be a string, not {type(text).__name__}: {text!r:.60}.")
             if not text.strip():
                 raise InputError("A text is empty. Give every class and caption at least one word.")
-        # One position more than the tower reads: whatever is still there was too long.
-        tokens = self.token_ids(texts, self.context_length + 1)
-        too_long = (tokens[:, self.context_length :] != self.pad_id).any(dim=1)
-        if too_long.any():
-            text = texts[int(too_long.nonzero()[0])]
-            raise InputError(
-                f"A text needs more than the {self.context_length} tokens that this model reads: "
-                f"{text[:60]!r}{'...' if len(text) > 60 else ''} ({len(text)} characters). Shorten it."
-            )
-        return tokens[:, : self.context_length]
+        tokens = self.token_ids(texts, self.context_length)
+        # A text fits if more room changes nothing. Padding alone would not tell: the end token that a tokenizer puts
+        # where it cuts may be the padding token (CLIP and SigLIP in transformers), or be blanked out (CLIPA).
+        full = (tokens[:, -2:] != self.pad_id).any(dim=1).nonzero().flatten().tolist()
+        roomier = self.token_ids([texts[row] for row in full], self.context_length + 1) if full else tokens[:0]
+        for row, wider in zip(full, roomier, strict=True):
+            if wider[-1] != self.pad_id or not torch.equal(wider[:-1], tokens[row]):
+                text = texts[row]
+                raise InputError(
+                    f"A text needs more than the {self.context_length} tokens that this model reads: "
+                    f"{text[:60]!r}{'...' if len(text) > 60 else ''} ({len(text)} characters). Shorten it."
+                )
+        return tokens
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
         """Return the logits of every image against every text, shape ``[N, M]``."""
@@ -109,5 +112,5 @@ class DualEncoder(nn.Module):
         raise NotImplementedError
 
     def token_ids(self, texts: list[str], length: int) -> Tensor:
-        """Tokenise to exactly ``length`` columns, padded with ``pad_id``; longer rows keep a non-pad last column."""
+        """Tokenise to exactly ``length`` columns, padded with ``pad_id`` on the right; what does not fit is cut."""
         raise NotImplementedError

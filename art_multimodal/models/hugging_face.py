@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -24,32 +26,30 @@ class HuggingFaceEncoder(DualEncoder):
 
     :param model: A model with ``get_image_features`` and ``get_text_features`` (``AutoModel.from_pretrained``).
     :param tokenizer: Its tokenizer.
-    :param image_processor: Its image processor; only its settings are used, the work is done by differentiable torch.
+    :param image_processor: Its image processor; what it does is done by differentiable torch instead.
+    :raises InputError: If the image processor does something that is not known here.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, image_processor: Any) -> None:
-        text_config = getattr(model.config, "text_config", model.config)
-        context_length = getattr(text_config, "max_position_embeddings", None) or tokenizer.model_max_length
-        # RoBERTa-like towers start counting positions after the padding id, so they have fewer than they declare.
-        context_length = min(int(context_length), int(tokenizer.model_max_length))
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        super().__init__(_preprocessing_of(image_processor), context_length=context_length, pad_id=int(pad_id))
+        super().__init__(_preprocessing_of(image_processor), _context_length(model, tokenizer), pad_id=int(pad_id))
         self.model = model
         self.tokenizer = tokenizer
         # Sigmoid-trained towers pool at the last position and were trained on padded rows without a mask.
-        self._uses_mask = "siglip" not in model.config.model_type
-        accepted = inspect.signature(model.get_text_features).parameters
-        self._uses_mask = self._uses_mask and "attention_mask" in accepted
-        if not hasattr(model, "logit_scale"):
-            # Some families fix a temperature instead of learning a scale (ALIGN).
-            temperature = getattr(model, "temperature", None)
-            scale = 1.0 / float(temperature) if temperature is not None else 1.0
-            self.register_buffer("_fixed_scale", torch.tensor(scale).log(), persistent=False)
+        self._uses_mask = (
+            "siglip" not in model.config.model_type
+            and "attention_mask" in tokenizer.model_input_names
+            and "attention_mask" in inspect.signature(model.get_text_features).parameters  # type: ignore[arg-type]
+        )
 
     @property
     def logit_scale(self) -> Tensor:  # type: ignore[override]
         scale = getattr(self.model, "logit_scale", None)
-        return self._fixed_scale if scale is None else scale  # type: ignore[return-value]
+        if scale is None:
+            # Some families have a temperature instead of a scale (ALIGN).
+            temperature = getattr(self.model, "temperature", None)
+            scale = torch.zeros((), device=self.device) if temperature is None else -temperature.log()
+        return scale
 
     @property
     def logit_bias(self) -> Tensor | None:  # type: ignore[override]
@@ -64,11 +64,12 @@ class HuggingFaceEncoder(DualEncoder):
         return _features(self.model.get_text_features(input_ids=tokens, attention_mask=self._mask(tokens)))
 
     def _mask(self, tokens: Tensor) -> Tensor:
-        padding = tokens == self.pad_id
+        # Only what follows the text: the padding token may also be a token of texts ("!").
+        padding = (tokens == self.pad_id).flip(1).cumprod(dim=1).flip(1)
         if self.pad_id == self.tokenizer.eos_token_id:
             # CLIP pads with its end token: the first one belongs to the text.
-            padding = padding & (padding.cumsum(dim=1) > 1)
-        return (~padding).long()
+            padding = padding * (padding.cumsum(dim=1) > 1)
+        return 1 - padding
 
     def token_ids(self, texts: list[str], length: int) -> Tensor:
         batch = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
@@ -84,42 +85,76 @@ def _features(output: Any) -> Tensor:
     features = output if isinstance(output, Tensor) else getattr(output, "pooler_output", None)
     if features is None or features.ndim != 2:
         shape = None if features is None else tuple(features.shape)
-        raise InputError(f"This model's features are not one vector per sample (shape {shape}); it is not a dual encoder.")
+        raise InputError(
+            f"This model's features are not one vector per sample (shape {shape}), so it is not a dual encoder."
+        )
     return features
 
 
+def _context_length(model: nn.Module, tokenizer: Any) -> int:
+    text_config = getattr(model.config, "text_config", model.config)
+    length = getattr(text_config, "max_position_embeddings", None) or tokenizer.model_max_length
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            # RoBERTa-like towers start counting positions after the padding id, so they have fewer than they declare.
+            length -= module.padding_idx + 1
+    return min(int(length), int(tokenizer.model_max_length))
+
+
 def _preprocessing_of(processor: Any) -> ImagePreprocessing:
-    """Read an image processor's settings."""
+    """Do with differentiable torch what an image processor does.
 
-    def setting(name: str, default: Any = None) -> Any:
-        value = getattr(processor, name, default)
-        return default if value is None else value
-
-    size = dict(setting("size", {}))
-    crop = dict(setting("crop_size", {})) if setting("do_center_crop", False) else {}
-    shortest = size.get("shortest_edge")
-    if crop:
-        final = (crop["height"], crop["width"])
-        mode = "shortest"
-        if shortest is None and (size.get("height"), size.get("width")) != final:
-            shortest = size.get("height")
+    :raises InputError: If the processor does anything else; its results on test pictures are compared.
+    """
+    size = dict(getattr(processor, "size", None) or {})
+    crop = dict(processor.crop_size) if getattr(processor, "do_center_crop", False) else {}
+    if "shortest_edge" in size:
+        mode, resized = "shortest", (size["shortest_edge"], size["shortest_edge"])
     elif "height" in size and "width" in size:
-        final, mode, shortest = (size["height"], size["width"]), "squash", None
-    elif shortest:
-        final, mode, shortest = (shortest, shortest), "shortest", None
+        mode, resized = "squash", (size["height"], size["width"])
     else:
-        raise InputError(
-            f"{type(processor).__name__} prepares images in a way that is not known here (size {size}). "
-            "Known: a fixed height and width, or a shortest edge with a centre crop."
-        )
-    normalize = setting("do_normalize", True)
-    return ImagePreprocessing(
+        raise _unknown_preprocessing(processor)
+    final = (crop["height"], crop["width"]) if crop else resized
+    # A flat picture keeps its colour, so black and white show how values are scaled, whatever settings say so.
+    black, white = (
+        _prepared(processor, Image.new("RGB", final[::-1], colour), final).mean(dim=(1, 2))
+        for colour in ("black", "white")
+    )
+    resample = getattr(processor, "resample", None)
+    preprocess = ImagePreprocessing(
         size=final,
-        mean=setting("image_mean", (0.0,) * 3) if normalize else (0.0,) * 3,
-        std=setting("image_std", (1.0,) * 3) if normalize else (1.0,) * 3,
-        interpolation=_RESAMPLING.get(int(setting("resample", 3)), "bicubic"),
+        mean=(black / (black - white)).tolist(),
+        std=(1 / (white - black)).tolist(),
+        interpolation="bilinear" if resample is None else _RESAMPLING.get(int(resample), "bicubic"),
         resize_mode=mode,
-        first_resize=shortest,
+        first_resize=resized if resized != final else None,
+        crop_rounds_down=True,
+    )
+    across, down = torch.meshgrid(torch.linspace(0, 1, 3 * final[1]), torch.linspace(0, 1, 2 * final[0]), indexing="xy")
+    ramps = (torch.stack([across, down, across * down]) * 255).round() / 255
+    expected = _prepared(processor, to_pil_image(ramps), final)
+    difference = ((preprocess(ramps[None])[0] - expected) * preprocess.std).abs().mean()
+    if not difference < 2 / 255:
+        raise _unknown_preprocessing(processor)
+    return preprocess
+
+
+def _prepared(processor: Any, picture: Image.Image, size: tuple[int, int]) -> Tensor:
+    """What a processor makes of a picture, ``[3, *size]``."""
+    try:
+        pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
+    except Exception as error:
+        raise _unknown_preprocessing(processor) from error
+    if tuple(pixels.shape) != (1, 3, *size):
+        raise _unknown_preprocessing(processor)
+    return pixels[0]
+
+
+def _unknown_preprocessing(processor: Any) -> InputError:
+    return InputError(
+        f"{type(processor).__name__} prepares images in a way that is not known here "
+        f"(size {dict(getattr(processor, 'size', None) or {})}). "
+        "Known: RGB images resized to a fixed height and width or to a shortest edge, with or without a centre crop."
     )
 
 
@@ -132,6 +167,8 @@ def load_hugging_face(name_or_path: str) -> HuggingFaceEncoder:
     """
     import transformers
 
+    if not name_or_path:
+        raise InputError("hf: names no model. Give hf:ID_OR_PATH, a hub name or a folder made by save_pretrained.")
     folder = Path(name_or_path).expanduser()
     local = folder.is_dir()
     if not local and (name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1):
@@ -139,19 +176,22 @@ def load_hugging_face(name_or_path: str) -> HuggingFaceEncoder:
     source = str(folder) if local else name_or_path
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
     try:
-        model, info = transformers.AutoModel.from_pretrained(source, output_loading_info=True, **options)
+        # Weights of another shape are reported below, by name.
+        model, info = transformers.AutoModel.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{source} is not a checkpoint of plain tensors; loading it could run code from the file, so it was refused. "
+            f"{source} is not a checkpoint of plain tensors; loading it could run code, so it was refused. "
             "Save it with save_pretrained, which writes safetensors."
         ) from error
     except Exception as error:
         raise InputError(_load_failure(source, local, error)) from error
-    wrong = sorted(info["missing_keys"]) + sorted(str(key) for key in info.get("mismatched_keys", ()))
+    wrong = sorted(info["missing_keys"]) + sorted(name for name, *_ in info["mismatched_keys"])
     if wrong:
         raise InputError(
-            f"{source} does not hold the weights of {type(model).__name__}: {len(wrong)} are missing or of another shape, "
-            f"for example {', '.join(wrong[:3])}. Is the checkpoint of another architecture?"
+            f"{source} does not hold the weights of {type(model).__name__}: {len(wrong)} are missing or of another "
+            f"shape, for example {', '.join(wrong[:3])}. Is the checkpoint of another architecture?"
         )
     if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
         raise InputError(
@@ -165,6 +205,11 @@ def load_hugging_face(name_or_path: str) -> HuggingFaceEncoder:
             f"{source} has a model but its tokenizer or image processor cannot be loaded: {_one_line(error)} "
             "Save them into the same folder with save_pretrained."
         ) from error
+    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+        # Without its files, transformers makes a tokenizer of special tokens alone, to which all words are the same.
+        raise InputError(
+            f"{source} has a model but no tokenizer's vocabulary. Save the tokenizer into the same folder."
+        )
     return HuggingFaceEncoder(model, tokenizer, processor).eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -48,20 +49,25 @@ def _load_demo(name: str) -> DualEncoder:
     return load_digits()
 
 
-def _load_open_clip(rest: str) -> DualEncoder:
+def _require(module: str, package: str) -> None:
     try:
-        from art_multimodal.models.open_clip import load_open_clip
+        importlib.import_module(module)
     except ImportError as error:
-        raise InputError(f"open_clip cannot be imported ({error}). Run: pip install open_clip_torch") from error
+        raise InputError(f"{module} cannot be imported ({error}). Run: pip install {package}") from error
+
+
+def _load_open_clip(rest: str) -> DualEncoder:
+    _require("open_clip", "open_clip_torch")
+    from art_multimodal.models.open_clip import load_open_clip
+
     architecture, _, pretrained = rest.partition("/")
     return load_open_clip(architecture, pretrained)
 
 
 def _load_hugging_face(rest: str) -> DualEncoder:
-    try:
-        from art_multimodal.models.hugging_face import load_hugging_face
-    except ImportError as error:
-        raise InputError(f"transformers cannot be imported ({error}). Run: pip install transformers") from error
+    _require("transformers", "transformers")
+    from art_multimodal.models.hugging_face import load_hugging_face
+
     return load_hugging_face(rest)
 
 

@@ -31,26 +31,27 @@ class OpenCLIPEncoder(DualEncoder):
             std=config["std"],
             interpolation=config.get("interpolation", "bicubic"),
             resize_mode=config.get("resize_mode", "shortest"),
+            fill=config.get("fill_color", 0) / 255,
         )
         inner = getattr(tokenizer, "tokenizer", None)  # HFTokenizer wraps a transformers tokenizer
         pad_id = getattr(inner, "pad_token_id", None) or 0
-        super().__init__(preprocess, context_length=int(model.context_length), pad_id=int(pad_id))
+        super().__init__(preprocess, context_length=int(model.context_length), pad_id=int(pad_id))  # type: ignore[arg-type]
         self.model = model
         self.tokenizer = tokenizer
 
     @property
     def logit_scale(self) -> Tensor:  # type: ignore[override]
-        return self.model.logit_scale
+        return self.model.logit_scale  # type: ignore[return-value]
 
     @property
     def logit_bias(self) -> Tensor | None:  # type: ignore[override]
         return getattr(self.model, "logit_bias", None)
 
     def image_tower(self, pixels: Tensor) -> Tensor:
-        return self.model.encode_image(pixels)
+        return self.model.encode_image(pixels, normalize=False)
 
     def text_tower(self, tokens: Tensor) -> Tensor:
-        return self.model.encode_text(tokens)
+        return self.model.encode_text(tokens, normalize=False)
 
     def token_ids(self, texts: list[str], length: int) -> Tensor:
         return self.tokenizer(texts, context_length=length)
@@ -92,19 +93,33 @@ def load_open_clip(architecture: str, pretrained: str) -> OpenCLIPEncoder:
                 require_pretrained=True,
                 # The checkpoint holds both towers: base weights of a tower would be fetched from a hub for nothing.
                 pretrained_text=False,
+                force_preprocess_cfg=None if tag else _published_preprocessing(architecture, tags),
             )
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{source} is not a checkpoint of plain tensors; loading it could run code from the file, so it was refused. "
+            f"{source} is not a checkpoint of plain tensors; loading it could run code, so it was refused. "
             "Save the weights as safetensors (safetensors.torch.save_file) and give that file."
         ) from error
     except Exception as error:
         message = " ".join(str(error).split())
         if any(sign in message for sign in ("Missing key", "size mismatch", "Unexpected key", "missing keys")):
             raise InputError(f"{source} is not a checkpoint of {architecture}: {message[:300]}") from error
-        raise InputError(f"Cannot load {source} into {architecture}: {type(error).__name__}: {message[:300]}") from error
+        message = f"Cannot load {source} into {architecture}: {type(error).__name__}: {message[:300]}"
+        raise InputError(message if tag else f"{message} Is the file a complete checkpoint of it?") from error
     tokenizer = _load_tokenizer(architecture)
     return OpenCLIPEncoder(model, tokenizer).eval()
+
+
+def _published_preprocessing(architecture: str, tags: list[str]) -> dict | None:
+    """What all published weights of an architecture expect, where they agree; a file says nothing about it.
+
+    open_clip would prepare pictures for a SigLIP checkpoint as for OpenAI's CLIP.
+    """
+    import open_clip
+
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    published = [{key: open_clip.get_pretrained_cfg(architecture, tag)[key] for key in keys} for tag in tags]
+    return published[0] if published and all(config == published[0] for config in published) else None
 
 
 def _load_tokenizer(architecture: str):
@@ -114,8 +129,8 @@ def _load_tokenizer(architecture: str):
         return open_clip.get_tokenizer(architecture)
     except Exception as error:
         raise InputError(
-            f"The tokenizer of {architecture} cannot be loaded ({type(error).__name__}). It comes from the Hugging Face "
-            "hub: go online once, or set HF_HOME to a cache that has it."
+            f"The tokenizer of {architecture} cannot be loaded ({type(error).__name__}). It comes from the Hugging "
+            "Face hub: go online once, or set HF_HOME to a cache that has it."
         ) from error
 
 
@@ -128,7 +143,8 @@ def _no_such_weights(architecture: str, pretrained: str, path: Path, tags: list[
     rooted = Path("/") / path
     if not path.is_absolute() and rooted.is_file():
         return InputError(
-            f"There is no file {pretrained!r} here. For the absolute path write two slashes: open_clip:{architecture}/{rooted}"
+            f"There is no file {pretrained!r} here. For the absolute path write two slashes: "
+            f"open_clip:{architecture}/{rooted}"
         )
     if "/" in pretrained or path.suffix:
         return InputError(f"There is no checkpoint file {str(path)!r} for {architecture}. Check the path.")

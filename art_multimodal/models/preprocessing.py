@@ -22,12 +22,15 @@ class ImagePreprocessing(nn.Module):
     [0, 1], as 8-bit images saturate.
 
     :param size: Height and width that the image tower works on.
-    :param mean: Per channel, subtracted; also the fill colour that the model sees as zero.
+    :param mean: Per channel, subtracted.
     :param std: Per channel, divides.
     :param interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``.
-    :param resize_mode: ``"shortest"`` (shorter side to ``size``, then centre crop: CLIP), ``"squash"`` (aspect ratio not
-        kept: SigLIP) or ``"longest"`` (longer side to ``size``, then pad with ``mean``).
-    :param first_resize: For ``"shortest"``: the length of the shorter side before the crop, where it is not ``size``.
+    :param resize_mode: ``"shortest"`` (shorter side to ``size``, then centre crop: CLIP), ``"squash"`` (aspect ratio
+        not kept: SigLIP) or ``"longest"`` (longer side to ``size``, then pad).
+    :param first_resize: What is resized to before a centre crop to ``size``, where that is not ``size``: the length of
+        the shorter side for ``"shortest"``, of both sides for ``"squash"``.
+    :param fill: For ``"longest"``: the grey of the padding, in [0, 1]; ``None`` pads with ``mean``.
+    :param crop_rounds_down: Where a margin is not whole, crop as transformers does, not as torchvision does.
     """
 
     mean: Tensor
@@ -40,7 +43,9 @@ class ImagePreprocessing(nn.Module):
         std: Sequence[float],
         interpolation: str = "bicubic",
         resize_mode: str = "shortest",
-        first_resize: int | None = None,
+        first_resize: int | tuple[int, int] | None = None,
+        fill: float | None = None,
+        crop_rounds_down: bool = False,
     ) -> None:
         super().__init__()
         if resize_mode not in RESIZE_MODES:
@@ -48,7 +53,9 @@ class ImagePreprocessing(nn.Module):
         self.size = (int(size[0]), int(size[1]))
         self.interpolation = interpolation
         self.resize_mode = resize_mode
-        self.first_resize = first_resize
+        self.first_resize = (first_resize, first_resize) if isinstance(first_resize, int) else first_resize
+        self.fill = fill
+        self.crop_rounds_down = crop_rounds_down
         # Not saved: they belong to the adapter's configuration, not to the checkpoint.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
@@ -64,50 +71,59 @@ class ImagePreprocessing(nn.Module):
         """Bring images to ``size``."""
         sides = self._resized_sides(*images.shape[-2:])
         images = self._interpolate(images, sides)
-        if self.resize_mode == "squash":
-            return images
         if self.resize_mode == "longest":
             return self._pad(images)
-        top = round((sides[0] - self.size[0]) / 2.0)
-        left = round((sides[1] - self.size[1]) / 2.0)
+        top, left = self._crop_corner(sides)
         return images[..., top : top + self.size[0], left : left + self.size[1]]
 
     def reduce_photo(self, photo: Image) -> Image:
-        """Bring a PIL image that is larger than ``size`` to it, as the published transforms do; leave smaller ones alone.
+        """Bring a PIL image larger than ``size`` to it, as the published transforms do; leave smaller ones alone.
 
         Attacks on photos of many megapixels would cost minutes each and change pixels that the model never sees.
         """
         from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.functional import center_crop, resize
+        from torchvision.transforms.functional import resize
 
         sides = (photo.height, photo.width)
         if not all(side > target for side, target in zip(sides, self.size, strict=True)):
             return photo
-        resized = resize(photo, list(self._resized_sides(*sides)), InterpolationMode(self.interpolation))
-        return center_crop(resized, list(self.size)) if self.resize_mode == "shortest" else resized
+        sides = self._resized_sides(*sides)
+        resized = resize(photo, list(sides), InterpolationMode(self.interpolation))
+        if self.resize_mode == "longest":
+            return resized
+        top, left = self._crop_corner(sides)
+        return resized.crop((left, top, left + self.size[1], top + self.size[0]))
 
     def _resized_sides(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the resize, before any crop or padding."""
+        target = self.first_resize or self.size
         if self.resize_mode == "squash":
-            return self.size
+            return target
+        ratios = height / target[0], width / target[1]
         if self.resize_mode == "longest":
-            scale = min(self.size[0] / height, self.size[1] / width)
-            return max(1, round(height * scale)), max(1, round(width * scale))
-        # Scale until both sides are covered, which is torchvision's rule for a square target.
-        target = (self.first_resize, self.first_resize) if self.first_resize else self.size
-        scale = max(target[0] / height, target[1] / width)
-        # int() truncates as torchvision does; the epsilon protects exact sides from rounding below.
-        return max(self.size[0], int(height * scale + 1e-6)), max(self.size[1], int(width * scale + 1e-6))
+            ratio = max(ratios)
+            return max(1, round(height / ratio)), max(1, round(width / ratio))
+        # Scale until both sides are covered. A square target truncates, as torchvision does (the epsilon protects exact
+        # sides from rounding below); any other rounds, as open_clip does.
+        sides = height / min(ratios), width / min(ratios)
+        height, width = (int(side + 1e-6) if target[0] == target[1] else round(side) for side in sides)
+        return max(self.size[0], height), max(self.size[1], width)
+
+    def _crop_corner(self, sides: tuple[int, int]) -> tuple[int, int]:
+        """Top and left of the centre crop to ``size``."""
+        whole = int if self.crop_rounds_down else round
+        return whole((sides[0] - self.size[0]) / 2), whole((sides[1] - self.size[1]) / 2)
 
     def _interpolate(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         if self.interpolation == "nearest":
-            return F.interpolate(images, size, mode="nearest")
+            return F.interpolate(images, size, mode="nearest-exact")
         resized = F.interpolate(images, size, mode=self.interpolation, align_corners=False, antialias=True)
         return resized.clamp(0.0, 1.0)
 
     def _pad(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        canvas = self.mean.to(images.dtype).expand(*images.shape[:-2], *self.size).clone()
+        fill = self.mean.to(images.dtype) if self.fill is None else images.new_tensor(self.fill)
+        canvas = fill.expand(*images.shape[:-2], *self.size).clone()
         top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
         canvas[..., top : top + height, left : left + width] = images
         return canvas

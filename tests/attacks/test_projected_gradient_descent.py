@@ -8,9 +8,9 @@ import torch
 from art.attacks.evasion import ProjectedGradientDescent
 from art.defences.preprocessor import JpegCompression, SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
-from tiny import TinyEncoder
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import TinyEncoder
 
 from art_multimodal import InputError, ZeroShotClassifier
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder

@@ -25,12 +25,12 @@ LOSSES = ("cross_entropy", "embedding_kl", "embedding_l2")
 class ProjectedGradientDescentDualEncoder(EvasionAttack):
     """PGD that works on tensors from start to end, and can push embeddings as well as class scores.
 
-    The budget is a guarantee: every image returned is in [0, 1] and within ``eps`` of its original in ``norm``, up to one
-    rounding of float32. Equal seeds give equal results. One step costs one forward and one backward pass of the image
-    tower; with ``num_random_init`` > 1, one more forward pass per restart.
+    The budget is a guarantee: every image returned is in [0, 1] and within ``eps`` of its original in ``norm``, up to
+    one rounding of float32. Equal seeds give equal results. One step costs one forward and one backward pass of the
+    image tower; with ``num_random_init`` > 1, one more forward pass per restart.
 
-    ART's preprocessing defences on the estimator are attacked through: by autograd where they are torch modules, otherwise
-    with the gradients that they estimate for themselves.
+    ART's preprocessing defences on the estimator are attacked through: by autograd where they are torch modules,
+    otherwise with the gradients that they estimate for themselves.
 
     | Paper link: https://arxiv.org/abs/1706.06083 (PGD)
     | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA, the image attack)
@@ -71,11 +71,11 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         :param eps: Radius of the budget, in the units of images in [0, 1].
         :param eps_step: Length of a step.
         :param max_iter: Number of steps.
-        :param loss: What is raised: ``"cross_entropy"`` over the class prompts, ``"embedding_kl"`` or ``"embedding_l2"``
-            between the clean and the adversarial image embedding (labels are not used then).
+        :param loss: What is raised: ``"cross_entropy"`` over the class prompts, ``"embedding_kl"`` or
+            ``"embedding_l2"`` between the clean and the adversarial image embedding (labels are not used then).
         :param targeted: Lower the loss of the given labels instead; with ``"cross_entropy"`` only.
-        :param num_random_init: 0 starts at the clean image; otherwise the number of random starts, of which the one with
-            the largest loss is kept for each sample.
+        :param num_random_init: 0 starts at the clean image; otherwise the number of random starts, of which the one
+            with the largest loss is kept for each sample.
         :param batch_size: Images per forward pass.
         :param seed: Of the random starts; ``None`` draws a new one in every call.
         :param verbose: Show a progress bar.
@@ -116,7 +116,9 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         starts = range(0, len(x), self.batch_size)
         for start in tqdm(starts, desc="PGD", disable=not self.verbose):
             rows = slice(start, start + self.batch_size)
-            adversarial[rows] = self._attack_batch(x[rows], labels[rows], None if mask is None else mask[rows], generator)
+            adversarial[rows] = self._attack_batch(
+                x[rows], labels[rows], None if mask is None else mask[rows], generator
+            )
         return adversarial
 
     def _attack_batch(
@@ -157,8 +159,8 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         if self.loss == "cross_entropy":
             sign = -1.0 if self.targeted else 1.0
             if module.probabilities:
-                return lambda inputs: sign * torch.nn.functional.nll_loss(
-                    module(inputs).clamp_min(1e-30).log(), labels, reduction="none"
+                return lambda inputs: (
+                    sign * torch.nn.functional.nll_loss(module(inputs).clamp_min(1e-30).log(), labels, reduction="none")
                 )
             return lambda inputs: sign * class_cross_entropy(module(inputs), labels)
         distance = {"embedding_kl": embedding_kl, "embedding_l2": embedding_l2}[self.loss]

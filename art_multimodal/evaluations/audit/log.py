@@ -21,7 +21,7 @@ def write_atomically(path: Path, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _cannot_write(path, error) from error
@@ -29,16 +29,16 @@ def write_atomically(path: Path, text: str) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"Cannot write {path}: {error.strerror or error}. What is there already is kept; make room or choose another --out, "
-        "and go on with --resume."
+        f"Cannot write {path}: {error.strerror or error}. What is there already is kept; make room or choose another "
+        "--out, and go on with --resume."
     )
 
 
 class RunLog:
     """The folder of a run.
 
-    ``run.json`` is the header: settings, model, data and versions. ``log.jsonl`` holds one line per attack and batch. A line
-    that was cut off by a kill is dropped when the log is opened again, so what is read is always whole batches.
+    ``run.json`` is the header: settings, model, data and versions. ``log.jsonl`` holds one line per attack and batch.
+    A line that was cut off by a kill is dropped when the log is opened again, so what is read is always whole batches.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any]) -> None:
@@ -68,7 +68,9 @@ class RunLog:
         except FileNotFoundError:
             raise InputError(f"{folder} holds no run to go on with. Start one without --resume.") from None
         except (ValueError, OSError) as error:
-            raise InputError(f"{folder / HEADER_FILE} cannot be read ({error}). Start again in another --out.") from error
+            raise InputError(
+                f"{folder / HEADER_FILE} cannot be read ({error}). Start again in another --out."
+            ) from error
         log = cls(folder, header)
         log._drop_cut_line()
         return log

@@ -20,8 +20,11 @@ def write_reports(log: RunLog) -> dict[str, Any]:
 
     :raises InputError: If they cannot be written.
     """
-    report = {**log.header, **summarise(log.header, log.lines())}
-    write_atomically(log.folder / "report.json", json.dumps(report, indent=2, ensure_ascii=True, allow_nan=False))
+    text = json.dumps(
+        {**log.header, **summarise(log.header, log.lines())}, indent=2, ensure_ascii=True, allow_nan=False
+    )
+    report = json.loads(text)
+    write_atomically(log.folder / "report.json", text)
     context = {
         "report": report,
         "rows": _rows(report),
@@ -37,7 +40,7 @@ def write_reports(log: RunLog) -> dict[str, Any]:
 def _environment(escape: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("art_multimodal.evaluations.audit", "templates"),
-        autoescape=escape,
+        autoescape=escape,  # noqa: S701 (the Markdown report escapes with `md`)
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -76,7 +79,9 @@ def in_255ths(value: float) -> str:
 def md(text: Any) -> str:
     """Make text from data harmless in Markdown: one line, no markup, no HTML."""
     flat = " ".join(str(text).split())
-    return "".join("\\" + c if c in "\\`*_{}[]()#+!|~" else {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(c, c) for c in flat)
+    return "".join(
+        "\\" + c if c in "\\`*_{}[]()#+!|~" else {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(c, c) for c in flat
+    )
 
 
 def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -96,13 +101,14 @@ def _sentences(report: dict[str, Any]) -> list[str]:
     ]
     image = results.get("image") or _weakest(results, "image")
     if image and image["attacked"]:
-        sentences.append(
-            f"When each pixel may change by at most {in_255ths(budget['eps'])} of its range, which is hard to see, "
+        hard_to_see = ", which is hard to see" if budget["eps"] <= 8.5 / 255 else ""
+        limit = (
+            f"each pixel may change by at most {in_255ths(budget['eps'])} of its range{hard_to_see}"
             if float(budget["norm"]) == float("inf")
-            else f"When an image may change by at most {budget['eps']:g} in Euclidean length, "
+            else f"an image may change by at most {budget['eps']:g} in Euclidean length"
         )
-        sentences[-1] += (
-            f"{percent(image['accuracy'])} remain correct: the attacks mislead the model on "
+        sentences.append(
+            f"When {limit}, {percent(image['accuracy'])} remain correct: the attacks mislead the model on "
             f"{percent(image['attack_success_rate'])} of the images that it had right."
         )
     removal = results.get("decoupling")
@@ -117,7 +123,9 @@ def _sentences(report: dict[str, Any]) -> list[str]:
                 f"{percent(removal['share_removed_min'], 2)} at best."
             )
     if report["skipped"]:
-        sentences.append(f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below.")
+        sentences.append(
+            f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below."
+        )
     if not report["complete"]:
         sentences.insert(0, "This run is not finished: the numbers cover what was evaluated so far.")
     return sentences

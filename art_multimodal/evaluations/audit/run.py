@@ -53,13 +53,11 @@ class Audit(Evaluation):
     """Attack a model on labelled images and log what happens.
 
     Samples are read batch by batch, so memory does not grow with the data. Only samples that are classified right are
-    attacked. Every attack on every batch has random numbers of its own, drawn from the seed, so a run that was killed and
-    resumed gives the numbers of one that was not.
+    attacked. Every attack on every batch has random numbers of its own, drawn from the seed, so a run that was killed
+    and resumed gives the numbers of one that was not.
     """
 
-    def __init__(
-        self, settings: AuditSettings, out: str | Path, device: str = "auto", strict: bool = False
-    ) -> None:
+    def __init__(self, settings: AuditSettings, out: str | Path, device: str = "auto", strict: bool = False) -> None:
         """Load the model, open the data and check every setting, so that bad input is found before any work.
 
         :param settings: What to do.
@@ -80,9 +78,7 @@ class Audit(Evaluation):
         )
         self.templates = check_templates(settings.templates or self.data.templates)
         self.attacks = select_attacks(settings.attacks, len(self.data.class_names))
-        self.estimator = ZeroShotClassifier(
-            model, self.data.class_names, self.templates, device_type=device_type
-        )
+        self.estimator = ZeroShotClassifier(model, self.data.class_names, self.templates, device_type=device_type)
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
         order = np.random.default_rng(settings.seed).permutation(len(self.data))
         self.order = order[: settings.limit] if settings.limit else order
@@ -237,9 +233,7 @@ class Audit(Evaluation):
                     **details[position],
                 }
                 if self._is_worth_a_picture(attacked, images, labels, position, pictured[name]):
-                    save_pictures(
-                        log.pictures, name, batch.indices[row], images[position], attacked.images[position]
-                    )
+                    save_pictures(log.pictures, name, batch.indices[row], images[position], attacked.images[position])
                     records[int(row)] |= {"picture": True, "size": list(images.shape[2:])}
                     pictured[name] += 1
         return {
@@ -330,7 +324,7 @@ def _check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
             f"The run was made by another version of art-multimodal (schema {logged.get('schema_version')}, here "
             f"{SCHEMA_VERSION}). Start again in another --out."
         )
-    differences = []
+    differences: list[str] = []
     for part in ("settings", "budget", "model", "data"):
         for key in sorted({*logged.get(part, {}), *wanted[part]}):
             before, now = logged.get(part, {}).get(key), wanted[part].get(key)

@@ -51,9 +51,13 @@ class AuditSettings:
         except ValueError as error:
             raise InputError(str(error)) from error
         if not 0 < self.eps < float("inf"):
-            raise InputError(f"eps must be greater than 0 (in units of images in [0, 1], such as 1/255), not {self.eps}.")
+            raise InputError(
+                f"eps must be greater than 0 (in units of images in [0, 1], such as 1/255), not {self.eps}."
+            )
         if norm_of(self.norm) == float("inf") and self.eps > 1:
-            raise InputError(f"eps {self.eps:g} is more than the whole range of images in [0, 1]. Did you mean {self.eps:g}/255?")
+            raise InputError(
+                f"eps {self.eps:g} is more than the whole range of images in [0, 1]. Did you mean {self.eps:g}/255?"
+            )
         if self.eps_step is not None and not 0 < self.eps_step < float("inf"):
             raise InputError(f"The step must be greater than 0, not {self.eps_step}.")
         for name in ("steps", "max_queries", "batch_size", "limit"):

@@ -37,9 +37,9 @@ def summary_rows(attacks: Iterable[str]) -> list[str]:
 def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Compute a run's numbers.
 
-    Robust accuracy is over all samples: one that is wrong already is not robust. The success rate of an attack is over the
-    samples that were right before it. The row of a modality is the worst case: a sample counts as right only if it survived
-    every attack of the modality. Every sample counts once.
+    Robust accuracy is over all samples: one that is wrong already is not robust. The success rate of an attack is over
+    the samples that were right before it. The row of a modality is the worst case: a sample counts as right only if it
+    survived every attack of the modality. Every sample counts once.
 
     :param header: The log's header.
     :param lines: The log's lines.

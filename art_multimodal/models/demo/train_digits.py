@@ -90,7 +90,9 @@ def train(steps: int, batch_size: int, learning_rate: float, seed: int) -> Digit
             dtype=torch.float32,
         )
         drawn = augment(torch.from_numpy(strokes[chosen]), generator).numpy()
-        painted = ink_on_paper(drawn, np.array([INKS[name] for name in ink]), np.array([PAPERS[name] for name in paper]))
+        painted = ink_on_paper(
+            drawn, np.array([INKS[name] for name in ink]), np.array([PAPERS[name] for name in paper])
+        )
         images = torch.from_numpy(painted)
         images = (images + 0.03 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
         loss = multi_positive_loss(model(images, model.tokenize([c.text for c in captions])), positives)
@@ -106,8 +108,10 @@ def train(steps: int, batch_size: int, learning_rate: float, seed: int) -> Digit
             clean = accuracy(model, test_images, torch.from_numpy(test_labels), "a photo of the handwritten digit {}.")
             unseen = [accuracy(model, test_images, torch.from_numpy(test_labels), t) for t in HELD_OUT_TEMPLATES]
             print(
-                f"step {step + 1}: loss {loss.item():.3f}, held-out digits {clean:.3f}, unseen templates mean "
-                f"{np.mean(unseen):.3f} min {min(unseen):.3f} ({HELD_OUT_TEMPLATES[int(np.argmin(unseen))]!r}), {time.perf_counter() - started:.0f} s",
+                f"step {step + 1}: loss {loss.item():.3f}, held-out digits {clean:.3f}, "
+                f"unseen templates mean {np.mean(unseen):.3f} "
+                f"min {min(unseen):.3f} ({HELD_OUT_TEMPLATES[int(np.argmin(unseen))]!r}), "
+                f"{time.perf_counter() - started:.0f} s",
                 flush=True,
             )
             model.train()

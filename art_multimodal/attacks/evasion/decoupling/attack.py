@@ -30,16 +30,16 @@ _SAMPLES_AT_ONCE = 64
 class DecouplingAttack(EvasionAttack):
     """Take image and text apart by removing as little of the input as possible, until the answer changes.
 
-    Points are pixels (all channels together) and words; removing a pixel writes ``fill``, removing a word deletes it. On a
-    :class:`ZeroShotClassifier` the text of a sample is the prompt template, whose words are removed from the prompts of
-    every class; the class name itself is never touched.
+    Points are pixels (all channels together) and words; removing a pixel writes ``fill``, removing a word deletes it.
+    On a :class:`ZeroShotClassifier` the text of a sample is the prompt template, whose words are removed from the
+    prompts of every class; the class name itself is never touched.
 
-    ``search="exhaustive"`` is the published procedure: quadrants of quadrants down to 1/32 of the side, each word alone,
-    then combinations of what changed the decision. Non-square images are covered whole, which the published code does not
-    do.
+    ``search="exhaustive"`` is the published procedure: quadrants of quadrants down to 1/32 of the side, each word
+    alone, then combinations of what changed the decision. Non-square images are covered whole, which the published
+    code does not do.
 
-    After :meth:`generate`, :attr:`records` holds one :class:`DecouplingRecord` per sample. Removed words do not show in the
-    returned images: evaluate such a sample with ``estimator.with_templates(attack.templates_of(record))``.
+    After :meth:`generate`, :attr:`records` holds one :class:`DecouplingRecord` per sample. Removed words do not show
+    in the returned images: evaluate such a sample with ``estimator.with_templates(attack.templates_of(record))``.
 
     Guarantees: pixels that are not in a removed block are returned bit for bit; samples without success are returned
     unchanged; the returned removal flips the label when evaluated again; no random numbers are used.
@@ -73,8 +73,8 @@ class DecouplingAttack(EvasionAttack):
         :param estimator: The classifier to attack; only its answers are used (black box).
         :param search: ``"exhaustive"``.
         :param modalities: What may be removed: ``"image"``, ``"text"`` or both.
-        :param fill: Colour of removed pixels: ``"mean"`` (what the model sees as zero), ``"black"``, one value or one per
-            channel, in [0, 1].
+        :param fill: Colour of removed pixels: ``"mean"`` (what the model sees as zero), ``"black"``, one value or one
+            per channel, in [0, 1].
         :param targeted: Succeed only when the label becomes the one given.
         :param max_combinations: Most combinations of candidates to try for a sample, drill-down not counted.
         :param batch_size: Images per forward pass.
@@ -139,9 +139,7 @@ class DecouplingAttack(EvasionAttack):
             )
             for row, answer in enumerate(victim.clean())
         ]
-        outcomes, queries = run_searches(
-            [exhaustive_search(task, self.max_combinations) for task in tasks], victim.ask
-        )
+        outcomes, queries = run_searches([exhaustive_search(task, self.max_combinations) for task in tasks], victim.ask)
         records = []
         for row, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True)):
             removal = outcome.removal

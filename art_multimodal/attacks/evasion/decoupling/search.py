@@ -1,7 +1,7 @@
 """Searches for a small removal that decouples the modalities.
 
-A search is a generator for one sample: it yields lists of removals to try and is sent what the model answers. It knows no
-model and no batches; :func:`run_searches` runs many of them side by side and puts their probes into common batches.
+A search is a generator for one sample: it yields lists of removals to try and is sent what the model answers. It knows
+no model and no batches; :func:`run_searches` runs many of them side by side and puts their probes into common batches.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ def _combinations(candidates: Sequence[Removal]) -> Generator[tuple[Removal, ...
         yield from combinations(candidates, size)
 
 
-def _drill_down(
-    task: Task, known: dict[Removal, Answer]
-) -> Generator[list[Removal], list[Answer], list[Block]]:
+def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Removal], list[Answer], list[Block]]:
     """Return the candidate blocks in depth-first order, filling ``known``."""
     if not task.height or not task.width:
         return []
@@ -146,7 +144,12 @@ def _drill_down(
     while level:
         quadrants = {square: square.quadrants() for square in level}
         # Squares beyond the border are not there; equal blocks (possible where clipping meets) are asked about once.
-        blocks = {block: None for squares in quadrants.values() for s in squares if (block := s.clipped(task.height, task.width))}
+        blocks = {
+            block: None
+            for squares in quadrants.values()
+            for s in squares
+            if (block := s.clipped(task.height, task.width))
+        }
         probes = [probe for block in blocks if (probe := Removal(blocks=(block,))) not in known]
         if probes:
             known.update(zip(probes, (yield probes), strict=True))

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from art_multimodal.attacks.evasion.decoupling.search import Answer
-from art_multimodal.prompts import PLACEHOLDER
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.occlusion import Block, Removal, fill_blocks, without_words
+from art_multimodal.prompts import PLACEHOLDER
 
 
 def removable_words(templates: Sequence[str] | None) -> list[tuple[int, int]]:
     """Return (template, word) of every word that may be removed: all of the templates' words but the class name's own.
 
-    Removing the class name would change the question instead of attacking the model. Prompts that were given as they stand
-    have no words that are known to be shared by all classes, hence none to remove. A word that is alone besides the
-    placeholder's is removable; the prompt then is the class name.
+    Removing the class name would change the question instead of attacking the model. Prompts that were given as they
+    stand have no words that are known to be shared by all classes, hence none to remove. A word that is alone besides
+    the placeholder's is removable; the prompt then is the class name.
     """
     return [
         (number, index)
@@ -44,8 +44,9 @@ def templates_without(templates: Sequence[str], words: Sequence[int]) -> tuple[s
 class ZeroShotVictim:
     """Answers removals on a :class:`ZeroShotClassifier`.
 
-    The text of every sample is the set of templates, shared by all classes. The towers are separate, so the untouched one
-    is never computed again: the intact images are embedded once, and the class prompts once per set of removed words.
+    The text of every sample is the set of templates, shared by all classes. The towers are separate, so the untouched
+    one is never computed again: the intact images are embedded once, and the class prompts once per set of removed
+    words.
 
     :param estimator: The classifier.
     :param images: Shape ``(N, C, H, W)``.
@@ -61,7 +62,8 @@ class ZeroShotVictim:
         self.words = len(removable_words(estimator.templates))
         self._class_features: dict[frozenset[int], Tensor] = {frozenset(): estimator.class_features()}
         self._intact = estimator.image_features(images, batch_size)
-        # One buffer for all probes: a row is copied only when its sample changes, otherwise just its blocks are restored.
+        # One buffer for all probes: a row is copied only when its sample changes, otherwise just its blocks are
+        # restored.
         self._buffer = np.empty((batch_size, *images.shape[1:]), dtype=np.float32)
         self._holds: list[tuple[int, tuple[Block, ...]] | None] = [None] * batch_size
 

@@ -1,0 +1,60 @@
+"""Write the pages that are not typed: tables of what can be named, and of what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    header = list(header)
+    lines = [header, ["---"] * len(header), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def registries() -> str:
+    """Everything that the command line knows by name."""
+    from art_multimodal.attacks.registry import ATTACKS
+    from art_multimodal.datasets import DATA_SOURCES
+    from art_multimodal.models.loading import MODEL_SOURCES
+
+    return "\n".join(
+        [
+            "# What can be named",
+            "\n## Models\n",
+            table(("written", "what it is"), ((f"`{s.form}`", s.summary) for _, s in MODEL_SOURCES.items())),
+            "\n## Data\n",
+            table(("written", "what it is"), ((f"`{s.form}`", s.summary) for _, s in DATA_SOURCES.items())),
+            "\n## Attacks\n",
+            table(
+                ("name", "changes", "knows", "what it does"),
+                ((f"`{name}`", a.modality, a.knowledge, a.summary) for name, a in ATTACKS.items()),
+            ),
+        ]
+    )
+
+
+def benchmarks() -> str:
+    """The results of all benchmarks, as they were written."""
+    parts = ["# Measurements\n", "Each table was written by a script in `benchmarks/`, in one run.\n"]
+    for path in sorted(RESULTS.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        parts.append(f"## {path.stem.replace('_', ' ')}\n")
+        parts.append(str(result.get("protocol", "")) + "\n")
+        parts.append(table(result["table"]["header"], result["table"]["rows"]))
+        parts.append(f"`{result['command']}`\n")
+    return "\n".join(parts)
+
+
+def write_all(folder: Path) -> None:
+    """Write all generated pages into a folder."""
+    folder.mkdir(exist_ok=True)
+    for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks())):
+        path = folder / name
+        # Unchanged pages keep their date, or Sphinx would build everything every time.
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")

@@ -1,0 +1,31 @@
+"""The small audit that tests look at from many sides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from art_multimodal.evaluations.audit import AuditSettings
+
+SETTINGS = AuditSettings(
+    model="demo:digits",
+    data="demo:digits",
+    attacks="pgd,apgd_dlr,decoupling",
+    eps=8 / 255,
+    steps=5,
+    limit=40,
+    batch_size=16,
+    seed=3,
+)
+
+
+def timeless(value: Any) -> Any:
+    """The same value without what the clock put into it."""
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key != "seconds"}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text())

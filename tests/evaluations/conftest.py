@@ -1,0 +1,15 @@
+"""The small audit, run once."""
+
+from __future__ import annotations
+
+import pytest
+from audits import SETTINGS
+
+from art_multimodal.evaluations.audit import Audit, RunLog, write_reports
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
+    log = Audit(SETTINGS, tmp_path_factory.mktemp("audit") / "out", device="cpu").evaluate()
+    write_reports(log)
+    return log

@@ -1,0 +1,121 @@
+"""The reports: complete, self-contained, and safe with hostile text."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audits import read_report
+from photos import save_photo
+from PIL import Image
+
+from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
+from art_multimodal.evaluations.audit.report import in_255ths, interval, md, number, percent
+
+HOSTILE = '<script>alert(1)</script> & "quotes" | `code` [x](javascript:y) {{ 7*7 }}'
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data) -> None:
+        self.text += data
+
+
+def test_html_is_self_contained_and_shows_pictures(finished: RunLog) -> None:
+    page = Page((finished.folder / "report.html").read_text())
+    references = [
+        value for _, attributes in page.tags for name, value in attributes.items() if name in ("href", "src", "srcset")
+    ]
+    assert len(references) > 10
+    assert all(str(value).startswith("data:image/png;base64,") for value in references)
+    assert not {"script", "iframe", "object", "link", "form"} & {tag for tag, _ in page.tags}
+    picture = Image.open(io.BytesIO(base64.b64decode(str(references[0]).split(",", 1)[1])))
+    assert picture.size == (32, 32)
+    outlines = [attributes for tag, attributes in page.tags if tag == "rect" and attributes.get("class") == "removed"]
+    assert outlines and all(0 <= int(o["x"]) < 32 and int(o["width"]) >= 1 for o in outlines)  # type: ignore[arg-type]
+
+
+def test_outlined_blocks_are_what_was_removed(finished: RunLog) -> None:
+    fill = round(0.6 * 255)
+    checked = 0
+    for line in finished.lines():
+        for sample in line["samples"]:
+            if line["attack"] != "decoupling" or not sample.get("picture"):
+                continue
+            clean, attacked = (
+                np.asarray(Image.open(finished.pictures / f"decoupling-{sample['index']}-{what}.png"))
+                for what in ("clean", "attacked")
+            )
+            mask = np.zeros((32, 32), dtype=bool)
+            for row, column, height, width in sample["blocks"]:
+                mask[row : row + height, column : column + width] = True
+            assert (attacked[mask] == fill).all()
+            np.testing.assert_array_equal(attacked[~mask], clean[~mask])
+            assert sample["pixels"] == mask.sum()
+            checked += 1
+    assert checked >= 3
+
+
+def test_every_report_shows_the_same_numbers(finished: RunLog) -> None:
+    results = read_report(finished.folder)["results"]
+    page = Page((finished.folder / "report.html").read_text()).text
+    markdown = (finished.folder / "report.md").read_text()
+    for name, row in results.items():
+        assert percent(row["accuracy"]) in page and percent(row["accuracy"]) in markdown
+        assert interval(row["accuracy_ci95"]) in page and interval(row["accuracy_ci95"]) in markdown
+        assert f"| {md(name)} |" in markdown
+    assert percent(results["decoupling"]["share_removed_mean"], 2) in page
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A report about data that want to run code."""
+    for index, name in enumerate((HOSTILE.replace("/", "%"), "plain")):
+        for row in range(3):
+            save_photo(tmp_path / "photos" / name / f"<img src=x onerror=alert({row})>.png", (16, 16), 10 * index + row)
+    (tmp_path / "photos" / "plain" / "<b>broken.png").write_bytes(b"")
+    settings = AuditSettings(
+        "demo:digits",
+        f"folder:{tmp_path / 'photos'}",
+        "pgd,decoupling",
+        eps=0.3,
+        classes=(HOSTILE, "plain"),
+        templates=("<i>{}</i> | a",),
+    )
+    write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
+    return tmp_path / "out"
+
+
+def test_strings_from_data_are_escaped(hostile: Path) -> None:
+    page = Page((hostile / "report.html").read_text())
+    assert HOSTILE in page.text
+    assert "<b>broken.png" in page.text
+    assert "onerror=alert" in page.text
+    assert not {"script", "img", "i", "b"} & {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    markdown = (hostile / "report.md").read_text()
+    assert "<script" not in markdown and "<img" not in markdown and "<i>" not in markdown
+    assert "](javascript" not in markdown
+    assert read_report(hostile)["data"]["class_names"][0] == HOSTILE
+
+
+def test_numbers_in_words() -> None:
+    assert percent(0.12345, 2) == "12.35 %" and percent(None) == "n/a"
+    assert in_255ths(1 / 255) == "1/255" and in_255ths(0.5 / 255) == "0.5/255" and in_255ths(2.0) == "2"
+    assert interval((0.1, 0.25)) == "10.0 to 25.0" and interval(None) == ""
+    assert number(None) == "–" and number(1234.6) == "1,235" and number(3.0) == "3" and number(3.25) == "3.2"
+    assert md("a|b\n<x> *y*") == "a\\|b &lt;x&gt; \\*y\\*"

@@ -1,0 +1,138 @@
+"""The arithmetic of the report, on logs written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from art_multimodal import InputError
+from art_multimodal.evaluations.audit import Gate, summarise
+from art_multimodal.evaluations.audit.summary import summary_rows
+
+ATTACKS = ["pgd", "square", "decoupling"]
+
+
+def header(selected: int, attacks: list[str] = ATTACKS) -> dict[str, Any]:
+    return {"attacks": attacks, "data": {"class_names": ["a", "b"], "selected": selected}}
+
+
+def line(attack: str, samples: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {"batch": 0, "attack": attack, "seconds": 1.5, "queries": 10, "gradients": 0, "samples": samples, **more}
+
+
+def sample(index: int, label: int, predicted: int, **more: Any) -> dict[str, Any]:
+    return {"index": index, "name": str(index), "label": label, "predicted": predicted, **more}
+
+
+def removal(index: int, predicted: int, share: float, pixels: int, words: int) -> dict[str, Any]:
+    return sample(index, 0, predicted, share_removed=share, pixels=pixels, words=words)
+
+
+def test_every_number() -> None:
+    # Samples 0-3 are right, 4 is wrong; pgd fools 0 and 1, square 1 and 2, decoupling 0 (pixels) and 3 (a word).
+    lines = [
+        line("clean", [sample(0, 0, 0), sample(1, 1, 1)], queries=0),
+        line("clean", [sample(2, 0, 0), sample(3, 0, 0), sample(4, 1, 0)], skipped=[{"name": "x", "reason": "y"}]),
+        line("pgd", [sample(0, 0, 1), sample(1, 1, 0), sample(2, 0, 0), sample(3, 0, 0)]),
+        line("square", [sample(0, 0, 0), sample(1, 1, 0), sample(2, 0, 1), sample(3, 0, 0)]),
+        line(
+            "decoupling",
+            [removal(0, 1, 0.5, 50, 0), sample(1, 1, 1, share_removed=0.0, pixels=0, words=0)]
+            + [removal(2, 0, 0.0, 0, 0), removal(3, 1, 0.1, 0, 1)],
+        ),
+    ]
+    summary = summarise(header(6), lines)
+    assert summary["complete"] is True
+    assert summary["skipped"] == [{"name": "x", "reason": "y"}]
+    results = summary["results"]
+    assert list(results) == ["clean", "pgd", "square", "decoupling", "image"] == summary_rows(ATTACKS)
+    clean = results["clean"]
+    assert (clean["n"], clean["accuracy"], clean["seconds"]) == (5, 0.8, 3.0)
+    assert clean["balanced_accuracy"] == pytest.approx((3 / 3 + 1 / 2) / 2)
+    assert clean["prediction_counts"] == [4, 1]
+    assert clean["label_counts"] == [3, 2]
+    for name, accuracy, success in (("pgd", 2 / 5, 2 / 4), ("square", 2 / 5, 2 / 4), ("image", 1 / 5, 3 / 4)):
+        row = results[name]
+        assert (row["n"], row["attacked"]) == (5, 4)
+        assert row["accuracy"] == pytest.approx(accuracy)
+        assert row["attack_success_rate"] == pytest.approx(success)
+    assert results["pgd"]["queries"] == 10 / 4
+    assert results["image"]["queries"] == 20 / 4
+    removals = results["decoupling"]
+    assert removals["share_removed_mean"] == pytest.approx(0.3)
+    assert removals["share_removed_median"] == pytest.approx(0.3)
+    assert removals["share_removed_min"] == 0.1
+    assert (removals["image_only"], removals["text_only"], removals["both"]) == (1, 1, 0)
+    assert removals["pixels_mean"] == 25 and removals["words_mean"] == 0.5
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_worst_case_and_denominators(outcomes: list[tuple[bool, bool, bool]]) -> None:
+    lines = [line("clean", [sample(i, 0, int(not right)) for i, (right, _, _) in enumerate(outcomes)])]
+    for position, name in ((1, "pgd"), (2, "square")):
+        lines.append(line(name, [sample(i, 0, int(not o[position])) for i, o in enumerate(outcomes) if o[0]]))
+    results = summarise(header(len(outcomes), ["pgd", "square"]), lines)["results"]
+    n = len(outcomes)
+    assert results["clean"]["accuracy"] == pytest.approx(sum(o[0] for o in outcomes) / n)
+    assert results["pgd"]["accuracy"] == pytest.approx(sum(o[0] and o[1] for o in outcomes) / n)
+    assert results["image"]["accuracy"] == pytest.approx(sum(all(o) for o in outcomes) / n)
+    right = sum(o[0] for o in outcomes)
+    if right:
+        fooled = sum(o[0] and not (o[1] and o[2]) for o in outcomes)
+        assert results["image"]["attack_success_rate"] == pytest.approx(fooled / right)
+    else:
+        assert results["image"]["attack_success_rate"] is None
+
+
+def test_an_unfinished_run_says_so() -> None:
+    lines = [line("clean", [sample(0, 0, 0), sample(1, 0, 0)])]
+    summary = summarise(header(2), lines)
+    assert summary["complete"] is False
+    assert summary["results"]["pgd"]["accuracy"] is None
+    assert summarise(header(3, []), lines)["complete"] is False
+    assert summarise(header(2, []), lines)["complete"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image=0.3", "not of the form"),
+        ("image.accuracy", "not of the form"),
+        ("image.acuracy=0.3", "Did you mean accuracy"),
+        ("image.accuracy=much", "'much' is not a number"),
+        ("image.accuracy=nan", "must be finite"),
+    ],
+)
+def test_bad_gates(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Gate.parse(text)
+
+
+def test_gates_name_rows_that_will_be_there() -> None:
+    rows = summary_rows(ATTACKS)
+    for text in ("image.accuracy=0.3", "clean.balanced_accuracy=1", "decoupling.share_removed_min=0.01"):
+        Gate.parse(text).check_row(rows)
+    for text, message in (
+        ("imgae.accuracy=1", "Did you mean image"),
+        ("pgd.share_removed_mean=1", "a number of decoupling"),
+        ("pgd.balanced_accuracy=1", "a number of clean"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Gate.parse(text).check_row(rows)
+
+
+def test_gates_fail_below_and_only_below() -> None:
+    results = {
+        "pgd": {"accuracy": 0.3},
+        "apgd": {"accuracy": None},
+        "decoupling": {"share_removed_mean": None, "attacked": 4},
+    }
+    assert Gate.parse("pgd.accuracy=0.3").failure(results) is None
+    assert "0.3000, under 0.31" in str(Gate.parse("pgd.accuracy=0.31").failure(results))
+    assert "no sample" in str(Gate.parse("apgd.accuracy=0").failure(results))
+    assert Gate.parse("decoupling.share_removed_mean=0.9").failure(results) is None
+    results["decoupling"]["attacked"] = 0
+    assert Gate.parse("decoupling.share_removed_mean=0.9").failure(results) is not None

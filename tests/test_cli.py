@@ -1,0 +1,146 @@
+"""The command line: exit codes, one clear line for bad input, and nothing heavy for --help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from photos import save_photo
+
+from art_multimodal import cli
+from art_multimodal.errors import InputError
+
+BASE = ["audit", "demo:digits", "--data", "demo:digits", "--device", "cpu", "--limit", "20", "--eps", "8/255"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = cli.main(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_audit_writes_reports_and_names_them(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    code, printed, _ = run(capsys, *BASE, "--attacks", "pgd,decoupling", "--out", str(out))
+    assert code == 0
+    for name in ("report.html", "report.md", "report.json"):
+        assert (out / name).stat().st_size > 500
+        assert str(out / name) in printed
+    assert "accuracy" in printed and "pgd" in printed
+    assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
+
+
+def test_gate(tmp_path: Path, capsys) -> None:
+    arguments = [*BASE, "--attacks", "pgd", "--out", str(tmp_path / "out")]
+    code, _, err = run(capsys, *arguments, "--fail-under", "pgd.accuracy=0.99", "--fail-under", "clean.accuracy=0.5")
+    assert code == 1
+    assert "gate failed: pgd.accuracy is 0." in err and "clean" not in err.split("gate failed")[1]
+    assert (tmp_path / "out" / "report.html").exists()
+    # The finished run, asked again with a gate that it passes, is not run again.
+    code, _, _ = run(capsys, *arguments, "--resume", "--fail-under", "pgd.accuracy=0.01")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["audit"], "Missing argument"),
+        (["audit", "demo:digits"], "Missing option"),
+        (["adit"], "No such command"),
+        ([*BASE, "--steps", "many"], "--steps"),
+        ([*BASE, "--norm", "1"], "--norm"),
+        ([*BASE, "--eps", "small"], "'small' is not a distance"),
+        ([*BASE, "--eps", "1/0"], "'1/0' is not a distance"),
+        ([*BASE, "--eps", "8"], "Did you mean 8/255"),
+        ([*BASE, "--attacks", "pgdd"], "Did you mean pgd"),
+        ([*BASE, "--attacks", ","], "No attack was named"),
+        ([*BASE, "--fail-under", "imag.accuracy=1"], "Did you mean image"),
+        ([*BASE, "--classes", "a,b"], "gives 2 names for the 10 digits"),
+        ([*BASE, "--classes", "a,b,c,d,e,f,g,h,i,a"], "given twice"),
+        ([*BASE, "--templates", "a photo"], "must hold {} exactly once"),
+        ([*BASE, "--templates", "nowhere.txt"], "there is no file"),
+        (["audit", "demo:digits", "--data", "folder:/nowhere"], "There is no folder"),
+        (["audit", "demo:letters", "--data", "demo:digits"], "Unknown demo model"),
+        (["audit", "openclip:x/y", "--data", "demo:digits"], "Did you mean open_clip"),
+        (["audit", "open_clip:ViT-B-23/x", "--data", "demo:digits"], "Did you mean ViT-B"),
+        (["audit", "hf:/nowhere", "--data", "demo:digits"], "There is no folder"),
+        (["list", "atacks"], "atacks"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys, monkeypatch, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, printed, err = run(capsys, *arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err + printed
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("error: ")
+
+
+def test_what_was_not_expected_is_3_with_a_traceback(tmp_path: Path, capsys, monkeypatch) -> None:
+    def fail(*args, **kwargs):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    code, _, err = run(capsys, *BASE, "--out", str(tmp_path / "out"))
+    assert code == 3 and "boom" in err and "--resume goes on" in err
+    monkeypatch.setattr(cli, "_run", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    code, _, err = run(capsys, *BASE, "--out", str(tmp_path / "out"))
+    assert code == 130 and "go on with --resume" in err and "Traceback" not in err
+
+
+def test_photos_templates_and_classes_from_files(tmp_path: Path, capsys) -> None:
+    for index in range(4):
+        save_photo(tmp_path / "photos" / f"n0{index % 2}" / f"{index}.png", (40, 40), index)
+    (tmp_path / "templates.txt").write_text("a photo of the number {}\n\nthe {}\n")
+    (tmp_path / "names.txt").write_text("n00=zero\nn01=one\n")
+    (tmp_path / "photos" / "n00" / "broken.jpg").write_bytes(b"")
+    arguments = ["audit", "demo:digits", "--data", f"folder:{tmp_path / 'photos'}", "--attacks", "pgd"]
+    arguments += ["--templates", str(tmp_path / "templates.txt"), "--classes", str(tmp_path / "names.txt")]
+    code, printed, _ = run(capsys, *arguments, "--out", str(tmp_path / "out"), "--device", "cpu")
+    assert code == 0
+    assert "n00/broken.jpg: the file is empty" in " ".join(printed.split())
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["data"]["templates"] == ["a photo of the number {}", "the {}"]
+    assert report["data"]["class_names"] == ["zero", "one"]
+    code, _, err = run(capsys, *arguments, "--out", str(tmp_path / "strict"), "--strict")
+    assert code == 2 and "n00/broken.jpg" in err
+
+
+def test_a_bad_option_leaves_a_finished_run_as_it_is(tmp_path: Path, capsys) -> None:
+    arguments = [*BASE, "--attacks", "pgd", "--out", str(tmp_path / "out")]
+    assert run(capsys, *arguments)[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    for extra, message in (([], "holds a run already"), (["--resume", "--seed", "1"], "seed: 0 then, 1 now")):
+        code, _, err = run(capsys, *arguments, *extra)
+        assert code == 2 and message in err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("models", ["demo:digits", "open_clip:ARCH/TAG_OR_PATH", "hf:ID_OR_PATH"]),
+        ("data", ["demo:digits", "folder:PATH", "csv:PATH"]),
+        ("attacks", ["pgd", "art_pgd", "apgd", "apgd_dlr", "square", "decoupling"]),
+    ],
+)
+def test_lists(capsys, what: str, names: list[str]) -> None:
+    code, printed, _ = run(capsys, "list", what)
+    assert code == 0
+    assert all(name in printed for name in names)
+
+
+def test_distances() -> None:
+    assert cli.parse_distance("1/255") == 1 / 255
+    assert cli.parse_distance("0.5") == 0.5
+    with pytest.raises(InputError):
+        cli.parse_distance("1/255/2")
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys; from art_multimodal import cli; cli.main(['--help']); assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
