@@ -12,7 +12,17 @@ VERSION = re.search(
 
 # ART imports these two for some of its attacks and defences without declaring them.
 ART_EXTRAS = ["multiprocess", "statsmodels"]
-TEST = ["pytest>=8", "pytest-timeout", "hypothesis", "nbclient", "nbformat", "ipykernel", "ipywidgets", "matplotlib", *ART_EXTRAS]
+TEST = [
+    "pytest>=8",
+    "pytest-timeout",
+    "hypothesis",
+    "nbclient",
+    "nbformat",
+    "ipykernel",
+    "ipywidgets",
+    "matplotlib",
+    *ART_EXTRAS,
+]
 
 setup(
     name="art-multimodal",

@@ -126,10 +126,10 @@ def audit(
     """
     _quiet_libraries()
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
-    from art_multimodal.evaluations.audit.log import prepare_folder
+    from art_multimodal.evaluations.audit.log import check_folder
     from art_multimodal.evaluations.audit.summary import summary_rows
 
-    prepare_folder(out, resume=resume)
+    check_folder(out, resume=resume)
     gates = [Gate.parse(text) for text in fail_under or []]
     settings = AuditSettings(
         model=model,
@@ -229,11 +229,11 @@ def _print_results(report: dict[str, Any]) -> None:
 
 
 def _quiet_libraries() -> None:
-    """Keep libraries' chatter out of the terminal; errors still show."""
+    """Keep libraries' chatter out of the terminal; what went wrong is said by the error that follows."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.getLogger().setLevel(logging.ERROR)
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
+    logging.getLogger().setLevel(logging.CRITICAL)
     for name in ("art", "open_clip", "transformers", "huggingface_hub", "httpx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")

@@ -18,6 +18,7 @@ from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientD
 
 from art_multimodal.attacks.art_context import global_seed, input_shape, remembered_predictions
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack
+from art_multimodal.attacks.evasion.decoupling.victims import removable_words
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
@@ -196,14 +197,15 @@ def _square(estimator: ZeroShotClassifier, x: np.ndarray, y: np.ndarray, budget:
 def _decoupling(estimator: ZeroShotClassifier, x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Attacked:
     attack = DecouplingAttack(estimator, search="exhaustive", batch_size=max(budget.batch_size, 1), verbose=False)
     images = attack.generate(x)
+    places = removable_words(estimator.templates)
     labels = np.array([record.label_after for record in attack.records], dtype=np.int64)
     details = [
         {
             "share_removed": record.share_removed,
             "pixels": record.pixels,
             "blocks": [[block.row, block.column, block.height, block.width] for block in record.blocks],
-            "templates": list(attack.templates_of(record)) if record.words else None,
             "words": len(record.words),
+            "removed_words": [list(places[word]) for word in record.words],
             "queries": record.queries,
         }
         for record in attack.records

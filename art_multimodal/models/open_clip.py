@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ class OpenCLIPEncoder(DualEncoder):
     :param tokenizer: What ``open_clip.get_tokenizer`` returns for the same architecture.
     """
 
-    def __init__(self, model: nn.Module, tokenizer) -> None:
+    def __init__(self, model: Any, tokenizer: Any) -> None:
         from open_clip import get_model_preprocess_cfg
 
         config = get_model_preprocess_cfg(model)
@@ -35,13 +36,13 @@ class OpenCLIPEncoder(DualEncoder):
         )
         inner = getattr(tokenizer, "tokenizer", None)  # HFTokenizer wraps a transformers tokenizer
         pad_id = getattr(inner, "pad_token_id", None) or 0
-        super().__init__(preprocess, context_length=int(model.context_length), pad_id=int(pad_id))  # type: ignore[arg-type]
+        super().__init__(preprocess, context_length=int(model.context_length), pad_id=int(pad_id))
         self.model = model
         self.tokenizer = tokenizer
 
     @property
     def logit_scale(self) -> Tensor:  # type: ignore[override]
-        return self.model.logit_scale  # type: ignore[return-value]
+        return self.model.logit_scale
 
     @property
     def logit_bias(self) -> Tensor | None:  # type: ignore[override]
@@ -104,8 +105,13 @@ def load_open_clip(architecture: str, pretrained: str) -> OpenCLIPEncoder:
         message = " ".join(str(error).split())
         if any(sign in message for sign in ("Missing key", "size mismatch", "Unexpected key", "missing keys")):
             raise InputError(f"{source} is not a checkpoint of {architecture}: {message[:300]}") from error
-        message = f"Cannot load {source} into {architecture}: {type(error).__name__}: {message[:300]}"
-        raise InputError(message if tag else f"{message} Is the file a complete checkpoint of it?") from error
+        message = f"Cannot load {source} into {architecture}: {type(error).__name__}: {message[:200]}"
+        hint = (
+            "Are you online? The path of a checkpoint file works offline."
+            if tag
+            else "Is the file a complete checkpoint?"
+        )
+        raise InputError(f"{message} {hint}") from error
     tokenizer = _load_tokenizer(architecture)
     return OpenCLIPEncoder(model, tokenizer).eval()
 

@@ -14,7 +14,15 @@ from photos import save_photo
 from PIL import Image
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
-from art_multimodal.evaluations.audit.report import in_255ths, interval, md, number, percent
+from art_multimodal.evaluations.audit.report import (
+    _pictured,
+    _sentences,
+    in_255ths,
+    interval,
+    md,
+    number,
+    percent,
+)
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | `code` [x](javascript:y) {{ 7*7 }}'
 
@@ -70,6 +78,23 @@ def test_outlined_blocks_are_what_was_removed(finished: RunLog) -> None:
     assert checked >= 3
 
 
+def test_removed_words_are_struck_out_and_a_constant_model_is_called_one(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, {"data": {"templates": ["a <b> of {}", "the {}"], "class_names": ["x", "y", "z"]}})
+    log.pictures.mkdir()
+    for what in ("clean", "attacked", "difference"):
+        Image.new("RGB", (4, 4)).save(log.pictures / f"decoupling-0-{what}.png")
+    sample = {"index": 0, "name": "n", "label": 0, "predicted": 1, "picture": True, "size": [4, 4]}
+    sample |= {"blocks": [], "removed_words": [[0, 1]], "share_removed": 0.1}
+    log.append({"attack": "decoupling", "samples": [sample]})
+    (shown,) = _pictured(log)
+    assert shown["prompts"] == [[("a", False), ("<b>", True), ("of", False), ("{}", False)]]
+    clean = {"n": 10, "accuracy": 0.4, "accuracy_ci95": (0.1, 0.7)}
+    report = {**log.header, "budget": {}, "skipped": [], "complete": True}
+    for predictions, said in (([9, 1, 0], True), ([5, 4, 1], False)):
+        report["results"] = {"clean": {**clean, "prediction_counts": predictions, "label_counts": [4, 3, 3]}}
+        assert any("hardly tells the classes apart" in sentence for sentence in _sentences(report)) == said
+
+
 def test_every_report_shows_the_same_numbers(finished: RunLog) -> None:
     results = read_report(finished.folder)["results"]
     page = Page((finished.folder / "report.html").read_text()).text
@@ -115,6 +140,7 @@ def test_strings_from_data_are_escaped(hostile: Path) -> None:
 
 def test_numbers_in_words() -> None:
     assert percent(0.12345, 2) == "12.35 %" and percent(None) == "n/a"
+    assert percent(0.00002, 2) == "0.002 %" and percent(0.0) == "0.0 %" and percent(1e-4, 2) == "0.01 %"
     assert in_255ths(1 / 255) == "1/255" and in_255ths(0.5 / 255) == "0.5/255" and in_255ths(2.0) == "2"
     assert interval((0.1, 0.25)) == "10.0 to 25.0" and interval(None) == ""
     assert number(None) == "–" and number(1234.6) == "1,235" and number(3.0) == "3" and number(3.25) == "3.2"

@@ -49,9 +49,12 @@ class RunLog:
     def create(cls, folder: Path, header: dict[str, Any]) -> RunLog:
         """Start a run in a folder.
 
-        :raises InputError: If the folder cannot be written, or holds a run already.
+        :raises InputError: If the folder cannot be written.
         """
-        prepare_folder(folder, resume=False)
+        try:
+            (folder / PICTURES_FOLDER).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
         write_atomically(folder / HEADER_FILE, json.dumps(header, indent=2, ensure_ascii=True))
         log = cls(folder, header)
         log._append("")
@@ -73,6 +76,7 @@ class RunLog:
             ) from error
         log = cls(folder, header)
         log._drop_cut_line()
+        log.pictures.mkdir(exist_ok=True)
         return log
 
     def append(self, line: dict[str, Any]) -> None:
@@ -127,17 +131,15 @@ class RunLog:
             raise _cannot_write(path, error) from error
 
 
-def prepare_folder(folder: Path, resume: bool) -> None:
-    """Make the output folder, and find out now whether it can be used rather than after the first batch.
+def check_folder(folder: Path, resume: bool) -> None:
+    """Find out, before any work and without leaving a trace, whether a run can live in a folder.
 
-    :raises InputError: If it cannot be written, or holds a run that is not to be resumed.
+    :raises InputError: If it could not be written, or holds a run that is not to be resumed.
     """
-    try:
-        (folder / PICTURES_FOLDER).mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"Cannot write to {folder}: {error.strerror or error}. Choose another --out.") from error
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"Cannot write to {folder}: {existing} is a file. Choose another --out.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"Cannot write to {folder}: no permission to write in {existing}. Choose another --out.")
     if not resume and (folder / HEADER_FILE).exists():
         raise InputError(f"{folder} holds a run already. Go on with it by --resume, or choose another --out.")

@@ -50,8 +50,11 @@ def _environment(escape: bool) -> Environment:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as a percentage, ``n/a`` for ``None``."""
-    return "n/a" if value is None else f"{100 * value:.{digits}f} %"
+    """A fraction as a percentage, ``n/a`` for ``None``; one that would round to nothing keeps two digits."""
+    if value is None:
+        return "n/a"
+    tiny = 0 < 100 * value < 10.0**-digits
+    return f"{100 * value:.2g} %" if tiny else f"{100 * value:.{digits}f} %"
 
 
 def interval(ends: tuple[float, float] | None, digits: int = 1) -> str:
@@ -99,6 +102,12 @@ def _sentences(report: dict[str, Any]) -> list[str]:
         f"Without an attack the model names {percent(clean['accuracy'])} of {clean['n']} images correctly "
         f"(95 % interval {interval(clean['accuracy_ci95'])})."
     ]
+    most = max(clean["prediction_counts"])
+    if most > 0.8 * clean["n"] and max(clean["label_counts"]) < 0.6 * clean["n"]:
+        name = report["data"]["class_names"][clean["prediction_counts"].index(most)]
+        sentences.append(
+            f"It answers “{name}” for {percent(most / clean['n'])} of them, so it hardly tells the classes apart."
+        )
     image = results.get("image") or _weakest(results, "image")
     if image and image["attacked"]:
         hard_to_see = ", which is hard to see" if budget["eps"] <= 8.5 / 255 else ""
@@ -149,12 +158,22 @@ def _pictured(log: RunLog) -> Any:
             }
             if all(urls.values()):
                 yield {
+                    "prompts": _struck(log.header["data"]["templates"], sample.get("removed_words") or []),
                     "attack": line["attack"],
                     "before": names[sample["label"]],
                     "after": names[sample["predicted"]],
-                    **{key: sample.get(key) for key in ("name", "size", "blocks", "templates", "share_removed")},
+                    **{key: sample.get(key) for key in ("name", "size", "blocks", "share_removed")},
                     **urls,
                 }
+
+
+def _struck(templates: list[str], removed: list[list[int]]) -> list[list[tuple[str, bool]]]:
+    """The templates that lost words, as (word, whether it was removed)."""
+    return [
+        [(word, [number, index] in removed) for index, word in enumerate(template.split())]
+        for number, template in enumerate(templates)
+        if any(place[0] == number for place in removed)
+    ]
 
 
 def _data_url(path: Path) -> str | None:

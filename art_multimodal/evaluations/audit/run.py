@@ -22,7 +22,7 @@ from art_multimodal.attacks.registry import ATTACKS, Attacked, select_attacks
 from art_multimodal.datasets import LabelledImages, Sample, UnreadableSample, open_data
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, prepare_folder
+from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
 from art_multimodal.evaluations.audit.pictures import save_pictures
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.summary import CLEAN
@@ -134,7 +134,7 @@ class Audit(Evaluation):
         :raises InputError: If the folder cannot be used, or the run to resume is another one.
         """
         header = self.header()
-        prepare_folder(self.out, resume=resume)
+        check_folder(self.out, resume=resume)
         if resume and (self.out / HEADER_FILE).exists():
             log = RunLog.open(self.out)
             _check_same_run(log.header, header)
