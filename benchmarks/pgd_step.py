@@ -255,6 +255,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def table_of(result: dict[str, Any]) -> dict[str, list[Any]]:
+    """The ratios as the docs print them."""
+    rows = [
+        [name.replace("_", " "), *(f"{row['cpu'][key]:.3f}" for key in ("median", "min", "max")), row["cpu"]["n"]]
+        for name, row in result["ratios"].items()
+    ]
+    counts = result["checks"]["parameters_with_gradient_after_art_attack"]
+    rows += [[f"parameters with a gradient after ART's attack, {name}", n, "", "", ""] for name, n in counts.items()]
+    return {"header": ["ratio of CPU times", "median", "least", "most", "runs"], "rows": rows}
+
+
 def table(result: dict[str, Any]) -> str:
     """Return the result as text."""
     lines = [f"{'CPU time':<24}{'median':>10}{'min':>10}{'max':>10}{'n':>4}"]
@@ -295,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         result = measure(options)
     finally:
         torch.set_num_threads(threads)
+    result |= {"command": "python benchmarks/pgd_step.py", "table": table_of(result)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(table(result))

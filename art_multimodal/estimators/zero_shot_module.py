@@ -100,7 +100,12 @@ class PromptHead(nn.Module):
     def similarity(self, image_features: Tensor, class_features: Tensor) -> Tensor:
         """Logits ``[N, K]``, in at least float32: exp(logit_scale) * cosine (+ logit_bias)."""
         dual_encoder = self._dual_encoder[0]
-        logits = dual_encoder.logit_scale.exp() * F.normalize(image_features, dim=-1) @ class_features.T
+        units = F.normalize(image_features, dim=-1)
+        if class_features.ndim == 3:
+            cosines = torch.einsum("nd,nkd->nk", units, class_features)
+        else:
+            cosines = units @ class_features.T
+        logits = dual_encoder.logit_scale.exp() * cosines
         if dual_encoder.logit_bias is not None:
             logits = logits + dual_encoder.logit_bias
         return logits.to(torch.promote_types(torch.float32, logits.dtype))

@@ -70,36 +70,60 @@ class Removal:
 
     :param blocks: Removed rectangles; they may overlap.
     :param words: Indices of removed words.
+    :param packed: Further removed pixels, as :meth:`of_mask` stores them; empty for none.
     """
 
     blocks: tuple[Block, ...] = ()
     words: tuple[int, ...] = ()
+    packed: bytes = b""
+
+    @classmethod
+    def of_mask(cls, mask: np.ndarray, words: tuple[int, ...] = ()) -> Removal:
+        """Remove the pixels where a boolean ``(height, width)`` mask is true."""
+        return cls(words=words, packed=np.packbits(mask).tobytes() if mask.any() else b"")
 
     def __or__(self, other: Removal) -> Removal:
-        return Removal(self.blocks + other.blocks, self.words + other.words)
+        packed = self.packed or other.packed
+        if self.packed and other.packed:
+            packed = bytes(a | b for a, b in zip(self.packed, other.packed, strict=True))
+        return Removal(self.blocks + other.blocks, self.words + other.words, packed)
+
+    @property
+    def touches_image(self) -> bool:
+        """Whether any pixel is removed."""
+        return bool(self.blocks or self.packed)
 
     def pixels(self, height: int, width: int) -> int:
-        """Number of distinct pixels in the union of the blocks."""
-        if len(self.blocks) == 1:
+        """Number of distinct removed pixels."""
+        if len(self.blocks) == 1 and not self.packed:
             return self.blocks[0].area
         return int(self.mask(height, width).sum())
 
     def mask(self, height: int, width: int) -> np.ndarray:
         """Boolean ``(height, width)``, true where a pixel is removed."""
         mask = np.zeros((height, width), dtype=bool)
+        if self.packed:
+            bits = np.unpackbits(np.frombuffer(self.packed, dtype=np.uint8), count=height * width)
+            mask = bits.astype(bool).reshape(height, width)
         for block in self.blocks:
             mask[block.slices] = True
         return mask
 
+    def points(self, height: int, width: int) -> int:
+        """Number of distinct removed pixels and words."""
+        return self.pixels(height, width) + len(set(self.words))
+
     def share(self, height: int, width: int, words: int) -> float:
         """Removed points as a share of all points: ``height * width`` pixels and ``words`` words, the union once."""
-        return (self.pixels(height, width) + len(set(self.words))) / (height * width + words)
+        return self.points(height, width) / (height * width + words)
 
 
-def fill_blocks(image: np.ndarray, blocks: Iterable[Block], fill: np.ndarray) -> None:
-    """Write the fill colour ``(C, 1, 1)`` over blocks of ``image`` ``(C, H, W)``, in place."""
-    for block in blocks:
+def fill_removed(image: np.ndarray, removal: Removal, fill: np.ndarray) -> None:
+    """Write the fill colour ``(C, 1, 1)`` over the removed pixels of ``image`` ``(C, H, W)``, in place."""
+    for block in removal.blocks:
         image[(slice(None), *block.slices)] = fill
+    if removal.packed:
+        image[:, removal.mask(*image.shape[1:])] = fill[:, :, 0]
 
 
 def without_words(text: str, words: Iterable[int]) -> str:

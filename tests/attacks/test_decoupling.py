@@ -169,7 +169,7 @@ def test_words_that_may_be_removed() -> None:
 @pytest.mark.parametrize("modalities", [("image",), ("text",), ("image", "text")])
 def test_attack_is_the_published_procedure_on_a_dual_encoder(classifier, shape, modalities) -> None:
     images = np.random.default_rng(3).random((4, 3, *shape), dtype=np.float32)
-    attack = DecouplingAttack(classifier, modalities=modalities, batch_size=5, verbose=False)
+    attack = DecouplingAttack(classifier, search="exhaustive", modalities=modalities, batch_size=5, verbose=False)
     adversarial = attack.generate(images)
     fill = np.array([0.4, 0.5, 0.6], dtype=np.float32)
     for row, record in enumerate(attack.records):
@@ -208,14 +208,14 @@ def test_untouched_towers_are_not_computed_again(classifier) -> None:
     image_rows, text_rows = [], []
     model.visual.register_forward_hook(lambda m, i, o: image_rows.append(len(o)))
     model.text.register_forward_hook(lambda m, i, o: text_rows.append(len(o)))
-    attack = DecouplingAttack(classifier, modalities="text", verbose=False)
+    attack = DecouplingAttack(classifier, search="exhaustive", modalities="text", verbose=False)
     attack.generate(images)
     assert sum(image_rows) == 5  # each intact image once
     assert sum(record.queries for record in attack.records) == 5 * (1 + 6)
     assert sum(text_rows) == 8 + 6 * 8  # eight prompts intact, and once for each deleted word
     text_rows.clear()
     image_rows.clear()
-    attack = DecouplingAttack(classifier, modalities="image", batch_size=3, verbose=False)
+    attack = DecouplingAttack(classifier, search="exhaustive", modalities="image", batch_size=3, verbose=False)
     attack.generate(images)
     assert sum(text_rows) == 0
     assert sum(image_rows) == sum(record.queries for record in attack.records)
@@ -225,7 +225,7 @@ def test_batch_size_changes_nothing(classifier) -> None:
     images = np.random.default_rng(1).random((7, 3, 16, 16), dtype=np.float32)
     results = []
     for batch_size in (1, 3, 128):
-        attack = DecouplingAttack(classifier, batch_size=batch_size, verbose=False)
+        attack = DecouplingAttack(classifier, search="exhaustive", batch_size=batch_size, verbose=False)
         results.append((attack.generate(images), attack.records))
     for adversarial, records in results[1:]:
         np.testing.assert_array_equal(adversarial, results[0][0])
@@ -234,7 +234,7 @@ def test_batch_size_changes_nothing(classifier) -> None:
 
 def test_what_is_outside_the_blocks_is_returned_bit_for_bit(classifier) -> None:
     images = np.random.default_rng(1).random((7, 3, 16, 16), dtype=np.float32)
-    attack = DecouplingAttack(classifier, fill=(0.1, 0.2, 0.3), verbose=False)
+    attack = DecouplingAttack(classifier, search="exhaustive", fill=(0.1, 0.2, 0.3), verbose=False)
     adversarial = attack.generate(images)
     assert any(record.blocks for record in attack.records)
     for row, record in enumerate(attack.records):
@@ -246,7 +246,7 @@ def test_what_is_outside_the_blocks_is_returned_bit_for_bit(classifier) -> None:
 
 @pytest.mark.parametrize(("fill", "colour"), [("mean", (0.4, 0.5, 0.6)), ("black", (0, 0, 0)), (0.25, (0.25,) * 3)])
 def test_fill_colours(classifier, fill, colour) -> None:
-    attack = DecouplingAttack(classifier, fill=fill, verbose=False)
+    attack = DecouplingAttack(classifier, search="exhaustive", fill=fill, verbose=False)
     np.testing.assert_allclose(attack.fill_colour().ravel(), colour, rtol=1e-6)
 
 
@@ -254,14 +254,16 @@ def test_a_model_that_ignores_the_image_is_only_attacked_through_words(classifie
     with torch.no_grad():
         classifier.dual_encoder.visual[1].weight.zero_()
     images = np.random.default_rng(1).random((3, 3, 16, 16), dtype=np.float32)
-    attack = DecouplingAttack(classifier, modalities="image", verbose=False)
+    attack = DecouplingAttack(classifier, search="exhaustive", modalities="image", verbose=False)
     np.testing.assert_array_equal(attack.generate(images), images)
     assert all(record.queries == 5 and not record.success for record in attack.records)
 
 
 def test_prompts_as_they_stand_have_no_words_to_remove(classifier) -> None:
     images = np.random.default_rng(1).random((2, 3, 8, 8), dtype=np.float32)
-    attack = DecouplingAttack(classifier.with_prompts(list(CLASSES)), modalities="text", verbose=False)
+    attack = DecouplingAttack(
+        classifier.with_prompts(list(CLASSES)), search="exhaustive", modalities="text", verbose=False
+    )
     np.testing.assert_array_equal(attack.generate(images), images)
     assert [record.queries for record in attack.records] == [1, 1]
 
@@ -269,7 +271,7 @@ def test_prompts_as_they_stand_have_no_words_to_remove(classifier) -> None:
 def test_on_the_digits_it_flips_many_labels(digits_classifier, digits_images) -> None:
     images, labels = digits_images[0][:60], digits_images[1][:60]
     right = digits_classifier.predict(images).argmax(axis=1) == labels
-    attack = DecouplingAttack(digits_classifier, verbose=False)
+    attack = DecouplingAttack(digits_classifier, search="exhaustive", verbose=False)
     attack.generate(images[right])
     assert right.mean() >= 0.95
     assert np.mean([record.success for record in attack.records]) > 0.2
@@ -295,7 +297,7 @@ def test_bad_settings(classifier, settings, message) -> None:
 
 
 def test_bad_input(classifier) -> None:
-    attack = DecouplingAttack(classifier, targeted=True, verbose=False)
+    attack = DecouplingAttack(classifier, search="exhaustive", targeted=True, verbose=False)
     images = np.zeros((2, 3, 8, 8), np.float32)
     with pytest.raises(ValueError, match="wanted labels"):
         attack.generate(images)
@@ -303,7 +305,7 @@ def test_bad_input(classifier) -> None:
         attack.generate(images, np.array([0, 9]))
     with pytest.raises(InputError, match="Divide them by 255"):
         attack.generate(images + 200)
-    assert DecouplingAttack(classifier, verbose=False).generate(images[:0]).shape == (0, 3, 8, 8)
+    assert DecouplingAttack(classifier, search="exhaustive", verbose=False).generate(images[:0]).shape == (0, 3, 8, 8)
 
 
 def test_blocks_are_ordered_and_hashable() -> None:

@@ -48,6 +48,8 @@ def assert_within(images: np.ndarray, clean: np.ndarray, norm: float, eps: float
 def test_never_outside_the_budget_or_the_box(norm, eps, eps_step, max_iter, num_random_init, loss, seed, level) -> None:
     rng = np.random.default_rng(seed)
     clean = rng.random((3, 3, 8, 8), dtype=np.float32) if level is None else np.full((3, 3, 8, 8), level, np.float32)
+    if loss != "cross_entropy":
+        num_random_init = max(1, num_random_init)
     adversarial = attack(
         norm=norm,
         eps=eps,
@@ -187,6 +189,7 @@ def test_empty_batch() -> None:
         ({"num_random_init": True}, "num_random_init must be"),
         ({"norm": 1}, "norm must be 2 or inf"),
         ({"loss": "mse"}, "loss must be one of"),
+        ({"loss": "embedding_l2", "num_random_init": 0}, "no gradient at the clean image"),
         ({"loss": "embedding_kl", "targeted": True}, "no wanted label"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from art_multimodal.functional.occlusion import (
     Block,
     Removal,
-    fill_blocks,
+    fill_removed,
     is_divided,
     quadtree_root,
     quadtree_stop_side,
@@ -52,7 +52,7 @@ def test_fill_touches_exactly_the_blocks(case: tuple[int, int, list[Block]]) -> 
     image = np.random.default_rng(0).random((3, height, width), dtype=np.float32)
     filled = image.copy()
     fill = np.array([2, 3, 4], dtype=np.float32).reshape(3, 1, 1)
-    fill_blocks(filled, blocks, fill)
+    fill_removed(filled, Removal(tuple(blocks)), fill)
     mask = Removal(tuple(blocks)).mask(height, width)
     np.testing.assert_array_equal(filled[:, ~mask], image[:, ~mask])
     assert (filled[:, mask] == fill[:, :, 0]).all()
@@ -97,3 +97,22 @@ def test_words_are_deleted_by_index(text: str, indices: set[int]) -> None:
     assert result.split() == expected
     if not indices:
         assert result == text
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 100), st.sets(st.integers(0, 3)))
+def test_masks_survive_packing_and_joining(height: int, width: int, seed: int, words: set[int]) -> None:
+    rng = np.random.default_rng(seed)
+    masks = [rng.random((height, width)) < density for density in (0.3, 0.05)]
+    first, second = (Removal.of_mask(mask, tuple(words)) for mask in masks)
+    np.testing.assert_array_equal(first.mask(height, width), masks[0])
+    joined = first | second | Removal((Block(0, 0, 1, 1),))
+    union = masks[0] | masks[1]
+    union[0, 0] = True
+    np.testing.assert_array_equal(joined.mask(height, width), union)
+    assert joined.points(height, width) == union.sum() + len(words)
+    assert first.touches_image == bool(masks[0].any())
+    image = rng.random((3, height, width), dtype=np.float32)
+    filled = image.copy()
+    fill_removed(filled, joined, np.full((3, 1, 1), 2, np.float32))
+    assert ((filled == 2).all(axis=0) == union).all()
+    np.testing.assert_array_equal(filled[:, ~union], image[:, ~union])

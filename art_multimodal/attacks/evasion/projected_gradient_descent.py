@@ -202,5 +202,9 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
+        if self.loss != "cross_entropy" and self.num_random_init == 0:
+            raise ValueError(
+                "Embedding losses have no gradient at the clean image: num_random_init must be at least 1."
+            )
         if self.targeted and self.loss != "cross_entropy":
             raise ValueError("A targeted attack needs loss='cross_entropy': embeddings have no wanted label.")

@@ -10,8 +10,10 @@ from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
+from art_multimodal.attacks.evasion.decoupling.guided import guided_search
 from art_multimodal.attacks.evasion.decoupling.search import (
     DecouplingRecord,
+    Search,
     Task,
     exhaustive_search,
     run_searches,
@@ -19,10 +21,10 @@ from art_multimodal.attacks.evasion.decoupling.search import (
 from art_multimodal.attacks.evasion.decoupling.victims import ZeroShotVictim, templates_without
 from art_multimodal.attacks.labels import label_indices
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.functional.occlusion import fill_blocks
+from art_multimodal.functional.occlusion import fill_removed
 from art_multimodal.pairs import check_images
 
-SEARCHES = ("exhaustive",)
+SEARCHES = ("guided", "exhaustive")
 MODALITIES = ("image", "text")
 _SAMPLES_AT_ONCE = 64
 
@@ -34,15 +36,19 @@ class DecouplingAttack(EvasionAttack):
     On a :class:`ZeroShotClassifier` the text of a sample is the prompt template, whose words are removed from the
     prompts of every class; the class name itself is never touched.
 
-    ``search="exhaustive"`` is the published procedure: quadrants of quadrants down to 1/32 of the side, each word
-    alone, then combinations of what changed the decision. Non-square images are covered whole, which the published
-    code does not do.
+    ``search="guided"`` removes far less: in a fixed number of queries it finds, shrinks and prunes a set of single
+    pixels. With ``white_box`` it uses gradients, each counted as two queries; otherwise scores only.
+    ``search="exhaustive"`` is the published procedure, a black box: quadrants of quadrants down to 1/32 of the side,
+    each word alone, then combinations of what changed the decision. Non-square images are covered whole, which the
+    published code does not do.
 
     After :meth:`generate`, :attr:`records` holds one :class:`DecouplingRecord` per sample. Removed words do not show
     in the returned images: evaluate such a sample with ``estimator.with_templates(attack.templates_of(record))``.
 
-    Guarantees: pixels that are not in a removed block are returned bit for bit; samples without success are returned
-    unchanged; the returned removal flips the label when evaluated again; no random numbers are used.
+    Guarantees: pixels that were not removed are returned bit for bit; samples without success are returned
+    unchanged; the returned removal flips the label when evaluated again; ``search="guided"`` never asks more than
+    ``max_queries`` and succeeds wherever a quadrant of the image or a single word would do, given queries for these; no
+    random numbers are used.
 
     | Paper link: https://arxiv.org/abs/2112.12792
     """
@@ -52,6 +58,8 @@ class DecouplingAttack(EvasionAttack):
         "modalities",
         "fill",
         "targeted",
+        "max_queries",
+        "white_box",
         "max_combinations",
         "batch_size",
         "verbose",
@@ -61,22 +69,29 @@ class DecouplingAttack(EvasionAttack):
     def __init__(
         self,
         estimator: ZeroShotClassifier,
-        search: str = "exhaustive",
+        search: str = "guided",
         modalities: Sequence[str] = MODALITIES,
         fill: str | float | Sequence[float] = "mean",
         targeted: bool = False,
+        max_queries: int = 500,
+        white_box: bool | None = None,
         max_combinations: int = 500,
         batch_size: int = 128,
         verbose: bool = True,
     ) -> None:
         """
-        :param estimator: The classifier to attack; only its answers are used (black box).
-        :param search: ``"exhaustive"``.
+        :param estimator: The classifier to attack.
+        :param search: ``"guided"`` or ``"exhaustive"``.
         :param modalities: What may be removed: ``"image"``, ``"text"`` or both.
         :param fill: Colour of removed pixels: ``"mean"`` (what the model sees as zero), ``"black"``, one value or one
             per channel, in [0, 1].
         :param targeted: Succeed only when the label becomes the one given.
-        :param max_combinations: Most combinations of candidates to try for a sample, drill-down not counted.
+        :param max_queries: For ``"guided"``: most evaluations of the model for a sample, the intact one included; a
+            gradient counts as two.
+        :param white_box: For ``"guided"``: whether to use gradients; ``None`` for where the estimator has them, which
+            preprocessing defences written in numpy take away.
+        :param max_combinations: For ``"exhaustive"``: most combinations of candidates to try for a sample, drill-down
+            not counted.
         :param batch_size: Images per forward pass.
         :param verbose: Show a progress bar.
         """
@@ -85,6 +100,8 @@ class DecouplingAttack(EvasionAttack):
         self.modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
         self.fill = fill
         self._targeted = targeted
+        self.max_queries = max_queries
+        self.white_box = white_box
         self.max_combinations = max_combinations
         self.batch_size = batch_size
         self.verbose = verbose
@@ -126,7 +143,7 @@ class DecouplingAttack(EvasionAttack):
     def _attack_batch(self, images: np.ndarray, targets: np.ndarray | None) -> list[DecouplingRecord]:
         """Attack images in place."""
         fill = self.fill_colour()
-        victim = ZeroShotVictim(self.estimator, images, fill, self.batch_size)
+        victim = ZeroShotVictim(self.estimator, images.copy(), fill, self.batch_size, targets)
         height, width = images.shape[2:]
         touch_image, touch_text = "image" in self.modalities, "text" in self.modalities
         tasks = [
@@ -139,7 +156,7 @@ class DecouplingAttack(EvasionAttack):
             )
             for row, answer in enumerate(victim.clean())
         ]
-        outcomes, queries = run_searches([exhaustive_search(task, self.max_combinations) for task in tasks], victim.ask)
+        outcomes, queries = run_searches([self._search(task) for task in tasks], victim.ask)
         records = []
         for row, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True)):
             removal = outcome.removal
@@ -156,8 +173,17 @@ class DecouplingAttack(EvasionAttack):
                     combinations=outcome.combinations,
                 )
             )
-            fill_blocks(images[row], removal.blocks, fill)
+            fill_removed(images[row], removal, fill)
         return records
+
+    def _search(self, task: Task) -> Search:
+        if self.search == "exhaustive":
+            return exhaustive_search(task, self.max_combinations)
+        return guided_search(task, self.max_queries, self._uses_gradients)
+
+    @property
+    def _uses_gradients(self) -> bool:
+        return self.estimator.all_framework_preprocessing if self.white_box is None else self.white_box
 
     def _check_params(self) -> None:
         if self.search not in SEARCHES:
@@ -172,7 +198,12 @@ class DecouplingAttack(EvasionAttack):
             channels = self.estimator.input_shape[0]
             if colours.size not in (1, channels) or not ((colours >= 0) & (colours <= 1)).all():
                 raise ValueError(f"fill must be one colour value or {channels}, each in [0, 1], not {self.fill!r}.")
-        for name in ("max_combinations", "batch_size"):
+        if self.white_box and not self.estimator.all_framework_preprocessing:
+            raise ValueError(
+                "white_box=True needs gradients to the pixels, which this estimator's preprocessing defences do not "
+                "pass on. Use white_box=False."
+            )
+        for name in ("max_queries", "max_combinations", "batch_size"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")

@@ -7,8 +7,10 @@ no model and no batches; :func:`run_searches` runs many of them side by side and
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
+
+import numpy as np
 
 from art_multimodal.functional.occlusion import Block, Removal, is_divided, quadtree_root, quadtree_stop_side
 
@@ -19,10 +21,26 @@ class Answer:
 
     :param decision: What the attack watches: the largest coordinate of the fused vector, or the predicted label.
     :param label: The predicted label.
+    :param margin: How far the sample is from success: score of the clean label less the largest other one (targeted:
+        largest other score less the target's). Negative on success.
+    :param saliency: ``(H, W)``, where it was asked for: by how much the margin would fall, to first order, if a pixel
+        were removed (for a removed pixel: by how much it has fallen).
     """
 
     decision: int
     label: int
+    margin: float = 0.0
+    saliency: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Linearisation:
+    """A probe that asks for the saliency too. It costs two queries: a forward and a backward pass."""
+
+    removal: Removal
+
+
+Probe = Removal | Linearisation
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,7 @@ class DecouplingRecord:
     :param share_removed: Distinct removed pixels and words / (pixels + words); 0 without success.
     :param pixels: Number of distinct removed pixels.
     :param words: Indices of the removed words.
-    :param blocks: Removed rectangles.
+    :param blocks: Removed rectangles; empty where single pixels were removed.
     :param label_before: Predicted for the intact sample.
     :param label_after: Predicted for the returned sample.
     :param queries: Evaluations of the model for this sample, the intact one included.
@@ -98,7 +116,7 @@ class DecouplingRecord:
 
 
 #: Yields removals to try, is sent one answer for each, and returns the outcome.
-Search = Generator[list[Removal], list[Answer], Outcome]
+Search = Generator[list[Probe], list[Answer], Outcome]
 
 
 def exhaustive_search(task: Task, max_combinations: int = 500) -> Search:
@@ -133,7 +151,7 @@ def _combinations(candidates: Sequence[Removal]) -> Generator[tuple[Removal, ...
         yield from combinations(candidates, size)
 
 
-def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Removal], list[Answer], list[Block]]:
+def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Probe], list[Answer], list[Block]]:
     """Return the candidate blocks in depth-first order, filling ``known``."""
     if not task.height or not task.width:
         return []
@@ -152,7 +170,7 @@ def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Remo
         }
         probes = [probe for block in blocks if (probe := Removal(blocks=(block,))) not in known]
         if probes:
-            known.update(zip(probes, (yield probes), strict=True))
+            known.update(zip(probes, (yield [*probes]), strict=True))
         level = []
         for square, squares in quadrants.items():
             flipping[square] = [
@@ -172,16 +190,16 @@ def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Remo
     return candidates
 
 
-def _single_words(task: Task, known: dict[Removal, Answer]) -> Generator[list[Removal], list[Answer], list[int]]:
+def _single_words(task: Task, known: dict[Removal, Answer]) -> Generator[list[Probe], list[Answer], list[int]]:
     """Return the words whose deletion changes the decision, filling ``known``."""
     probes = [Removal(words=(word,)) for word in range(task.words)]
     if probes:
-        known.update(zip(probes, (yield probes), strict=True))
+        known.update(zip(probes, (yield [*probes]), strict=True))
     return [probe.words[0] for probe in probes if task.is_candidate(known[probe])]
 
 
 def run_searches(
-    searches: Sequence[Search], ask: Callable[[list[tuple[int, Removal]]], list[Answer]]
+    searches: Sequence[Search], ask: Callable[[list[tuple[int, Probe]]], list[Answer]]
 ) -> tuple[list[Outcome], list[int]]:
     """Run searches side by side until all have returned.
 
@@ -193,7 +211,7 @@ def run_searches(
     queries = [0] * len(searches)
     replies: dict[int, list[Answer] | None] = dict.fromkeys(range(len(searches)))
     while replies:
-        wanted: dict[int, list[Removal]] = {}
+        wanted: dict[int, list[Probe]] = {}
         for index, reply in replies.items():
             try:
                 wanted[index] = next(searches[index]) if reply is None else searches[index].send(reply)
@@ -203,5 +221,5 @@ def run_searches(
         answers = iter(ask(probes) if probes else [])
         replies = {index: [next(answers) for _ in removals] for index, removals in wanted.items()}
         for index, removals in wanted.items():
-            queries[index] += len(removals)
+            queries[index] += sum(2 if isinstance(probe, Linearisation) else 1 for probe in removals)
     return [outcome for outcome in outcomes if outcome is not None], queries

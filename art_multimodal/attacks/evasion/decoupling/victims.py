@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from art_multimodal.attacks.evasion.decoupling.search import Answer
+from art_multimodal.attacks.evasion.decoupling.search import Answer, Linearisation, Probe
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.functional.occlusion import Block, Removal, fill_blocks, without_words
+from art_multimodal.functional.occlusion import Block, Removal, fill_removed, without_words
 from art_multimodal.prompts import PLACEHOLDER
 
 
@@ -54,13 +55,22 @@ class ZeroShotVictim:
     :param batch_size: Images per forward pass.
     """
 
-    def __init__(self, estimator: ZeroShotClassifier, images: np.ndarray, fill: np.ndarray, batch_size: int) -> None:
+    def __init__(
+        self,
+        estimator: ZeroShotClassifier,
+        images: np.ndarray,
+        fill: np.ndarray,
+        batch_size: int,
+        targets: np.ndarray | None = None,
+    ) -> None:
         self.estimator = estimator
         self.images = images
         self.fill = fill
         self.batch_size = batch_size
         self.words = len(removable_words(estimator.templates))
         self._class_features: dict[frozenset[int], Tensor] = {frozenset(): estimator.class_features()}
+        self.targets = targets
+        self._reference = np.zeros(0, dtype=np.int64)
         self._intact = estimator.image_features(images, batch_size)
         # One buffer for all probes: a row is copied only when its sample changes, otherwise just its blocks are
         # restored.
@@ -68,42 +78,76 @@ class ZeroShotVictim:
         self._holds: list[tuple[int, tuple[Block, ...]] | None] = [None] * batch_size
 
     def clean(self) -> list[Answer]:
-        """Answers to the intact samples."""
-        return self._answers(self.estimator.scores(self._intact, self._class_features[frozenset()]))
+        """Answers to the intact samples; also makes them what margins are measured against."""
+        scores = self.estimator.scores(self._intact, self._class_features[frozenset()])
+        self._reference = scores.argmax(axis=1)
+        return self._answers(scores, range(len(scores)))
 
-    def ask(self, probes: list[tuple[int, Removal]]) -> list[Answer]:
-        """Answer removals ``(index of the sample, removal)``."""
-        features = self._image_features(probes)
+    def ask(self, probes: list[tuple[int, Probe]]) -> list[Answer]:
+        """Answer probes ``(index of the sample, removal)``."""
+        removals = [(sample, probe.removal if isinstance(probe, Linearisation) else probe) for sample, probe in probes]
+        features = self._intact[torch.tensor([sample for sample, _ in removals])]
+        saliencies: dict[int, np.ndarray] = {}
+        linearised = [row for row, (_, probe) in enumerate(probes) if isinstance(probe, Linearisation)]
+        for rows in self._batches(linearised):
+            features[rows], maps = self._linearise([removals[row] for row in rows])
+            saliencies.update(zip(rows, maps, strict=True))
+        touched = [row for row, (_, r) in enumerate(removals) if r.touches_image and row not in saliencies]
+        for rows in self._batches(touched):
+            for slot, row in enumerate(rows):
+                self._write(slot, *removals[row])
+            features[rows] = self.estimator.image_features(self._buffer[: len(rows)], self.batch_size)
         answers: list[Answer | None] = [None] * len(probes)
         rows_of: dict[frozenset[int], list[int]] = {}
-        for row, (_, removal) in enumerate(probes):
+        for row, (_, removal) in enumerate(removals):
             rows_of.setdefault(frozenset(removal.words), []).append(row)
         for words, rows in rows_of.items():
             scores = self.estimator.scores(features[rows], self._features_without(words))
-            for row, answer in zip(rows, self._answers(scores), strict=True):
-                answers[row] = answer
+            samples = [removals[row][0] for row in rows]
+            for row, answer in zip(rows, self._answers(scores, samples), strict=True):
+                answers[row] = replace(answer, saliency=saliencies.get(row))
         return [answer for answer in answers if answer is not None]
 
-    def _answers(self, scores: np.ndarray) -> list[Answer]:
+    def _batches(self, rows: list[int]) -> list[list[int]]:
+        return [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
+
+    def _answers(self, scores: np.ndarray, samples: Sequence[int]) -> list[Answer]:
         # The fused vector of a dual encoder is the similarity to the prompts: its largest coordinate is the label.
-        return [Answer(decision=int(label), label=int(label)) for label in scores.argmax(axis=1)]
+        labels = scores.argmax(axis=1)
+        margins = self._margin(torch.from_numpy(scores), torch.as_tensor(list(samples)))
+        return [
+            Answer(decision=int(label), label=int(label), margin=float(margin))
+            for label, margin in zip(labels, margins, strict=True)
+        ]
+
+    def _margin(self, scores: Tensor, samples: Tensor) -> Tensor:
+        """Score of the clean label less the largest other one; targeted: largest other score less the target's."""
+        wanted = self._reference if self.targets is None else self.targets
+        labels = torch.from_numpy(wanted).to(scores.device)[samples.to(scores.device)].view(-1, 1)
+        own = scores.gather(1, labels)[:, 0]
+        others = scores.scatter(1, labels, -torch.inf).max(dim=1).values
+        return own - others if self.targets is None else others - own
+
+    def _linearise(self, removals: list[tuple[int, Removal]]) -> tuple[Tensor, np.ndarray]:
+        """Image embeddings ``(n, D)``, and the derivative of the margin by how much of each pixel is there."""
+        device = self.estimator.device
+        samples = torch.tensor([sample for sample, _ in removals])
+        images = torch.from_numpy(self.images[samples.numpy()]).to(device)
+        fill = torch.from_numpy(self.fill).to(device)
+        present = np.stack([~removal.mask(*images.shape[2:]) for _, removal in removals])[:, None]
+        there = torch.from_numpy(present.astype(np.float32)).to(device).requires_grad_(True)
+        inputs, _ = self.estimator._apply_preprocessing(fill + there * (images - fill), None, fit=False, no_grad=False)
+        features = self.estimator.model.image_features(inputs)
+        classes = torch.stack([self._features_without(frozenset(removal.words)) for _, removal in removals])
+        scores = self.estimator.model.head.similarity(features, classes)
+        (gradient,) = torch.autograd.grad(self._margin(scores, samples).sum(), there)
+        return features.detach(), gradient[:, 0].cpu().numpy()
 
     def _features_without(self, words: frozenset[int]) -> Tensor:
         if words not in self._class_features:
             templates = templates_without(self.estimator.templates or (), sorted(words))
             self._class_features[words] = self.estimator.with_templates(templates).class_features()
         return self._class_features[words]
-
-    def _image_features(self, probes: list[tuple[int, Removal]]) -> Tensor:
-        samples = torch.tensor([sample for sample, _ in probes])
-        features = self._intact[samples]
-        touched = [row for row, (_, removal) in enumerate(probes) if removal.blocks]
-        for start in range(0, len(touched), self.batch_size):
-            rows = touched[start : start + self.batch_size]
-            for slot, row in enumerate(rows):
-                self._write(slot, *probes[row])
-            features[rows] = self.estimator.image_features(self._buffer[: len(rows)], self.batch_size)
-        return features
 
     def _write(self, slot: int, sample: int, removal: Removal) -> None:
         image, held = self.images[sample], self._holds[slot]
@@ -113,5 +157,6 @@ class ZeroShotVictim:
                 self._buffer[slot][where] = image[where]
         else:
             self._buffer[slot] = image
-        fill_blocks(self._buffer[slot], removal.blocks, self.fill)
-        self._holds[slot] = (sample, removal.blocks)
+        fill_removed(self._buffer[slot], removal, self.fill)
+        # A removal of single pixels is not worth tracing back: the next probe copies the row again.
+        self._holds[slot] = None if removal.packed else (sample, removal.blocks)
