@@ -32,6 +32,7 @@ lint: $(READY)
 benchmarks: $(READY)
 	$(BIN)/python benchmarks/pgd_step.py
 	$(BIN)/python benchmarks/audit_demo.py
+	$(BIN)/python benchmarks/decoupling.py
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -17,6 +17,7 @@ from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write
 from art_multimodal.evaluations.audit.report import (
     _pictured,
     _sentences,
+    budget_text,
     in_255ths,
     interval,
     md,
@@ -142,6 +143,9 @@ def test_numbers_in_words() -> None:
     assert percent(0.12345, 2) == "12.35 %" and percent(None) == "n/a"
     assert percent(0.00002, 2) == "0.002 %" and percent(0.0) == "0.0 %" and percent(1e-4, 2) == "0.01 %"
     assert in_255ths(1 / 255) == "1/255" and in_255ths(0.5 / 255) == "0.5/255" and in_255ths(2.0) == "2"
+    budget = {"norm": "2", "eps": 1.0, "eps_step": 0.25, "steps": 10}
+    assert budget_text(budget) == "l_2, eps 1, step 0.25, 10 steps"
+    assert budget_text({**budget, "norm": "inf", "eps": 8 / 255, "eps_step": 2 / 255}).startswith("l_inf, eps 8/255,")
     assert interval((0.1, 0.25)) == "10.0 to 25.0" and interval(None) == ""
     assert number(None) == "–" and number(1234.6) == "1,235" and number(3.0) == "3" and number(3.25) == "3.2"
     assert md("a|b\n<x> *y*") == "a\\|b &lt;x&gt; \\*y\\*"

@@ -69,8 +69,11 @@ def number(value: float | None) -> str:
 
 def budget_text(budget: dict[str, Any]) -> str:
     """A budget in one phrase."""
-    norm = "l_inf" if float(budget["norm"]) == float("inf") else "l_2"
-    return f"{norm}, eps {in_255ths(budget['eps'])}, step {in_255ths(budget['eps_step'])}, {budget['steps']} steps"
+    if float(budget["norm"]) == float("inf"):
+        norm, eps, step = "l_inf", in_255ths(budget["eps"]), in_255ths(budget["eps_step"])
+    else:
+        norm, eps, step = "l_2", f"{budget['eps']:.4g}", f"{budget['eps_step']:.4g}"
+    return f"{norm}, eps {eps}, step {step}, {budget['steps']} steps"
 
 
 def in_255ths(value: float) -> str:
