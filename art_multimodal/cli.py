@@ -101,7 +101,7 @@ def audit(
     model: Annotated[str, typer.Argument(help="demo:digits, open_clip:ARCH/TAG_OR_PATH or hf:ID_OR_PATH")],
     data: Annotated[str, typer.Option(help="demo:digits, folder:PATH (a folder per class) or csv:PATH")],
     attacks: Annotated[str, typer.Option(help="names or modalities, separated by commas")] = "image,decoupling",
-    eps: Annotated[str, typer.Option(help="radius of the budget for images in [0, 1]")] = "1/255",
+    eps: Annotated[str | None, typer.Option(help="radius for images in [0, 1]  [default: 1/255 for norm inf]")] = None,
     eps_step: Annotated[str | None, typer.Option(help="length of a step  [default: 2.5 * eps / steps]")] = None,
     norm: Annotated[Norm, typer.Option(help="norm of the budget")] = Norm.inf,
     steps: Annotated[int, typer.Option(help="gradient steps")] = 10,
@@ -130,13 +130,15 @@ def audit(
     from art_multimodal.evaluations.audit.summary import summary_rows
 
     check_folder(out, resume=resume)
+    if norm is Norm.two and eps is None:
+        raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     gates = [Gate.parse(text) for text in fail_under or []]
     settings = AuditSettings(
         model=model,
         data=data,
         attacks=attacks,
         norm=norm.value,
-        eps=parse_distance(eps),
+        eps=parse_distance(eps or "1/255"),
         eps_step=None if eps_step is None else parse_distance(eps_step),
         steps=steps,
         max_queries=max_queries,
@@ -157,6 +159,8 @@ def audit(
     for name in ("report.html", "report.md", "report.json"):
         console.print(f"{out / name}", soft_wrap=True, highlight=False, markup=False)
     failures = [failure for gate in gates if (failure := gate.failure(report["results"]))]
+    if gates and not report["complete"]:
+        failures.append("the run is not complete, so its numbers cannot pass")
     for failure in failures:
         print(f"gate failed: {failure}", file=sys.stderr)
     if failures:
@@ -248,6 +252,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = result if isinstance(result, int) else 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except PermissionError as error:
+        print(
+            f"error: No permission for {error.filename}. Give a path that can be used, or change its mode.",
+            file=sys.stderr,
+        )
         return BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

@@ -22,7 +22,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     :param known: All names that would have been accepted.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    by_lower_case = {entry.lower(): entry for entry in known}
+    near = [by_lower_case[entry] for entry in difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)]
     if near:
         hint = f"Did you mean {' or '.join(near)}?"
     elif len(known) <= 20:

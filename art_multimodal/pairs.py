@@ -61,13 +61,13 @@ def check_images(images: np.ndarray, channels: int = 3) -> np.ndarray:
         )
         raise InputError(f"Images must have shape (N, {channels}, H, W), not {images.shape}.{hint}")
     if len(images) == 0:
-        return np.ascontiguousarray(images, dtype=np.float32)
+        return np.clip(np.ascontiguousarray(images, dtype=np.float32), 0.0, 1.0)
     low, high = float(images.min()), float(images.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
         raise InputError(f"Image {bad} holds NaN or infinite values. Images must lie in [0, 1].")
-    # ART's attacks leave the box by rounding; that is let through and the callers clip.
+    # ART's attacks leave the box by rounding; that is brought back.
     if low < -1e-4 or high > 1 + 1e-4:
         hint = " Divide them by 255." if high > 2 and low >= 0 else ""
         raise InputError(f"Images must lie in [0, 1], but these lie in [{low:.4g}, {high:.4g}].{hint}")
-    return np.ascontiguousarray(images, dtype=np.float32)
+    return np.clip(np.ascontiguousarray(images, dtype=np.float32), 0.0, 1.0)

@@ -22,6 +22,8 @@ def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str):
             raise InputError(f"A class name must be a string, not {type(name).__name__}: {name!r:.60}.")
+    names = tuple(name.strip() for name in names)
+    for name in names:
         if not name.strip():
             raise InputError("A class name is empty.")
     if len(names) < 2:

@@ -74,6 +74,7 @@ class AttackEntry:
     :param summary: One line for listings and reports.
     :param run: Attacks images ``(N, 3, H, W)`` that have labels ``(N,)``, within a budget, with a seed.
     :param minimum_classes: Fewest classes that it can work with.
+    :param applies: Whether it can work on images of a shape ``(3, H, W)`` within a budget.
     """
 
     modality: str
@@ -81,6 +82,7 @@ class AttackEntry:
     summary: str
     run: Callable[[ZeroShotClassifier, np.ndarray, np.ndarray, Budget, int], Attacked]
     minimum_classes: int = 2
+    applies: Callable[[tuple[int, ...], Budget], bool] = lambda shape, budget: True
 
 
 ATTACKS: Registry[AttackEntry] = Registry("attack")
@@ -101,7 +103,7 @@ def select_attacks(names: str, nb_classes: int) -> tuple[str, ...]:
         if name in groups:
             chosen.update(groups[name])
         elif name not in ATTACKS:
-            raise unknown_name("attack", name, [*groups, *ATTACKS])
+            raise unknown_name("attack", name, {*groups, *ATTACKS})
         elif ATTACKS[name].minimum_classes > nb_classes:
             raise InputError(f"{name} needs at least {ATTACKS[name].minimum_classes} classes; there are {nb_classes}.")
         else:
@@ -125,7 +127,7 @@ def _image_attack(
             norm_of(budget.norm),
             budget.eps,
         ).numpy()
-        return Attacked(inside, estimator.predict(inside, batch_size=budget.batch_size).argmax(axis=1))
+        return Attacked(inside, estimator.predict_labels(inside, batch_size=budget.batch_size))
 
     return run
 
@@ -173,17 +175,21 @@ def _apgd(loss_type: str) -> Callable[[ZeroShotClassifier, Budget, int], Evasion
     return build
 
 
+def _square_applies(shape: tuple[int, ...], budget: Budget) -> bool:
+    # ART draws squares that must fit; for l_2 it tiles the image five by five and needs it to be square itself.
+    height, width = shape[1:]
+    return min(height, width) >= 3 if budget.art_norm == np.inf else height == width >= 15
+
+
 def _square(estimator: ZeroShotClassifier, x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Attacked:
     height, width = x.shape[2:]
-    if budget.art_norm == 2 and height != width:
-        raise InputError(f"ART's Square attack with norm 2 needs square images; these are {height} x {width}.")
 
     def build(estimator: ZeroShotClassifier, budget: Budget, seed: int) -> EvasionAttack:
         return SquareAttack(
             estimator,
             norm=budget.art_norm,
             eps=budget.eps,
-            max_iter=max(1, budget.max_queries - 2),  # the intact image and the stripes are two queries
+            max_iter=budget.max_queries - 3,  # the intact image, the stripes, and scoring what comes out
             p_init=min(0.8, (min(height, width) - 1) ** 2 / (height * width)),  # its squares must fit into the image
             nb_restarts=1,
             batch_size=budget.batch_size,
@@ -195,7 +201,7 @@ def _square(estimator: ZeroShotClassifier, x: np.ndarray, y: np.ndarray, budget:
 
 
 def _decoupling(estimator: ZeroShotClassifier, x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Attacked:
-    attack = DecouplingAttack(estimator, search="exhaustive", batch_size=max(budget.batch_size, 1), verbose=False)
+    attack = DecouplingAttack(estimator, search="exhaustive", batch_size=budget.batch_size, verbose=False)
     images = attack.generate(x)
     places = removable_words(estimator.templates)
     labels = np.array([record.label_after for record in attack.records], dtype=np.int64)
@@ -231,7 +237,10 @@ ATTACKS.add(
         minimum_classes=3,  # it compares the three largest logits
     ),
 )
-ATTACKS.add("square", AttackEntry("image", "black box", "random search with squares (ART's)", _square))
+ATTACKS.add(
+    "square",
+    AttackEntry("image", "black box", "random search with squares (ART's)", _square, applies=_square_applies),
+)
 ATTACKS.add(
     "decoupling",
     AttackEntry(

@@ -126,7 +126,14 @@ class CsvData(_PhotoFiles):
                         f"{file.name} needs the columns image and label (or text); "
                         f"it has {', '.join(header) or 'none'}."
                     )
-                rows = [(reader.line_num, row.get("image"), row.get(column)) for row in reader]
+                rows = []
+                for row in reader:
+                    if None in row:
+                        raise InputError(
+                            f"Line {reader.line_num} of {file.name} has more fields than the header. Put texts with commas "
+                            'into quotes: "a dog, asleep".'
+                        )
+                    rows.append((reader.line_num, row.get("image"), row.get(column)))
         except UnicodeDecodeError as error:
             raise InputError(f"{file.name} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
         except csv.Error as error:
@@ -138,6 +145,8 @@ class CsvData(_PhotoFiles):
         if not rows:
             raise InputError(f"{file.name} lists no images.")
         values = [(line, value.strip()) for line, _, value in rows]
+        if column == "label" and not classes and all(value.lstrip("-").isdecimal() for _, value in values):
+            raise InputError(f"The labels of {file.name} are numbers. Say what they stand for: --classes names.txt.")
         names = check_class_names(classes if classes else sorted({value for _, value in values}))
         index_of = {name: index for index, name in enumerate(names)}
         labels = [_label(value, line, file.name, index_of, indices=bool(classes)) for line, value in values]

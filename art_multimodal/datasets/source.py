@@ -92,6 +92,8 @@ def read_photo(path: Path, name: str, transform: PhotoTransform | None) -> np.nd
             raise UnreadableSample(name, "the file is empty")
         with Image.open(path) as opened:
             photo = ImageOps.exif_transpose(opened)
+            if photo.mode == "F" and np.asarray(photo).max(initial=0) <= 1:
+                photo = Image.fromarray((np.asarray(photo).clip(0, 1) * 255).round().astype(np.uint8))
             if photo.mode.startswith("I"):
                 # 16-bit grey: convert("RGB") would clip at 255 instead of scaling.
                 values = np.asarray(photo, dtype=np.float32) / 257.0

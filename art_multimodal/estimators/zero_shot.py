@@ -177,6 +177,18 @@ class ZeroShotClassifier(PyTorchClassifier):
         with self.model.trainable():
             super().fit(x, y, *args, **kwargs)
 
+    def predict_labels(self, x: np.ndarray, batch_size: int = 128) -> np.ndarray:
+        """Return the predicted labels ``(N,)``.
+
+        :raises InputError: If the model's scores are not finite: their largest would be an arbitrary class.
+        """
+        scores = self.predict(x, batch_size=batch_size)
+        if not np.isfinite(scores).all():
+            raise InputError(
+                "The model's scores are NaN or infinite. Its weights are damaged or overflow; no number would mean anything."
+            )
+        return scores.argmax(axis=1)
+
     def image_features(self, x: np.ndarray, batch_size: int = 128) -> Tensor:
         """Return unnormalised image embeddings ``(N, D)`` on the model's device, behind ART's preprocessing."""
         self.model.eval()

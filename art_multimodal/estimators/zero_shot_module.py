@@ -57,12 +57,11 @@ class PromptHead(nn.Module):
         self._dual_encoder = (dual_encoder,)
         texts = dict.fromkeys(text for class_prompts in prompts for text in class_prompts)
         row_of = {text: row for row, text in enumerate(texts)}
+        places = [(index, row_of[text]) for index, class_prompts in enumerate(prompts) for text in class_prompts]
         self.register_buffer("tokens", dual_encoder.tokenize(list(texts)), persistent=False)
-        average = torch.zeros(len(prompts), len(texts))
-        for index, class_prompts in enumerate(prompts):
-            for text in class_prompts:
-                average[index, row_of[text]] += 1 / len(class_prompts)
-        self.register_buffer("average", average, persistent=False)
+        self.register_buffer("class_of", torch.tensor([place[0] for place in places]), persistent=False)
+        self.register_buffer("text_of", torch.tensor([place[1] for place in places]), persistent=False)
+        self.nb_classes = len(prompts)
         self.live = False
         self._cached: tuple[tuple, Tensor] | None = None
 
@@ -92,7 +91,9 @@ class PromptHead(nn.Module):
     def _encode(self) -> Tensor:
         dual_encoder = self._dual_encoder[0]
         features = torch.cat([dual_encoder.encode_text(tokens) for tokens in self.tokens.split(_TEXTS_PER_BATCH)])
-        return F.normalize(self.average.to(features) @ features, dim=-1)
+        # The mean's length does not matter: the sum has its direction.
+        sums = features.new_zeros(self.nb_classes, features.shape[1])
+        return F.normalize(sums.index_add(0, self.class_of, features[self.text_of]), dim=-1)
 
     def forward(self, image_features: Tensor) -> Tensor:
         return self.similarity(image_features, self.class_features())
@@ -143,13 +144,15 @@ class ZeroShotModule(nn.Module):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Unnormalised image embeddings ``[N, D]``, with parameters in the graph or not as in :meth:`forward`."""
-        with self._parameters_in_graph():
+        with self._parameters_in_graph(images):
             return self.image_encoder(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        with self._parameters_in_graph():
+        with self._parameters_in_graph(images):
             logits = self.head(self.image_encoder(images))
         return logits.softmax(dim=1) if self.probabilities else logits
 
-    def _parameters_in_graph(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.training or self.head.live else frozen(self)
+    def _parameters_in_graph(self, images: Tensor) -> AbstractContextManager[None]:
+        # Without a gradient to the images a graph can only be for the parameters: ART's FBF trains in evaluation mode.
+        learning = self.training or self.head.live or not images.requires_grad
+        return nullcontext() if learning else frozen(self)

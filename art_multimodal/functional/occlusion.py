@@ -29,39 +29,42 @@ class Block:
         return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
 
 
+#: The published search divides squares larger than 10 pixels: five times from side 224, and as often at other sizes.
+LEVELS = 5
+
+
 @dataclass(frozen=True)
 class Square:
-    """A node of the quadtree: a square of the padded image, which may reach over the border."""
+    """A node of the quadtree: a square of the padded image, which may reach over the border.
+
+    :param level: How often the root was divided to get here.
+    """
 
     row: int
     column: int
     side: int
+    level: int = 0
 
     def clipped(self, height: int, width: int) -> Block | None:
         """Return the part inside an image, or ``None`` when there is none."""
         rows, columns = min(self.side, height - self.row), min(self.side, width - self.column)
         return Block(self.row, self.column, rows, columns) if rows > 0 and columns > 0 else None
 
+    @property
+    def is_divided(self) -> bool:
+        """Whether the published search looks into its quadrants."""
+        return self.level < LEVELS and self.side > 1
+
     def quadrants(self) -> list[Square]:
         """Return the four quadrants of side ceil(side / 2), in the order of the published search."""
         half = ceil(self.side / 2)
         offsets = ((0, 0), (half, 0), (0, half), (half, half))
-        return [Square(self.row + row, self.column + column, half) for row, column in offsets]
+        return [Square(self.row + row, self.column + column, half, self.level + 1) for row, column in offsets]
 
 
 def quadtree_root(height: int, width: int) -> Square:
     """Return the square that covers the whole image: its side is the longer side of the image."""
     return Square(0, 0, max(height, width))
-
-
-def quadtree_stop_side(root: Square) -> float:
-    """Squares larger than this are divided: 10 pixels at side 224, scaled, which always gives five levels."""
-    return 10 * root.side / 224
-
-
-def is_divided(square: Square, stop_side: float) -> bool:
-    """Whether the published search looks into a square's quadrants."""
-    return square.side > stop_side and square.side > 1
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,12 @@ def load_hugging_face(name_or_path: str) -> HuggingFaceEncoder:
     try:
         # Weights of another shape are reported below, by name.
         model, info = transformers.AutoModel.from_pretrained(
-            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            source,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            # Checkpoints saved in half precision: there the gradients of an attack underflow, which looks like robustness.
+            dtype=torch.float32,
+            **options,
         )
     except pickle.UnpicklingError as error:
         raise InputError(

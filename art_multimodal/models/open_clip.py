@@ -103,7 +103,10 @@ def load_open_clip(architecture: str, pretrained: str) -> OpenCLIPEncoder:
         ) from error
     except Exception as error:
         message = " ".join(str(error).split())
-        if any(sign in message for sign in ("Missing key", "size mismatch", "Unexpected key", "missing keys")):
+        if any(
+            sign in message
+            for sign in ("Missing key", "size mismatch", "Unexpected key", "missing keys", "width changed")
+        ):
             raise InputError(f"{source} is not a checkpoint of {architecture}: {message[:300]}") from error
         message = f"Cannot load {source} into {architecture}: {type(error).__name__}: {message[:200]}"
         hint = (

@@ -32,11 +32,10 @@ def published_procedure(answer, height, width, words, clean, max_combinations=50
         return {(r, c) for r in range(row, row + rows) for c in range(column, column + columns)}
 
     side = max(height, width)
-    stop = 10 * side / 224
     blocks = []
 
-    def descend(row, column, s):
-        if s <= stop or s <= 1:
+    def descend(row, column, s, level=0):
+        if level == 5 or s <= 1:
             return
         s = ceil(s / 2)
         flipped = []
@@ -50,7 +49,7 @@ def published_procedure(answer, height, width, words, clean, max_combinations=50
                 flipped.append((r, c, block))
         for r, c, block in flipped:
             blocks.append(block)
-            descend(r, c, s)
+            descend(r, c, s, level + 1)
 
     descend(0, 0, side)
     flipping_words = [w for w in range(words) if answer(set(), {w})[0] != clean[0]]
@@ -99,8 +98,8 @@ class RandomModel:
 
 
 @given(
-    height=st.integers(1, 17),
-    width=st.integers(1, 17),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
     words=st.integers(0, 4),
     seed=st.integers(0, 10_000),
     alike=st.booleans(),

@@ -93,7 +93,10 @@ def test_removed_words_are_struck_out_and_a_constant_model_is_called_one(tmp_pat
     report = {**log.header, "budget": {}, "skipped": [], "complete": True}
     for predictions, said in (([9, 1, 0], True), ([5, 4, 1], False)):
         report["results"] = {"clean": {**clean, "prediction_counts": predictions, "label_counts": [4, 3, 3]}}
-        assert any("hardly tells the classes apart" in sentence for sentence in _sentences(report)) == said
+        assert any("hardly tells the classes apart" in sentence for sentence in _sentences(report, md)) == said
+    report["data"]["class_names"][0] = HOSTILE
+    report["results"]["clean"]["prediction_counts"] = [10, 0, 0]
+    assert "<script" not in "".join(_sentences(report, md)) and "![" not in "".join(_sentences(report, md))
 
 
 def test_every_report_shows_the_same_numbers(finished: RunLog) -> None:

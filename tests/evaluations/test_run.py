@@ -251,7 +251,7 @@ def test_unreadable_photos_are_named_counted_and_skipped(photos: Path, tmp_path:
     (photos / "one" / "empty.jpg").write_bytes(b"")
     (photos / "two" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
     settings = AuditSettings(
-        "demo:digits", f"folder:{photos}", "pgd,square,decoupling", eps=0.1, max_queries=5, batch_size=4
+        "demo:digits", f"folder:{photos}", "pgd,square,decoupling", eps=0.1, max_queries=10, batch_size=4
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"] is True
@@ -266,7 +266,7 @@ def test_unreadable_photos_are_named_counted_and_skipped(photos: Path, tmp_path:
 @pytest.mark.parametrize("native_size", [True, False])
 def test_photos_of_many_sizes(photos: Path, tmp_path: Path, native_size: bool) -> None:
     settings = AuditSettings(
-        "demo:digits", f"folder:{photos}", "image", eps=0.1, steps=2, max_queries=6, native_size=native_size
+        "demo:digits", f"folder:{photos}", "image", eps=0.1, steps=2, max_queries=10, native_size=native_size
     )
     job = Audit(settings, tmp_path / "out", device="cpu")
     shapes = {job.data.read(index).image.shape for index in range(12)}

@@ -11,9 +11,7 @@ from art_multimodal.functional.occlusion import (
     Block,
     Removal,
     fill_removed,
-    is_divided,
     quadtree_root,
-    quadtree_stop_side,
     without_words,
 )
 
@@ -64,7 +62,7 @@ def test_four_quadrants_cover_every_square_and_the_root_covers_the_image(height:
     block = root.clipped(height, width)
     assert block == Block(0, 0, height, width)
     level = [root]
-    while any(is_divided(square, quadtree_stop_side(root)) for square in level):
+    while any(square.is_divided for square in level):
         level = [quadrant for square in level for quadrant in square.quadrants()]
         covered = np.zeros((height, width), dtype=bool)
         for square in level:
@@ -75,11 +73,18 @@ def test_four_quadrants_cover_every_square_and_the_root_covers_the_image(height:
 
 @pytest.mark.parametrize(
     ("side", "sides"),
-    [(224, [112, 56, 28, 14, 7]), (336, [168, 84, 42, 21, 11]), (32, [16, 8, 4, 2, 1]), (8, [4, 2, 1]), (1, [])],
+    [
+        (224, [112, 56, 28, 14, 7]),
+        (336, [168, 84, 42, 21, 11]),
+        (32, [16, 8, 4, 2, 1]),
+        (8, [4, 2, 1]),
+        (1, []),
+        (33, [17, 9, 5, 3, 2]),
+    ],
 )
 def test_sides_of_the_blocks(side: int, sides: list[int]) -> None:
     square, found = quadtree_root(side, side), []
-    while is_divided(square, quadtree_stop_side(quadtree_root(side, side))):
+    while square.is_divided:
         square = square.quadrants()[-1]
         found.append(square.side)
     assert found == sides

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
-from art.summary_writer import SummaryWriter
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -62,7 +61,6 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         num_random_init: int = 1,
         batch_size: int = 32,
         seed: int | None = None,
-        summary_writer: str | bool | SummaryWriter = False,
         verbose: bool = True,
     ) -> None:
         """
@@ -80,7 +78,7 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         :param seed: Of the random starts; ``None`` draws a new one in every call.
         :param verbose: Show a progress bar.
         """
-        super().__init__(estimator=estimator, summary_writer=summary_writer)
+        super().__init__(estimator=estimator)
         self.norm = norm
         self.eps = eps
         self.eps_step = eps_step

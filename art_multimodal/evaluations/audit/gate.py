@@ -39,6 +39,8 @@ class Gate:
             raise InputError(f"--fail-under {text!r}: {value!r} is not a number.") from None
         if not math.isfinite(threshold):
             raise InputError(f"--fail-under {text!r}: the number must be finite.")
+        if threshold > 1:
+            raise InputError(f"--fail-under {text!r}: shares lie in [0, 1]. Did you mean {threshold / 100:g}?")
         return cls(row, metric, threshold)
 
     def check_row(self, rows: Iterable[str]) -> None:

@@ -17,17 +17,18 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a file so that it is either the old one or the new one, never half of it."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> InputError:
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """Return the error for a file that could not be written."""
     return InputError(
         f"Cannot write {path}: {error.strerror or error}. What is there already is kept; make room or choose another "
         "--out, and go on with --resume."
@@ -54,7 +55,7 @@ class RunLog:
         try:
             (folder / PICTURES_FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _cannot_write(folder, error) from error
+            raise cannot_write(folder, error) from error
         write_atomically(folder / HEADER_FILE, json.dumps(header, indent=2, ensure_ascii=True))
         log = cls(folder, header)
         log._append("")
@@ -76,7 +77,10 @@ class RunLog:
             ) from error
         log = cls(folder, header)
         log._drop_cut_line()
-        log.pictures.mkdir(exist_ok=True)
+        try:
+            log.pictures.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(log.pictures, error) from error
         return log
 
     def append(self, line: dict[str, Any]) -> None:
@@ -111,7 +115,7 @@ class RunLog:
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
 
     def _drop_cut_line(self) -> None:
         path = self.folder / LINES_FILE
@@ -128,7 +132,7 @@ class RunLog:
                     tail = stream.read(step) + tail
                 stream.truncate(position + tail.rfind(b"\n") + 1)
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
 
 
 def check_folder(folder: Path, resume: bool) -> None:

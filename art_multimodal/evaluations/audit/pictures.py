@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from art_multimodal.evaluations.audit.log import cannot_write
+
 #: Longest side of a stored picture.
 _LONGEST = 320
 
@@ -28,4 +30,8 @@ def save_pictures(folder: Path, attack: str, index: int, clean: np.ndarray, atta
         pixels = np.round(image.clip(0, 1).transpose(1, 2, 0) * 255).astype(np.uint8)
         picture = Image.fromarray(pixels)
         picture.thumbnail((_LONGEST, _LONGEST))
-        picture.save(folder / picture_name(attack, index, what), optimize=True)
+        path = folder / picture_name(attack, index, what)
+        try:
+            picture.save(path, optimize=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error

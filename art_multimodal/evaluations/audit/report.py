@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ def write_reports(log: RunLog) -> dict[str, Any]:
     context = {
         "report": report,
         "rows": _rows(report),
-        "summary": _sentences(report),
         "samples": list(_pictured(log)),
         "summaries": {name: entry.summary for name, entry in ATTACKS.items()},
     }
     for name, escape in (("report.md", False), ("report.html", True)):
-        write_atomically(log.folder / name, _environment(escape).get_template(f"{name}.j2").render(context))
+        summary = _sentences(report, quote=str if escape else md)
+        page = _environment(escape).get_template(f"{name}.j2").render(context, summary=summary)
+        write_atomically(log.folder / name, page)
     return report
 
 
@@ -95,8 +97,11 @@ def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"name": name, **result} for name, result in report["results"].items()]
 
 
-def _sentences(report: dict[str, Any]) -> list[str]:
-    """The summary: what happened, in words that need no knowledge of attacks."""
+def _sentences(report: dict[str, Any], quote: Callable[[str], str]) -> list[str]:
+    """The summary: what happened, in words that need no knowledge of attacks.
+
+    :param quote: Makes a string from data harmless in the format at hand.
+    """
     results, budget = report["results"], report["budget"]
     clean = results[CLEAN]
     if not clean["n"]:
@@ -107,7 +112,7 @@ def _sentences(report: dict[str, Any]) -> list[str]:
     ]
     most = max(clean["prediction_counts"])
     if most > 0.8 * clean["n"] and max(clean["label_counts"]) < 0.6 * clean["n"]:
-        name = report["data"]["class_names"][clean["prediction_counts"].index(most)]
+        name = quote(report["data"]["class_names"][clean["prediction_counts"].index(most)])
         sentences.append(
             f"It answers “{name}” for {percent(most / clean['n'])} of them, so it hardly tells the classes apart."
         )

@@ -48,6 +48,14 @@ class _Batch:
     samples: list[Sample]
     skipped: list[dict[str, str]]
 
+    def pixels_hash(self) -> str:
+        """A hash of all pixels and of what could not be read, by which a resumed run knows the batch again."""
+        digest = hashlib.blake2b(digest_size=16)
+        for index, sample in zip(self.indices, self.samples, strict=True):
+            digest.update(f"{index} {sample.image.shape}".encode())
+            digest.update(np.ascontiguousarray(sample.image).data)
+        return digest.hexdigest()
+
 
 class Audit(Evaluation):
     """Attack a model on labelled images and log what happens.
@@ -119,6 +127,10 @@ class Audit(Evaluation):
                     else "photos larger than the model's resolution are reduced to it first; perturbations live there"
                 ),
                 "protected_text": "decoupling never removes the class name from a prompt",
+                "decoupling": (
+                    "published exhaustive search, label decision, removed pixels filled with the model's mean colour, at "
+                    "most 500 combinations; it is not bound by the limit of queries"
+                ),
             },
             "seed": self.settings.seed,
             "device": str(self.estimator.device),
@@ -141,11 +153,14 @@ class Audit(Evaluation):
         else:
             log = RunLog.create(self.out, header)
         report = progress or (lambda name, count: None)
-        done: dict[tuple[int, str], dict[str, Any]] = {}
+        done: set[tuple[int, str]] = set()
+        started: dict[int, dict[str, Any]] = {}
         pictured = dict.fromkeys(self.attacks, 0)
         for line in log.lines():
             # Only what a later step needs is kept: memory must not grow with what is logged already.
-            done[line["batch"], line["attack"]] = {"predicted": None}
+            done.add((line["batch"], line["attack"]))
+            if line["attack"] == CLEAN:
+                started = {line["batch"]: line}
             if line["attack"] in pictured:
                 pictured[line["attack"]] += sum(sample.get("picture", False) for sample in line["samples"])
             report(line["attack"], line["listed"])
@@ -155,6 +170,7 @@ class Audit(Evaluation):
             if all((number, name) in done for name in wanted):
                 continue
             batch = self._read(number, self.order[start : start + size])
+            _check_same_batch(batch, started.get(number))
             self._run_batch(batch, log, done, pictured, report)
         return log
 
@@ -174,7 +190,7 @@ class Audit(Evaluation):
         self,
         batch: _Batch,
         log: RunLog,
-        done: dict[tuple[int, str], dict[str, Any]],
+        done: set[tuple[int, str]],
         pictured: dict[str, int],
         report: Progress,
     ) -> None:
@@ -184,7 +200,7 @@ class Audit(Evaluation):
         predicted = np.zeros(len(labels), dtype=np.int64)
         for rows in _rows_by_shape(batch.samples):
             images = np.stack([batch.samples[row].image for row in rows])
-            predicted[rows] = self.estimator.predict(images, batch_size=self.settings.batch_size).argmax(axis=1)
+            predicted[rows] = self.estimator.predict_labels(images, batch_size=self.settings.batch_size)
         if (batch.number, CLEAN) not in done:
             log.append(
                 {
@@ -193,6 +209,7 @@ class Audit(Evaluation):
                     "listed": listed,
                     "seconds": round(time.perf_counter() - started, 3),
                     "skipped": batch.skipped,
+                    "pixels_hash": batch.pixels_hash(),
                     "samples": [
                         {"index": index, "name": sample.name, "label": sample.label, "predicted": int(guess)}
                         for index, sample, guess in zip(batch.indices, batch.samples, predicted, strict=True)
@@ -214,6 +231,9 @@ class Audit(Evaluation):
         records: dict[int, dict[str, Any]] = {}
         queries = gradients = 0
         started = time.perf_counter()
+        fits = [entry.applies(batch.samples[row].image.shape, self.settings.budget) for row in right]
+        not_applicable = [batch.indices[row] for row, fit in zip(right, fits, strict=True) if not fit]
+        right = right[np.array(fits, dtype=bool)]
         for group, rows in enumerate(_rows_by_shape([batch.samples[row] for row in right])):
             chosen = right[rows]
             images = np.stack([batch.samples[row].image for row in chosen])
@@ -242,6 +262,7 @@ class Audit(Evaluation):
             "seconds": round(time.perf_counter() - started, 3),
             "queries": queries,
             "gradients": gradients,
+            "not_applicable": not_applicable,
             "samples": [records[row] for row in sorted(records)],
         }
 
@@ -324,15 +345,24 @@ def _check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
             f"The run was made by another version of art-multimodal (schema {logged.get('schema_version')}, here "
             f"{SCHEMA_VERSION}). Start again in another --out."
         )
-    differences: list[str] = []
+    differences: dict[str, str] = {}
     for part in ("settings", "budget", "model", "data"):
         for key in sorted({*logged.get(part, {}), *wanted[part]}):
             before, now = logged.get(part, {}).get(key), wanted[part].get(key)
-            if before != now and f"{key}: " not in "".join(differences):
-                differences.append(f"{key}: {_short(before)} then, {_short(now)} now")
+            if before != now:
+                differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
     if differences:
         raise InputError(
-            f"The run to resume had other settings ({'; '.join(differences)}). Give the same ones, or another --out."
+            f"The run to resume had other settings ({'; '.join(differences.values())}). Give the same ones, or another --out."
+        )
+
+
+def _check_same_batch(batch: _Batch, logged: dict[str, Any] | None) -> None:
+    """A batch that is logged in part must be the same images, or its rows would speak of different ones."""
+    if logged is not None and logged["pixels_hash"] != batch.pixels_hash():
+        raise InputError(
+            f"Images of the run to resume have changed since (batch {batch.number}: "
+            f"{', '.join(sample.name for sample in batch.samples[:3])}, ...). Put them back, or start in another --out."
         )
 
 

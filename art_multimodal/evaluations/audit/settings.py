@@ -64,6 +64,8 @@ class AuditSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', ' ')} must be at least 1, not {value}.")
+        if self.max_queries < 10:
+            raise InputError(f"max queries must be at least 10, not {self.max_queries}: a search needs some.")
         if self.seed < 0:
             raise InputError(f"The seed must be at least 0, not {self.seed}.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,16 +20,16 @@ class _Row:
 
     correct: dict[int, bool] = field(default_factory=dict)
     details: list[dict[str, Any]] = field(default_factory=list)
+    not_applicable: set[int] = field(default_factory=set)
     queries: float = 0
     gradients: float = 0
     seconds: float = 0
 
 
 def summary_rows(attacks: Iterable[str]) -> list[str]:
-    """Names of a report's rows: clean, each attack, and the worst case of a modality with several attacks."""
+    """Names of a report's rows: clean, each attack, and the worst case of every modality."""
     attacks = list(attacks)
-    modalities = Counter(ATTACKS[name].modality for name in attacks)
-    worst = [m for m, count in modalities.items() if m not in attacks]
+    worst = [m for m in dict.fromkeys(ATTACKS[name].modality for name in attacks) if m not in attacks]
     return [CLEAN, *attacks, *worst]
 
 
@@ -57,12 +56,13 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
         row.queries += line.get("queries", 0)
         row.gradients += line.get("gradients", 0)
         skipped += line.get("skipped", [])
+        row.not_applicable.update(line.get("not_applicable", []))
         for sample in line["samples"]:
             row.correct[sample["index"]] = sample["predicted"] == sample["label"]
             if line["attack"] == CLEAN:
                 labels[sample["index"]] = sample["label"]
                 predictions[sample["index"]] = sample["predicted"]
-            else:
+            elif "share_removed" in sample:
                 row.details.append(sample)
     clean = rows[CLEAN].correct
     results: dict[str, Any] = {CLEAN: _clean_result(rows[CLEAN], labels, predictions, nb_classes)}
@@ -72,7 +72,7 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
         results[modality] = _worst_case(modality, [a for a in attacks if ATTACKS[a].modality == modality], rows, clean)
     expected = header["data"]["selected"]
     done = len(clean) + len(skipped) == expected and all(
-        sum(clean[i] for i in clean) == len(rows[name].correct) for name in attacks
+        sum(clean.values()) == len(rows[name].correct) + len(rows[name].not_applicable) for name in attacks
     )
     return {"complete": done, "skipped": skipped, "results": results}
 
@@ -82,17 +82,15 @@ def _accuracy(right: int, n: int) -> dict[str, Any]:
 
 
 def _clean_result(row: _Row, labels: dict[int, int], predictions: dict[int, int], nb_classes: int) -> dict[str, Any]:
-    recalls = [
-        np.mean([row.correct[i] for i, label in labels.items() if label == k])
-        for k in range(nb_classes)
-        if k in labels.values()
-    ]
-    counts = Counter(predictions.values())
+    truth = np.array(list(labels.values()), dtype=np.int64)
+    guesses = np.array(list(predictions.values()), dtype=np.int64)
+    there = np.bincount(truth, minlength=nb_classes)
+    hits = np.bincount(truth[truth == guesses], minlength=nb_classes)
     return {
         **_accuracy(sum(row.correct.values()), len(row.correct)),
-        "balanced_accuracy": float(np.mean(recalls)) if recalls else None,
-        "prediction_counts": [counts.get(k, 0) for k in range(nb_classes)],
-        "label_counts": [Counter(labels.values()).get(k, 0) for k in range(nb_classes)],
+        "balanced_accuracy": float((hits[there > 0] / there[there > 0]).mean()) if len(truth) else None,
+        "prediction_counts": np.bincount(guesses, minlength=nb_classes).tolist(),
+        "label_counts": there.tolist(),
         "seconds": row.seconds,
     }
 
@@ -119,6 +117,7 @@ def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, An
         "queries": row.queries / len(attacked) if attacked else None,
         "gradients": row.gradients / len(attacked) if attacked else None,
         "seconds": row.seconds,
+        "not_applicable": len(row.not_applicable),
     }
     if name == "decoupling":
         result |= _removals(row.details)
@@ -143,8 +142,10 @@ def _removals(details: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
-    attacked = set.intersection(*(set(rows[name].correct) for name in attacks))
-    survived = {i for i in attacked if all(rows[name].correct[i] for name in attacks)}
+    # Attacked is what every attack of the modality is done with; one that cannot work on a sample says nothing about it.
+    attacked = set.intersection(*(set(rows[name].correct) | rows[name].not_applicable for name in attacks))
+    attacked &= set.union(*(set(rows[name].correct) for name in attacks))
+    survived = {i for i in attacked if all(rows[name].correct.get(i, True) for name in attacks)}
     return {
         "modality": modality,
         "knowledge": "worst case of " + ", ".join(attacks),

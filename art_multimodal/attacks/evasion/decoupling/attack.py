@@ -97,7 +97,7 @@ class DecouplingAttack(EvasionAttack):
         """
         super().__init__(estimator=estimator)
         self.search = search
-        self.modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
+        self.modalities = modalities
         self.fill = fill
         self._targeted = targeted
         self.max_queries = max_queries
@@ -188,6 +188,7 @@ class DecouplingAttack(EvasionAttack):
     def _check_params(self) -> None:
         if self.search not in SEARCHES:
             raise ValueError(f"search must be one of {', '.join(SEARCHES)}, not {self.search!r}.")
+        self.modalities = (self.modalities,) if isinstance(self.modalities, str) else tuple(self.modalities)
         if not self.modalities or not set(self.modalities) <= set(MODALITIES):
             raise ValueError(f"modalities must name 'image', 'text' or both, not {self.modalities!r}.")
         if isinstance(self.fill, str):

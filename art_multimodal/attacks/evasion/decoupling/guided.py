@@ -19,9 +19,7 @@ from art_multimodal.functional.occlusion import (
     Block,
     Removal,
     Square,
-    is_divided,
     quadtree_root,
-    quadtree_stop_side,
 )
 
 #: Queries kept for the four quadrants until something has flipped: the published search begins with them.
@@ -231,7 +229,6 @@ def _by_quadtree(hunt: _Hunt) -> Step:
     hunt.release()  # it begins with the quadrants
     task = hunt.task
     root = quadtree_root(*hunt.shape)
-    finest = quadtree_stop_side(root)
     leaves: dict[Square, Block] = {root: Block(0, 0, *hunt.shape)}
     drop: dict[Square, float] = {root: task.clean.margin}
 
@@ -247,7 +244,7 @@ def _by_quadtree(hunt: _Hunt) -> Step:
 
     # Down the square that flips most surely.
     square = root
-    while is_divided(square, finest):
+    while square.is_divided:
         known = yield from divide(square)
         flipping = [
             (answer.margin, place, part) for place, (part, answer) in enumerate(known) if task.is_success(answer)
@@ -257,11 +254,11 @@ def _by_quadtree(hunt: _Hunt) -> Step:
         square = min(flipping)[2]
     # Best first, for about a third of the budget.
     until = hunt.left - max(8, hunt.left // 3)
-    queue = [(-drop[leaf] / leaf.side, leaf.row, leaf.column, leaf) for leaf in leaves if is_divided(leaf, finest)]
+    queue = [(-drop[leaf] / leaf.side, leaf.row, leaf.column, leaf) for leaf in leaves if leaf.is_divided]
     heapq.heapify(queue)
     while queue and hunt.left - 4 > until:
         for part, answer in (yield from divide(heapq.heappop(queue)[3])):
-            if is_divided(part, finest):
+            if part.is_divided:
                 value = (task.clean.margin - answer.margin) / part.side
                 heapq.heappush(queue, (-value, part.row, part.column, part))
     ranked = sorted(leaves, key=lambda leaf: (-drop[leaf] / leaves[leaf].area, leaf.row, leaf.column))
@@ -300,8 +297,7 @@ def _give_back_by_halves(hunt: _Hunt, rank: np.ndarray | None = None) -> Step:
 def _published_tree(hunt: _Hunt) -> Step:
     """Replay the published drill-down with what is left."""
     root = quadtree_root(*hunt.shape)
-    finest = quadtree_stop_side(root)
-    level = [root] if is_divided(root, finest) else []
+    level = [root] if root.is_divided else []
     hunt.release()
     while level and hunt.left > 0:
         parts = [part for square in level for part in _quadrants(square, hunt.shape)]
@@ -309,5 +305,5 @@ def _published_tree(hunt: _Hunt) -> Step:
         level = [
             part
             for (part, _), answer in zip(parts, answers, strict=True)
-            if answer is not None and hunt.task.is_candidate(answer) and is_divided(part, finest)
+            if answer is not None and hunt.task.is_candidate(answer) and part.is_divided
         ]

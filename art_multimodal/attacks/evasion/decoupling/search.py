@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from art_multimodal.functional.occlusion import Block, Removal, is_divided, quadtree_root, quadtree_stop_side
+from art_multimodal.functional.occlusion import Block, Removal, quadtree_root
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,8 @@ def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Prob
     if not task.height or not task.width:
         return []
     root = quadtree_root(task.height, task.width)
-    stop_side = quadtree_stop_side(root)
     flipping = {}
-    level = [root] if is_divided(root, stop_side) else []
+    level = [root] if root.is_divided else []
     while level:
         quadrants = {square: square.quadrants() for square in level}
         # Squares beyond the border are not there; equal blocks (possible where clipping meets) are asked about once.
@@ -178,7 +177,7 @@ def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Prob
                 for s in squares
                 if (block := s.clipped(task.height, task.width)) and task.is_candidate(known[Removal(blocks=(block,))])
             ]
-            level += [s for s in flipping[square] if is_divided(s, stop_side)]
+            level += [s for s in flipping[square] if s.is_divided]
     candidates: list[Block] = []
     stack = list(reversed(flipping.get(root, [])))
     while stack:
