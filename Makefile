@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= build/audit
 
-.PHONY: audit test test-slow lint benchmarks docs clean
+.PHONY: audit test lint benchmarks docs clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -19,10 +19,7 @@ audit: $(READY)
 	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 8/255 --limit 200 --batch-size 100 --out $(OUT)
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
-
-test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .

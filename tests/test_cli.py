@@ -52,6 +52,9 @@ def test_gate(tmp_path: Path, capsys) -> None:
         (["adit"], "No such command"),
         ([*BASE, "--steps", "many"], "--steps"),
         ([*BASE, "--norm", "1"], "--norm"),
+        (["audit", "demo:digits", "--data", "demo:digits", "--norm", "2"], "With --norm 2 give --eps"),
+        ([*BASE, "--fail-under", "image.accuracy=30"], "Did you mean 0.3"),
+        ([*BASE, "--max-queries", "5"], "max queries must be at least 10"),
         ([*BASE, "--eps", "small"], "'small' is not a distance"),
         ([*BASE, "--eps", "1/0"], "'1/0' is not a distance"),
         ([*BASE, "--eps", "8"], "Did you mean 8/255"),
@@ -144,3 +147,40 @@ def test_distances() -> None:
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from art_multimodal import cli; cli.main(['--help']); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
+    arguments = [
+        "audit",
+        "demo:digits",
+        "--data",
+        "demo:digits",
+        "--attacks",
+        "pgd",
+        "--eps",
+        "0.5",
+        "--eps-step",
+        "1/8",
+    ]
+    arguments += ["--norm", "2", "--steps", "3", "--max-queries", "11", "--limit", "7", "--batch-size", "5"]
+    arguments += ["--device", "cpu", "--seed", "9", "--native-size", "--templates", "the {}"]
+    arguments += ["--classes", "a,b,c,d,e,f,g,h,i,j", "--out", str(tmp_path / "out")]
+    assert run(capsys, *arguments)[0] == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["device"] == "cpu"
+    assert report["settings"] == {
+        "model": "demo:digits",
+        "data": "demo:digits",
+        "attacks": "pgd",
+        "norm": "2",
+        "eps": 0.5,
+        "eps_step": 0.125,
+        "steps": 3,
+        "max_queries": 11,
+        "limit": 7,
+        "batch_size": 5,
+        "seed": 9,
+        "templates": ["the {}"],
+        "classes": list("abcdefghij"),
+        "native_size": True,
+    }

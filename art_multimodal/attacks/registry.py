@@ -118,16 +118,16 @@ def _image_attack(
     build: Callable[[ZeroShotClassifier, Budget, int], EvasionAttack],
 ) -> Callable[[ZeroShotClassifier, np.ndarray, np.ndarray, Budget, int], Attacked]:
     def run(estimator: ZeroShotClassifier, x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Attacked:
+        # The scoring stands inside: ART's predict draws a number, too.
         with global_seed(seed), input_shape(estimator, x.shape[1:]):
-            adversarial = build(estimator, budget, seed).generate(x, y)
-        # ART's APGD leaves the ball by rounding, and a budget that is printed must hold: what is scored is inside.
-        inside = within_budget(
-            torch.from_numpy(np.asarray(adversarial, dtype=np.float32)),
-            torch.from_numpy(x),
-            norm_of(budget.norm),
-            budget.eps,
-        ).numpy()
-        return Attacked(inside, estimator.predict_labels(inside, batch_size=budget.batch_size))
+            adversarial = np.asarray(build(estimator, budget, seed).generate(x, y), dtype=np.float32)
+            # ART's l_2 Square divides by zero now and then: a broken pixel is no attack.
+            adversarial = np.where(np.isfinite(adversarial), adversarial, x)
+            # ART's APGD leaves the ball by rounding, and a budget that is printed must hold: what is scored is inside.
+            inside = within_budget(
+                torch.from_numpy(adversarial), torch.from_numpy(x), norm_of(budget.norm), budget.eps
+            ).numpy()
+            return Attacked(inside, estimator.predict_labels(inside, batch_size=budget.batch_size))
 
     return run
 

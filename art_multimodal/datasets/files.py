@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from art_multimodal.datasets.source import LabelledImages, PhotoTransform, read_photo
 from art_multimodal.errors import InputError
@@ -44,16 +45,37 @@ class _PhotoFiles(LabelledImages):
         return read_photo(self.root / name, name, self.transform)
 
 
-class _VisibleImageFolder(ImageFolder):
-    """torchvision's folder of class folders, without hidden ones (.git, .ipynb_checkpoints)."""
+#: What torchvision takes for an image, and what Pillow reads besides.
+ENDINGS = (*IMG_EXTENSIONS, ".gif", ".jfif", ".avif")
 
-    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
-        names = sorted(p.name for p in Path(directory).iterdir() if p.is_dir() and not p.name.startswith("."))
-        if not names:
-            raise InputError(
-                f"The folder {directory} has no class folders. Put the images of each class into a folder of its own."
-            )
-        return names, {name: index for index, name in enumerate(names)}
+
+def _class_folders(root: Path) -> list[Path]:
+    """The visible folders in a folder, sorted."""
+    folders = sorted((p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda p: p.name)
+    if not folders:
+        raise InputError(
+            f"The folder {root} has no class folders. Put the images of each class into a folder of its own."
+        )
+    return folders
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted; hidden ones left out, and every real folder visited once."""
+    found: list[Path] = []
+    visited: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        real = os.path.realpath(parent)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, n) for n in files if n.lower().endswith(ENDINGS) and not n.startswith(".")]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 class ImageFolderData(_PhotoFiles):
@@ -69,18 +91,21 @@ class ImageFolderData(_PhotoFiles):
         if not root.is_dir():
             raise InputError(f"There is no folder {str(root)!r}. Give a folder with one folder of images per class.")
         try:
-            listing = _VisibleImageFolder(str(root), allow_empty=True)
+            listing = {folder.name: _images_below(folder) for folder in _class_folders(root)}
         except OSError as error:
-            raise InputError(f"The folder {str(root)!r} cannot be read: {error.strerror}.") from error
-        filled = {label for _, label in listing.samples}
-        empty = [name for index, name in enumerate(listing.classes) if index not in filled]
+            raise InputError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+        empty = [name for name, images in listing.items() if not images]
         if empty:
             raise InputError(
                 f"{len(empty)} class folder(s) hold no images: {', '.join(empty[:5])}. Add images or remove "
-                f"the folder; files count as images by their ending ({', '.join(sorted(listing.extensions or ()))})."
+                f"the folder; files count as images by their ending ({', '.join(sorted(ENDINGS))})."
             )
-        files = [(Path(file).relative_to(root).as_posix(), label) for file, label in listing.samples]
-        super().__init__(root, files, _folder_names(listing.classes, classes), transform)
+        files = [
+            (image.relative_to(root).as_posix(), label)
+            for label, images in enumerate(listing.values())
+            for image in images
+        ]
+        super().__init__(root, files, _folder_names(list(listing), classes), transform)
 
 
 def _folder_names(folders: list[str], classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -130,8 +155,8 @@ class CsvData(_PhotoFiles):
                 for row in reader:
                     if None in row:
                         raise InputError(
-                            f"Line {reader.line_num} of {file.name} has more fields than the header. Put texts with commas "
-                            'into quotes: "a dog, asleep".'
+                            f"Line {reader.line_num} of {file.name} has more fields than the header. "
+                            'Put texts with commas into quotes: "a dog, asleep".'
                         )
                     rows.append((reader.line_num, row.get("image"), row.get(column)))
         except UnicodeDecodeError as error:

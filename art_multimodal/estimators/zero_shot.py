@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.zero_shot_module import ZeroShotModule
+from art_multimodal.labels import label_indices
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.prompts import (
     DEFAULT_TEMPLATES,
@@ -99,6 +100,18 @@ class ZeroShotClassifier(PyTorchClassifier):
             device_type=device_type,
         )
 
+        if self._templates is not None:
+            self._check_distinguishable(model)
+
+    def _check_distinguishable(self, model: DualEncoder) -> None:
+        """Refuse class names that the tokenizer turns into the same thing ("cat" and "Cat", often)."""
+        rows = model.tokenize([prompts[0] for prompts in self._prompts]).tolist()
+        seen: dict[tuple[int, ...], str] = {}
+        for name, row in zip(self._class_names, rows, strict=True):
+            other = seen.setdefault(tuple(row), name)
+            if other != name:
+                raise InputError(f"To this model the class names {other!r} and {name!r} are the same text. Rename one.")
+
     @property
     def dual_encoder(self) -> DualEncoder:
         """The model inside."""
@@ -172,8 +185,14 @@ class ZeroShotClassifier(PyTorchClassifier):
         """Train on images and class labels; both towers move unless their parameters are frozen.
 
         Arguments are those of ``PyTorchClassifier.fit``.
+
+        :raises InputError: For images that are not finite, or labels out of range.
         """
         self._check_input(x)
+        if not np.isfinite(x).all():
+            raise InputError("The images to train on hold NaN or infinite values.")
+        if np.ndim(y) == 1 or np.shape(y)[-1] == 1:
+            label_indices(y, self.nb_classes, len(x))
         with self.model.trainable():
             super().fit(x, y, *args, **kwargs)
 
@@ -185,7 +204,8 @@ class ZeroShotClassifier(PyTorchClassifier):
         scores = self.predict(x, batch_size=batch_size)
         if not np.isfinite(scores).all():
             raise InputError(
-                "The model's scores are NaN or infinite. Its weights are damaged or overflow; no number would mean anything."
+                "The model's scores are NaN or infinite: its weights are damaged, or they overflow. "
+                "No number would mean anything."
             )
         return scores.argmax(axis=1)
 
@@ -234,7 +254,6 @@ class ZeroShotClassifier(PyTorchClassifier):
                 warnings.warn(
                     "The images hold NaN or infinite values; predictions for them mean nothing.", stacklevel=3
                 )
-            elif high > 2.0:
-                warnings.warn(
-                    f"The images reach {high:.4g}, but must lie in [0, 1]. Divide 8-bit images by 255.", stacklevel=3
-                )
+            elif low < -0.01 or high > 1.01:
+                hint = " Divide 8-bit images by 255." if high > 2 else ""
+                warnings.warn(f"The images lie in [{low:.4g}, {high:.4g}], not in [0, 1].{hint}", stacklevel=3)

@@ -52,6 +52,10 @@ class PromptHead(nn.Module):
     :param prompts: For each class at least one text; a class's embedding is the unit mean of its prompts' embeddings.
     """
 
+    tokens: Tensor
+    class_of: Tensor
+    text_of: Tensor
+
     def __init__(self, dual_encoder: DualEncoder, prompts: Sequence[Sequence[str]]) -> None:
         super().__init__()
         self._dual_encoder = (dual_encoder,)

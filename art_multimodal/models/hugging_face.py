@@ -181,7 +181,7 @@ def load_hugging_face(name_or_path: str) -> HuggingFaceEncoder:
             source,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            # Checkpoints saved in half precision: there the gradients of an attack underflow, which looks like robustness.
+            # In half precision the gradients of an attack underflow, which would look like robustness.
             dtype=torch.float32,
             **options,
         )

@@ -158,6 +158,8 @@ def test_csv_of_captions(photos: Path) -> None:
         ("image,label\n,cat\n", "Line 2 of list.csv has an empty image"),
         ("image,label\na.png\n", "Line 2 of list.csv has an empty label"),
         ("image,label\na.png,cat\nb.png,cat\n", "at least two classes"),
+        ("image,text\na.png,a dog, asleep\n", "more fields than the header"),
+        ("image,label\na.png,3\nb.png,5\n", "are numbers. Say what they stand for"),
     ],
 )
 def test_bad_csv(photos: Path, text: str, message: str) -> None:
@@ -192,3 +194,13 @@ def test_fingerprint_knows_data_again(photos: Path) -> None:
 def test_unknown_data(spec: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_data(spec)
+
+
+def test_links_and_hidden_folders(photos: Path) -> None:
+    (photos / "dog" / "again").symlink_to(photos / "dog")
+    save_photo(photos / "dog" / ".ipynb_checkpoints" / "c.png")
+    save_photo(photos / "dog" / ".hidden.png")
+    save_photo(photos / "dog" / "anim.gif")
+    data = open_data(f"folder:{photos}")
+    names = [data.name_of(index) for index in range(len(data))]
+    assert names == ["dog/anim.gif", "dog/c.png", "dog/ü ✓.png", "fire_truck/a.png", "fire_truck/deep/b.png"]

@@ -11,11 +11,12 @@ import torch
 from art.attacks.evasion import AutoProjectedGradientDescent, FastGradientMethod, ProjectedGradientDescent
 from art.defences.postprocessor import Rounded
 from art.defences.preprocessor import JpegCompression, SpatialSmoothing
-from art.defences.trainer import AdversarialTrainerTRADESPyTorch
+from art.defences.trainer import AdversarialTrainerFBFPyTorch, AdversarialTrainerTRADESPyTorch
 from art.estimators.classification import PyTorchClassifier
 from tiny import TinyEncoder
 
 from art_multimodal import InputError, ZeroShotClassifier
+from art_multimodal.models.demo.towers import byte_tokens
 
 CLASSES = ("cat", "dog", "bird", "fish")
 
@@ -217,6 +218,23 @@ def test_arts_trades_trainer_trains(tiny_images: np.ndarray) -> None:
     assert classifier.compute_loss(tiny_images, y).mean() < before
 
 
+def test_arts_fbf_trainer_trains_though_it_does_so_in_evaluation_mode(tiny_images: np.ndarray) -> None:
+    model = TinyEncoder().eval()
+    classifier = make(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.05))
+    before = model.visual[1].weight.clone()
+    y = np.eye(4, dtype=np.float32)[np.arange(6) % 4]
+    AdversarialTrainerFBFPyTorch(classifier, eps=0.02).fit(tiny_images, y, nb_epochs=2, batch_size=6)
+    assert not torch.equal(model.visual[1].weight, before)
+
+
+def test_damaged_weights_are_said(tiny: TinyEncoder, tiny_images: np.ndarray) -> None:
+    classifier = make(tiny)
+    with torch.no_grad():
+        tiny.visual[1].weight[0, 0] = torch.nan
+    with pytest.raises(InputError, match="scores are NaN"):
+        classifier.predict_labels(tiny_images)
+
+
 def test_get_activations_and_layer_names(tiny_classifier: ZeroShotClassifier, tiny_images: np.ndarray) -> None:
     assert tiny_classifier.layer_names == ["image_encoder", "head"]
     features = tiny_classifier.get_activations(tiny_images, "image_encoder", batch_size=4)
@@ -256,6 +274,19 @@ def test_bad_input(tiny: TinyEncoder, tiny_classifier: ZeroShotClassifier, tiny_
         ZeroShotClassifier(tiny, ["cat", "dog" * 40])
     with pytest.raises(InputError, match="empty"):
         make(tiny, prompts=["a", "b", "", "d"])
+    with pytest.raises(InputError, match="given twice"):
+        ZeroShotClassifier(tiny, ["cat", "cat "])
+    tiny.token_ids = lambda texts, length: byte_tokens([text.lower() for text in texts], length)
+    with pytest.raises(InputError, match="'cat' and 'Cat' are the same text"):
+        ZeroShotClassifier(tiny, ["cat", "dog", "Cat"])
+    trainable = make(tiny, optimizer=torch.optim.SGD(tiny.parameters(), lr=0.1))
+    for y, message in ((np.array([0, 1, 2, 3, 0, -1]), "Label -1"), (np.array([0, 1, 2, 3, 0, 4]), "Label 4")):
+        with pytest.raises(InputError, match=message):
+            trainable.fit(tiny_images, y)
+    with pytest.raises(InputError, match="NaN"):
+        trainable.fit(np.full_like(tiny_images, np.nan), np.zeros(6, dtype=int))
+    with pytest.warns(UserWarning, match=r"not in \[0, 1\]"):
+        tiny_classifier.predict(tiny_images * 2 - 1)
     with pytest.raises(InputError, match="channels seem to come last"):
         tiny_classifier.predict(tiny_images.transpose(0, 2, 3, 1))
     with pytest.raises(InputError, match="must have shape"):

@@ -54,6 +54,10 @@ def test_html_is_self_contained_and_shows_pictures(finished: RunLog) -> None:
     assert not {"script", "iframe", "object", "link", "form"} & {tag for tag, _ in page.tags}
     picture = Image.open(io.BytesIO(base64.b64decode(str(references[0]).split(",", 1)[1])))
     assert picture.size == (32, 32)
+    bars = [float(a["width"]) for tag, a in page.tags if tag == "rect" and "fill" in a]  # type: ignore[arg-type]
+    results = read_report(finished.folder)["results"].values()
+    widest = max(bars) / max(row["accuracy"] for row in results)
+    assert bars == pytest.approx([widest * row["accuracy"] for row in results])
     outlines = [attributes for tag, attributes in page.tags if tag == "rect" and attributes.get("class") == "removed"]
     assert outlines and all(0 <= int(o["x"]) < 32 and int(o["width"]) >= 1 for o in outlines)  # type: ignore[arg-type]
 

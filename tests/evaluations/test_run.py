@@ -158,6 +158,37 @@ def test_resume_of_changed_weights_or_data_is_refused(finished, tmp_path, monkey
         job.evaluate(resume=True)
 
 
+def test_images_that_changed_in_a_started_batch_are_noticed(finished: RunLog, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(finished.folder, folder)
+    lines = (folder / "log.jsonl").read_text().splitlines(keepends=True)
+    (folder / "log.jsonl").write_text("".join(lines[:2]))
+    job = Audit(SETTINGS, folder, device="cpu")
+    job.data._images = 1 - job.data._images  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="have changed since, in batch 0"):
+        job.evaluate(resume=True)
+    assert (folder / "log.jsonl").read_text() == "".join(lines[:2])
+
+
+def test_an_attack_that_cannot_work_on_a_photo_is_left_out_of_its_row(photos: Path, tmp_path: Path) -> None:
+    settings = AuditSettings(
+        "demo:digits", f"folder:{photos}", "pgd,square", norm="2", eps=0.5, max_queries=10, native_size=True
+    )
+    report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
+    square, pgd, image = (report["results"][name] for name in ("square", "pgd", "image"))
+    assert report["complete"] is True
+    assert square["not_applicable"] > 0
+    assert square["attacked"] + square["not_applicable"] == pgd["attacked"] == image["attacked"]
+
+
+def test_file_names_in_another_encoding(photos: Path, tmp_path: Path) -> None:
+    save_photo(tmp_path / "x.png", seed=1)
+    (tmp_path / "x.png").rename(photos / "one" / os.fsdecode(b"caf\xe9.png"))
+    settings = AuditSettings("demo:digits", f"folder:{photos}", "pgd", eps=0.1, steps=1)
+    report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
+    assert report["results"]["clean"]["n"] == 13
+
+
 def test_damaged_run_folders(finished: RunLog, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.folder, folder)

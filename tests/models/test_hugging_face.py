@@ -162,7 +162,7 @@ def test_text_parameters_are_all_that_texts_depend_on(pair, texts):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @torch.no_grad()
-def test_half_precision_as_saved(saved, tmp_path, photos, texts, dtype):
+def test_half_precision_is_loaded_as_float32(saved, tmp_path, photos, texts, dtype):
     original = saved("clip")
     shutil.copytree(original.folder, tmp_path / "half")
     weights = {name: tensor.to(dtype) for name, tensor in load_file(original.folder / "model.safetensors").items()}
@@ -177,7 +177,8 @@ def test_half_precision_as_saved(saved, tmp_path, photos, texts, dtype):
         (encoder.encode_image(images.double()), full.encode_image(images)),
         (encoder.encode_text(tokens), full.encode_text(tokens)),
     ):
-        assert ours.dtype == dtype
+        # In half precision the gradients of an attack underflow, so it is not attacked there.
+        assert ours.dtype == torch.float32
         assert (F.cosine_similarity(ours.float(), expected) > 0.99).all()
 
 

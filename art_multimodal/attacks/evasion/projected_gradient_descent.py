@@ -12,10 +12,10 @@ from art.estimators.estimator import BaseEstimator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from art_multimodal.attacks.labels import label_indices
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import class_cross_entropy, embedding_kl, embedding_l2
 from art_multimodal.functional.perturbations import norm_of, projected_gradient_ascent
+from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images
 
 LOSSES = ("cross_entropy", "embedding_kl", "embedding_l2")

@@ -128,8 +128,8 @@ class Audit(Evaluation):
                 ),
                 "protected_text": "decoupling never removes the class name from a prompt",
                 "decoupling": (
-                    "published exhaustive search, label decision, removed pixels filled with the model's mean colour, at "
-                    "most 500 combinations; it is not bound by the limit of queries"
+                    "published exhaustive search, label decision, removed pixels filled with the model's mean colour, "
+                    "at most 500 combinations; it is not bound by the limit of queries"
                 ),
             },
             "seed": self.settings.seed,
@@ -353,7 +353,8 @@ def _check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
                 differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
     if differences:
         raise InputError(
-            f"The run to resume had other settings ({'; '.join(differences.values())}). Give the same ones, or another --out."
+            f"The run to resume had other settings ({'; '.join(differences.values())}). "
+            "Give the same ones, or another --out."
         )
 
 
@@ -361,8 +362,8 @@ def _check_same_batch(batch: _Batch, logged: dict[str, Any] | None) -> None:
     """A batch that is logged in part must be the same images, or its rows would speak of different ones."""
     if logged is not None and logged["pixels_hash"] != batch.pixels_hash():
         raise InputError(
-            f"Images of the run to resume have changed since (batch {batch.number}: "
-            f"{', '.join(sample.name for sample in batch.samples[:3])}, ...). Put them back, or start in another --out."
+            f"Images of the run to resume have changed since, in batch {batch.number} "
+            f"({', '.join(sample.name for sample in batch.samples[:3])}, ...). Put them back, or choose another --out."
         )
 
 

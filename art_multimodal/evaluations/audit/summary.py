@@ -142,9 +142,9 @@ def _removals(details: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
-    # Attacked is what every attack of the modality is done with; one that cannot work on a sample says nothing about it.
+    # Attacked is what every attack is done with; one that cannot work on a sample says nothing about it.
     attacked = set.intersection(*(set(rows[name].correct) | rows[name].not_applicable for name in attacks))
-    attacked &= set.union(*(set(rows[name].correct) for name in attacks))
+    attacked &= {index for name in attacks for index in rows[name].correct}
     survived = {i for i in attacked if all(rows[name].correct.get(i, True) for name in attacks)}
     return {
         "modality": modality,

@@ -19,9 +19,9 @@ from art_multimodal.attacks.evasion.decoupling.search import (
     run_searches,
 )
 from art_multimodal.attacks.evasion.decoupling.victims import ZeroShotVictim, templates_without
-from art_multimodal.attacks.labels import label_indices
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.occlusion import fill_removed
+from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images
 
 SEARCHES = ("guided", "exhaustive")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -40,6 +41,10 @@ def templates_without(templates: Sequence[str], words: Sequence[int]) -> tuple[s
         without_words(template, [places[word][1] for word in words if places[word][0] == number])
         for number, template in enumerate(templates)
     )
+
+
+#: Classifiers with words removed, kept from batch to batch; each embeds its prompts again only when weights change.
+_VARIANTS: WeakKeyDictionary[ZeroShotClassifier, dict[tuple[str, ...], ZeroShotClassifier]] = WeakKeyDictionary()
 
 
 class ZeroShotVictim:
@@ -146,7 +151,10 @@ class ZeroShotVictim:
     def _features_without(self, words: frozenset[int]) -> Tensor:
         if words not in self._class_features:
             templates = templates_without(self.estimator.templates or (), sorted(words))
-            self._class_features[words] = self.estimator.with_templates(templates).class_features()
+            variants = _VARIANTS.setdefault(self.estimator, {})
+            if templates not in variants:
+                variants[templates] = self.estimator.with_templates(templates)
+            self._class_features[words] = variants[templates].class_features()
         return self._class_features[words]
 
     def _write(self, slot: int, sample: int, removal: Removal) -> None:

@@ -1,0 +1,101 @@
+"""Every attack that an audit can run: inside its budget, as strong as its name says, and leaving no trace."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from art_multimodal import ZeroShotClassifier
+from art_multimodal.attacks.registry import ATTACKS, Budget, select_attacks
+from art_multimodal.errors import InputError
+
+BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image"]
+EPS = 8 / 255
+#: Most of 48 digits that may survive, at 8/255 (16/255 for Square), and least: a weakened attack lies above.
+SURVIVORS = {"pgd": 0.35, "art_pgd": 0.35, "apgd": 0.25, "apgd_dlr": 0.32, "square": 0.75}
+
+
+@pytest.fixture
+def right(digits_classifier: ZeroShotClassifier, digits_images) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = digits_images[0][:50], digits_images[1][:50]
+    keep = digits_classifier.predict_labels(images) == labels
+    return images[keep][:48], labels[keep][:48]
+
+
+@pytest.mark.parametrize("norm", ["inf", "2"])
+@pytest.mark.parametrize("name", BALL)
+def test_inside_the_budget_repeatable_and_without_a_trace(digits_classifier, right, name, norm) -> None:
+    images, labels = right[0][:6], right[1][:6]
+    eps = EPS if norm == "inf" else 1.0
+    budget = Budget(norm, eps, eps / 4, 4, 20, 4)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    random.seed(1)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state().clone(), random.getstate()
+    first = ATTACKS[name].run(digits_classifier, images, labels, budget, 5)
+    assert (np.random.get_state()[1] == before[0]).all()
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert random.getstate() == before[2]
+    assert digits_classifier.input_shape == (3, 32, 32)
+    assert "predict" not in vars(digits_classifier)
+    again = ATTACKS[name].run(digits_classifier, images, labels, budget, 5)
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.labels, digits_classifier.predict_labels(first.images))
+    delta = (first.images.astype(np.float64) - images).reshape(len(images), -1)
+    lengths = np.abs(delta).max(axis=1) if norm == "inf" else np.linalg.norm(delta, axis=1)
+    assert (lengths <= eps + 1e-6).all()
+    assert lengths.max() > 0.5 * eps
+    assert first.images.min() >= 0 and first.images.max() <= 1
+    if name != "square" or norm == "inf":
+        other = ATTACKS[name].run(digits_classifier, images, labels, budget, 6)
+        assert not np.array_equal(first.images, other.images)
+
+
+@pytest.mark.parametrize("name", BALL)
+def test_strength(digits_classifier, right, name) -> None:
+    eps = 2 * EPS if name == "square" else EPS
+    budget = Budget("inf", eps, eps / 4, 10, 300, 48)
+    attacked = ATTACKS[name].run(digits_classifier, *right, budget, 0)
+    assert (attacked.labels == right[1]).mean() <= SURVIVORS[name]
+
+
+def test_the_two_apgd_losses_differ(digits_classifier, right) -> None:
+    budget = Budget("inf", EPS, EPS / 4, 5, 100, 48)
+    images = [ATTACKS[name].run(digits_classifier, *right, budget, 0).images for name in ("apgd", "apgd_dlr")]
+    assert not np.array_equal(*images)
+
+
+@pytest.mark.parametrize("max_queries", [10, 37])
+def test_square_asks_no_more_than_it_may(digits_classifier, right, max_queries) -> None:
+    rows = []
+    digits_classifier.model.image_encoder.register_forward_hook(lambda m, i, o: rows.append(len(o)))
+    for row in range(4):
+        rows.clear()
+        budget = Budget("inf", 1 / 255, 1 / 255, 10, max_queries, 8)
+        ATTACKS["square"].run(digits_classifier, right[0][row : row + 1], right[1][row : row + 1], budget, 0)
+        assert max_queries - 4 <= sum(rows) <= max_queries
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (3, 3), (40, 15)])
+@pytest.mark.parametrize("norm", ["inf", "2"])
+@pytest.mark.parametrize("name", BALL)
+def test_other_shapes_run_where_the_entry_says_so(digits_classifier, name, shape, norm) -> None:
+    images = np.random.default_rng(0).random((2, 3, *shape), dtype=np.float32)
+    budget = Budget(norm, 0.1, 0.05, 2, 12, 2)
+    if ATTACKS[name].applies(images.shape[1:], budget):
+        labels = digits_classifier.predict_labels(images)
+        assert ATTACKS[name].run(digits_classifier, images, labels, budget, 0).images.shape == images.shape
+    else:
+        assert name == "square"
+
+
+def test_selection() -> None:
+    assert select_attacks("decoupling, image", 10) == tuple(ATTACKS)
+    assert "apgd_dlr" not in select_attacks("image", 2)
+    with pytest.raises(InputError, match="apgd_dlr needs at least 3 classes"):
+        select_attacks("apgd_dlr", 2)
+    with pytest.raises(InputError, match="Did you mean pgd"):
+        select_attacks("PGD", 10)
