@@ -306,7 +306,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         result = measure(options)
     finally:
         torch.set_num_threads(threads)
-    result |= {"command": "python benchmarks/pgd_step.py", "table": table_of(result)}
+    command = f"python benchmarks/pgd_step.py --repeats {options.repeats} --naive-repeats {options.naive_repeats}"
+    result |= {"command": command, "table": table_of(result)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(table(result))

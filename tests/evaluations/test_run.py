@@ -179,6 +179,9 @@ def test_an_attack_that_cannot_work_on_a_photo_is_left_out_of_its_row(photos: Pa
     assert report["complete"] is True
     assert square["not_applicable"] > 0
     assert square["attacked"] + square["not_applicable"] == pgd["attacked"] == image["attacked"]
+    assert (
+        f"square cannot work on {square['not_applicable']} of the images" in (tmp_path / "out/report.html").read_text()
+    )
 
 
 def test_file_names_in_another_encoding(photos: Path, tmp_path: Path) -> None:

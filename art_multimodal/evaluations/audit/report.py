@@ -139,6 +139,11 @@ def _sentences(report: dict[str, Any], quote: Callable[[str], str]) -> list[str]
                 f"{percent(removal['share_removed_mean'], 2)} of the input on average and "
                 f"{percent(removal['share_removed_min'], 2)} at best."
             )
+    for row_name, row in results.items():
+        if row.get("not_applicable"):
+            sentences.append(
+                f"{row_name} cannot work on {row['not_applicable']} of the images; its row leaves them out."
+            )
     if report["skipped"]:
         sentences.append(
             f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below."
