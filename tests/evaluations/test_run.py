@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import gc
+import json
 import os
 import shutil
 import signal
@@ -168,6 +169,19 @@ def test_images_that_changed_in_a_started_batch_are_noticed(finished: RunLog, tm
     with pytest.raises(InputError, match="have changed since, in batch 0"):
         job.evaluate(resume=True)
     assert (folder / "log.jsonl").read_text() == "".join(lines[:2])
+
+
+def test_a_resumed_batch_attacks_what_the_log_says_was_right(finished: RunLog, tmp_path: Path) -> None:
+    """Another machine may round another way: the clean row and the attacked samples must not come apart."""
+    folder = tmp_path / "out"
+    shutil.copytree(finished.folder, folder)
+    lines = (folder / "log.jsonl").read_text().splitlines(keepends=True)
+    clean = json.loads(lines[0])
+    clean["samples"][0]["predicted"] = (clean["samples"][0]["label"] + 1) % 10
+    (folder / "log.jsonl").write_text(json.dumps(clean) + "\n")
+    report = write_reports(Audit(SETTINGS, folder, device="cpu").evaluate(resume=True))
+    assert report["complete"] is True
+    assert report["results"]["pgd"]["attacked"] == report["results"]["clean"]["n"] - 1
 
 
 def test_an_attack_that_cannot_work_on_a_photo_is_left_out_of_its_row(photos: Path, tmp_path: Path) -> None:

@@ -170,8 +170,19 @@ class Audit(Evaluation):
             if all((number, name) in done for name in wanted):
                 continue
             batch = self._read(number, self.order[start : start + size])
-            _check_same_batch(batch, started.get(number))
-            self._run_batch(batch, log, done, pictured, report)
+            clean = started.get(number)
+            _check_same_batch(batch, clean)
+            if clean is None:
+                clean = self._clean(batch)
+                log.append(clean)
+                report(CLEAN, clean["listed"])
+            # Who is attacked is what the log says was right, on whatever machine the run goes on.
+            guesses = ((sample["predicted"], sample["label"]) for sample in clean["samples"])
+            right = np.array([row for row, (guess, label) in enumerate(guesses) if guess == label], dtype=np.int64)
+            for name in self.attacks:
+                if (number, name) not in done:
+                    log.append({**self._attack(name, batch, right, log, pictured), "listed": clean["listed"]})
+                    report(name, clean["listed"])
         return log
 
     def _read(self, number: int, positions: np.ndarray) -> _Batch:
@@ -186,43 +197,25 @@ class Audit(Evaluation):
                 skipped.append({"name": error.name, "reason": error.reason})
         return _Batch(number, indices, samples, skipped)
 
-    def _run_batch(
-        self,
-        batch: _Batch,
-        log: RunLog,
-        done: set[tuple[int, str]],
-        pictured: dict[str, int],
-        report: Progress,
-    ) -> None:
-        listed = len(batch.samples) + len(batch.skipped)
-        labels = np.array([sample.label for sample in batch.samples], dtype=np.int64)
+    def _clean(self, batch: _Batch) -> dict[str, Any]:
+        """The log's line for a batch before any attack."""
         started = time.perf_counter()
-        predicted = np.zeros(len(labels), dtype=np.int64)
+        predicted = np.zeros(len(batch.samples), dtype=np.int64)
         for rows in _rows_by_shape(batch.samples):
             images = np.stack([batch.samples[row].image for row in rows])
             predicted[rows] = self.estimator.predict_labels(images, batch_size=self.settings.batch_size)
-        if (batch.number, CLEAN) not in done:
-            log.append(
-                {
-                    "batch": batch.number,
-                    "attack": CLEAN,
-                    "listed": listed,
-                    "seconds": round(time.perf_counter() - started, 3),
-                    "skipped": batch.skipped,
-                    "pixels_hash": batch.pixels_hash(),
-                    "samples": [
-                        {"index": index, "name": sample.name, "label": sample.label, "predicted": int(guess)}
-                        for index, sample, guess in zip(batch.indices, batch.samples, predicted, strict=True)
-                    ],
-                }
-            )
-            report(CLEAN, listed)
-        right = np.flatnonzero(predicted == labels)
-        for name in self.attacks:
-            if (batch.number, name) in done:
-                continue
-            log.append({**self._attack(name, batch, right, log, pictured), "listed": listed})
-            report(name, listed)
+        return {
+            "batch": batch.number,
+            "attack": CLEAN,
+            "listed": len(batch.samples) + len(batch.skipped),
+            "seconds": round(time.perf_counter() - started, 3),
+            "skipped": batch.skipped,
+            "pixels_hash": batch.pixels_hash(),
+            "samples": [
+                {"index": index, "name": sample.name, "label": sample.label, "predicted": int(guess)}
+                for index, sample, guess in zip(batch.indices, batch.samples, predicted, strict=True)
+            ],
+        }
 
     def _attack(
         self, name: str, batch: _Batch, right: np.ndarray, log: RunLog, pictured: dict[str, int]
