@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from art_multimodal.errors import InputError
+from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 
-class DualEncoder(nn.Module):
+class DualEncoder(ImageTextModel):
     """A model with an image tower and a text tower that share an embedding space.
 
     A subclass adapts one library's models by filling in :meth:`image_tower`, :meth:`text_tower`, :meth:`token_ids` and
@@ -29,15 +30,9 @@ class DualEncoder(nn.Module):
     logit_bias: Tensor | None = None
 
     def __init__(self, preprocess: ImagePreprocessing, context_length: int, pad_id: int = 0) -> None:
-        super().__init__()
-        self.preprocess = preprocess
+        super().__init__(preprocess)
         self.context_length = context_length
         self.pad_id = pad_id
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels that the image tower works on."""
-        return self.preprocess.size
 
     def encode_image(self, images: Tensor, normalize: bool = True) -> Tensor:
         """Embed images.
@@ -46,7 +41,7 @@ class DualEncoder(nn.Module):
         :param normalize: Whether to scale each embedding to unit length.
         :return: Shape ``[N, D]``, in the dtype of the weights.
         """
-        features = self.image_tower(self.preprocess(images).to(self.dtype))
+        features = self.image_tower(self.pixels(images))
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, tokens: Tensor, normalize: bool = True) -> Tensor:
@@ -59,16 +54,17 @@ class DualEncoder(nn.Module):
         features = self.text_tower(tokens)
         return F.normalize(features, dim=-1) if normalize else features
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
+    def tokenize(self, texts: Sequence[str], allow_empty: bool = False) -> Tensor:
         """Turn texts into token ids of shape ``[M, context_length]``.
 
+        :param allow_empty: Take an empty text for what it is, instead of for a mistake.
         :raises InputError: If a text is empty or longer than the context. It is never cut silently.
         """
         texts = list(texts)
         for text in texts:
             if not isinstance(text, str):
                 raise InputError(f"A text must be a string, not {type(text).__name__}: {text!r:.60}.")
-            if not text.strip():
+            if not text.strip() and not allow_empty:
                 raise InputError("A text is empty. Give every class and caption at least one word.")
         tokens = self.token_ids(texts, self.context_length)
         # A text fits if more room changes nothing. Padding alone would not tell: the end token that a tokenizer puts
@@ -88,16 +84,6 @@ class DualEncoder(nn.Module):
         """Return the logits of every image against every text, shape ``[N, M]``."""
         logits = self.logit_scale.exp() * self.encode_image(images) @ self.encode_text(tokens).T
         return logits if self.logit_bias is None else logits + self.logit_bias
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return next(p.dtype for p in self.parameters() if p.is_floating_point())
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return next(self.parameters()).device
 
     def text_parameters(self) -> list[nn.Parameter]:
         """The parameters that text embeddings depend on; a superset is allowed."""

@@ -1,0 +1,38 @@
+"""What every image-text model here has: its own preprocessing, a dtype and a device. Torch only, no ART."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from art_multimodal.models.preprocessing import ImagePreprocessing
+
+
+class ImageTextModel(nn.Module):
+    """Base of :class:`DualEncoder` and :class:`FusionModel`.
+
+    :param preprocess: Resize and normalisation; part of the model, so that perturbations live in the caller's pixels.
+    """
+
+    def __init__(self, preprocess: ImagePreprocessing) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that the image tower works on."""
+        return self.preprocess.size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), self.preprocess.mean.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next((p.device for p in self.parameters()), self.preprocess.mean.device)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images ``[N, C, H, W]`` in [0, 1] as the image tower sees them, in the dtype of the weights."""
+        return self.preprocess(images).to(self.dtype)
