@@ -14,11 +14,12 @@ def pair_dtype(image_shape: tuple[int, int, int]) -> np.dtype:
     return np.dtype([("image", np.float32, image_shape), ("text", object)])
 
 
-def image_text_pairs(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+def image_text_pairs(images: np.ndarray, texts: Sequence[str], allow_empty: bool = False) -> np.ndarray:
     """Join images and texts row by row.
 
     :param images: Shape ``(N, C, H, W)``, values in [0, 1].
-    :param texts: ``N`` non-empty strings.
+    :param texts: ``N`` strings, not empty.
+    :param allow_empty: Take an empty text for what it is (every word removed), instead of for a mistake.
     :return: Shape ``(N,)`` with fields ``image`` and ``text``; ``pairs["image"]`` is a view, not a copy.
     :raises InputError: If counts differ, a text is no string or empty, or :func:`check_images` objects.
     """
@@ -29,7 +30,7 @@ def image_text_pairs(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"Text {row} must be a string, not {type(text).__name__}.")
-        if not text.strip():
+        if not text.strip() and not allow_empty:
             raise InputError(f"Text {row} is empty.")
     pairs = np.empty(len(images), dtype=pair_dtype(images.shape[1:]))
     pairs["image"] = images

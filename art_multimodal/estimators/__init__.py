@@ -1,5 +1,6 @@
 """ART estimators for multimodal models."""
 
+from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 
-__all__ = ["ZeroShotClassifier"]
+__all__ = ["FusionClassifier", "ZeroShotClassifier"]

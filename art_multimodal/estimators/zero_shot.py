@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.image_classifier import ImageClassifier, default_loss, fresh_optimizer
 from art_multimodal.estimators.zero_shot_module import ZeroShotModule
-from art_multimodal.labels import label_indices
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.prompts import (
     DEFAULT_TEMPLATES,
@@ -29,14 +27,7 @@ if TYPE_CHECKING:
     from art.defences.preprocessor import Preprocessor
 
 
-class NLLFromProbabilities(nn.NLLLoss):
-    """Cross-entropy for a model that returns probabilities."""
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return super().forward(input.clamp_min(torch.finfo(input.dtype).tiny).log(), target)
-
-
-class ZeroShotClassifier(PyTorchClassifier):
+class ZeroShotClassifier(ImageClassifier):
     """A CLIP-like model as a classifier of images: logits over the prompts of the classes.
 
     A genuine ``PyTorchClassifier``, so ART's attacks, defences, trainers and metrics take it as it is. Images are
@@ -84,11 +75,9 @@ class ZeroShotClassifier(PyTorchClassifier):
             if prompts is not None
             else fill_templates(self._class_names, self._templates or ())
         )
-        if loss is None:
-            loss = NLLFromProbabilities() if _probabilities else nn.CrossEntropyLoss()
         super().__init__(
             model=ZeroShotModule(model, self._prompts, probabilities=_probabilities).train(model.training),
-            loss=loss,
+            loss=loss or default_loss(_probabilities),
             input_shape=input_shape or (3, *model.image_size),
             nb_classes=len(self._class_names),
             optimizer=optimizer,
@@ -169,46 +158,6 @@ class ZeroShotClassifier(PyTorchClassifier):
         }
         return type(self)(model or self.dual_encoder, self._class_names, **settings)
 
-    def predict(self, x: np.ndarray, batch_size: int = 128, training_mode: bool = False, **kwargs: Any) -> np.ndarray:
-        """Return logits of shape ``(N, K)``.
-
-        :param x: Images ``(N, 3, H, W)`` in [0, 1]. Values outside are warned about once, not changed.
-        :param batch_size: Images per forward pass.
-        :raises InputError: If the shape is not that of images with channels first.
-        """
-        self._check_input(x)
-        if len(x) == 0:
-            return np.zeros((0, self.nb_classes), dtype=np.float32)
-        return super().predict(x, batch_size=batch_size, training_mode=training_mode, **kwargs)
-
-    def fit(self, x: np.ndarray, y: np.ndarray, *args: Any, **kwargs: Any) -> None:
-        """Train on images and class labels; both towers move unless their parameters are frozen.
-
-        Arguments are those of ``PyTorchClassifier.fit``.
-
-        :raises InputError: For images that are not finite, or labels out of range.
-        """
-        self._check_input(x)
-        if not np.isfinite(x).all():
-            raise InputError("The images to train on hold NaN or infinite values.")
-        if np.ndim(y) == 1 or np.shape(y)[-1] == 1:
-            label_indices(y, self.nb_classes, len(x))
-        with self.model.trainable():
-            super().fit(x, y, *args, **kwargs)
-
-    def predict_labels(self, x: np.ndarray, batch_size: int = 128) -> np.ndarray:
-        """Return the predicted labels ``(N,)``.
-
-        :raises InputError: If the model's scores are not finite: their largest would be an arbitrary class.
-        """
-        scores = self.predict(x, batch_size=batch_size)
-        if not np.isfinite(scores).all():
-            raise InputError(
-                "The model's scores are NaN or infinite: its weights are damaged, or they overflow. "
-                "No number would mean anything."
-            )
-        return scores.argmax(axis=1)
-
     def image_features(self, x: np.ndarray, batch_size: int = 128) -> Tensor:
         """Return unnormalised image embeddings ``(N, D)`` on the model's device, behind ART's preprocessing."""
         self.model.eval()
@@ -232,28 +181,8 @@ class ZeroShotClassifier(PyTorchClassifier):
 
     def clone_for_refitting(self) -> ZeroShotClassifier:
         """Return a copy with freshly initialised weights and a new optimizer of the same kind and settings."""
-        if self._optimizer is None:
-            raise ValueError("An optimizer is needed to train the model, but none is provided.")
         model = copy.deepcopy(self.dual_encoder)
-        settings = {name: value for name, value in self._optimizer.defaults.items() if name != "differentiable"}
-        optimizer = type(self._optimizer)(model.parameters(), **settings)
+        optimizer = fresh_optimizer(self._optimizer, model)
         clone = self._variant(model=model, optimizer=optimizer, loss=copy.deepcopy(self._loss))
         clone.reset()
         return clone
-
-    def _check_input(self, x: np.ndarray) -> None:
-        if x.ndim != 4 or x.shape[1] != self._input_shape[0]:
-            hint = ""
-            if x.ndim == 4 and x.shape[3] == self._input_shape[0]:
-                hint = " The channels seem to come last: use x.transpose(0, 3, 1, 2)."
-            raise InputError(f"Images must have shape (N, {self._input_shape[0]}, H, W), not {x.shape}.{hint}")
-        if len(x):
-            low, high = float(x.min()), float(x.max())
-            # A warning, not an error: ART's attacks and defences may pass through such values on their way.
-            if not (np.isfinite(low) and np.isfinite(high)):
-                warnings.warn(
-                    "The images hold NaN or infinite values; predictions for them mean nothing.", stacklevel=3
-                )
-            elif low < -0.01 or high > 1.01:
-                hint = " Divide 8-bit images by 255." if high > 2 else ""
-                warnings.warn(f"The images lie in [{low:.4g}, {high:.4g}], not in [0, 1].{hint}", stacklevel=3)

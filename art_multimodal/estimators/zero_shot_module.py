@@ -6,32 +6,16 @@ rebuild a plain ``PyTorchClassifier`` around ``estimator.model`` and forget the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from art_multimodal.estimators.modules import LearningModule, RememberedFeatures
 from art_multimodal.models.dual_encoder import DualEncoder
 
 _TEXTS_PER_BATCH = 256
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Build the graph of a forward pass without the module's parameters: backward then computes no gradients for them.
-
-    The flags are set back at once; a graph that was built keeps what it was built with.
-    """
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 class ImageEncoder(nn.Module):
@@ -45,7 +29,7 @@ class ImageEncoder(nn.Module):
         return self.dual_encoder.encode_image(images, normalize=False)
 
 
-class PromptHead(nn.Module):
+class PromptHead(RememberedFeatures):
     """Similarity of image features to class prompts.
 
     :param dual_encoder: Registered by :class:`ImageEncoder`; only referred to here, so weights have one name.
@@ -66,31 +50,13 @@ class PromptHead(nn.Module):
         self.register_buffer("class_of", torch.tensor([place[0] for place in places]), persistent=False)
         self.register_buffer("text_of", torch.tensor([place[1] for place in places]), persistent=False)
         self.nb_classes = len(prompts)
-        self.live = False
-        self._cached: tuple[tuple, Tensor] | None = None
-
-    def train(self, mode: bool = True) -> PromptHead:
-        if mode != self.training:
-            # Weights may have been written in ways that version counters do not see (param.data).
-            self._cached = None
-        return super().train(mode)
 
     def class_features(self) -> Tensor:
         """Unit embeddings of the classes, ``[K, D]``: once per prompt set, and again when weights have changed.
 
         While training they are computed in every call, with gradients.
         """
-        if self.training or self.live:
-            return self._encode()
-        dual_encoder = self._dual_encoder[0]
-        key = (
-            self.tokens.device,
-            *((p.data_ptr(), 0 if p.is_inference() else p._version) for p in dual_encoder.text_parameters()),
-        )
-        if self._cached is None or self._cached[0] != key:
-            with torch.no_grad():
-                self._cached = (key, self._encode())
-        return self._cached[1]
+        return self.remember([self.tokens, *self._dual_encoder[0].text_parameters()], self._encode)
 
     def _encode(self) -> Tensor:
         dual_encoder = self._dual_encoder[0]
@@ -116,7 +82,7 @@ class PromptHead(nn.Module):
         return logits.to(torch.promote_types(torch.float32, logits.dtype))
 
 
-class ZeroShotModule(nn.Module):
+class ZeroShotModule(LearningModule):
     """Images ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]`` (or probabilities).
 
     In evaluation mode the parameters take no part in the graph, so an attack's backward pass costs no parameter
@@ -137,26 +103,12 @@ class ZeroShotModule(nn.Module):
         """The model that is classified with."""
         return self.image_encoder.dual_encoder
 
-    @contextmanager
-    def trainable(self) -> Iterator[None]:
-        """Let gradients reach the parameters in evaluation mode too (training without dropout, for example)."""
-        before, self.head.live = self.head.live, True
-        try:
-            yield
-        finally:
-            self.head.live = before
-
     def image_features(self, images: Tensor) -> Tensor:
         """Unnormalised image embeddings ``[N, D]``, with parameters in the graph or not as in :meth:`forward`."""
-        with self._parameters_in_graph(images):
+        with self.parameters_in_graph(images):
             return self.image_encoder(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        with self._parameters_in_graph(images):
+        with self.parameters_in_graph(images):
             logits = self.head(self.image_encoder(images))
         return logits.softmax(dim=1) if self.probabilities else logits
-
-    def _parameters_in_graph(self, images: Tensor) -> AbstractContextManager[None]:
-        # Without a gradient to the images a graph can only be for the parameters: ART's FBF trains in evaluation mode.
-        learning = self.training or self.head.live or not images.requires_grad
-        return nullcontext() if learning else frozen(self)

@@ -1,0 +1,312 @@
+"""An image-text fusion model as an ART classifier of pairs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from art.estimators.classification.classifier import ClassifierMixin
+from art.estimators.pytorch import PyTorchEstimator
+from torch import nn
+from tqdm.auto import tqdm
+
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.image_classifier import default_loss, finite_labels, fresh_optimizer
+from art_multimodal.estimators.text_bound import TextBoundClassifier
+from art_multimodal.labels import label_indices
+from art_multimodal.models.fusion import FusionModel, move_tokens
+from art_multimodal.pairs import is_pairs
+
+if TYPE_CHECKING:
+    from art.defences.postprocessor import Postprocessor
+    from art.defences.preprocessor import Preprocessor
+
+
+class FusionClassifier(ClassifierMixin, PyTorchEstimator):
+    """A fusion model as a classifier of image-text pairs, made by :func:`image_text_pairs`.
+
+    Attacks that know pairs (:class:`DecouplingAttack`) take it as it is, and so do ART's ``AdversarialTrainer`` and
+    data generators. Attacks that know images only run through :meth:`image_view` or :func:`for_each_pair`.
+
+    Images are float32 ``(3, H, W)`` in [0, 1] at any size. In evaluation mode no gradients are computed for the
+    parameters.
+
+    | Paper link: https://arxiv.org/abs/2112.12792 (MUROAN's unified view of multimodal models)
+    """
+
+    estimator_params = PyTorchEstimator.estimator_params + ["nb_classes", "input_shape", "loss", "optimizer"]
+
+    def __init__(
+        self,
+        model: FusionModel,
+        *,
+        loss: nn.Module | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        input_shape: tuple[int, ...] | None = None,
+        preprocessing_defences: Preprocessor | list[Preprocessor] | None = None,
+        postprocessing_defences: Postprocessor | list[Postprocessor] | None = None,
+        device_type: str = "gpu",
+    ) -> None:
+        """
+        :param model: The fusion model; shared, not copied.
+        :param loss: Default: cross-entropy.
+        :param optimizer: Over ``model.parameters()``; only training needs it.
+        :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``. Other sizes are accepted too.
+        :param preprocessing_defences: ART preprocessors, applied to the images in front of the model.
+        :param postprocessing_defences: ART postprocessors, applied to the predictions.
+        :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
+        """
+        super().__init__(
+            model=model,
+            clip_values=(0.0, 1.0),
+            channels_first=True,
+            preprocessing_defences=preprocessing_defences,
+            postprocessing_defences=postprocessing_defences,
+            preprocessing=None,
+            device_type=device_type,
+        )
+        self.nb_classes = len(model.class_names)
+        self._input_shape = tuple(input_shape or (3, *model.image_size))
+        self._loss = (loss or default_loss(probabilities=False)).to(self._device)
+        self._optimizer = optimizer
+        self._model = model.to(self._device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the answers, in the order of the scores."""
+        return self._model.class_names
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image."""
+        return self._input_shape
+
+    @property
+    def loss(self) -> nn.Module:
+        """The loss function."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """The optimizer, if there is one."""
+        return self._optimizer
+
+    def image_view(self, texts: str | Sequence[str], probabilities: bool = False) -> TextBoundClassifier:
+        """Return a genuine ``PyTorchClassifier`` over images, with the texts bound inside its module.
+
+        It shares weights, loss, optimizer and defences with this classifier.
+
+        :param texts: One text for all images; or several, then every call takes one image per text, in order, and any
+            other number of rows raises :class:`RowMismatch`.
+        :param probabilities: Predict probabilities instead of scores.
+        """
+        return TextBoundClassifier(
+            self._model,
+            texts,
+            input_shape=self._input_shape,
+            loss=None if probabilities else self._loss,
+            probabilities=probabilities,
+            optimizer=self._optimizer,
+            preprocessing_defences=self.preprocessing_defences,
+            postprocessing_defences=self.postprocessing_defences,
+            device_type="cpu" if self._device.type == "cpu" else "gpu",
+        )
+
+    def predict(self, x: np.ndarray, batch_size: int = 128, training_mode: bool = False, **kwargs: Any) -> np.ndarray:
+        """Return scores ``(N, K)``.
+
+        :param x: Pairs ``(N,)``.
+        :param batch_size: Pairs per forward pass.
+        :raises InputError: If ``x`` are not pairs.
+        """
+        return self._by_batch(
+            x,
+            batch_size,
+            lambda view, images, rows: view.predict(images, training_mode=training_mode),
+            np.zeros((0, self.nb_classes), dtype=np.float32),
+        )
+
+    def predict_labels(self, x: np.ndarray, batch_size: int = 128) -> np.ndarray:
+        """Return the predicted labels ``(N,)`` of pairs.
+
+        :raises InputError: If ``x`` are not pairs, or the model's scores are not finite.
+        """
+        return finite_labels(self.predict(x, batch_size=batch_size))
+
+    def loss_gradient(self, x: np.ndarray, y: np.ndarray, batch_size: int = 128, **kwargs: Any) -> np.ndarray:
+        """Return the gradient of the loss with respect to the images, ``(N, 3, H, W)``.
+
+        :param x: Pairs ``(N,)``.
+        :param y: Class indices ``(N,)`` or one-hot rows.
+        """
+        targets = self._one_hot(y, len(x))
+        return self._by_batch(
+            x,
+            batch_size,
+            lambda view, images, rows: view.loss_gradient(images, targets[rows], **kwargs),
+            np.zeros((0, *self._input_shape), dtype=np.float32),
+        )
+
+    def class_gradient(
+        self, x: np.ndarray, label: int | np.ndarray | None = None, batch_size: int = 128, **kwargs: Any
+    ) -> np.ndarray:
+        """Return the gradients of class scores with respect to the images, ``(N, K or 1, 3, H, W)``.
+
+        :param x: Pairs ``(N,)``.
+        :param label: One class for all, one per pair, or ``None`` for every class.
+        """
+        return self._by_batch(
+            x,
+            batch_size,
+            lambda view, images, rows: view.class_gradient(
+                images, label[rows] if isinstance(label, np.ndarray) else label, **kwargs
+            ),
+            np.zeros((0, self.nb_classes if label is None else 1, *self._input_shape), dtype=np.float32),
+        )
+
+    def compute_loss(self, x: np.ndarray, y: np.ndarray, batch_size: int = 128, **kwargs: Any) -> np.ndarray:
+        """Return the loss of each pair, ``(N,)``."""
+        kwargs["reduction"] = "none"
+        targets = self._one_hot(y, len(x))
+        return self._by_batch(
+            x,
+            batch_size,
+            lambda view, images, rows: view.compute_loss(images, targets[rows], **kwargs),
+            np.zeros(0, dtype=np.float32),
+        )
+
+    def get_activations(
+        self, x: np.ndarray, layer: int | str, batch_size: int = 128, framework: bool = False
+    ) -> np.ndarray:
+        """Return the activations of a layer: ``"fusion"`` (the fused vectors) or ``"head"`` (the scores).
+
+        :raises InputError: For ``framework=True``: the graph of one batch is not that of all.
+        """
+        if framework:
+            raise InputError("get_activations on pairs returns arrays; use image_view(texts) for tensors.")
+        return self._by_batch(
+            x,
+            batch_size,
+            lambda view, images, rows: view.get_activations(images, layer, batch_size=len(images)),
+            np.zeros((0, 0), dtype=np.float32),
+        )
+
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        batch_size: int = 128,
+        nb_epochs: int = 10,
+        training_mode: bool = True,
+        drop_last: bool = False,
+        scheduler: Any = None,
+        verbose: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Train on pairs.
+
+        :param x: Pairs ``(N,)``.
+        :param y: Class indices ``(N,)`` or one-hot rows.
+        :param batch_size: Pairs per step.
+        :param nb_epochs: Passes over the pairs, in a new order each time (torch's global generator, as ART does).
+        :param training_mode: Whether dropout and the like are active.
+        :param drop_last: Leave out the last batch where it is smaller.
+        :param scheduler: Of the learning rate; stepped after every epoch.
+        :param verbose: Show a progress bar.
+        :raises InputError: For what are not pairs, images that are not finite, or labels out of range.
+        """
+        self._check_pairs(x)
+        if not np.isfinite(x["image"]).all():
+            raise InputError("The images to train on hold NaN or infinite values.")
+        targets = self._one_hot(y, len(x))
+        if self._optimizer is None:
+            raise ValueError("An optimizer is needed to train the model, but none is provided.")
+        self._model.train(training_mode)
+        for _ in tqdm(range(nb_epochs), disable=not verbose, desc="Epochs"):
+            for rows in torch.randperm(len(x)).split(batch_size):
+                if drop_last and len(rows) < batch_size:
+                    continue
+                images, target = self._apply_preprocessing(
+                    np.ascontiguousarray(x["image"][rows.numpy()]), targets[rows.numpy()], fit=True
+                )
+                tokens = move_tokens(self._model.tokenize(x["text"][rows.numpy()].tolist()), self._device)
+                self._optimizer.zero_grad()
+                scores = self._model(torch.from_numpy(images).to(self._device), tokens)
+                self._loss(scores, _hard_or_mixed(target).to(self._device)).backward()
+                self._optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+
+    def clone_for_refitting(self) -> FusionClassifier:
+        """Return a copy with freshly initialised weights and a new optimizer of the same kind and settings."""
+        model = copy.deepcopy(self._model)
+        clone = type(self)(
+            model,
+            loss=copy.deepcopy(self._loss),
+            optimizer=fresh_optimizer(self._optimizer, model),
+            input_shape=self._input_shape,
+            preprocessing_defences=self.preprocessing_defences,
+            postprocessing_defences=self.postprocessing_defences,
+            device_type=self._device_type,
+        )
+        clone.reset()
+        return clone
+
+    def reset(self) -> None:
+        """Initialise the weights afresh, where modules know how."""
+        for module in self._model.modules():
+            if callable(initialise := getattr(module, "reset_parameters", None)):
+                initialise()
+
+    def save(self, filename: str, path: str | None = None) -> None:
+        """Write the weights to ``path/filename.safetensors``.
+
+        :param path: A folder, made if need be; ART's data folder when ``None``.
+        """
+        from art import config
+        from safetensors.torch import save_model
+
+        folder = Path(path or config.ART_DATA_PATH)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(self._model, str(folder / f"{filename}.safetensors"))
+
+    def _by_batch(
+        self,
+        x: np.ndarray,
+        batch_size: int,
+        work: Callable[[TextBoundClassifier, np.ndarray, slice], np.ndarray],
+        nothing: np.ndarray,
+    ) -> np.ndarray:
+        """Do something with the images of each batch on a view that has their texts."""
+        self._check_pairs(x)
+        parts = []
+        for start in range(0, len(x), batch_size):
+            rows = slice(start, start + batch_size)
+            images = np.ascontiguousarray(x["image"][rows])
+            parts.append(work(self.image_view(x["text"][rows].tolist()), images, rows))
+        return np.concatenate(parts) if parts else nothing
+
+    def _one_hot(self, y: np.ndarray, count: int) -> np.ndarray:
+        labels = label_indices(y, self.nb_classes, count)
+        return np.eye(self.nb_classes, dtype=np.float32)[labels]
+
+    @staticmethod
+    def _check_pairs(x: np.ndarray) -> None:
+        if not is_pairs(x):
+            raise InputError(
+                f"A FusionClassifier takes pairs, made by image_text_pairs(images, texts), not an array of dtype "
+                f"{x.dtype}. For attacks that know images only, use for_each_pair or image_view(texts)."
+            )
+        for text in x["text"]:
+            if not isinstance(text, str):
+                raise InputError(f"The text of a pair must be a string, not {type(text).__name__}.")
+
+
+def _hard_or_mixed(targets: np.ndarray) -> torch.Tensor:
+    """Class indices, which every loss takes; rows of probabilities only where a defence has mixed labels."""
+    rows = torch.from_numpy(np.asarray(targets, dtype=np.float32))
+    return rows.argmax(dim=1) if bool((rows.max(dim=1).values == 1).all()) else rows

@@ -1,0 +1,84 @@
+"""What the torch modules inside estimators share: who takes part in a graph, and what is computed only once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Build the graph of a forward pass without the module's parameters: backward then computes no gradients for them.
+
+    The flags are set back at once; a graph that was built keeps what it was built with.
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class LearningModule(nn.Module):
+    """A module that knows whether its parameters are being trained: in training mode, and inside :meth:`trainable`."""
+
+    live = False
+
+    @property
+    def learning(self) -> bool:
+        """Whether gradients of the parameters are wanted."""
+        return self.training or self.live
+
+    @contextmanager
+    def trainable(self) -> Iterator[None]:
+        """Let gradients reach the parameters in evaluation mode too (training without dropout, for example)."""
+        parts = [part for part in self.modules() if isinstance(part, LearningModule)]
+        before = [part.live for part in parts]
+        for part in parts:
+            part.live = True
+        try:
+            yield
+        finally:
+            for part, live in zip(parts, before, strict=True):
+                part.live = live
+
+    def parameters_in_graph(self, images: Tensor) -> AbstractContextManager[None]:
+        """Around a forward pass: leaves parameters out of the graph when only the images want a gradient.
+
+        An attack's backward pass then costs no parameter gradients whoever runs it; those to the images are the same.
+        """
+        # Without a gradient to the images a graph can only be for the parameters: ART's FBF trains in evaluation mode.
+        return nullcontext() if self.learning or not images.requires_grad else frozen(self)
+
+
+class RememberedFeatures(LearningModule):
+    """Features that depend on weights alone: computed once, and again when the weights have changed.
+
+    While learning they are computed in every call, with gradients.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: tuple[tuple, Tensor] | None = None
+
+    def train(self, mode: bool = True) -> RememberedFeatures:
+        if mode != self.training:
+            # Weights may have been written in ways that version counters do not see (param.data).
+            self._kept = None
+        return super().train(mode)
+
+    def remember(self, weights: Iterable[Tensor], compute: Callable[[], Tensor]) -> Tensor:
+        """Return what ``compute`` returns, from memory where none of ``weights`` has changed."""
+        if self.learning:
+            return compute()
+        key = tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights)
+        if self._kept is None or self._kept[0] != key:
+            with torch.no_grad():
+                self._kept = (key, compute())
+        return self._kept[1]
