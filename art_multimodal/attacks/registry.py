@@ -18,7 +18,7 @@ from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientD
 
 from art_multimodal.attacks.art_context import global_seed, input_shape, remembered_predictions
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack
-from art_multimodal.attacks.evasion.decoupling.victims import removable_words
+from art_multimodal.attacks.evasion.decoupling.zero_shot import removable_words
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier

@@ -175,8 +175,11 @@ class ZeroShotClassifier(ImageClassifier):
     def scores(self, image_features: Tensor, class_features: Tensor) -> np.ndarray:
         """Return what :meth:`predict` returns, from embeddings: ``(N, K)``."""
         with torch.no_grad():
-            logits = self.model.head.similarity(image_features, class_features)
-            outputs = logits.softmax(dim=1) if self.model.probabilities else logits
+            return self.as_predicted(self.model.head.similarity(image_features, class_features))
+
+    def as_predicted(self, logits: Tensor) -> np.ndarray:
+        """Return what :meth:`predict` makes of logits ``(N, K)`` over the class prompts."""
+        outputs = logits.detach().softmax(dim=1) if self.model.probabilities else logits.detach()
         return self._apply_postprocessing(preds=outputs.cpu().numpy().astype(np.float32), fit=False)
 
     def clone_for_refitting(self) -> ZeroShotClassifier:

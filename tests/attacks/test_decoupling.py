@@ -15,7 +15,7 @@ from tiny import TinyEncoder
 from art_multimodal import InputError, ZeroShotClassifier
 from art_multimodal.attacks.evasion import DecouplingAttack
 from art_multimodal.attacks.evasion.decoupling.search import Answer, Task, exhaustive_search, run_searches
-from art_multimodal.attacks.evasion.decoupling.victims import removable_words, templates_without
+from art_multimodal.attacks.evasion.decoupling.zero_shot import removable_words, templates_without
 from art_multimodal.functional.occlusion import Block, Removal
 
 CLASSES = ("cat", "dog", "bird", "fish")

@@ -20,7 +20,7 @@ from art_multimodal.attacks.evasion.decoupling.search import (
     exhaustive_search,
     run_searches,
 )
-from art_multimodal.attacks.evasion.decoupling.victims import ZeroShotVictim
+from art_multimodal.attacks.evasion.decoupling.zero_shot import ZeroShotVictim
 from art_multimodal.functional.occlusion import Removal
 
 CLASSES = ("cat", "dog", "bird", "fish")

@@ -10,6 +10,7 @@ from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
+from art_multimodal.attacks.evasion.decoupling.fusion import FusionVictim
 from art_multimodal.attacks.evasion.decoupling.guided import guided_search
 from art_multimodal.attacks.evasion.decoupling.search import (
     DecouplingRecord,
@@ -18,13 +19,18 @@ from art_multimodal.attacks.evasion.decoupling.search import (
     exhaustive_search,
     run_searches,
 )
-from art_multimodal.attacks.evasion.decoupling.victims import ZeroShotVictim, templates_without
+from art_multimodal.attacks.evasion.decoupling.victim import Decision, Victim
+from art_multimodal.attacks.evasion.decoupling.zero_shot import ZeroShotVictim, templates_without
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.functional.occlusion import fill_removed
+from art_multimodal.functional.occlusion import fill_removed, without_words
 from art_multimodal.labels import label_indices
-from art_multimodal.pairs import check_images
+from art_multimodal.models.base import ImageTextModel
+from art_multimodal.pairs import check_images, is_pairs
 
 SEARCHES = ("guided", "exhaustive")
+DECISIONS = ("label", "fusion")
 MODALITIES = ("image", "text")
 _SAMPLES_AT_ONCE = 64
 
@@ -33,8 +39,9 @@ class DecouplingAttack(EvasionAttack):
     """Take image and text apart by removing as little of the input as possible, until the answer changes.
 
     Points are pixels (all channels together) and words; removing a pixel writes ``fill``, removing a word deletes it.
-    On a :class:`ZeroShotClassifier` the text of a sample is the prompt template, whose words are removed from the
-    prompts of every class; the class name itself is never touched.
+    On a :class:`FusionClassifier` samples are pairs: words are removed from a pair's own text. On a
+    :class:`ZeroShotClassifier` samples are images, and the text is the prompt template, whose words are removed from
+    the prompts of every class; the class name itself is never touched.
 
     ``search="guided"`` removes far less: in a fixed number of queries it finds, shrinks and prunes a set of single
     pixels. With ``white_box`` it uses gradients, each counted as two queries; otherwise scores only.
@@ -42,8 +49,9 @@ class DecouplingAttack(EvasionAttack):
     each word alone, then combinations of what changed the decision. Non-square images are covered whole, which the
     published code does not do.
 
-    After :meth:`generate`, :attr:`records` holds one :class:`DecouplingRecord` per sample. Removed words do not show
-    in the returned images: evaluate such a sample with ``estimator.with_templates(attack.templates_of(record))``.
+    After :meth:`generate`, :attr:`records` holds one :class:`DecouplingRecord` per sample. Returned pairs lack the
+    removed words. Returned images cannot show that a template lost words: evaluate such a sample with
+    ``estimator.with_templates(attack.templates_of(record))``.
 
     Guarantees: pixels that were not removed are returned bit for bit; samples without success are returned
     unchanged; the returned removal flips the label when evaluated again; ``search="guided"`` never asks more than
@@ -55,8 +63,11 @@ class DecouplingAttack(EvasionAttack):
 
     attack_params = EvasionAttack.attack_params + [
         "search",
+        "decision",
+        "fusion_threshold",
         "modalities",
         "fill",
+        "min_block",
         "targeted",
         "max_queries",
         "white_box",
@@ -64,14 +75,17 @@ class DecouplingAttack(EvasionAttack):
         "batch_size",
         "verbose",
     ]
-    _estimator_requirements = (BaseEstimator, ZeroShotClassifier)
+    _estimator_requirements = (BaseEstimator, (FusionClassifier, ZeroShotClassifier))
 
     def __init__(
         self,
-        estimator: ZeroShotClassifier,
+        estimator: FusionClassifier | ZeroShotClassifier,
         search: str = "guided",
+        decision: str = "label",
+        fusion_threshold: float | None = None,
         modalities: Sequence[str] = MODALITIES,
         fill: str | float | Sequence[float] = "mean",
+        min_block: int | None = None,
         targeted: bool = False,
         max_queries: int = 500,
         white_box: bool | None = None,
@@ -82,9 +96,16 @@ class DecouplingAttack(EvasionAttack):
         """
         :param estimator: The classifier to attack.
         :param search: ``"guided"`` or ``"exhaustive"``.
+        :param decision: What makes a block or word a candidate of the published procedure: ``"label"``, the predicted
+            label changes; ``"fusion"``, the largest coordinate of the fused vector is another one. The fused vector of
+            a dual encoder is its similarity to the prompts, so there both are the same.
+        :param fusion_threshold: With ``decision="fusion"``: the fused vector's cosine distance from the intact
+            sample's is larger than this, in [0, 2], instead.
         :param modalities: What may be removed: ``"image"``, ``"text"`` or both.
         :param fill: Colour of removed pixels: ``"mean"`` (what the model sees as zero), ``"black"``, one value or one
             per channel, in [0, 1].
+        :param min_block: Squares of at most this side, in pixels, are not divided; ``None`` for five levels whatever
+            the size, as the published procedure does at 224 pixels. ``"guided"`` prunes to single pixels regardless.
         :param targeted: Succeed only when the label becomes the one given.
         :param max_queries: For ``"guided"``: most evaluations of the model for a sample, the intact one included; a
             gradient counts as two.
@@ -97,8 +118,11 @@ class DecouplingAttack(EvasionAttack):
         """
         super().__init__(estimator=estimator)
         self.search = search
+        self.decision = decision
+        self.fusion_threshold = fusion_threshold
         self.modalities = modalities
         self.fill = fill
+        self.min_block = min_block
         self._targeted = targeted
         self.max_queries = max_queries
         self.white_box = white_box
@@ -109,21 +133,38 @@ class DecouplingAttack(EvasionAttack):
         self._check_params()
 
     def generate(self, x: np.ndarray, y: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
-        """Return images with blocks removed where that (or removing words) changed the label.
+        """Return samples with pixels (and, in pairs, words) removed where that changed the label.
 
-        :param x: Images ``(N, 3, H, W)`` in [0, 1].
+        :param x: Pairs ``(N,)`` for a :class:`FusionClassifier`, images ``(N, 3, H, W)`` in [0, 1] for a
+            :class:`ZeroShotClassifier`.
         :param y: Wanted labels when targeted; not used otherwise, since success is a change of the predicted label.
-        :raises InputError: For images or labels that cannot be used.
+        :raises InputError: For samples or labels that cannot be used.
         """
-        x = check_images(x)
+        if isinstance(self.estimator, FusionClassifier) and not is_pairs(x):
+            raise InputError("On a FusionClassifier the attack takes pairs, made by image_text_pairs(images, texts).")
+        if is_pairs(x) and not isinstance(self.estimator, FusionClassifier):
+            raise InputError('On a ZeroShotClassifier the attack takes images: pairs["image"].')
+        images = check_images(x["image"] if is_pairs(x) else x)
         targets = label_indices(y, self.estimator.nb_classes, len(x)) if self.targeted else None
         if self.targeted and targets is None:
             raise ValueError("A targeted attack needs the wanted labels in `y`.")
-        adversarial = x.copy()
+        adversarial = x.copy() if is_pairs(x) else images.copy()
         self.records = []
         for start in tqdm(range(0, len(x), _SAMPLES_AT_ONCE), desc="Decoupling", disable=not self.verbose):
             rows = slice(start, start + _SAMPLES_AT_ONCE)
-            self.records += self._attack_batch(adversarial[rows], None if targets is None else targets[rows])
+            samples, some = adversarial[rows], None if targets is None else targets[rows]
+            if is_pairs(x):
+                victim: Victim = FusionVictim(
+                    self.estimator, images[rows], samples["text"].tolist(), *self._asking(some)
+                )
+                records = self._attack_batch(victim, samples["image"])
+                samples["text"] = [
+                    without_words(text, record.words) for text, record in zip(samples["text"], records, strict=True)
+                ]
+            else:
+                victim = ZeroShotVictim(self.estimator, images[rows], *self._asking(some))
+                records = self._attack_batch(victim, samples)
+            self.records += records
         return adversarial
 
     def templates_of(self, record: DecouplingRecord) -> tuple[str, ...]:
@@ -135,24 +176,31 @@ class DecouplingAttack(EvasionAttack):
         channels = self.estimator.input_shape[0]
         if isinstance(self.fill, str):
             if self.fill == "mean":
-                mean = self.estimator.dual_encoder.preprocess.mean
+                mean = self._image_text_model.preprocess.mean
                 return np.ascontiguousarray(mean.float().cpu().numpy().reshape(-1, 1, 1))
             return np.zeros((channels, 1, 1), dtype=np.float32)
         return np.broadcast_to(np.asarray(self.fill, dtype=np.float32).reshape(-1, 1, 1), (channels, 1, 1)).copy()
 
-    def _attack_batch(self, images: np.ndarray, targets: np.ndarray | None) -> list[DecouplingRecord]:
-        """Attack images in place."""
-        fill = self.fill_colour()
-        victim = ZeroShotVictim(self.estimator, images.copy(), fill, self.batch_size, targets)
+    @property
+    def _image_text_model(self) -> ImageTextModel:
+        return self.estimator.model if isinstance(self.estimator, FusionClassifier) else self.estimator.dual_encoder
+
+    def _asking(self, targets: np.ndarray | None) -> tuple[np.ndarray, int, np.ndarray | None, Decision]:
+        """What every victim is told besides its samples."""
+        return self.fill_colour(), self.batch_size, targets, Decision(self.decision, self.fusion_threshold)
+
+    def _attack_batch(self, victim: Victim, images: np.ndarray) -> list[DecouplingRecord]:
+        """Attack samples; removes pixels from ``images`` in place."""
         height, width = images.shape[2:]
         touch_image, touch_text = "image" in self.modalities, "text" in self.modalities
         tasks = [
             Task(
                 height=height if touch_image else 0,
                 width=width if touch_image else 0,
-                words=victim.words if touch_text else 0,
+                words=victim.words(row) if touch_text else 0,
                 clean=answer,
-                target=None if targets is None else int(targets[row]),
+                target=None if victim.targets is None else int(victim.targets[row]),
+                min_block=self.min_block,
             )
             for row, answer in enumerate(victim.clean())
         ]
@@ -163,7 +211,7 @@ class DecouplingAttack(EvasionAttack):
             records.append(
                 DecouplingRecord(
                     success=outcome.success,
-                    share_removed=removal.share(height, width, victim.words),
+                    share_removed=removal.share(height, width, victim.words(row)),
                     pixels=removal.pixels(height, width),
                     words=removal.words,
                     blocks=removal.blocks,
@@ -173,7 +221,7 @@ class DecouplingAttack(EvasionAttack):
                     combinations=outcome.combinations,
                 )
             )
-            fill_removed(images[row], removal, fill)
+            fill_removed(images[row], removal, victim.fill)
         return records
 
     def _search(self, task: Task) -> Search:
@@ -188,6 +236,13 @@ class DecouplingAttack(EvasionAttack):
     def _check_params(self) -> None:
         if self.search not in SEARCHES:
             raise ValueError(f"search must be one of {', '.join(SEARCHES)}, not {self.search!r}.")
+        if self.decision not in DECISIONS:
+            raise ValueError(f"decision must be one of {', '.join(DECISIONS)}, not {self.decision!r}.")
+        if self.fusion_threshold is not None and (self.decision != "fusion" or not 0 <= self.fusion_threshold <= 2):
+            raise ValueError(
+                "fusion_threshold is a cosine distance in [0, 2] and goes with decision='fusion', "
+                f"not {self.fusion_threshold!r} with decision={self.decision!r}."
+            )
         self.modalities = (self.modalities,) if isinstance(self.modalities, str) else tuple(self.modalities)
         if not self.modalities or not set(self.modalities) <= set(MODALITIES):
             raise ValueError(f"modalities must name 'image', 'text' or both, not {self.modalities!r}.")
@@ -204,7 +259,9 @@ class DecouplingAttack(EvasionAttack):
                 "white_box=True needs gradients to the pixels, which this estimator's preprocessing defences do not "
                 "pass on. Use white_box=False."
             )
-        for name in ("max_queries", "max_combinations", "batch_size"):
+        for name in ("max_queries", "max_combinations", "batch_size", "min_block"):
             value = getattr(self, name)
+            if name == "min_block" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")

@@ -244,7 +244,7 @@ def _by_quadtree(hunt: _Hunt) -> Step:
 
     # Down the square that flips most surely.
     square = root
-    while square.is_divided:
+    while task.is_divided(square):
         known = yield from divide(square)
         flipping = [
             (answer.margin, place, part) for place, (part, answer) in enumerate(known) if task.is_success(answer)
@@ -254,11 +254,11 @@ def _by_quadtree(hunt: _Hunt) -> Step:
         square = min(flipping)[2]
     # Best first, for about a third of the budget.
     until = hunt.left - max(8, hunt.left // 3)
-    queue = [(-drop[leaf] / leaf.side, leaf.row, leaf.column, leaf) for leaf in leaves if leaf.is_divided]
+    queue = [(-drop[leaf] / leaf.side, leaf.row, leaf.column, leaf) for leaf in leaves if task.is_divided(leaf)]
     heapq.heapify(queue)
     while queue and hunt.left - 4 > until:
         for part, answer in (yield from divide(heapq.heappop(queue)[3])):
-            if part.is_divided:
+            if task.is_divided(part):
                 value = (task.clean.margin - answer.margin) / part.side
                 heapq.heappush(queue, (-value, part.row, part.column, part))
     ranked = sorted(leaves, key=lambda leaf: (-drop[leaf] / leaves[leaf].area, leaf.row, leaf.column))
@@ -297,7 +297,7 @@ def _give_back_by_halves(hunt: _Hunt, rank: np.ndarray | None = None) -> Step:
 def _published_tree(hunt: _Hunt) -> Step:
     """Replay the published drill-down with what is left."""
     root = quadtree_root(*hunt.shape)
-    level = [root] if root.is_divided else []
+    level = [root] if hunt.task.is_divided(root) else []
     hunt.release()
     while level and hunt.left > 0:
         parts = [part for square in level for part in _quadrants(square, hunt.shape)]
@@ -305,5 +305,5 @@ def _published_tree(hunt: _Hunt) -> Step:
         level = [
             part
             for (part, _), answer in zip(parts, answers, strict=True)
-            if answer is not None and hunt.task.is_candidate(answer) and part.is_divided
+            if answer is not None and hunt.task.is_candidate(answer) and hunt.task.is_divided(part)
         ]

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from art_multimodal.functional.occlusion import Block, Removal, quadtree_root
+from art_multimodal.functional.occlusion import Block, Removal, Square, quadtree_root
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Task:
     :param words: Number of words that may be removed.
     :param clean: The model's answer to the intact sample.
     :param target: The wanted label, or ``None`` for any other than the clean one.
+    :param min_block: Squares of at most this side are not divided; ``None`` for five levels at any size.
     """
 
     height: int
@@ -59,6 +60,11 @@ class Task:
     words: int
     clean: Answer
     target: int | None = None
+    min_block: int | None = None
+
+    def is_divided(self, square: Square) -> bool:
+        """Whether the drill-down looks into the quadrants of a square."""
+        return square.is_divided if self.min_block is None else square.side > max(1, self.min_block)
 
     def is_success(self, answer: Answer) -> bool:
         """Whether the predicted label changed, or became the target."""
@@ -157,7 +163,7 @@ def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Prob
         return []
     root = quadtree_root(task.height, task.width)
     flipping = {}
-    level = [root] if root.is_divided else []
+    level = [root] if task.is_divided(root) else []
     while level:
         quadrants = {square: square.quadrants() for square in level}
         # Squares beyond the border are not there; equal blocks (possible where clipping meets) are asked about once.
@@ -177,7 +183,7 @@ def _drill_down(task: Task, known: dict[Removal, Answer]) -> Generator[list[Prob
                 for s in squares
                 if (block := s.clipped(task.height, task.width)) and task.is_candidate(known[Removal(blocks=(block,))])
             ]
-            level += [s for s in flipping[square] if s.is_divided]
+            level += [s for s in flipping[square] if task.is_divided(s)]
     candidates: list[Block] = []
     stack = list(reversed(flipping.get(root, [])))
     while stack:
