@@ -67,6 +67,11 @@ def quadtree_root(height: int, width: int) -> Square:
     return Square(0, 0, max(height, width))
 
 
+def quadrants_inside(square: Square, height: int, width: int) -> list[tuple[Square, Block]]:
+    """Return the quadrants of a square that reach into the image, with what of them is inside."""
+    return [(part, block) for part in square.quadrants() if (block := part.clipped(height, width))]
+
+
 @dataclass(frozen=True)
 class Removal:
     """A set of removed points.

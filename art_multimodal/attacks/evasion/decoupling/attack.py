@@ -33,6 +33,8 @@ SEARCHES = ("guided", "exhaustive")
 DECISIONS = ("label", "fusion")
 MODALITIES = ("image", "text")
 _SAMPLES_AT_ONCE = 64
+#: Classes, besides the first that was reached, that the white box aims at.
+_RIVALS = 4
 
 
 class DecouplingAttack(EvasionAttack):
@@ -192,6 +194,7 @@ class DecouplingAttack(EvasionAttack):
     def _attack_batch(self, victim: Victim, images: np.ndarray) -> list[DecouplingRecord]:
         """Attack samples; removes pixels from ``images`` in place."""
         height, width = images.shape[2:]
+        clean = victim.clean()
         touch_image, touch_text = "image" in self.modalities, "text" in self.modalities
         tasks = [
             Task(
@@ -200,9 +203,10 @@ class DecouplingAttack(EvasionAttack):
                 words=victim.words(row) if touch_text else 0,
                 clean=answer,
                 target=None if victim.targets is None else int(victim.targets[row]),
+                rivals=() if victim.targets is not None else victim.rivals(row)[:_RIVALS],
                 min_block=self.min_block,
             )
-            for row, answer in enumerate(victim.clean())
+            for row, answer in enumerate(clean)
         ]
         outcomes, queries = run_searches([self._search(task) for task in tasks], victim.ask)
         records = []
@@ -219,6 +223,7 @@ class DecouplingAttack(EvasionAttack):
                     label_after=outcome.answer.label,
                     queries=queries[row] + 1,
                     combinations=outcome.combinations,
+                    progress=outcome.progress,
                 )
             )
             fill_removed(images[row], removal, victim.fill)

@@ -35,9 +35,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Linearisation:
-    """A probe that asks for the saliency too. It costs two queries: a forward and a backward pass."""
+    """A probe that asks for the saliency too. It costs two queries: a forward and a backward pass.
+
+    :param toward: Take the margin over this class, instead of over the largest other one.
+    """
 
     removal: Removal
+    toward: int | None = None
 
 
 Probe = Removal | Linearisation
@@ -52,6 +56,7 @@ class Task:
     :param words: Number of words that may be removed.
     :param clean: The model's answer to the intact sample.
     :param target: The wanted label, or ``None`` for any other than the clean one.
+    :param rivals: Other classes worth aiming at, the most promising first.
     :param min_block: Squares of at most this side are not divided; ``None`` for five levels at any size.
     """
 
@@ -60,6 +65,7 @@ class Task:
     words: int
     clean: Answer
     target: int | None = None
+    rivals: tuple[int, ...] = ()
     min_block: int | None = None
 
     def is_divided(self, square: Square) -> bool:
@@ -85,6 +91,7 @@ class Outcome:
     :param image_candidates: Candidate blocks, in the order in which the search recorded them.
     :param text_candidates: Candidate words, likewise.
     :param combinations: Number of combinations tried.
+    :param progress: (queries so far, the intact sample included; points) of each removal that was the best yet.
     """
 
     removal: Removal
@@ -93,6 +100,7 @@ class Outcome:
     image_candidates: tuple[Block, ...] = ()
     text_candidates: tuple[int, ...] = ()
     combinations: int = 0
+    progress: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,7 @@ class DecouplingRecord:
     :param label_after: Predicted for the returned sample.
     :param queries: Evaluations of the model for this sample, the intact one included.
     :param combinations: Combinations tried in the last stage.
+    :param progress: For ``"guided"``: (queries so far, removed points) of each removal that was the best yet.
     """
 
     success: bool
@@ -119,6 +128,7 @@ class DecouplingRecord:
     label_after: int
     queries: int
     combinations: int
+    progress: tuple[tuple[int, int], ...] = ()
 
 
 #: Yields removals to try, is sent one answer for each, and returns the outcome.

@@ -63,6 +63,7 @@ class Victim(ABC):
         self.device = estimator.device
         self._preprocess = estimator._apply_preprocessing
         self._reference = np.zeros(0, dtype=np.int64)
+        self._clean_scores = np.zeros((0, 0), dtype=np.float32)
         self._clean_fused = torch.zeros(0)
         # One buffer for all probes: a row is copied only when its sample changes, otherwise just its blocks are
         # restored.
@@ -94,8 +95,14 @@ class Victim(ABC):
         asked = [(sample, Removal()) for sample in range(len(self.images))]
         with torch.no_grad():
             scores, self._clean_fused = self._read(self._states(asked), asked)
-        self._reference = self._postprocess(scores).argmax(axis=1)
+        self._clean_scores = self._postprocess(scores)
+        self._reference = self._clean_scores.argmax(axis=1)
         return self._answers(scores, self._clean_fused, asked)
+
+    def rivals(self, sample: int) -> tuple[int, ...]:
+        """The other classes of an intact sample, those with the largest scores first."""
+        order = np.argsort(-self._clean_scores[sample], kind="stable")
+        return tuple(int(label) for label in order if label != self._reference[sample])
 
     def ask(self, probes: list[tuple[int, Probe]]) -> list[Answer]:
         """Answer probes ``(index of the sample, removal)``."""
@@ -113,7 +120,8 @@ class Victim(ABC):
                 answers[row] = answer
         for start in range(0, len(slopes), self.batch_size):
             rows = slopes[start : start + self.batch_size]
-            for row, answer in zip(rows, self._linearise([asked[row] for row in rows]), strict=True):
+            toward = [probes[row][1].toward for row in rows]
+            for row, answer in zip(rows, self._linearise([asked[row] for row in rows], toward), strict=True):
                 answers[row] = answer
         return [answer for answer in answers if answer is not None]
 
@@ -138,8 +146,11 @@ class Victim(ABC):
         # A removal of single pixels is not worth tracing back: the next probe copies the row again.
         self._holds[slot] = None if removal.packed else (sample, removal.blocks)
 
-    def _linearise(self, asked: list[Asked]) -> list[Answer]:
-        """Answers with the derivative of the margin by how much of each pixel is there."""
+    def _linearise(self, asked: list[Asked], toward: Sequence[int | None]) -> list[Answer]:
+        """Answers with the derivative of the margin by how much of each pixel is there.
+
+        :param toward: For each the class that the margin is taken over; ``None`` for the largest other one.
+        """
         images = torch.from_numpy(self.images[[sample for sample, _ in asked]]).to(self.device)
         fill = torch.from_numpy(self.fill).to(self.device)
         present = np.stack([~removal.mask(*images.shape[2:]) for _, removal in asked])[:, None]
@@ -147,7 +158,7 @@ class Victim(ABC):
         inputs, _ = self._preprocess(fill + there * (images - fill), None, fit=False, no_grad=False)
         states = self._states_of(inputs, asked)
         scores, fused = self._read(states, asked)
-        margins = self._margin(scores, [sample for sample, _ in asked])
+        margins = self._margin(scores, [sample for sample, _ in asked], toward)
         (gradient,) = torch.autograd.grad(margins.sum(), there)
         answers = self._answers(scores.detach(), fused.detach(), asked)
         maps = gradient[:, 0].cpu().numpy()
@@ -171,10 +182,15 @@ class Victim(ABC):
         similarity = torch.cosine_similarity(fused, self._clean_fused[samples], dim=1)
         return (1 - similarity > self.decision.threshold).int().tolist()
 
-    def _margin(self, scores: Tensor, samples: list[int]) -> Tensor:
+    def _margin(self, scores: Tensor, samples: list[int], toward: Sequence[int | None] = ()) -> Tensor:
         """Score of the clean label less the largest other one; targeted: largest other score less the target's."""
         wanted = (self._reference if self.targets is None else self.targets)[samples]
         labels = torch.from_numpy(wanted).to(scores.device).view(-1, 1)
         own = scores.gather(1, labels)[:, 0]
-        others = scores.scatter(1, labels, -torch.inf).max(dim=1).values
-        return own - others if self.targets is None else others - own
+        others = scores.scatter(1, labels, -torch.inf)
+        rivals = others.argmax(dim=1)
+        for row, label in enumerate(toward):
+            if label is not None:
+                rivals[row] = label
+        other = others.gather(1, rivals.view(-1, 1))[:, 0]
+        return own - other if self.targets is None else other - own
