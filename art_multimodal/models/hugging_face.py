@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
-import pickle
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +29,7 @@ class HuggingFaceEncoder(DualEncoder):
 
     def __init__(self, model: nn.Module, tokenizer: Any, image_processor: Any) -> None:
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        super().__init__(_preprocessing_of(image_processor), _context_length(model, tokenizer), pad_id=int(pad_id))
+        super().__init__(preprocessing_of(image_processor), context_length(model, tokenizer), pad_id=int(pad_id))
         self.model = model
         self.tokenizer = tokenizer
         # Sigmoid-trained towers pool at the last position and were trained on padded rows without a mask.
@@ -91,7 +88,8 @@ def _features(output: Any) -> Tensor:
     return features
 
 
-def _context_length(model: nn.Module, tokenizer: Any) -> int:
+def context_length(model: nn.Module, tokenizer: Any) -> int:
+    """The most tokens that a model reads, special tokens included."""
     text_config = getattr(model.config, "text_config", model.config)
     length = getattr(text_config, "max_position_embeddings", None) or tokenizer.model_max_length
     for name, module in model.named_modules():
@@ -101,23 +99,32 @@ def _context_length(model: nn.Module, tokenizer: Any) -> int:
     return min(int(length), int(tokenizer.model_max_length))
 
 
-def _preprocessing_of(processor: Any) -> ImagePreprocessing:
+def preprocessing_of(processor: Any, side: int | None = None) -> ImagePreprocessing:
     """Do with differentiable torch what an image processor does.
 
+    :param processor: An image processor of transformers.
+    :param side: For processors whose result depends on the picture's shape (ViLT, BridgeTower: a shorter edge, sides
+        divisible by a number): the side in pixels of the square that every picture is brought to instead. Square
+        pictures come out as from the processor. Others are squashed, or cut in the centre where the processor does so.
     :raises InputError: If the processor does anything else; its results on test pictures are compared.
     """
     size = dict(getattr(processor, "size", None) or {})
     crop = dict(processor.crop_size) if getattr(processor, "do_center_crop", False) else {}
-    if "shortest_edge" in size:
+    settings: dict[str, Any] = {}
+    if "shortest_edge" in size and side is not None:
+        mode, resized = "shortest" if crop else "squash", (side, side)
+        square = {"shortest_edge": side}
+        settings = {"size": square, "size_divisor": 1, **({"crop_size": square} if crop else {})}
+    elif "shortest_edge" in size:
         mode, resized = "shortest", (size["shortest_edge"], size["shortest_edge"])
     elif "height" in size and "width" in size:
         mode, resized = "squash", (size["height"], size["width"])
     else:
         raise _unknown_preprocessing(processor)
-    final = (crop["height"], crop["width"]) if crop else resized
+    final = (crop["height"], crop["width"]) if crop and not settings else resized
     # A flat picture keeps its colour, so black and white show how values are scaled, whatever settings say so.
     black, white = (
-        _prepared(processor, Image.new("RGB", final[::-1], colour), final).mean(dim=(1, 2))
+        _prepared(processor, Image.new("RGB", final[::-1], colour), final, settings).mean(dim=(1, 2))
         for colour in ("black", "white")
     )
     resample = getattr(processor, "resample", None)
@@ -130,19 +137,20 @@ def _preprocessing_of(processor: Any) -> ImagePreprocessing:
         first_resize=resized if resized != final else None,
         crop_rounds_down=True,
     )
-    across, down = torch.meshgrid(torch.linspace(0, 1, 3 * final[1]), torch.linspace(0, 1, 2 * final[0]), indexing="xy")
+    height, width = 2 * final[0], (2 if settings else 3) * final[1]
+    across, down = torch.meshgrid(torch.linspace(0, 1, width), torch.linspace(0, 1, height), indexing="xy")
     ramps = (torch.stack([across, down, across * down]) * 255).round() / 255
-    expected = _prepared(processor, to_pil_image(ramps), final)
+    expected = _prepared(processor, to_pil_image(ramps), final, settings)
     difference = ((preprocess(ramps[None])[0] - expected) * preprocess.std).abs().mean()
     if not difference < 2 / 255:
         raise _unknown_preprocessing(processor)
     return preprocess
 
 
-def _prepared(processor: Any, picture: Image.Image, size: tuple[int, int]) -> Tensor:
+def _prepared(processor: Any, picture: Image.Image, size: tuple[int, int], settings: dict[str, Any]) -> Tensor:
     """What a processor makes of a picture, ``[3, *size]``."""
     try:
-        pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
+        pixels = processor(images=picture, return_tensors="pt", **settings)["pixel_values"]
     except Exception as error:
         raise _unknown_preprocessing(processor) from error
     if tuple(pixels.shape) != (1, 3, *size):
@@ -156,76 +164,3 @@ def _unknown_preprocessing(processor: Any) -> InputError:
         f"(size {dict(getattr(processor, 'size', None) or {})}). "
         "Known: RGB images resized to a fixed height and width or to a shortest edge, with or without a centre crop."
     )
-
-
-def load_hugging_face(name_or_path: str) -> HuggingFaceEncoder:
-    """Load a dual encoder of transformers.
-
-    :param name_or_path: A hub name ("openai/clip-vit-base-patch32", downloaded) or a local folder made by
-        ``save_pretrained`` of model, tokenizer and image processor. Code in the repository is never run.
-    :raises InputError: If the folder or name cannot be used, or weights are missing from the checkpoint.
-    """
-    import transformers
-
-    if not name_or_path:
-        raise InputError("hf: names no model. Give hf:ID_OR_PATH, a hub name or a folder made by save_pretrained.")
-    folder = Path(name_or_path).expanduser()
-    local = folder.is_dir()
-    if not local and (name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1):
-        raise InputError(f"There is no folder {str(folder)!r}. Give a folder made by save_pretrained, or a hub name.")
-    source = str(folder) if local else name_or_path
-    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
-    try:
-        # Weights of another shape are reported below, by name.
-        model, info = transformers.AutoModel.from_pretrained(
-            source,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            # In half precision the gradients of an attack underflow, which would look like robustness.
-            dtype=torch.float32,
-            **options,
-        )
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{source} is not a checkpoint of plain tensors; loading it could run code, so it was refused. "
-            "Save it with save_pretrained, which writes safetensors."
-        ) from error
-    except Exception as error:
-        raise InputError(_load_failure(source, local, error)) from error
-    wrong = sorted(info["missing_keys"]) + sorted(name for name, *_ in info["mismatched_keys"])
-    if wrong:
-        raise InputError(
-            f"{source} does not hold the weights of {type(model).__name__}: {len(wrong)} are missing or of another "
-            f"shape, for example {', '.join(wrong[:3])}. Is the checkpoint of another architecture?"
-        )
-    if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
-        raise InputError(
-            f"{type(model).__name__} in {source} has no image and text features, so it is not a dual encoder like CLIP."
-        )
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-        processor = transformers.AutoImageProcessor.from_pretrained(source, **options)
-    except Exception as error:
-        raise InputError(
-            f"{source} has a model but its tokenizer or image processor cannot be loaded: {_one_line(error)} "
-            "Save them into the same folder with save_pretrained."
-        ) from error
-    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
-        # Without its files, transformers makes a tokenizer of special tokens alone, to which all words are the same.
-        raise InputError(
-            f"{source} has a model but no tokenizer's vocabulary. Save the tokenizer into the same folder."
-        )
-    return HuggingFaceEncoder(model, tokenizer, processor).eval()
-
-
-def _load_failure(source: str, local: bool, error: Exception) -> str:
-    if local:
-        return f"Cannot load a transformers model from the folder {source}: {_one_line(error)}"
-    return (
-        f"Cannot load {source!r}: there is no such folder, and the Hugging Face hub does not give a model of that name "
-        f"({type(error).__name__}). Check the name, the network, or give a local folder."
-    )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -12,6 +12,7 @@ from art_multimodal.registry import Registry, split_scheme
 
 if TYPE_CHECKING:
     from art_multimodal.models.dual_encoder import DualEncoder
+    from art_multimodal.models.fusion import FusionModel
 
 
 @dataclass(frozen=True)
@@ -25,28 +26,32 @@ class ModelSource:
 
     form: str
     summary: str
-    load: Callable[[str], DualEncoder]
+    load: Callable[[str], DualEncoder | FusionModel]
 
 
 MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
 
 
-def load_model(spec: str) -> DualEncoder:
-    """Load a dual encoder by name, in evaluation mode, on the CPU.
+def load_model(spec: str) -> DualEncoder | FusionModel:
+    """Load a dual encoder or a fusion model by name, in evaluation mode, on the CPU.
 
-    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH`` or ``hf:NAME_OR_FOLDER``.
+    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``hf:NAME_OR_FOLDER`` or ``mmbt:FOLDER``.
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
     return MODEL_SOURCES[scheme].load(rest)
 
 
-def _load_demo(name: str) -> DualEncoder:
+def _load_demo(name: str) -> DualEncoder | FusionModel:
     from art_multimodal.models.demo.digits import load_digits
+    from art_multimodal.models.demo.shapes import FUSIONS, load_shapes
 
-    if name != "digits":
-        raise unknown_name("demo model", name, ["digits"])
-    return load_digits()
+    if name == "digits":
+        return load_digits()
+    shapes = {"shapes": FUSIONS[0], **{f"shapes/{fusion}": fusion for fusion in FUSIONS}}
+    if name not in shapes:
+        raise unknown_name("demo model", name, ["digits", *shapes])
+    return load_shapes(shapes[name])
 
 
 def _require(module: str, package: str) -> None:
@@ -64,15 +69,30 @@ def _load_open_clip(rest: str) -> DualEncoder:
     return load_open_clip(architecture, pretrained)
 
 
-def _load_hugging_face(rest: str) -> DualEncoder:
+def _load_hugging_face(rest: str) -> DualEncoder | FusionModel:
     _require("transformers", "transformers")
-    from art_multimodal.models.hugging_face import load_hugging_face
+    from art_multimodal.models.hugging_face_loading import load_hugging_face
 
     return load_hugging_face(rest)
 
 
+def _load_mmbt(rest: str) -> FusionModel:
+    _require("transformers", "transformers")
+    from art_multimodal.models.mmbt import load_mmbt
+
+    if not rest:
+        raise InputError("mmbt: names no folder. Give mmbt:FOLDER, a folder made by save_mmbt.")
+    return load_mmbt(rest)
+
+
 MODEL_SOURCES.add(
-    "demo", ModelSource("demo:digits", "a small CLIP on handwritten digits, embedded in the package", _load_demo)
+    "demo",
+    ModelSource(
+        "demo:digits or demo:shapes/FUSION",
+        "embedded in the package: a small CLIP on handwritten digits, or a fusion model on questions about shapes "
+        "(concat, gated, bilinear, late, cross_attention)",
+        _load_demo,
+    ),
 )
 MODEL_SOURCES.add(
     "open_clip",
@@ -84,7 +104,9 @@ MODEL_SOURCES.add(
     "hf",
     ModelSource(
         "hf:ID_OR_PATH",
-        "a transformers dual encoder (CLIP, SigLIP, ...), by hub name or local folder",
+        "a transformers dual encoder (CLIP, SigLIP, ...) or fusion classifier (ViLT, FLAVA, BridgeTower), by hub name "
+        "or local folder",
         _load_hugging_face,
     ),
 )
+MODEL_SOURCES.add("mmbt", ModelSource("mmbt:FOLDER", "an MMBT (image tokens in a BERT) saved by save_mmbt", _load_mmbt))

@@ -20,7 +20,7 @@ def refusal(spec: str) -> str:
 
 
 def test_the_sources_say_how_their_models_are_written():
-    assert list(MODEL_SOURCES) == ["demo", "open_clip", "hf"]
+    assert list(MODEL_SOURCES) == ["demo", "open_clip", "hf", "mmbt"]
     for scheme, source in MODEL_SOURCES.items():
         assert source.form.startswith(f"{scheme}:")
         assert source.summary
@@ -75,6 +75,7 @@ def test_what_follows_the_first_colon_goes_to_the_source(monkeypatch):
     [
         ("open_clip:ViT-B-32/openai", "open_clip", "open_clip_torch"),
         ("hf:openai/clip-vit-base-patch32", "transformers", "transformers"),
+        ("mmbt:folder", "transformers", "transformers"),
     ],
 )
 def test_a_library_that_is_not_installed_is_named(monkeypatch, spec, module, package):
