@@ -98,8 +98,11 @@ def parse_names(text: str | None, option: str, separator: str | None) -> tuple[s
 
 @app.command()
 def audit(
-    model: Annotated[str, typer.Argument(help="demo:digits, open_clip:ARCH/TAG_OR_PATH or hf:ID_OR_PATH")],
-    data: Annotated[str, typer.Option(help="demo:digits, folder:PATH (a folder per class) or csv:PATH")],
+    model: Annotated[
+        list[str],
+        typer.Argument(help="demo:digits, demo:shapes, open_clip:ARCH/TAG_OR_PATH, hf:ID_OR_PATH, ...; one or several"),
+    ],
+    data: Annotated[str, typer.Option(help="demo:NAME, folder:PATH (a folder per class) or csv:PATH")],
     attacks: Annotated[str, typer.Option(help="names or modalities, separated by commas")] = "image,decoupling",
     eps: Annotated[str | None, typer.Option(help="radius for images in [0, 1]  [default: 1/255 for norm inf]")] = None,
     eps_step: Annotated[str | None, typer.Option(help="length of a step  [default: 2.5 * eps / steps]")] = None,
@@ -120,47 +123,65 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="stop at an unreadable image")] = False,
     fail_under: Annotated[list[str] | None, typer.Option(help="e.g. image.accuracy=0.3; exit code 1 below")] = None,
 ) -> None:
-    """Attack MODEL on labelled images and write report.html, report.json and report.md.
+    """Attack models on labelled images, or on image-text pairs, and write report.html, report.json and report.md.
 
-    Exit codes: 0 fine, 1 a --fail-under gate failed, 2 bad input.
+    Several models are also compared, in a report over their own ones. Exit codes: 0 fine, 1 a --fail-under gate
+    failed, 2 bad input.
     """
     _quiet_libraries()
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
+    from art_multimodal.evaluations.audit.comparison import run_folders, write_comparison
     from art_multimodal.evaluations.audit.log import check_folder
     from art_multimodal.evaluations.audit.summary import summary_rows
 
-    check_folder(out, resume=resume)
+    folders = run_folders(model, out)
+    for folder in folders.values():
+        check_folder(folder, resume=resume)
     if norm is Norm.two and eps is None:
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     gates = [Gate.parse(text) for text in fail_under or []]
-    settings = AuditSettings(
-        model=model,
-        data=data,
-        attacks=attacks,
-        norm=norm.value,
-        eps=parse_distance(eps or "1/255"),
-        eps_step=None if eps_step is None else parse_distance(eps_step),
-        steps=steps,
-        max_queries=max_queries,
-        limit=limit,
-        batch_size=batch_size,
-        seed=seed,
-        templates=parse_names(templates, "--templates", None),
-        classes=parse_names(classes, "--classes", ","),
-        native_size=native_size,
-    )
-    job = Audit(settings, out, device=device.value, strict=strict)
+    jobs = [
+        Audit(
+            AuditSettings(
+                model=name,
+                data=data,
+                attacks=attacks,
+                norm=norm.value,
+                eps=parse_distance(eps or "1/255"),
+                eps_step=None if eps_step is None else parse_distance(eps_step),
+                steps=steps,
+                max_queries=max_queries,
+                limit=limit,
+                batch_size=batch_size,
+                seed=seed,
+                templates=parse_names(templates, "--templates", None),
+                classes=parse_names(classes, "--classes", ","),
+                native_size=native_size,
+            ),
+            folder,
+            device=device.value,
+            strict=strict,
+        )
+        for name, folder in folders.items()
+    ]
     for gate in gates:
-        gate.check_row(summary_rows(job.attacks))
-    log = _run(job, resume)
-    report = write_reports(log)
-    _print_results(report)
-    console = Console()
-    for name in ("report.html", "report.md", "report.json"):
-        console.print(f"{out / name}", soft_wrap=True, highlight=False, markup=False)
-    failures = [failure for gate in gates if (failure := gate.failure(report["results"]))]
-    if gates and not report["complete"]:
-        failures.append("the run is not complete, so its numbers cannot pass")
+        for job in jobs:
+            gate.check_row(summary_rows(job.attacks))
+    logs, reports, failures = {}, [], []
+    for job in jobs:
+        if len(jobs) > 1:
+            Console(stderr=True).print(job.settings.model, style="bold", highlight=False, markup=False)
+        logs[job.out] = _run(job, resume)
+        reports.append(write_reports(logs[job.out]))
+        _print_results(reports[-1])
+        _print_reports(job.out)
+        prefix = f"{job.settings.model}: " if len(jobs) > 1 else ""
+        failures += [prefix + failure for gate in gates if (failure := gate.failure(reports[-1]["results"]))]
+        if gates and not reports[-1]["complete"]:
+            failures.append(prefix + "the run is not complete, so its numbers cannot pass")
+    if len(jobs) > 1:
+        write_comparison(out, logs, reports)
+        _print_reports(out)
     for failure in failures:
         print(f"gate failed: {failure}", file=sys.stderr)
     if failures:
@@ -209,13 +230,13 @@ def _run(job: Audit, resume: bool) -> RunLog:
 
 
 def _print_results(report: dict[str, Any]) -> None:
-    from art_multimodal.evaluations.audit.report import budget_text, interval, percent
+    from art_multimodal.evaluations.audit.rendering import budget_text, interval, percent
 
     table = Table(title=None, pad_edge=False, box=None)
     for name, justify in (("", "left"), ("n", "right"), ("accuracy", "right"), ("95 % interval", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("attack success", justify="right")
-    table.add_column("share removed", justify="right")
+    table.add_column("removed", justify="right")
     for name, row in report["results"].items():
         success = percent(row["attack_success_rate"]) if "attack_success_rate" in row else ""
         share = percent(row["share_removed_mean"], 2) if "share_removed_mean" in row else ""
@@ -230,6 +251,11 @@ def _print_results(report: dict[str, Any]) -> None:
             highlight=False,
             markup=False,
         )
+
+
+def _print_reports(folder: Path) -> None:
+    for name in ("report.html", "report.md", "report.json"):
+        Console().print(f"{folder / name}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _quiet_libraries() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.image_classifier import ImageClassifier
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def global_seed(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def input_shape(estimator: ZeroShotClassifier, shape: tuple[int, ...]) -> Iterator[None]:
+def input_shape(estimator: ImageClassifier | FusionClassifier, shape: tuple[int, ...]) -> Iterator[None]:
     """Let the estimator declare the shape of the images at hand: APGD and Square build arrays of that shape."""
     declared = estimator.input_shape
     estimator.set_params(input_shape=tuple(shape))
@@ -41,7 +42,7 @@ def input_shape(estimator: ZeroShotClassifier, shape: tuple[int, ...]) -> Iterat
 
 
 @contextmanager
-def remembered_predictions(estimator: ZeroShotClassifier) -> Iterator[None]:
+def remembered_predictions(estimator: ImageClassifier) -> Iterator[None]:
     """Answer an image that was predicted before from memory.
 
     ART's Square asks about every image three times in an iteration, twice for what it was told before. The answers

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.text_bound import RowMismatch, TextBoundClassifier
+from art_multimodal.estimators.text_bound import RowMismatch, TextBoundClassifier, TextBoundModule, check_texts
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import is_pairs
 
@@ -52,43 +52,66 @@ def for_each_pair(
     (:data:`ALIGNED`) get whole batches; should they send other rows after all, they are run text by text instead.
 
     :param attack_factory: Makes the attack, for example ``lambda view: SquareAttack(view, eps=8/255)``. Called once per
-        distinct text or batch.
+        distinct text or batch, and once before to see what it makes.
     :param estimator: The classifier of pairs.
     :param pairs: Shape ``(N,)``, from :func:`image_text_pairs`.
     :param y: Labels as indices or one-hot rows, as the attack takes them.
     :param verbose: Show a progress bar over texts.
-    :param kwargs: Further arguments of the attack's ``generate``; a ``mask`` with one row per pair is split like them.
+    :param kwargs: Further arguments of the attack's ``generate``. A ``mask`` is broadcast to the images; arrays with
+        one image per pair (``x_adv_init``) are split like them.
     :return: Pairs ``(N,)`` with other images.
-    :raises InputError: If ``pairs`` are not pairs, or labels do not fit.
+    :raises InputError: If ``pairs`` are not pairs, labels do not fit, or the attack does not return images.
     """
     if not is_pairs(pairs):
         raise InputError("for_each_pair takes pairs, made by image_text_pairs(images, texts).")
+    check_texts(pairs["text"])
     label_indices(y, estimator.nb_classes, len(pairs))
     adversarial = pairs.copy()
-    mask = kwargs.pop("mask", None)
-    split_mask = mask is not None and np.ndim(mask) == 4 and len(mask) == len(pairs)
+    if kwargs.get("mask") is not None:
+        # Which shapes broadcast differs from attack to attack.
+        kwargs["mask"] = np.broadcast_to(kwargs["mask"], pairs["image"].shape)
+    per_pair = {
+        name
+        for name, value in kwargs.items()
+        if isinstance(value, np.ndarray) and value.ndim == 4 and len(value) == len(pairs)
+    }
 
-    def run(rows: np.ndarray, attack: EvasionAttack) -> None:
-        options = kwargs if mask is None else {**kwargs, "mask": mask[rows] if split_mask else mask}
+    def attack_on(texts: str | list[str]) -> EvasionAttack:
+        view = estimator.image_view(texts)
+        # Square, ZOO and others work in arrays of this shape.
+        view.set_params(input_shape=pairs.dtype["image"].shape)
+        attack = attack_factory(view)
+        _check_texts_of(attack, view)
+        return attack
+
+    def run(rows: np.ndarray, texts: str | list[str]) -> None:
+        attack = attack_on(texts)
+        options = {name: value[rows] if name in per_pair else value for name, value in kwargs.items()}
         labels = None if y is None else np.asarray(y)[rows]
-        adversarial["image"][rows] = attack.generate(np.ascontiguousarray(pairs["image"][rows]), labels, **options)
+        images = attack.generate(np.ascontiguousarray(pairs["image"][rows]), labels, **options)
+        if getattr(images, "shape", None) != pairs["image"][rows].shape:
+            raise InputError(
+                f"{type(attack).__name__} does not return one image per image, which for_each_pair needs. Wrap it in "
+                "an attack that does."
+            )
+        adversarial["image"][rows] = images
 
     def run_by_text(rows: np.ndarray) -> None:
         texts = pairs["text"][rows]
         for text in tqdm(dict.fromkeys(texts), desc="Texts", disable=not verbose):
-            run(rows[texts == text], attack_factory(estimator.image_view(text)))
+            run(rows[texts == text], text)
 
     everything = np.arange(len(pairs))
     if not len(pairs):
         return adversarial
-    batch_size = _aligned_batch_size(attack_factory(estimator.image_view(pairs["text"][0])))
+    batch_size = _aligned_batch_size(attack_on(pairs["text"][0]))
     if batch_size == 1:
         run_by_text(everything)
         return adversarial
     for start in tqdm(range(0, len(pairs), batch_size), desc="Batches", disable=not verbose):
         rows = everything[start : start + batch_size]
         try:
-            run(rows, attack_factory(estimator.image_view(pairs["text"][rows].tolist())))
+            run(rows, pairs["text"][rows].tolist())
         except RowMismatch:
             run_by_text(rows)
     return adversarial
@@ -97,6 +120,13 @@ def for_each_pair(
 def _aligned_batch_size(attack: EvasionAttack) -> int:
     """How many pairs an attack may get at once: 1 where it is not known to keep its rows in order."""
     return int(attack.batch_size) if type(attack) in ALIGNED else 1
+
+
+def _check_texts_of(attack: EvasionAttack, view: TextBoundClassifier) -> None:
+    """Refuse an attack that was not made for these texts: one that a factory made before and hands out again."""
+    module = getattr(getattr(attack, "estimator", None), "model", None)
+    if isinstance(module, TextBoundModule) and module.fusion.texts != view.texts:
+        raise InputError("The attack is bound to other texts: make a new one in every call of the attack_factory.")
 
 
 class ImageAttackOnPairs(EvasionAttack):

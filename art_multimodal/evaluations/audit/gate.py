@@ -48,7 +48,7 @@ class Gate:
         rows = list(rows)
         if self.row not in rows:
             raise unknown_name("row for --fail-under", self.row, rows)
-        if self.metric.startswith("share_removed") and self.row != "decoupling":
+        if self.metric.startswith("share_removed") and not self.row.startswith("decoupling"):
             raise InputError(f"{self.metric} is a number of decoupling, not of {self.row}.")
         if self.metric == "balanced_accuracy" and self.row != "clean":
             raise InputError(f"balanced_accuracy is a number of clean, not of {self.row}.")

@@ -11,6 +11,8 @@ from art_multimodal.evaluations.audit.log import cannot_write
 
 #: Longest side of a stored picture.
 _LONGEST = 320
+#: Colour of removed pixels where they are pointed out.
+_REMOVED = (0.91, 0.13, 0.31)
 
 
 def picture_name(attack: str, index: int, what: str) -> str:
@@ -18,15 +20,23 @@ def picture_name(attack: str, index: int, what: str) -> str:
     return f"{attack}-{index}-{what}.png"
 
 
-def save_pictures(folder: Path, attack: str, index: int, clean: np.ndarray, attacked: np.ndarray) -> None:
-    """Store a sample before and after an attack, and the difference, stretched around grey to the full range.
+def save_pictures(
+    folder: Path, attack: str, index: int, clean: np.ndarray, attacked: np.ndarray, removal: bool = False
+) -> None:
+    """Store a sample before and after an attack, and what changed.
 
     :param clean: ``(3, H, W)`` in [0, 1].
     :param attacked: Likewise.
+    :param removal: Show as change the removed pixels on a pale copy, instead of the difference, stretched around grey
+        to the full range.
     """
-    difference = attacked - clean
-    largest = float(np.abs(difference).max()) or 1.0
-    for what, image in (("clean", clean), ("attacked", attacked), ("difference", 0.5 + difference / (2 * largest))):
+    change = attacked - clean
+    if removal:
+        grey = np.broadcast_to(clean.mean(axis=0), clean.shape)
+        shown = np.where((change != 0).any(axis=0), np.array(_REMOVED)[:, None, None], 0.6 + 0.4 * grey)
+    else:
+        shown = 0.5 + change / (2 * (float(np.abs(change).max()) or 1.0))
+    for what, image in (("clean", clean), ("attacked", attacked), ("difference", shown)):
         pixels = np.round(image.clip(0, 1).transpose(1, 2, 0) * 255).astype(np.uint8)
         picture = Image.fromarray(pixels)
         picture.thumbnail((_LONGEST, _LONGEST))

@@ -6,8 +6,7 @@ import hashlib
 import platform
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,19 +17,17 @@ import torch
 from art.evaluations.evaluation import Evaluation
 
 from art_multimodal import __version__
-from art_multimodal.attacks.registry import ATTACKS, Attacked, select_attacks
-from art_multimodal.datasets import LabelledImages, Sample, UnreadableSample, open_data
+from art_multimodal.attacks.evasion.decoupling.importance import labels_without
+from art_multimodal.attacks.registry import ATTACKS, select_attacks
+from art_multimodal.datasets import Sample, UnreadableSample
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
 from art_multimodal.evaluations.audit.pictures import save_pictures
 from art_multimodal.evaluations.audit.settings import AuditSettings
+from art_multimodal.evaluations.audit.subject import counted_queries, open_subject
 from art_multimodal.evaluations.audit.summary import CLEAN
-from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.loading import load_model
-from art_multimodal.prompts import check_templates
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Pictures kept for each attack.
 PICTURES_PER_ATTACK = 6
 _PACKAGES = ("adversarial-robustness-toolbox", "torch", "torchvision", "open_clip_torch", "transformers", "numpy")
@@ -49,16 +46,17 @@ class _Batch:
     skipped: list[dict[str, str]]
 
     def pixels_hash(self) -> str:
-        """A hash of all pixels and of what could not be read, by which a resumed run knows the batch again."""
+        """A hash of all pixels and texts, by which a resumed run knows the batch again."""
         digest = hashlib.blake2b(digest_size=16)
         for index, sample in zip(self.indices, self.samples, strict=True):
-            digest.update(f"{index} {sample.image.shape}".encode())
+            text = "" if sample.text is None else f" {sample.text!r}"
+            digest.update(f"{index} {sample.image.shape}{text}".encode())
             digest.update(np.ascontiguousarray(sample.image).data)
         return digest.hexdigest()
 
 
 class Audit(Evaluation):
-    """Attack a model on labelled images and log what happens.
+    """Attack a model on labelled images, or image-text pairs for a fusion model, and log what happens.
 
     Samples are read batch by batch, so memory does not grow with the data. Only samples that are classified right are
     attacked. Every attack on every batch has random numbers of its own, drawn from the seed, so a run that was killed
@@ -77,35 +75,29 @@ class Audit(Evaluation):
         self.settings = settings
         self.out = Path(out)
         self.strict = strict
-        device_type = _device_type(device)
-        model = load_model(settings.model)
-        self.data: LabelledImages = open_data(
-            settings.data,
-            classes=settings.classes,
-            transform=None if settings.native_size else model.preprocess.reduce_photo,
-        )
-        self.templates = check_templates(settings.templates or self.data.templates)
-        self.attacks = select_attacks(settings.attacks, len(self.data.class_names))
-        self.estimator = ZeroShotClassifier(model, self.data.class_names, self.templates, device_type=device_type)
+        self.subject = open_subject(settings, _device_type(device))
+        self.estimator = self.subject.estimator
+        self.attacks = select_attacks(settings.attacks, len(self.subject.class_names), self.subject.on_pairs)
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
-        order = np.random.default_rng(settings.seed).permutation(len(self.data))
+        order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
         self.order = order[: settings.limit] if settings.limit else order
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
-        budget = self.settings.budget
+        budget, subject = self.settings.budget, self.subject
+        pairs = subject.on_pairs
         return {
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_json(),
             "attacks": list(self.attacks),
-            "model": _describe_model(self.settings.model, self.estimator.dual_encoder),
+            "model": subject.describe(self.settings.model),
             "data": {
                 "spec": self.settings.data,
-                "listed": len(self.data),
+                "listed": len(subject.data),
                 "selected": len(self.order),
-                "class_names": list(self.data.class_names),
-                "templates": list(self.templates),
-                "fingerprint": self.data.fingerprint(),
+                "class_names": list(subject.class_names),
+                "templates": list(subject.templates),
+                "fingerprint": subject.data.fingerprint(),
             },
             "budget": {
                 "norm": str(budget.norm),
@@ -115,7 +107,7 @@ class Audit(Evaluation):
                 "max_queries": budget.max_queries,
             },
             "protocol": {
-                "decision": "top-1 of the logits over the class prompts",
+                "decision": "top-1 of the " + ("model's answers" if pairs else "logits over the class prompts"),
                 "accuracy": "over all evaluated samples; a sample that is wrong before the attack counts as wrong",
                 "attack_success_rate": "over the samples that are right before the attack; only these are attacked",
                 "modality_rows": "worst case per sample over the attacks of the modality",
@@ -126,10 +118,20 @@ class Audit(Evaluation):
                     if self.settings.native_size
                     else "photos larger than the model's resolution are reduced to it first; perturbations live there"
                 ),
-                "protected_text": "decoupling never removes the class name from a prompt",
-                "decoupling": (
-                    "published exhaustive search, label decision, removed pixels filled with the model's mean colour, "
-                    "at most 500 combinations; it is not bound by the limit of queries"
+                "texts": (
+                    "each sample's own text is attacked by decoupling only; image attacks leave it as it is"
+                    if pairs
+                    else "decoupling removes words from the prompt templates, never the class name"
+                ),
+                "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
+                "decoupling_image": "the same on the image alone: words are nearly free and hide it otherwise",
+                "decoupling_exhaustive": (
+                    "the published search, label decision, at most 500 combinations; not bound by the limit of queries"
+                ),
+                "removal": "removed pixels take the model's mean colour; a removed word is deleted",
+                "modality_importance": (
+                    "accuracy with every pixel removed, and with "
+                    + ("every word removed" if pairs else "every word but the class names removed")
                 ),
             },
             "seed": self.settings.seed,
@@ -189,7 +191,7 @@ class Audit(Evaluation):
         indices, samples, skipped = [], [], []
         for index in map(int, positions):
             try:
-                samples.append(self.data.read(index))
+                samples.append(self.subject.read(index))
                 indices.append(index)
             except UnreadableSample as error:
                 if self.strict:
@@ -200,10 +202,14 @@ class Audit(Evaluation):
     def _clean(self, batch: _Batch) -> dict[str, Any]:
         """The log's line for a batch before any attack."""
         started = time.perf_counter()
+        size = self.settings.batch_size
         predicted = np.zeros(len(batch.samples), dtype=np.int64)
+        without = {modality: predicted.copy() for modality in self._weighed_modalities()}
         for rows in _rows_by_shape(batch.samples):
-            images = np.stack([batch.samples[row].image for row in rows])
-            predicted[rows] = self.estimator.predict_labels(images, batch_size=self.settings.batch_size)
+            x = self.subject.stack([batch.samples[row] for row in rows])
+            predicted[rows] = self.estimator.predict_labels(x, batch_size=size)
+            for modality, labels in without.items():
+                labels[rows] = labels_without(self.estimator, x, modality, batch_size=size)
         return {
             "batch": batch.number,
             "attack": CLEAN,
@@ -212,10 +218,20 @@ class Audit(Evaluation):
             "skipped": batch.skipped,
             "pixels_hash": batch.pixels_hash(),
             "samples": [
-                {"index": index, "name": sample.name, "label": sample.label, "predicted": int(guess)}
-                for index, sample, guess in zip(batch.indices, batch.samples, predicted, strict=True)
+                {
+                    "index": batch.indices[row],
+                    "name": sample.name,
+                    "label": sample.label,
+                    "predicted": int(predicted[row]),
+                    **{f"without_{modality}": int(labels[row]) for modality, labels in without.items()},
+                }
+                for row, sample in enumerate(batch.samples)
             ],
         }
+
+    def _weighed_modalities(self) -> tuple[str, ...]:
+        """Modalities whose importance is measured: beside the decoupling attack, both."""
+        return ("image", "text") if any(ATTACKS[name].modality == "decoupling" for name in self.attacks) else ()
 
     def _attack(
         self, name: str, batch: _Batch, right: np.ndarray, log: RunLog, pictured: dict[str, int]
@@ -229,11 +245,11 @@ class Audit(Evaluation):
         right = right[np.array(fits, dtype=bool)]
         for group, rows in enumerate(_rows_by_shape([batch.samples[row] for row in right])):
             chosen = right[rows]
-            images = np.stack([batch.samples[row].image for row in chosen])
+            x = self.subject.stack([batch.samples[row] for row in chosen])
             labels = np.array([batch.samples[row].label for row in chosen], dtype=np.int64)
             seed = _seed_of(self.settings.seed, name, batch.number, group)
-            with _counted(self.estimator) as count:
-                attacked = entry.run(self.estimator, images, labels, self.settings.budget, seed)
+            with counted_queries() as count:
+                attacked = entry.run(self.estimator, x, labels, self.settings.budget, seed)
             details = attacked.details or [{} for _ in chosen]
             queries += sum(d["queries"] for d in details) if "queries" in details[0] else count["queries"]
             gradients += count["gradients"]
@@ -245,9 +261,12 @@ class Audit(Evaluation):
                     "predicted": int(attacked.labels[position]),
                     **details[position],
                 }
-                if self._is_worth_a_picture(attacked, images, labels, position, pictured[name]):
-                    save_pictures(log.pictures, name, batch.indices[row], images[position], attacked.images[position])
-                    records[int(row)] |= {"picture": True, "size": list(images.shape[2:])}
+                sample = batch.samples[row]
+                if pictured[name] < PICTURES_PER_ATTACK and int(attacked.labels[position]) != int(labels[position]):
+                    removal = entry.modality == "decoupling"
+                    images = sample.image, attacked.images[position]
+                    save_pictures(log.pictures, name, batch.indices[row], *images, removal=removal)
+                    records[int(row)] |= {"picture": True, "size": list(sample.image.shape[1:]), "text": sample.text}
                     pictured[name] += 1
         return {
             "batch": batch.number,
@@ -258,12 +277,6 @@ class Audit(Evaluation):
             "not_applicable": not_applicable,
             "samples": [records[row] for row in sorted(records)],
         }
-
-    @staticmethod
-    def _is_worth_a_picture(
-        attacked: Attacked, images: np.ndarray, labels: np.ndarray, position: int, taken: int
-    ) -> bool:
-        return taken < PICTURES_PER_ATTACK and int(attacked.labels[position]) != int(labels[position])
 
 
 def _rows_by_shape(samples: list[Sample]) -> list[np.ndarray]:
@@ -280,45 +293,12 @@ def _seed_of(seed: int, attack: str, batch: int, group: int) -> int:
     return int(sequence.generate_state(1, np.uint32)[0])
 
 
-@contextmanager
-def _counted(estimator: ZeroShotClassifier) -> Iterator[dict[str, int]]:
-    """Count the images that pass the image tower, and those among them that a gradient is taken for."""
-    count = {"queries": 0, "gradients": 0}
-
-    def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        count["queries"] += len(output)
-        if output.requires_grad:
-            count["gradients"] += len(output)
-
-    handle = estimator.model.image_encoder.register_forward_hook(hook)
-    try:
-        yield count
-    finally:
-        handle.remove()
-
-
 def _device_type(device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"The device must be auto, cpu or cuda, not {device!r}.")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("There is no CUDA device here. Use --device auto or --device cpu.")
     return "cpu" if device == "cpu" else "gpu"
-
-
-def _describe_model(spec: str, model: DualEncoder) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return {
-        "spec": spec,
-        "adapter": type(model).__name__,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "weights_sha256": digest.hexdigest(),
-        "image_size": list(model.image_size),
-        "context_length": model.context_length,
-        "logit_scale": float(model.logit_scale.detach().float().exp()),
-    }
 
 
 def _versions() -> dict[str, str]:

@@ -42,7 +42,8 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
 
     :param header: The log's header.
     :param lines: The log's lines.
-    :return: ``complete``, ``skipped`` (unreadable samples), ``results`` by row.
+    :return: ``complete``, ``skipped`` (unreadable samples), ``results`` by row, and ``without_modality``: accuracy with
+        all of a modality removed.
     """
     attacks: list[str] = header["attacks"]
     nb_classes = len(header["data"]["class_names"])
@@ -50,6 +51,7 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     skipped: list[dict[str, str]] = []
     labels: dict[int, int] = {}
     predictions: dict[int, int] = {}
+    without: dict[str, dict[int, bool]] = {}
     for line in lines:
         row = rows[line["attack"]]
         row.seconds += line["seconds"]
@@ -62,6 +64,9 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
             if line["attack"] == CLEAN:
                 labels[sample["index"]] = sample["label"]
                 predictions[sample["index"]] = sample["predicted"]
+                for modality in ("image", "text"):
+                    if (guess := sample.get(f"without_{modality}")) is not None:
+                        without.setdefault(modality, {})[sample["index"]] = guess == sample["label"]
             elif "share_removed" in sample:
                 row.details.append(sample)
     clean = rows[CLEAN].correct
@@ -70,11 +75,12 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
         results[name] = _attack_result(name, rows[name], clean)
     for modality in summary_rows(attacks)[1 + len(attacks) :]:
         results[modality] = _worst_case(modality, [a for a in attacks if ATTACKS[a].modality == modality], rows, clean)
+    importance = {m: _accuracy(sum(right.values()), len(right)) for m, right in without.items()}
     expected = header["data"]["selected"]
     done = len(clean) + len(skipped) == expected and all(
         sum(clean.values()) == len(rows[name].correct) + len(rows[name].not_applicable) for name in attacks
     )
-    return {"complete": done, "skipped": skipped, "results": results}
+    return {"complete": done, "skipped": skipped, "results": results, "without_modality": importance}
 
 
 def _accuracy(right: int, n: int) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, An
         "seconds": row.seconds,
         "not_applicable": len(row.not_applicable),
     }
-    if name == "decoupling":
+    if ATTACKS[name].modality == "decoupling":
         result |= _removals(row.details)
     return result
 
@@ -146,6 +152,13 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
     attacked = set.intersection(*(set(rows[name].correct) | rows[name].not_applicable for name in attacks))
     attacked &= {index for name in attacks for index in rows[name].correct}
     survived = {i for i in attacked if all(rows[name].correct.get(i, True) for name in attacks)}
+    smallest: dict[int, dict[str, Any]] = {}
+    for detail in (d for name in attacks for d in rows[name].details if d["index"] in attacked):
+        other = smallest.get(detail["index"])
+        if detail["predicted"] != detail["label"] and (
+            other is None or detail["share_removed"] < other["share_removed"]
+        ):
+            smallest[detail["index"]] = detail
     return {
         "modality": modality,
         "knowledge": "worst case of " + ", ".join(attacks),
@@ -153,4 +166,5 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
         "queries": sum(rows[name].queries for name in attacks) / len(attacked) if attacked else None,
         "gradients": sum(rows[name].gradients for name in attacks) / len(attacked) if attacked else None,
         "seconds": sum(rows[name].seconds for name in attacks),
+        **(_removals(list(smallest.values())) if modality == "decoupling" else {}),
     }

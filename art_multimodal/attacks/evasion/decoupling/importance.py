@@ -1,0 +1,40 @@
+"""Modality importance: what a model still answers when a whole modality is removed (MUROAN, arXiv:2112.12792)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from art_multimodal.attacks.evasion.decoupling.zero_shot import removable_words, templates_without
+from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+
+
+def labels_without(
+    estimator: FusionClassifier | ZeroShotClassifier, x: np.ndarray, modality: str, batch_size: int = 128
+) -> np.ndarray:
+    """Return the predicted labels ``(N,)`` with a whole modality removed.
+
+    Removed pixels take the model's mean colour. Of a text nothing remains on a fusion model; on a zero-shot classifier
+    the class names remain, which are the question.
+
+    :param x: Pairs ``(N,)`` for a :class:`FusionClassifier`, images ``(N, 3, H, W)`` otherwise.
+    :param modality: ``"image"`` or ``"text"``.
+    :param batch_size: Samples per forward pass.
+    :raises ValueError: For another modality.
+    """
+    if modality not in ("image", "text"):
+        raise ValueError(f"modality must be 'image' or 'text', not {modality!r}.")
+    fusion = isinstance(estimator, FusionClassifier)
+    if modality == "image":
+        model = estimator.model if isinstance(estimator, FusionClassifier) else estimator.dual_encoder
+        removed = x.copy()
+        (removed["image"] if fusion else removed)[:] = model.preprocess.mean.cpu().numpy()
+        return estimator.predict_labels(removed, batch_size=batch_size)
+    if isinstance(estimator, FusionClassifier):
+        removed = x.copy()
+        removed["text"] = ""
+        return estimator.predict_labels(removed, batch_size=batch_size)
+    if estimator.templates is not None:
+        words = range(len(removable_words(estimator.templates)))
+        estimator = estimator.with_templates(templates_without(estimator.templates, words))
+    return estimator.predict_labels(x, batch_size=batch_size)
