@@ -126,10 +126,11 @@ def _folder_names(folders: list[str], classes: Sequence[str] | None) -> tuple[st
 
 
 class CsvData(_PhotoFiles):
-    """``csv:PATH``: a header, a column ``image`` (path relative to the file) and a column ``label`` or ``text``.
+    """``csv:PATH``: a header, a column ``image`` (path relative to the file), and ``label`` or ``text`` or both.
 
-    With ``label``: class names, or indices into ``classes``. With ``text`` alone: every distinct text is a class and
-    its own prompt, so the task is to find an image's caption among all captions.
+    With ``label``: class names, or indices into ``classes``; a column ``text`` beside it holds the text that belongs to
+    each image, a question for example. With ``text`` alone: every distinct text is a class and its own prompt, so the
+    task is to find an image's caption among all captions.
 
     :param path: The file, in UTF-8.
     :param classes: Class names; with them the label column may hold indices.
@@ -148,9 +149,10 @@ class CsvData(_PhotoFiles):
                 column = "label" if "label" in header else "text" if "text" in header else None
                 if "image" not in header or column is None:
                     raise InputError(
-                        f"{file.name} needs the columns image and label (or text); "
+                        f"{file.name} needs the columns image and label (or text, or both); "
                         f"it has {', '.join(header) or 'none'}."
                     )
+                columns = ["image", column, *(["text"] if "text" in header and column != "text" else [])]
                 rows = []
                 for row in reader:
                     if None in row:
@@ -158,27 +160,31 @@ class CsvData(_PhotoFiles):
                             f"Line {reader.line_num} of {file.name} has more fields than the header. "
                             'Put texts with commas into quotes: "a dog, asleep".'
                         )
-                    rows.append((reader.line_num, row.get("image"), row.get(column)))
+                    rows.append((reader.line_num, [row.get(name) for name in columns]))
         except UnicodeDecodeError as error:
             raise InputError(f"{file.name} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
         except csv.Error as error:
             raise InputError(f"{file.name} is not a readable CSV file: {error}.") from error
-        for line, image, value in rows:
-            for name, field in (("image", image), (column, value)):
+        for line, fields in rows:
+            for name, field in zip(columns, fields, strict=True):
                 if field is None or not field.strip():
                     raise InputError(f"Line {line} of {file.name} has an empty {name}.")
         if not rows:
             raise InputError(f"{file.name} lists no images.")
-        values = [(line, value.strip()) for line, _, value in rows]
+        values = [(line, fields[1].strip()) for line, fields in rows]
         if column == "label" and not classes and all(value.lstrip("-").isdecimal() for _, value in values):
             raise InputError(f"The labels of {file.name} are numbers. Say what they stand for: --classes names.txt.")
         names = check_class_names(classes if classes else sorted({value for _, value in values}))
         index_of = {name: index for index, name in enumerate(names)}
         labels = [_label(value, line, file.name, index_of, indices=bool(classes)) for line, value in values]
-        files = [(image.strip(), label) for (_, image, _), label in zip(rows, labels, strict=True)]
+        files = [(fields[0].strip(), label) for (_, fields), label in zip(rows, labels, strict=True)]
         super().__init__(file.parent, files, names, transform)
+        self.texts = [fields[2].strip() for _, fields in rows] if len(columns) > 2 else None
         if column == "text":
             self.templates = ("{}",)
+
+    def text_of(self, index: int) -> str | None:
+        return None if self.texts is None else self.texts[index]
 
 
 def _label(value: str, line: int, file: str, index_of: dict[str, int], indices: bool) -> int:

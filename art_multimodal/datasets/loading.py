@@ -32,7 +32,7 @@ def open_data(
 ) -> LabelledImages:
     """Open labelled images by name; images are read later, one at a time.
 
-    :param spec: ``demo:digits``, ``folder:PATH`` or ``csv:PATH``.
+    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``.
     :param classes: Class names instead of the data's own.
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used.
@@ -45,14 +45,20 @@ def open_data(
 
 def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
     from art_multimodal.datasets.demo_digits import DigitsData
+    from art_multimodal.datasets.demo_shapes import ShapesData
     from art_multimodal.prompts import check_class_names
 
-    if name != "digits":
-        raise unknown_name("demo data set", name, ["digits"])
-    data = DigitsData()
+    known: dict[str, tuple[Callable[[], LabelledImages], str]] = {
+        "digits": (DigitsData, "digits"),
+        "shapes": (ShapesData, "answers"),
+    }
+    if name not in known:
+        raise unknown_name("demo data set", name, known)
+    make, what = known[name]
+    data = make()
     if classes is not None:
         if len(classes) != len(data.class_names):
-            raise InputError(f"--classes gives {len(classes)} names for the {len(data.class_names)} digits.")
+            raise InputError(f"--classes gives {len(classes)} names for the {len(data.class_names)} {what}.")
         data.class_names = check_class_names(classes)
     return data
 
@@ -69,6 +75,13 @@ def _open_csv(path: str, classes: Sequence[str] | None, transform: PhotoTransfor
     return CsvData(path, classes, transform)
 
 
-DATA_SOURCES.add("demo", DataSource("demo:digits", "540 handwritten digits, held out from the demo model", _open_demo))
+DATA_SOURCES.add(
+    "demo",
+    DataSource(
+        "demo:digits or demo:shapes",
+        "540 handwritten digits, or 1,000 questions about coloured shapes, held out from the demo models",
+        _open_demo,
+    ),
+)
 DATA_SOURCES.add("folder", DataSource("folder:PATH", "photos in one folder per class", _open_folder))
-DATA_SOURCES.add("csv", DataSource("csv:PATH", "a file with the columns image and label (or text)", _open_csv))
+DATA_SOURCES.add("csv", DataSource("csv:PATH", "a file with the columns image and label (or text, or both)", _open_csv))

@@ -22,11 +22,13 @@ class Sample:
     :param name: Names the sample in reports: a path or a row.
     :param image: ``float32`` ``(3, H, W)`` in [0, 1].
     :param label: Index into the class names.
+    :param text: What belongs to the image: a question about it, a caption; ``None`` where the data are images alone.
     """
 
     name: str
     image: np.ndarray
     label: int
+    text: str | None = None
 
 
 class UnreadableSample(Exception):
@@ -62,6 +64,10 @@ class LabelledImages(ABC):
     def label_of(self, index: int) -> int:
         """Label of a sample, without reading it."""
 
+    def text_of(self, index: int) -> str | None:
+        """Text that belongs to a sample, without reading the image; ``None`` where there is none."""
+        return None
+
     @abstractmethod
     def image(self, index: int) -> np.ndarray:
         """Read an image: ``float32`` ``(3, H, W)`` in [0, 1]. Raises :class:`UnreadableSample`."""
@@ -71,13 +77,15 @@ class LabelledImages(ABC):
 
         :raises UnreadableSample: If it cannot be read.
         """
-        return Sample(self.name_of(index), self.image(index), self.label_of(index))
+        return Sample(self.name_of(index), self.image(index), self.label_of(index), self.text_of(index))
 
     def fingerprint(self) -> str:
-        """A hash of names, labels and class names, by which a resumed run knows its data again."""
+        """A hash of names, labels, texts and class names, by which a resumed run knows its data again."""
         digest = hashlib.sha256()
         for index in range(len(self)):
-            digest.update(f"{self.name_of(index)}\0{self.label_of(index)}\0".encode("utf-8", "surrogatepass"))
+            text = self.text_of(index)
+            facts = [self.name_of(index), self.label_of(index), *([] if text is None else [text])]
+            digest.update("".join(f"{fact}\0" for fact in facts).encode("utf-8", "surrogatepass"))
         digest.update("\0".join(self.class_names).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,25 @@ def test_csv_of_captions(photos: Path) -> None:
     assert data.templates == ("{}",)
 
 
+def test_csv_with_labels_and_texts(photos: Path) -> None:
+    content = 'image,label,text\ndog/c.png,yes,"is it a dog, asleep?"\nfire_truck/a.png,no, is it a dog \n'
+    data = open_data(write_csv(photos, content))
+    assert data.class_names == ("no", "yes")
+    assert [data.text_of(i) for i in range(2)] == ["is it a dog, asleep?", "is it a dog"]
+    assert data.read(1).text == "is it a dog"
+    assert data.templates != ("{}",)
+    other = open_data(write_csv(photos, content.replace("asleep", "awake")))
+    assert other.fingerprint() != data.fingerprint()
+    without = open_data(write_csv(photos, "image,label\ndog/c.png,yes\nfire_truck/a.png,no\n"))
+    assert without.text_of(0) is None and without.read(0).text is None
+
+
+def test_fingerprints_without_texts_stay_what_they_were(photos: Path) -> None:
+    data = open_data(write_csv(photos, "image,label\ndog/c.png,yes\nfire_truck/a.png,no\n"))
+    told = b"dog/c.png\x001\x00fire_truck/a.png\x000\x00no\x00yes"
+    assert data.fingerprint() == hashlib.sha256(told).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -155,6 +175,8 @@ def test_csv_of_captions(photos: Path) -> None:
         ("image,name\na,b\n", "it has image, name"),
         ("image,label\n", "lists no images"),
         ("image,text\na.png,a cat\nb.png, \n", "Line 3 of list.csv has an empty text"),
+        ("image,label,text\na.png,yes,is it\nb.png,no, \n", "Line 3 of list.csv has an empty text"),
+        ("image,label,text\na.png,yes\n", "Line 2 of list.csv has an empty text"),
         ("image,label\n,cat\n", "Line 2 of list.csv has an empty image"),
         ("image,label\na.png\n", "Line 2 of list.csv has an empty label"),
         ("image,label\na.png,cat\nb.png,cat\n", "at least two classes"),

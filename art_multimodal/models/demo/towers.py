@@ -33,13 +33,25 @@ class Block(nn.Module):
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+        """``mask`` ``[N, 1, 1, L]`` is true where there is something to attend to."""
         n, length, width = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(n, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         x = x + self.out(attended.transpose(1, 2).reshape(n, length, width))
         return x + self.mlp(self.norm_mlp(x))
+
+
+def patch_stem(width: int) -> nn.Sequential:
+    """Three overlapping convolutions: ``[N, 3, H, W]`` to ``[N, width, H / 8, W / 8]``."""
+    return nn.Sequential(
+        nn.Conv2d(3, width // 4, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(width // 4, width // 2, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+    )
 
 
 class SmallImageTower(nn.Module):
@@ -47,13 +59,7 @@ class SmallImageTower(nn.Module):
 
     def __init__(self, width: int = 96, depth: int = 3, heads: int = 4, embedding: int = 64, tokens: int = 16) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width // 4, 3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv2d(width // 4, width // 2, 3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
-        )
+        self.stem = patch_stem(width)
         self.positions = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
