@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.image_classifier import default_loss, finite_labels, fresh_optimizer
-from art_multimodal.estimators.text_bound import TextBoundClassifier
+from art_multimodal.estimators.text_bound import TextBoundClassifier, check_texts
 from art_multimodal.labels import label_indices
 from art_multimodal.models.fusion import FusionModel, move_tokens
 from art_multimodal.pairs import is_pairs
@@ -81,6 +81,11 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
         return self._model.class_names
 
     @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self._device
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one image."""
         return self._input_shape
@@ -94,6 +99,11 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
     def optimizer(self) -> torch.optim.Optimizer | None:
         """The optimizer, if there is one."""
         return self._optimizer
+
+    @property
+    def layer_names(self) -> list[str]:
+        """What :meth:`get_activations` takes."""
+        return ["fusion", "head"]
 
     def image_view(self, texts: str | Sequence[str], probabilities: bool = False) -> TextBoundClassifier:
         """Return a genuine ``PyTorchClassifier`` over images, with the texts bound inside its module.
@@ -138,40 +148,50 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
         return finite_labels(self.predict(x, batch_size=batch_size))
 
     def loss_gradient(self, x: np.ndarray, y: np.ndarray, batch_size: int = 128, **kwargs: Any) -> np.ndarray:
-        """Return the gradient of the loss with respect to the images, ``(N, 3, H, W)``.
+        """Return the gradient of the mean loss with respect to the images, ``(N, 3, H, W)``.
 
         :param x: Pairs ``(N,)``.
-        :param y: Class indices ``(N,)`` or one-hot rows.
+        :param y: Class indices ``(N,)``, one-hot rows, or rows of probabilities.
         """
-        targets = self._one_hot(y, len(x))
+        targets = self._targets(y, len(x))
+        # A batch's gradients are those of its mean loss; ART's are those of the mean over all.
+        mean = getattr(self._loss, "reduction", "mean") == "mean"
         return self._by_batch(
             x,
             batch_size,
-            lambda view, images, rows: view.loss_gradient(images, targets[rows], **kwargs),
-            np.zeros((0, *self._input_shape), dtype=np.float32),
+            lambda view, images, rows: (
+                view.loss_gradient(images, targets[rows], **kwargs) * (np.float32(len(images) / len(x)) if mean else 1)
+            ),
+            np.zeros((0, *self._image_shape(x)), dtype=np.float32),
         )
 
     def class_gradient(
-        self, x: np.ndarray, label: int | np.ndarray | None = None, batch_size: int = 128, **kwargs: Any
+        self,
+        x: np.ndarray,
+        label: int | Sequence[int] | np.ndarray | None = None,
+        batch_size: int = 128,
+        **kwargs: Any,
     ) -> np.ndarray:
         """Return the gradients of class scores with respect to the images, ``(N, K or 1, 3, H, W)``.
 
         :param x: Pairs ``(N,)``.
         :param label: One class for all, one per pair, or ``None`` for every class.
         """
+        if label is not None and not isinstance(label, (int, np.integer)):
+            label = label_indices(np.asarray(label), self.nb_classes, len(x))
         return self._by_batch(
             x,
             batch_size,
             lambda view, images, rows: view.class_gradient(
                 images, label[rows] if isinstance(label, np.ndarray) else label, **kwargs
             ),
-            np.zeros((0, self.nb_classes if label is None else 1, *self._input_shape), dtype=np.float32),
+            np.zeros((0, self.nb_classes if label is None else 1, *self._image_shape(x)), dtype=np.float32),
         )
 
     def compute_loss(self, x: np.ndarray, y: np.ndarray, batch_size: int = 128, **kwargs: Any) -> np.ndarray:
         """Return the loss of each pair, ``(N,)``."""
         kwargs["reduction"] = "none"
-        targets = self._one_hot(y, len(x))
+        targets = self._targets(y, len(x))
         return self._by_batch(
             x,
             batch_size,
@@ -191,7 +211,7 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
         return self._by_batch(
             x,
             batch_size,
-            lambda view, images, rows: view.get_activations(images, layer, batch_size=len(images)),
+            lambda view, images, rows: np.asarray(view.get_activations(images, layer, batch_size=len(images))),
             np.zeros((0, 0), dtype=np.float32),
         )
 
@@ -210,19 +230,21 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
         """Train on pairs.
 
         :param x: Pairs ``(N,)``.
-        :param y: Class indices ``(N,)`` or one-hot rows.
+        :param y: Class indices ``(N,)``, one-hot rows, or rows of probabilities.
         :param batch_size: Pairs per step.
         :param nb_epochs: Passes over the pairs, in a new order each time (torch's global generator, as ART does).
         :param training_mode: Whether dropout and the like are active.
         :param drop_last: Leave out the last batch where it is smaller.
         :param scheduler: Of the learning rate; stepped after every epoch.
         :param verbose: Show a progress bar.
-        :raises InputError: For what are not pairs, images that are not finite, or labels out of range.
+        :raises InputError: For what are not pairs, none at all, images that are not finite, or labels out of range.
         """
         self._check_pairs(x)
+        if not len(x):
+            raise InputError("There are no pairs to train on.")
         if not np.isfinite(x["image"]).all():
             raise InputError("The images to train on hold NaN or infinite values.")
-        targets = self._one_hot(y, len(x))
+        targets = self._targets(y, len(x))
         if self._optimizer is None:
             raise ValueError("An optimizer is needed to train the model, but none is provided.")
         self._model.train(training_mode)
@@ -236,7 +258,7 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
                 tokens = move_tokens(self._model.tokenize(x["text"][rows.numpy()].tolist()), self._device)
                 self._optimizer.zero_grad()
                 scores = self._model(torch.from_numpy(images).to(self._device), tokens)
-                self._loss(scores, _hard_or_mixed(target).to(self._device)).backward()
+                self._loss(scores, _hard_or_mixed(target, scores)).backward()
                 self._optimizer.step()
             if scheduler is not None:
                 scheduler.step()
@@ -290,9 +312,20 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
             parts.append(work(self.image_view(x["text"][rows].tolist()), images, rows))
         return np.concatenate(parts) if parts else nothing
 
-    def _one_hot(self, y: np.ndarray, count: int) -> np.ndarray:
+    def _targets(self, y: np.ndarray, count: int) -> np.ndarray:
+        """One row of probabilities per pair: one-hot, unless mixed labels were given, which stay as they are."""
+        if y is None:
+            raise InputError("Labels are needed: one per pair.")
         labels = label_indices(y, self.nb_classes, count)
+        rows = np.asarray(y)
+        if rows.shape == (count, self.nb_classes) and not np.array_equal(rows, np.round(rows)):
+            if not np.isfinite(rows).all():
+                raise InputError("The labels hold NaN or infinite values.")
+            return rows.astype(np.float32)
         return np.eye(self.nb_classes, dtype=np.float32)[labels]
+
+    def _image_shape(self, x: np.ndarray) -> tuple[int, ...]:
+        return x["image"].shape[1:] if is_pairs(x) else self._input_shape
 
     @staticmethod
     def _check_pairs(x: np.ndarray) -> None:
@@ -301,12 +334,10 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
                 f"A FusionClassifier takes pairs, made by image_text_pairs(images, texts), not an array of dtype "
                 f"{x.dtype}. For attacks that know images only, use for_each_pair or image_view(texts)."
             )
-        for text in x["text"]:
-            if not isinstance(text, str):
-                raise InputError(f"The text of a pair must be a string, not {type(text).__name__}.")
+        check_texts(x["text"])
 
 
-def _hard_or_mixed(targets: np.ndarray) -> torch.Tensor:
-    """Class indices, which every loss takes; rows of probabilities only where a defence has mixed labels."""
-    rows = torch.from_numpy(np.asarray(targets, dtype=np.float32))
+def _hard_or_mixed(targets: np.ndarray, scores: torch.Tensor) -> torch.Tensor:
+    """Class indices, which every loss takes; rows of probabilities only where labels are mixed."""
+    rows = torch.from_numpy(np.asarray(targets)).to(scores)
     return rows.argmax(dim=1) if bool((rows.max(dim=1).values == 1).all()) else rows

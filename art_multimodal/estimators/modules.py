@@ -68,7 +68,7 @@ class RememberedFeatures(LearningModule):
         self._kept: tuple[tuple, Tensor] | None = None
 
     def train(self, mode: bool = True) -> RememberedFeatures:
-        if mode != self.training:
+        if any(part.training != mode for part in self.modules()):
             # Weights may have been written in ways that version counters do not see (param.data).
             self._kept = None
         return super().train(mode)

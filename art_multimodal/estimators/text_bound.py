@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,9 +15,22 @@ from art_multimodal.estimators.image_classifier import ImageClassifier, default_
 from art_multimodal.estimators.modules import LearningModule, RememberedFeatures
 from art_multimodal.models.fusion import FusionModel, move_tokens, take_rows
 
+if TYPE_CHECKING:
+    from art.data_generators import DataGenerator
+
 
 class RowMismatch(InputError):
     """Rows arrived that cannot be matched with the bound texts; nothing is guessed."""
+
+
+def check_texts(texts: Iterable[object]) -> None:
+    """Refuse what is no string.
+
+    :raises InputError: Naming the first.
+    """
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"Text {row} must be a string, not {type(text).__name__}.")
 
 
 class BoundFusion(RememberedFeatures):
@@ -30,6 +43,7 @@ class BoundFusion(RememberedFeatures):
     def __init__(self, model: FusionModel, texts: Sequence[str]) -> None:
         super().__init__()
         self.fusion_model = model
+        self.texts = tuple(texts)
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         self.tokens = model.tokenize(list(row_of))
         self.row_of_image = None if len(row_of) == 1 else torch.tensor([row_of[text] for text in texts])
@@ -52,7 +66,8 @@ class BoundFusion(RememberedFeatures):
     def text_features(self, device: torch.device) -> Tensor:
         """Embeddings of the distinct texts, where the towers are separate."""
         model = self.fusion_model
-        return self.remember(model.parameters(), lambda: model.encode_text(move_tokens(self.tokens, device)))
+        weights = (*model.parameters(), *model.buffers())
+        return self.remember(weights, lambda: model.encode_text(move_tokens(self.tokens, device)))
 
     def forward(self, images: Tensor) -> Tensor:
         model, rows = self.fusion_model, self.rows(len(images), images.device)
@@ -118,9 +133,10 @@ class TextBoundClassifier(ImageClassifier):
         :param settings: Further ones of ``PyTorchClassifier``: optimizer, defences, device.
         :raises InputError: If there is no text, or one is too long for the model.
         """
-        self._texts = (texts,) if isinstance(texts, str) else tuple(texts)
+        self._texts = (texts,) if isinstance(texts, str) or not isinstance(texts, Iterable) else tuple(texts)
         if not self._texts:
             raise InputError("A view on images needs at least one text.")
+        check_texts(self._texts)
         self._settings = settings
         super().__init__(
             model=TextBoundModule(model, self._texts, probabilities).train(model.training),
@@ -146,19 +162,42 @@ class TextBoundClassifier(ImageClassifier):
     def with_probabilities(self) -> TextBoundClassifier:
         """Return a view whose predictions are probabilities (SimBA, VirtualAdversarialMethod and STRIP want them)."""
         return type(self)(
-            self.fusion_model, self._texts, input_shape=self._input_shape, probabilities=True, **self._settings
+            self.fusion_model, self._texts, input_shape=self._input_shape, probabilities=True, **self._current()
         )
 
     def predict(self, x: np.ndarray, batch_size: int = 128, training_mode: bool = False, **kwargs: Any) -> np.ndarray:
         """Return scores ``(N, K)`` of images ``(N, 3, H, W)``; several texts are never split over batches."""
-        if self.model.fusion.row_of_image is not None:
-            batch_size = max(batch_size, len(x))
-        return super().predict(x, batch_size=batch_size, training_mode=training_mode, **kwargs)
+        return super().predict(x, batch_size=self._whole(batch_size, x), training_mode=training_mode, **kwargs)
+
+    def get_activations(
+        self, x: np.ndarray, layer: int | str | None = None, batch_size: int = 128, framework: bool = False
+    ) -> np.ndarray | Tensor:
+        """Return what the layer ``"fusion"`` or ``"head"`` puts out; several texts are never split over batches."""
+        return super().get_activations(x, layer, batch_size=self._whole(batch_size, x), framework=framework)
+
+    def fit(self, x: np.ndarray, y: np.ndarray, *args: Any, **kwargs: Any) -> None:
+        """Train on images that all have the one text.
+
+        :raises RowMismatch: If several texts are bound: training shuffles its rows.
+        """
+        self._one_text_to_train_on()
+        super().fit(x, y, *args, **kwargs)
+
+    def fit_generator(
+        self, generator: DataGenerator, nb_epochs: int = 20, verbose: bool = False, **kwargs: Any
+    ) -> None:
+        """Train on batches of images that all have the one text.
+
+        :raises RowMismatch: If several texts are bound: a generator may shuffle its rows.
+        """
+        self._one_text_to_train_on()
+        with self.model.trainable():
+            super().fit_generator(generator, nb_epochs=nb_epochs, verbose=verbose, **kwargs)
 
     def clone_for_refitting(self) -> TextBoundClassifier:
         """Return a copy with freshly initialised weights and a new optimizer of the same kind and settings."""
         model = copy.deepcopy(self.fusion_model)
-        settings = {**self._settings, "optimizer": fresh_optimizer(self._optimizer, model)}
+        settings = {**self._current(), "optimizer": fresh_optimizer(self._optimizer, model)}
         clone = type(self)(
             model,
             self._texts,
@@ -169,3 +208,23 @@ class TextBoundClassifier(ImageClassifier):
         )
         clone.reset()
         return clone
+
+    def _whole(self, batch_size: int, x: np.ndarray) -> int:
+        return batch_size if self.model.fusion.row_of_image is None else max(batch_size, len(x))
+
+    def _one_text_to_train_on(self) -> None:
+        if self.model.fusion.row_of_image is not None:
+            raise RowMismatch(
+                "A view on several texts cannot be trained: training shuffles the images and would pair them with "
+                "other texts. Train the FusionClassifier on pairs."
+            )
+
+    def _current(self) -> dict[str, Any]:
+        """The settings as they are now; ``set_params`` may have changed them."""
+        return {
+            **self._settings,
+            "optimizer": self._optimizer,
+            "preprocessing_defences": self.preprocessing_defences,
+            "postprocessing_defences": self.postprocessing_defences,
+            "device_type": "cpu" if self._device.type == "cpu" else "gpu",
+        }

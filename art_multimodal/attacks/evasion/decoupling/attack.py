@@ -23,6 +23,7 @@ from art_multimodal.attacks.evasion.decoupling.victim import Decision, Victim
 from art_multimodal.attacks.evasion.decoupling.zero_shot import ZeroShotVictim, templates_without
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.text_bound import check_texts
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.occlusion import fill_removed, without_words
 from art_multimodal.labels import label_indices
@@ -33,7 +34,7 @@ SEARCHES = ("guided", "exhaustive")
 DECISIONS = ("label", "fusion")
 MODALITIES = ("image", "text")
 _SAMPLES_AT_ONCE = 64
-#: Classes, besides the first that was reached, that the white box aims at.
+#: Classes that the white box aims at, besides the first that was reached.
 _RIVALS = 4
 
 
@@ -57,8 +58,8 @@ class DecouplingAttack(EvasionAttack):
 
     Guarantees: pixels that were not removed are returned bit for bit; samples without success are returned
     unchanged; the returned removal flips the label when evaluated again; ``search="guided"`` never asks more than
-    ``max_queries`` and succeeds wherever a quadrant of the image or a single word would do, given queries for these; no
-    random numbers are used.
+    ``max_queries`` and succeeds wherever a quadrant of the image or a single word would do, given queries for these;
+    equal calls give equal results, and no global random state is used.
 
     | Paper link: https://arxiv.org/abs/2112.12792
     """
@@ -147,6 +148,9 @@ class DecouplingAttack(EvasionAttack):
         if is_pairs(x) and not isinstance(self.estimator, FusionClassifier):
             raise InputError('On a ZeroShotClassifier the attack takes images: pairs["image"].')
         images = check_images(x["image"] if is_pairs(x) else x)
+        if is_pairs(x) and len(x):
+            check_texts(x["text"])
+            self.estimator.model.tokenize(list(dict.fromkeys(x["text"])))  # one too long is refused before any work
         targets = label_indices(y, self.estimator.nb_classes, len(x)) if self.targeted else None
         if self.targeted and targets is None:
             raise ValueError("A targeted attack needs the wanted labels in `y`.")

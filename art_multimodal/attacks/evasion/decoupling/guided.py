@@ -8,6 +8,8 @@ which cost as much as pixels, and spend what is left on the published tree.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from art_multimodal.attacks.evasion.decoupling.black_box import by_quadtree
 from art_multimodal.attacks.evasion.decoupling.hunt import Hunt, Step, give_back_by_halves
 from art_multimodal.attacks.evasion.decoupling.search import Outcome, Search, Task
@@ -27,6 +29,7 @@ def guided_search(task: Task, max_queries: int = 500, white_box: bool = True) ->
     yield from _words(hunt)
     if hunt.size and hunt.best_points > 1:
         yield from by_saliency(hunt) if white_box else by_quadtree(hunt)
+        yield from _spare_words(hunt)
         yield from _published_tree(hunt)
         yield from give_back_by_halves(hunt)
     if hunt.best is None:
@@ -35,7 +38,7 @@ def guided_search(task: Task, max_queries: int = 500, white_box: bool = True) ->
 
 
 def _words(hunt: Hunt) -> Step:
-    """Each word alone, then prefixes of the words in the order of their effect."""
+    """Each word alone, then prefixes of the words in the order of their effect: the best stays removed."""
     if not hunt.task.words:
         return
     singles = [Removal(words=(word,)) for word in range(hunt.task.words)]
@@ -44,10 +47,25 @@ def _words(hunt: Hunt) -> Step:
         return
     known = [(answer.margin, word) for word, answer in enumerate(answers) if answer is not None]
     order = [word for margin, word in sorted(known) if margin < hunt.task.clean.margin]
+    tried = {Removal(words=(order[0],)): min(known)[0]} if order else {}
     for length in range(2, len(order) + 1):
-        yield from hunt.ask([Removal(words=tuple(sorted(order[:length])))])
+        removal = Removal(words=tuple(sorted(order[:length])))
+        (answer,) = yield from hunt.ask([removal])
         if hunt.best is not None:
             return
+        if answer is not None:
+            tried[removal] = answer.margin
+    # What comes closest is where pixels go on.
+    hunt.words = min(tried, key=lambda removal: tried[removal]).words if tried else ()
+
+
+def _spare_words(hunt: Hunt) -> Step:
+    """Put back words that turned out not to be needed."""
+    if hunt.best is None or not hunt.best.touches_image:
+        return
+    for word in hunt.best.words:
+        best = hunt.best
+        yield from hunt.ask([replace(best, words=tuple(other for other in best.words if other != word))])
 
 
 def _published_tree(hunt: Hunt) -> Step:

@@ -15,7 +15,10 @@ Step = Generator[list[Probe], list[Answer], None]
 
 
 class Hunt:
-    """What is known about one sample: the budget left, and the smallest removal that succeeded."""
+    """What is known about one sample: the budget left, and the smallest removal that succeeded.
+
+    Pixels are removed on top of :attr:`words`, which alone do not flip the label but bring it closer.
+    """
 
     def __init__(self, task: Task, max_queries: int) -> None:
         self.task = task
@@ -26,15 +29,31 @@ class Hunt:
         self.best: Removal | None = None
         self.best_answer = task.clean
         self.best_points = self.size + task.words + 1
+        self.words: tuple[int, ...] = ()
         self.asked: dict[Removal, Answer] = {}
         self.progress: list[tuple[int, int]] = []
         self._reserve = _RESERVE if self.size else 0
 
     def removal(self, pixels: np.ndarray) -> Removal:
-        """The removal of pixels by flat index."""
+        """The removal of pixels by flat index, and of the words."""
         mask = np.zeros(self.size, dtype=bool)
         mask[pixels] = True
-        return Removal.of_mask(mask.reshape(self.shape))
+        return Removal.of_mask(mask.reshape(self.shape), self.words)
+
+    @property
+    def base(self) -> Removal:
+        """The removal of the words alone."""
+        return Removal(words=self.words)
+
+    @property
+    def base_margin(self) -> float:
+        """The margin without the words."""
+        return self.asked[self.base].margin if self.words else self.task.clean.margin
+
+    @property
+    def most_pixels(self) -> int:
+        """How many pixels may be removed besides the words to make the best removal smaller; 0 for none."""
+        return self.best_points - len(self.words) - 1
 
     @property
     def keep(self) -> int:
@@ -110,6 +129,7 @@ def give_back_by_halves(hunt: Hunt, rank: np.ndarray | None = None) -> Step:
     """Try to restore pixels in chunks, and halves of chunks that are needed, down to single pixels."""
     if hunt.best is None:
         return
+    hunt.words = hunt.best.words
     pixels = hunt.best_pixels
     if rank is not None:
         pixels = pixels[np.argsort(-rank[pixels], kind="stable")]  # least valuable first

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from art_multimodal.attacks.evasion.decoupling.search import Answer, Linearisation, Probe
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.occlusion import Block, Removal, fill_removed
 
+#: Cosine distances that are no larger come from rounding: the fused vector did not move.
+_ROUNDING = 1e-9
 #: Index of a sample, and what is removed from it.
 Asked = tuple[int, Removal]
 
@@ -159,7 +162,9 @@ class Victim(ABC):
         states = self._states_of(inputs, asked)
         scores, fused = self._read(states, asked)
         margins = self._margin(scores, [sample for sample, _ in asked], toward)
-        (gradient,) = torch.autograd.grad(margins.sum(), there)
+        # A model may not look at the image at all: then nothing depends on what is there.
+        gradient = torch.autograd.grad(margins.sum(), there, allow_unused=True)[0] if margins.requires_grad else None
+        gradient = torch.zeros_like(there) if gradient is None else gradient
         answers = self._answers(scores.detach(), fused.detach(), asked)
         maps = gradient[:, 0].cpu().numpy()
         return [replace(answer, saliency=saliency) for answer, saliency in zip(answers, maps, strict=True)]
@@ -167,7 +172,7 @@ class Victim(ABC):
     def _answers(self, scores: Tensor, fused: Tensor, asked: list[Asked]) -> list[Answer]:
         processed = self._postprocess(scores)
         samples = [sample for sample, _ in asked]
-        labels = processed.argmax(axis=1)
+        labels = finite_labels(processed)
         margins = self._margin(torch.from_numpy(processed), samples)
         return [
             Answer(decision=int(decision), label=int(label), margin=float(margin))
@@ -179,8 +184,8 @@ class Victim(ABC):
             return labels.tolist()
         if self.decision.threshold is None:
             return fused.argmax(dim=1).tolist()
-        similarity = torch.cosine_similarity(fused, self._clean_fused[samples], dim=1)
-        return (1 - similarity > self.decision.threshold).int().tolist()
+        similarity = torch.cosine_similarity(fused.cpu().double(), self._clean_fused[samples].cpu().double(), dim=1)
+        return (1 - similarity > self.decision.threshold + _ROUNDING).int().tolist()
 
     def _margin(self, scores: Tensor, samples: list[int], toward: Sequence[int | None] = ()) -> Tensor:
         """Score of the clean label less the largest other one; targeted: largest other score less the target's."""

@@ -8,27 +8,34 @@ import numpy as np
 
 from art_multimodal.attacks.evasion.decoupling.hunt import Hunt, Step
 from art_multimodal.attacks.evasion.decoupling.search import Answer, Probe
-from art_multimodal.functional.occlusion import Removal
 
 #: How much of the saliency of earlier states is kept when one of a new state is added.
 _MEMORY = 0.5
 #: Removals in a row that may fail to be smaller before the search turns to another class.
-_PATIENCE = 8
+_PATIENCE = 6
+#: Times that the search starts again: towards other classes first, then with the saliency of each pixel varied.
+_RESTARTS = 6
+_VARIATION = 0.7
 
 
 def by_saliency(hunt: Hunt) -> Step:
-    """Find a flip, make it smaller, and try the classes that were next best too: each has a minimum of its own."""
+    """Find a flip and make it smaller; then again from other starts, since each ends in a minimum of its own."""
     saliency = yield from _first_flip(hunt)
     if saliency is None:
         return
     yield from _shrink(hunt, saliency)
-    for rival in hunt.task.rivals:
-        if rival == hunt.best_answer.label:
-            continue
-        saliency = yield from hunt.linearise(Removal(), rival)
-        if saliency is None:
+    rivals = [rival for rival in hunt.task.rivals if rival != hunt.best_answer.label]
+    rng = np.random.default_rng(0)
+    for start in range(_RESTARTS):
+        toward = rivals[start] if start < len(rivals) else None
+        # From the intact sample and from the best removal in turn: their gradients differ most.
+        from_best = toward is None and start % 2
+        saliency = yield from hunt.linearise(hunt.removal(hunt.best_pixels) if from_best else hunt.base, toward)
+        if saliency is None or hunt.most_pixels < 1:
             return
-        yield from _shrink(hunt, saliency, rival)
+        if toward is None:
+            saliency = saliency * np.exp(_VARIATION * rng.standard_normal(len(saliency)))
+        yield from _shrink(hunt, saliency, toward)
 
 
 def _first_flip(hunt: Hunt) -> Generator[list[Probe], list[Answer], np.ndarray | None]:
@@ -59,9 +66,9 @@ def _shrink(hunt: Hunt, saliency: np.ndarray, toward: int | None = None) -> Step
     are the states whose gradients are averaged.
     """
     failures, step = 0, max(1, hunt.best_points // 10)
-    while failures < _PATIENCE and hunt.best_points > 1:
+    while failures < _PATIENCE and hunt.most_pixels > 0:
         points = hunt.best_points
-        chosen = np.argsort(-saliency, kind="stable")[: max(1, points - step)]
+        chosen = np.argsort(-saliency, kind="stable")[: max(1, hunt.most_pixels + 1 - step)]
         new = yield from hunt.linearise(hunt.removal(chosen), toward)
         if new is None:
             return

@@ -43,8 +43,9 @@ def templates_without(templates: Sequence[str], words: Sequence[int]) -> tuple[s
     )
 
 
-#: Classifiers with words removed, kept from batch to batch; each embeds its prompts again only when weights change.
-_VARIANTS: WeakKeyDictionary[ZeroShotClassifier, dict[tuple[str, ...], ZeroShotClassifier]] = WeakKeyDictionary()
+#: Class features with words removed, by templates, kept from batch to batch for as long as those of the intact
+#: templates, which come first, are still what the classifier has: they are computed again when weights change.
+_KEPT: WeakKeyDictionary[ZeroShotClassifier, tuple[Tensor, dict[tuple[str, ...], Tensor]]] = WeakKeyDictionary()
 
 
 class ZeroShotVictim(Victim):
@@ -58,7 +59,10 @@ class ZeroShotVictim(Victim):
         super().__init__(estimator, images, *args, **kwargs)
         self.estimator = estimator
         self._words = len(removable_words(estimator.templates))
-        self._class_features: dict[frozenset[int], Tensor] = {frozenset(): estimator.class_features()}
+        intact = estimator.class_features()
+        self._class_features: dict[frozenset[int], Tensor] = {frozenset(): intact}
+        if estimator not in _KEPT or _KEPT[estimator][0] is not intact:
+            _KEPT[estimator] = (intact, {})
         self._intact = estimator.image_features(images, self.batch_size)
 
     def words(self, sample: int) -> int:
@@ -92,8 +96,8 @@ class ZeroShotVictim(Victim):
     def _features_without(self, words: frozenset[int]) -> Tensor:
         if words not in self._class_features:
             templates = templates_without(self.estimator.templates or (), sorted(words))
-            variants = _VARIANTS.setdefault(self.estimator, {})
-            if templates not in variants:
-                variants[templates] = self.estimator.with_templates(templates)
-            self._class_features[words] = variants[templates].class_features()
+            kept = _KEPT[self.estimator][1]
+            if templates not in kept:
+                kept[templates] = self.estimator.with_templates(templates).class_features()
+            self._class_features[words] = kept[templates]
         return self._class_features[words]
