@@ -30,6 +30,8 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/pgd_step.py
 	$(BIN)/python benchmarks/audit_demo.py
 	$(BIN)/python benchmarks/decoupling.py
+	$(BIN)/python benchmarks/decoupling_cost.py
+	$(BIN)/python benchmarks/muroan_training.py
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from art_multimodal import ZeroShotClassifier, load_model
-from art_multimodal.datasets import open_data
+from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs, load_model
+from art_multimodal.datasets import LabelledImages, open_data
 from art_multimodal.models.demo.towers import PAD, ByteTextTower, byte_tokens
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.preprocessing import ImagePreprocessing
@@ -35,6 +35,10 @@ CIFAR_TEMPLATES = (
     "this is a {}.",
     "one {} here",
 )
+
+
+#: A classifier, samples as it takes them, and their labels.
+Victim = tuple[FusionClassifier | ZeroShotClassifier, np.ndarray, np.ndarray]
 
 
 class Residual(nn.Module):
@@ -115,7 +119,7 @@ def train_cifar(data: dict[str, np.ndarray], epochs: int, seed: int) -> CifarEnc
     return model.eval()
 
 
-def cifar_victim(path: Path = CIFAR, epochs: int = 24, seed: int = 0) -> tuple[ZeroShotClassifier, np.ndarray, np.ndarray]:
+def cifar_victim(path: Path = CIFAR, epochs: int = 24, seed: int = 0) -> Victim:
     """Return a dual encoder for CIFAR-10 with the 2,000 test images and their labels; trained once, then kept."""
     with np.load(path) as file:
         data = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
@@ -132,13 +136,24 @@ def cifar_victim(path: Path = CIFAR, epochs: int = 24, seed: int = 0) -> tuple[Z
     return classifier, images, data["y_test"].astype(np.int64)
 
 
-def digits_victim() -> tuple[ZeroShotClassifier, np.ndarray, np.ndarray]:
-    """Return the embedded model with its held-out digits."""
+def _arrays(data: LabelledImages) -> tuple[np.ndarray, np.ndarray]:
+    rows = range(len(data))
+    return np.stack([data.image(row) for row in rows]), np.array([data.label_of(row) for row in rows])
+
+
+def digits_victim() -> Victim:
+    """Return the embedded dual encoder with its held-out digits."""
     data = open_data("demo:digits")
-    images = np.stack([data.image(index) for index in range(len(data))])
-    labels = np.array([data.label_of(index) for index in range(len(data))])
     model = load_model("demo:digits")
-    return ZeroShotClassifier(model, data.class_names, data.templates, device_type="cpu"), images, labels
+    return ZeroShotClassifier(model, data.class_names, data.templates, device_type="cpu"), *_arrays(data)
+
+
+def shapes_victim(fusion: str) -> Victim:
+    """Return an embedded fusion model with its held-out questions."""
+    data = open_data("demo:shapes")
+    images, labels = _arrays(data)
+    pairs = image_text_pairs(images, [data.text_of(row) or "" for row in range(len(data))])
+    return FusionClassifier(load_model(f"demo:shapes/{fusion}"), device_type="cpu"), pairs, labels
 
 
 def main() -> None:

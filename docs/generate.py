@@ -45,7 +45,10 @@ def benchmarks() -> str:
         result = json.loads(path.read_text(encoding="utf-8"))
         parts.append(f"## {path.stem.replace('_', ' ')}\n")
         parts.append(str(result.get("protocol", "")) + "\n")
-        parts.append(table(result["table"]["header"], result["table"]["rows"]))
+        for shown in result.get("tables") or [result["table"]]:
+            if "title" in shown:
+                parts.append(f"### {shown['title']}\n")
+            parts.append(table(shown["header"], shown["rows"]))
         parts.append(f"`{result['command']}`\n")
     return "\n".join(parts)
 
