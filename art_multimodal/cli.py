@@ -130,13 +130,11 @@ def audit(
     """
     _quiet_libraries()
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
-    from art_multimodal.evaluations.audit.comparison import run_folders, write_comparison
-    from art_multimodal.evaluations.audit.log import check_folder
+    from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
     from art_multimodal.evaluations.audit.summary import summary_rows
 
     folders = run_folders(model, out)
-    for folder in folders.values():
-        check_folder(folder, resume=resume)
+    check_folders(folders, out, resume=resume)
     if norm is Norm.two and eps is None:
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     gates = [Gate.parse(text) for text in fail_under or []]

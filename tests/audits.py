@@ -1,4 +1,4 @@
-"""The small audit that tests look at from many sides."""
+"""The small audits that tests look at from many sides."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ from art_multimodal.evaluations.audit import AuditSettings
 SETTINGS = AuditSettings(
     model="demo:digits",
     data="demo:digits",
-    attacks="pgd,apgd_dlr,decoupling",
+    attacks="pgd,apgd_dlr,decoupling_exhaustive",
     eps=8 / 255,
     steps=5,
     limit=40,
     batch_size=16,
+    seed=3,
+)
+
+#: The same on pairs.
+PAIRS = AuditSettings(
+    model="demo:shapes",
+    data="demo:shapes",
+    attacks="art_pgd,decoupling",
+    eps=8 / 255,
+    steps=3,
+    max_queries=60,
+    limit=14,
+    batch_size=6,
     seed=3,
 )
 

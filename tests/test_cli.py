@@ -11,8 +11,10 @@ import pytest
 from photos import save_photo
 
 from art_multimodal import cli
+from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.errors import InputError
 
+SHAPES = ["audit", "demo:shapes", "--data", "demo:shapes", "--device", "cpu", "--limit", "10", "--eps", "8/255"]
 BASE = ["audit", "demo:digits", "--data", "demo:digits", "--device", "cpu", "--limit", "20", "--eps", "8/255"]
 
 
@@ -31,6 +33,32 @@ def test_audit_writes_reports_and_names_them(tmp_path: Path, capsys) -> None:
         assert str(out / name) in printed
     assert "accuracy" in printed and "pgd" in printed
     assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
+
+
+def test_audit_of_a_fusion_model(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    attacks = ["--attacks", "art_pgd,decoupling_image,decoupling_exhaustive", "--max-queries", "40"]
+    code, printed, err = run(capsys, *SHAPES, *attacks, "--out", str(out), "--fail-under", "clean.accuracy=0.5")
+    assert code == 0 and "gate failed" not in err
+    report = json.loads((out / "report.json").read_text())
+    assert report["complete"] and report["model"]["kind"] == "fusion model"
+    for name, row in report["results"].items():
+        (line,) = [line for line in printed.splitlines() if line.split()[:2] == [name, str(row["n"])]]
+        assert f"{100 * row['accuracy']:.1f} %" in line
+
+
+@pytest.mark.parametrize("share", [0.1234, 1.99e-5])
+def test_the_table_fits_into_80_columns(capsys, monkeypatch, share: float) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {"n": 12345, "accuracy": 1.0, "accuracy_ci95": [1.0, 1.0], "attack_success_rate": 1.0}
+    names = ["clean", *ATTACKS, "image", "decoupling"]
+    results = {name: {**row, **({"share_removed_mean": share} if "decoupling" in name else {})} for name in names}
+    budget = {"norm": "inf", "eps": 1.5 / 255, "eps_step": 2 / 255 / 3, "steps": 1000}
+    cli._print_results({"results": results, "budget": budget, "skipped": []})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(names) + 2 and max(map(len, lines)) <= 80
+    for name, line in zip(names, lines[1:], strict=False):
+        assert line.startswith(f"{name} ") and "12345" in line and "100.0 to 100.0" in line and "…" not in line
 
 
 def test_gate(tmp_path: Path, capsys) -> None:
@@ -70,6 +98,17 @@ def test_gate(tmp_path: Path, capsys) -> None:
         (["audit", "openclip:x/y", "--data", "demo:digits"], "Did you mean open_clip"),
         (["audit", "open_clip:ViT-B-23/x", "--data", "demo:digits"], "Did you mean ViT-B"),
         (["audit", "hf:/nowhere", "--data", "demo:digits"], "There is no folder"),
+        (
+            [*SHAPES, "--attacks", "pgd"],
+            "pgd works on dual encoders only. On a fusion model use art_pgd, apgd, square.",
+        ),
+        ([*SHAPES, "--attacks", "apgd_dlr"], "apgd_dlr needs at least 3 classes; there are 2"),
+        ([*SHAPES, "--templates", "a {}"], "it reads the texts of the data, not --templates"),
+        ([*SHAPES, "--classes", "left,right"], "'left' is none of the answers of demo:shapes: 'no', 'yes'"),
+        ([*SHAPES, "--fail-under", "pgd.accuracy=0.1"], "Unknown row for --fail-under"),
+        (["audit", "demo:shapes", "--data", "demo:digits"], "needs a text with every image"),
+        (["audit", "demo:digits", "--data", "demo:shapes"], "asks questions about its images"),
+        (["audit", "demo:digits", "demo:digits", "--data", "demo:digits"], "demo:digits is named twice"),
         (["list", "atacks"], "atacks"),
     ],
 )
@@ -126,9 +165,9 @@ def test_a_bad_option_leaves_a_finished_run_as_it_is(tmp_path: Path, capsys) -> 
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        ("models", ["demo:digits", "open_clip:ARCH/TAG_OR_PATH", "hf:ID_OR_PATH"]),
-        ("data", ["demo:digits", "folder:PATH", "csv:PATH"]),
-        ("attacks", ["pgd", "art_pgd", "apgd", "apgd_dlr", "square", "decoupling"]),
+        ("models", ["demo:digits", "demo:shapes/FUSION", "open_clip:ARCH/TAG_OR_PATH", "hf:ID_OR_PATH"]),
+        ("data", ["demo:digits", "demo:shapes", "folder:PATH", "csv:PATH"]),
+        ("attacks", list(ATTACKS)),
     ],
 )
 def test_lists(capsys, what: str, names: list[str]) -> None:

@@ -14,16 +14,8 @@ from photos import save_photo
 from PIL import Image
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
-from art_multimodal.evaluations.audit.report import (
-    _pictured,
-    _sentences,
-    budget_text,
-    in_255ths,
-    interval,
-    md,
-    number,
-    percent,
-)
+from art_multimodal.evaluations.audit.rendering import budget_text, in_255ths, interval, md, number, percent
+from art_multimodal.evaluations.audit.report import _sentences, pictured
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | `code` [x](javascript:y) {{ 7*7 }}'
 
@@ -67,10 +59,10 @@ def test_outlined_blocks_are_what_was_removed(finished: RunLog) -> None:
     checked = 0
     for line in finished.lines():
         for sample in line["samples"]:
-            if line["attack"] != "decoupling" or not sample.get("picture"):
+            if line["attack"] != "decoupling_exhaustive" or not sample.get("picture"):
                 continue
             clean, attacked = (
-                np.asarray(Image.open(finished.pictures / f"decoupling-{sample['index']}-{what}.png"))
+                np.asarray(Image.open(finished.pictures / f"decoupling_exhaustive-{sample['index']}-{what}.png"))
                 for what in ("clean", "attacked")
             )
             mask = np.zeros((32, 32), dtype=bool)
@@ -87,14 +79,15 @@ def test_removed_words_are_struck_out_and_a_constant_model_is_called_one(tmp_pat
     log = RunLog(tmp_path, {"data": {"templates": ["a <b> of {}", "the {}"], "class_names": ["x", "y", "z"]}})
     log.pictures.mkdir()
     for what in ("clean", "attacked", "difference"):
-        Image.new("RGB", (4, 4)).save(log.pictures / f"decoupling-0-{what}.png")
+        Image.new("RGB", (4, 4)).save(log.pictures / f"decoupling_guided-0-{what}.png")
     sample = {"index": 0, "name": "n", "label": 0, "predicted": 1, "picture": True, "size": [4, 4]}
     sample |= {"blocks": [], "removed_words": [[0, 1]], "share_removed": 0.1}
-    log.append({"attack": "decoupling", "samples": [sample]})
-    (shown,) = _pictured(log)
-    assert shown["prompts"] == [[("a", False), ("<b>", True), ("of", False), ("{}", False)]]
+    log.append({"attack": "decoupling_guided", "samples": [sample]})
+    (shown,) = pictured(log)
+    assert shown["texts"] == [[("a", False), ("<b>", True), ("of", False), ("{}", False)]]
     clean = {"n": 10, "accuracy": 0.4, "accuracy_ci95": (0.1, 0.7)}
-    report = {**log.header, "budget": {}, "skipped": [], "complete": True}
+    report = {**log.header, "model": {"kind": "dual encoder"}, "budget": {}, "skipped": [], "complete": True}
+    report["without_modality"] = {}
     for predictions, said in (([9, 1, 0], True), ([5, 4, 1], False)):
         report["results"] = {"clean": {**clean, "prediction_counts": predictions, "label_counts": [4, 3, 3]}}
         assert any("hardly tells the classes apart" in sentence for sentence in _sentences(report, md)) == said

@@ -24,7 +24,7 @@ from art_multimodal import InputError, ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import DecouplingAttack
 from art_multimodal.datasets import LabelledImages
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, summarise, write_reports
-from art_multimodal.evaluations.audit import run as run_module
+from art_multimodal.evaluations.audit import subject as subject_module
 
 
 def test_numbers_are_those_of_the_attacks_run_by_hand(finished: RunLog, digits, digits_images) -> None:
@@ -39,7 +39,7 @@ def test_numbers_are_those_of_the_attacks_run_by_hand(finished: RunLog, digits, 
     attack = DecouplingAttack(classifier, search="exhaustive", verbose=False)
     attack.generate(images[right])
     fooled = [record for record in attack.records if record.success]
-    row = results["decoupling"]
+    row = results["decoupling_exhaustive"]
     assert row["attacked"] == right.sum()
     assert row["accuracy"] == pytest.approx((right.sum() - len(fooled)) / 40)
     assert row["attack_success_rate"] == pytest.approx(len(fooled) / right.sum())
@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_attacks_run_by_hand(finished: RunLog, digits, 
 
 def test_report_names_everything_that_a_number_depends_on(finished: RunLog) -> None:
     report = read_report(finished.folder)
-    assert report["schema_version"] == 1
+    assert report["schema_version"] == 2
     assert report["complete"] is True
     assert report["seed"] == 3
     assert report["budget"] == {"norm": "inf", "eps": 8 / 255, "eps_step": 4 / 255, "steps": 5, "max_queries": 500}
@@ -64,7 +64,7 @@ def test_report_names_everything_that_a_number_depends_on(finished: RunLog) -> N
     assert len(report["model"]["weights_sha256"]) == 64
     assert report["data"]["class_names"][7] == "seven"
     assert {"torch", "adversarial-robustness-toolbox", "art-multimodal"} <= set(report["versions"])
-    for name in ("pgd", "apgd_dlr", "decoupling", "image"):
+    for name in ("pgd", "apgd_dlr", "decoupling_exhaustive", "image", "decoupling"):
         row = report["results"][name]
         assert row["accuracy_ci95"][0] <= row["accuracy"] <= row["accuracy_ci95"][1]
         assert row["seconds"] > 0 and row["queries"] > 0
@@ -98,7 +98,7 @@ def test_resume_after_a_cut_at_any_byte(finished: RunLog, tmp_path: Path) -> Non
         log = job.evaluate(resume=True, progress=progress)
         assert timeless(write_reports(log)) == timeless(read_report(finished.folder)), cut
         assert (folder / "log.jsonl").read_bytes().count(b"\n") == len(ends)
-        assert counts == dict.fromkeys(("clean", "pgd", "apgd_dlr", "decoupling"), 40)
+        assert counts == dict.fromkeys(("clean", "pgd", "apgd_dlr", "decoupling_exhaustive"), 40)
 
 
 def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
         ({"eps": 4 / 255}, "eps: "),
         ({"seed": 9}, "seed: 3 then, 9 now"),
         ({"batch_size": 8}, "batch_size: 16 then, 8 now"),
-        ({"attacks": "pgd"}, "attacks: pgd,apgd_dlr,decoupling then, pgd now"),
+        ({"attacks": "pgd"}, "attacks: pgd,apgd_dlr,decoupling_exhaustive then, pgd now"),
         ({"templates": ("the digit {}",)}, "templates: "),
         ({"limit": 39}, "limit: 40 then, 39 now"),
     ],
@@ -154,7 +154,7 @@ def test_resume_of_changed_weights_or_data_is_refused(finished, tmp_path, monkey
     with pytest.raises(InputError, match="weights_sha256"):
         job.evaluate(resume=True)
     job = Audit(SETTINGS, folder, device="cpu")
-    monkeypatch.setattr(type(job.data), "label_of", lambda self, index: 0)
+    monkeypatch.setattr(type(job.subject.data), "label_of", lambda self, index: 0)
     with pytest.raises(InputError, match="fingerprint"):
         job.evaluate(resume=True)
 
@@ -165,7 +165,7 @@ def test_images_that_changed_in_a_started_batch_are_noticed(finished: RunLog, tm
     lines = (folder / "log.jsonl").read_text().splitlines(keepends=True)
     (folder / "log.jsonl").write_text("".join(lines[:2]))
     job = Audit(SETTINGS, folder, device="cpu")
-    job.data._images = 1 - job.data._images  # type: ignore[attr-defined]
+    job.subject.data._images = 1 - job.subject.data._images  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="have changed since, in batch 0"):
         job.evaluate(resume=True)
     assert (folder / "log.jsonl").read_text() == "".join(lines[:2])
@@ -277,7 +277,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, monkeypatch) -> None
     most = []
     for n in (40, 200):
         data = CountedImages(n)
-        monkeypatch.setattr(run_module, "open_data", lambda *args, data=data, **kwargs: data)
+        monkeypatch.setattr(subject_module, "open_data", lambda *args, data=data, **kwargs: data)
         gc.collect()
         settings = AuditSettings("demo:digits", "demo:digits", "pgd", steps=1, batch_size=10)
         log = Audit(settings, tmp_path / str(n), device="cpu").evaluate()
@@ -299,7 +299,7 @@ def test_unreadable_photos_are_named_counted_and_skipped(photos: Path, tmp_path:
     (photos / "one" / "empty.jpg").write_bytes(b"")
     (photos / "two" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
     settings = AuditSettings(
-        "demo:digits", f"folder:{photos}", "pgd,square,decoupling", eps=0.1, max_queries=10, batch_size=4
+        "demo:digits", f"folder:{photos}", "pgd,square,decoupling_exhaustive", eps=0.1, max_queries=10, batch_size=4
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"] is True
@@ -317,7 +317,7 @@ def test_photos_of_many_sizes(photos: Path, tmp_path: Path, native_size: bool) -
         "demo:digits", f"folder:{photos}", "image", eps=0.1, steps=2, max_queries=10, native_size=native_size
     )
     job = Audit(settings, tmp_path / "out", device="cpu")
-    shapes = {job.data.read(index).image.shape for index in range(12)}
+    shapes = {job.subject.data.read(index).image.shape for index in range(12)}
     assert (3, 60, 90) in shapes if native_size else (3, 60, 90) not in shapes
     report = write_reports(job.evaluate())
     assert report["complete"] is True

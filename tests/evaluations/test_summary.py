@@ -12,7 +12,7 @@ from art_multimodal import InputError
 from art_multimodal.evaluations.audit import Gate, summarise
 from art_multimodal.evaluations.audit.summary import summary_rows
 
-ATTACKS = ["pgd", "square", "decoupling"]
+ATTACKS = ["pgd", "square", "decoupling_exhaustive"]
 
 
 def header(selected: int, attacks: list[str] = ATTACKS) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def test_every_number() -> None:
         line("pgd", [sample(0, 0, 1), sample(1, 1, 0), sample(2, 0, 0), sample(3, 0, 0)]),
         line("square", [sample(0, 0, 0), sample(1, 1, 0), sample(2, 0, 1), sample(3, 0, 0)]),
         line(
-            "decoupling",
+            "decoupling_exhaustive",
             [removal(0, 1, 0.5, 50, 0), sample(1, 1, 1, share_removed=0.0, pixels=0, words=0)]
             + [removal(2, 0, 0.0, 0, 0), removal(3, 1, 0.1, 0, 1)],
         ),
@@ -48,7 +48,7 @@ def test_every_number() -> None:
     assert summary["complete"] is True
     assert summary["skipped"] == [{"name": "x", "reason": "y"}]
     results = summary["results"]
-    assert list(results) == ["clean", "pgd", "square", "decoupling", "image"] == summary_rows(ATTACKS)
+    assert list(results) == ["clean", *ATTACKS, "image", "decoupling"] == summary_rows(ATTACKS)
     clean = results["clean"]
     assert (clean["n"], clean["accuracy"], clean["seconds"]) == (5, 0.8, 3.0)
     assert clean["balanced_accuracy"] == pytest.approx((3 / 3 + 1 / 2) / 2)
@@ -61,12 +61,15 @@ def test_every_number() -> None:
         assert row["attack_success_rate"] == pytest.approx(success)
     assert results["pgd"]["queries"] == 10 / 4
     assert results["image"]["queries"] == 20 / 4
-    removals = results["decoupling"]
+    removals = results["decoupling_exhaustive"]
     assert removals["share_removed_mean"] == pytest.approx(0.3)
     assert removals["share_removed_median"] == pytest.approx(0.3)
     assert removals["share_removed_min"] == 0.1
     assert (removals["image_only"], removals["text_only"], removals["both"]) == (1, 1, 0)
     assert removals["pixels_mean"] == 25 and removals["words_mean"] == 0.5
+    # The worst case of a single attack is that attack.
+    worst = results["decoupling"]
+    assert worst | {"knowledge": "", "not_applicable": 0} == removals | {"knowledge": ""}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=40))
@@ -96,6 +99,75 @@ def test_an_unfinished_run_says_so() -> None:
     assert summarise(header(2, []), lines)["complete"] is True
 
 
+DECOUPLING = ["decoupling_guided", "decoupling_image", "decoupling_exhaustive"]
+
+
+def test_the_worst_case_of_decoupling_takes_the_smaller_removal_of_each_sample() -> None:
+    # Sample 0: both find something; 1: only the image attack; 2: only the exhaustive one; 3: none; 4: wrong before.
+    lines = [
+        line("clean", [sample(i, 0, int(i == 4)) for i in range(5)], queries=0),
+        line(DECOUPLING[0], [removal(0, 1, 0.1, 0, 1), removal(1, 0, 0.0, 0, 0)], queries=30),
+        line(DECOUPLING[0], [removal(2, 0, 0.0, 0, 0), removal(3, 0, 0.0, 0, 0)], queries=30),
+        line(DECOUPLING[1], [removal(0, 1, 0.3, 30, 0), removal(1, 1, 0.2, 20, 0)], queries=20, gradients=8),
+        line(DECOUPLING[1], [removal(2, 0, 0.0, 0, 0), removal(3, 0, 0.0, 0, 0)], queries=20),
+        line(DECOUPLING[2], [removal(0, 1, 0.6, 50, 1), removal(1, 1, 0.2, 0, 2)], queries=10),
+        line(DECOUPLING[2], [removal(2, 1, 0.9, 80, 1), removal(3, 0, 0.0, 0, 0)], queries=10),
+    ]
+    summary = summarise(header(5, DECOUPLING), lines)
+    row = summary["results"]["decoupling"]
+    assert summary["complete"] and list(summary["results"]) == ["clean", *DECOUPLING, "decoupling"]
+    assert (row["n"], row["attacked"], row["accuracy"]) == (5, 4, 1 / 5)
+    assert row["attack_success_rate"] == 3 / 4
+    assert row["share_removed_mean"] == pytest.approx((0.1 + 0.2 + 0.9) / 3)
+    assert (row["share_removed_median"], row["share_removed_min"]) == (0.2, 0.1)
+    # Of two equal removals the earlier attack's counts.
+    assert (row["image_only"], row["text_only"], row["both"]) == (1, 1, 1)
+    assert (row["pixels_mean"], row["words_mean"]) == (pytest.approx(100 / 3), pytest.approx(2 / 3))
+    assert (row["queries"], row["gradients"]) == (120 / 4, 8 / 4)
+    assert row["knowledge"] == "worst case of decoupling_guided, decoupling_image, decoupling_exhaustive"
+    assert summary["results"]["decoupling_image"]["share_removed_min"] == 0.2
+
+
+def test_the_worst_case_of_an_unfinished_run_is_over_what_every_attack_is_done_with() -> None:
+    lines = [
+        line("clean", [sample(i, 0, 0) for i in range(3)]),
+        line(DECOUPLING[0], [removal(0, 1, 0.4, 4, 0), removal(1, 1, 0.1, 1, 0)]),
+        line(DECOUPLING[2], [removal(0, 1, 0.5, 0, 5)]),
+    ]
+    attacks = [DECOUPLING[0], DECOUPLING[2]]
+    summary = summarise(header(3, attacks), lines)
+    row = summary["results"]["decoupling"]
+    assert summary["complete"] is False
+    assert (row["n"], row["attacked"], row["share_removed_mean"], row["image_only"]) == (1, 1, 0.4, 1)
+    nothing = summarise(header(3, DECOUPLING), lines)["results"]["decoupling"]
+    assert (nothing["n"], nothing["accuracy"], nothing["share_removed_mean"]) == (0, None, None)
+
+
+def test_a_removal_that_found_nothing_counts_as_survived() -> None:
+    lines = [line("clean", [sample(0, 0, 0)]), *(line(name, [removal(0, 0, 0.0, 0, 0)]) for name in DECOUPLING)]
+    row = summarise(header(1, DECOUPLING), lines)["results"]["decoupling"]
+    assert (row["accuracy"], row["attack_success_rate"]) == (1.0, 0.0)
+    assert row["share_removed_mean"] is row["share_removed_min"] is row["pixels_mean"] is None
+
+
+def test_modality_importance() -> None:
+    clean = [sample(i, 0, 0, without_image=int(i > 0), without_text=int(i > 1)) for i in range(4)]
+    lines = [line("clean", clean[:3]), line("clean", clean[3:])]
+    without = summarise(header(4, DECOUPLING), lines)["without_modality"]
+    assert {name: (row["n"], row["accuracy"]) for name, row in without.items()} == {
+        "image": (4, 0.25),
+        "text": (4, 0.5),
+    }
+    assert without["image"]["accuracy_ci95"][0] < 0.25 < without["image"]["accuracy_ci95"][1]
+    # Both rows are there before the first sample, and neither where nothing is removed at all.
+    nothing = summarise(header(4, DECOUPLING), [])["without_modality"]
+    assert {name: (row["n"], row["accuracy"]) for name, row in nothing.items()} == {
+        "image": (0, None),
+        "text": (0, None),
+    }
+    assert summarise(header(4, ["pgd"]), lines)["without_modality"] == {}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -113,7 +185,12 @@ def test_bad_gates(text: str, message: str) -> None:
 
 def test_gates_name_rows_that_will_be_there() -> None:
     rows = summary_rows(ATTACKS)
-    for text in ("image.accuracy=0.3", "clean.balanced_accuracy=1", "decoupling.share_removed_min=0.01"):
+    for text in (
+        "image.accuracy=0.3",
+        "clean.balanced_accuracy=1",
+        "decoupling.share_removed_min=0.01",
+        "decoupling_exhaustive.share_removed_mean=0.1",
+    ):
         Gate.parse(text).check_row(rows)
     for text, message in (
         ("imgae.accuracy=1", "Did you mean image"),

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit.log import RunLog, write_atomically
+from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder, write_atomically
 from art_multimodal.evaluations.audit.rendering import render
 from art_multimodal.evaluations.audit.report import pictured
+from art_multimodal.evaluations.audit.summary import summary_rows
 
+REPORT_FILE = "report.json"
 #: Removals shown of each model, by attack.
 _PICTURES = {"decoupling_guided": 1, "decoupling_image": 2}
 
@@ -34,6 +37,24 @@ def run_folders(models: Sequence[str], out: Path) -> dict[str, Path]:
     }
 
 
+def check_folders(folders: dict[str, Path], out: Path, resume: bool) -> None:
+    """Find out, before any work, whether the runs can live in their folders, and a comparison in the one over them.
+
+    :param folders: From :func:`run_folders`.
+    :raises InputError: If not, or if a report would be written over that is not to be resumed.
+    """
+    for folder in folders.values():
+        check_folder(folder, resume=resume)
+    single = (out / HEADER_FILE).exists()
+    compared = (out / REPORT_FILE).exists() and not single
+    if len(folders) == 1 and compared:
+        raise InputError(f"{out} holds a comparison of several models. Choose another --out.")
+    if len(folders) > 1 and single:
+        raise InputError(f"{out} holds the run of a single model. Choose another --out.")
+    if len(folders) > 1 and compared and not resume:
+        raise InputError(f"{out} holds a comparison already. Go on with it by --resume, or choose another --out.")
+
+
 def write_comparison(out: Path, runs: dict[Path, RunLog], reports: Sequence[dict[str, Any]]) -> None:
     """Write ``report.json``, ``report.md`` and ``report.html`` over the reports of several models.
 
@@ -43,13 +64,25 @@ def write_comparison(out: Path, runs: dict[Path, RunLog], reports: Sequence[dict
     :raises InputError: If they cannot be written.
     """
     entries = [{"folder": folder.name, "report": report} for folder, report in zip(runs, reports, strict=True)]
-    rows = list(dict.fromkeys(name for report in reports for name in report["results"]))
+    # Kinds of models differ in the attacks that work on them.
+    rows = summary_rows(name for name in ATTACKS if any(name in report["attacks"] for report in reports))
     text = json.dumps({"models": entries}, indent=2, ensure_ascii=True, allow_nan=False)
-    write_atomically(out / "report.json", text)
+    write_atomically(out / REPORT_FILE, text)
     samples = [
         [sample for attack, count in _PICTURES.items() for sample in [s for s in kept if s["attack"] == attack][:count]]
         for kept in (list(pictured(log)) for log in runs.values())
     ]
     for name in ("comparison.md", "comparison.html"):
-        page = render(name, {"entries": entries, "rows": rows, "samples": samples})
+        page = render(name, {"entries": entries, "rows": rows, "samples": samples, "protocol": _protocol(reports)})
         write_atomically(out / name.replace("comparison", "report"), page)
+
+
+def _protocol(reports: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What was done: said once where it is the same for all models, otherwise for each kind of model."""
+    protocols = {report["model"]["kind"]: report["protocol"] for report in reports}
+    said: dict[str, str] = {}
+    for key in dict.fromkeys(key for protocol in protocols.values() for key in protocol):
+        texts = {kind: protocol[key] for kind, protocol in protocols.items() if key in protocol}
+        same = len(set(texts.values())) == 1
+        said |= {key if same else f"{key} ({kind})": text for kind, text in texts.items()}
+    return said

@@ -25,7 +25,7 @@ from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_fold
 from art_multimodal.evaluations.audit.pictures import save_pictures
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import counted_queries, open_subject
-from art_multimodal.evaluations.audit.summary import CLEAN
+from art_multimodal.evaluations.audit.summary import CLEAN, weighed_modalities
 
 SCHEMA_VERSION = 2
 #: Pictures kept for each attack.
@@ -81,6 +81,7 @@ class Audit(Evaluation):
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
         order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
         self.order = order[: settings.limit] if settings.limit else order
+        self.subject.check_texts(self.order)
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
@@ -204,7 +205,7 @@ class Audit(Evaluation):
         started = time.perf_counter()
         size = self.settings.batch_size
         predicted = np.zeros(len(batch.samples), dtype=np.int64)
-        without = {modality: predicted.copy() for modality in self._weighed_modalities()}
+        without = {modality: predicted.copy() for modality in weighed_modalities(self.attacks)}
         for rows in _rows_by_shape(batch.samples):
             x = self.subject.stack([batch.samples[row] for row in rows])
             predicted[rows] = self.estimator.predict_labels(x, batch_size=size)
@@ -229,10 +230,6 @@ class Audit(Evaluation):
             ],
         }
 
-    def _weighed_modalities(self) -> tuple[str, ...]:
-        """Modalities whose importance is measured: beside the decoupling attack, both."""
-        return ("image", "text") if any(ATTACKS[name].modality == "decoupling" for name in self.attacks) else ()
-
     def _attack(
         self, name: str, batch: _Batch, right: np.ndarray, log: RunLog, pictured: dict[str, int]
     ) -> dict[str, Any]:
@@ -248,7 +245,7 @@ class Audit(Evaluation):
             x = self.subject.stack([batch.samples[row] for row in chosen])
             labels = np.array([batch.samples[row].label for row in chosen], dtype=np.int64)
             seed = _seed_of(self.settings.seed, name, batch.number, group)
-            with counted_queries() as count:
+            with counted_queries(self.subject.model) as count:
                 attacked = entry.run(self.estimator, x, labels, self.settings.budget, seed)
             details = attacked.details or [{} for _ in chosen]
             queries += sum(d["queries"] for d in details) if "queries" in details[0] else count["queries"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +15,15 @@ from art_multimodal.attacks.registry import Estimator
 from art_multimodal.datasets import LabelledImages, Sample, open_data
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.text_bound import BoundFusion
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.estimators.zero_shot_module import ImageEncoder
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.pairs import image_text_pairs
 from art_multimodal.prompts import check_templates
+
+_TEXTS_PER_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,16 @@ class Subject:
         images = np.stack([sample.image for sample in samples])
         return image_text_pairs(images, [sample.text or "" for sample in samples]) if self.on_pairs else images
 
+    def check_texts(self, indices: Iterable[int]) -> None:
+        """Refuse texts that the model cannot read, before any work.
+
+        :raises InputError: Naming the first.
+        """
+        if isinstance(self.model, FusionModel):
+            texts = list(dict.fromkeys(self.data.text_of(int(index)) or "" for index in indices))
+            for start in range(0, len(texts), _TEXTS_PER_BATCH):
+                self.model.tokenize(texts[start : start + _TEXTS_PER_BATCH])
+
     def describe(self, spec: str) -> dict[str, Any]:
         """What identifies the model in a log."""
         digest = hashlib.sha256()
@@ -107,9 +117,18 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
         return Subject(model, estimator, data, tuple(range(len(data.class_names))), templates)
     if settings.templates is not None:
         raise InputError(f"{settings.model} is a fusion model: it reads the texts of the data, not --templates.")
-    # A file's labels may be indices into the model's answers.
-    known = model.class_names if settings.data.startswith("csv:") else None
-    data = open_data(settings.data, classes=settings.classes or known, transform=transform)
+    answers = ", ".join(repr(name) for name in model.class_names[:8])
+    answers += f", ... ({len(model.class_names)})" if len(model.class_names) > 8 else ""
+    in_file = settings.data.startswith("csv:")
+    try:
+        # A file's labels may be indices into the model's answers.
+        data = open_data(settings.data, settings.classes or (model.class_names if in_file else None), transform)
+    except InputError as error:
+        if not in_file:
+            raise
+        raise InputError(
+            f"{error} {settings.model} needs the columns image, text and label, with its answers as labels: {answers}."
+        ) from error
     if len(data) and data.text_of(0) is None:
         raise InputError(
             f"{settings.model} is a fusion model, which needs a text with every image, and {settings.data} has none. "
@@ -117,9 +136,7 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
         )
     missing = [name for name in data.class_names if name not in model.class_names]
     if missing:
-        answers = ", ".join(repr(name) for name in model.class_names[:8])
-        more = f", ... ({len(model.class_names)})" if len(model.class_names) > 8 else ""
-        raise InputError(f"The label {missing[0]!r} is none of the answers of {settings.model}: {answers}{more}.")
+        raise InputError(f"The label {missing[0]!r} is none of the answers of {settings.model}: {answers}.")
     return Subject(
         model,
         FusionClassifier(model, device_type=device_type),
@@ -129,18 +146,17 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
 
 
 @contextmanager
-def counted_queries() -> Iterator[dict[str, int]]:
-    """Count the samples that pass an estimator's model, and those among them that a gradient is taken for."""
+def counted_queries(model: DualEncoder | FusionModel) -> Iterator[dict[str, int]]:
+    """Count the images that a model is asked about, and those among them that a gradient is taken for."""
     count = {"queries": 0, "gradients": 0}
 
-    def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(module, (ImageEncoder, BoundFusion)):
-            count["queries"] += len(output)
-            if output.requires_grad:
-                count["gradients"] += len(output)
+    def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        count["queries"] += len(inputs[0])
+        # Not whether the output requires one: the parameters may do so where no gradient is taken.
+        count["gradients"] += len(inputs[0]) * inputs[0].requires_grad
 
-    # Views on a fusion model are made by the attacks: they cannot be hooked one by one.
-    handle = torch.nn.modules.module.register_module_forward_hook(hook)
+    # Whatever views of the model an attack makes, every image passes its preprocessing.
+    handle = model.preprocess.register_forward_hook(hook)
     try:
         yield count
     finally:

@@ -33,6 +33,11 @@ def summary_rows(attacks: Iterable[str]) -> list[str]:
     return [CLEAN, *attacks, *worst]
 
 
+def weighed_modalities(attacks: Iterable[str]) -> tuple[str, ...]:
+    """Modalities whose importance is measured: beside a decoupling attack, both."""
+    return ("image", "text") if any(ATTACKS[name].modality == "decoupling" for name in attacks) else ()
+
+
 def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Compute a run's numbers.
 
@@ -51,7 +56,7 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     skipped: list[dict[str, str]] = []
     labels: dict[int, int] = {}
     predictions: dict[int, int] = {}
-    without: dict[str, dict[int, bool]] = {}
+    without: dict[str, dict[int, bool]] = {modality: {} for modality in weighed_modalities(attacks)}
     for line in lines:
         row = rows[line["attack"]]
         row.seconds += line["seconds"]
@@ -64,9 +69,9 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
             if line["attack"] == CLEAN:
                 labels[sample["index"]] = sample["label"]
                 predictions[sample["index"]] = sample["predicted"]
-                for modality in ("image", "text"):
+                for modality, right in without.items():
                     if (guess := sample.get(f"without_{modality}")) is not None:
-                        without.setdefault(modality, {})[sample["index"]] = guess == sample["label"]
+                        right[sample["index"]] = guess == sample["label"]
             elif "share_removed" in sample:
                 row.details.append(sample)
     clean = rows[CLEAN].correct

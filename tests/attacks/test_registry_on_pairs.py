@@ -1,0 +1,131 @@
+"""The audit's attacks on image-text pairs: inside the budget, each image with its own text, and leaving no trace."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from tiny import TinyFusion
+
+from art_multimodal import FusionClassifier, image_text_pairs, load_model
+from art_multimodal.attacks.registry import ATTACKS, Budget, select_attacks
+from art_multimodal.datasets.demo_shapes import ShapesData
+from art_multimodal.errors import InputError
+from art_multimodal.functional.occlusion import without_words
+
+BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image" and entry.on_pairs]
+REMOVAL = [name for name, entry in ATTACKS.items() if entry.modality == "decoupling"]
+#: apgd_dlr wants three classes, which demo:shapes does not have.
+ON_SHAPES = [name for name in BALL if ATTACKS[name].minimum_classes <= 2]
+EPS = 16 / 255
+
+
+@pytest.fixture(scope="module", params=["concat", "cross_attention"])
+def classifier(request) -> FusionClassifier:
+    return FusionClassifier(load_model(f"demo:shapes/{request.param}"), device_type="cpu")
+
+
+@pytest.fixture(scope="module")
+def right(classifier) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs that are answered correctly, each text beside two images."""
+    data = ShapesData()
+    pairs, labels = image_text_pairs(data.images[:24], list(data.texts[:24])), data.labels[:24]
+    keep = classifier.predict_labels(pairs) == labels
+    return pairs[keep], labels[keep]
+
+
+def same_pairs(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.array_equal(first["image"], second["image"]) and first["text"].tolist() == second["text"].tolist()
+
+
+@pytest.mark.parametrize("norm", ["inf", "2"])
+@pytest.mark.parametrize("name", ON_SHAPES)
+def test_inside_the_budget_repeatable_and_without_a_trace(classifier, right, name, norm) -> None:
+    pairs, labels = right[0][:6], right[1][:6]
+    given = pairs.copy()
+    eps = EPS if norm == "inf" else 1.0
+    budget = Budget(norm, eps, eps / 4, 4, 20, 4)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    random.seed(1)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state().clone(), random.getstate()
+    first = ATTACKS[name].run(classifier, pairs, labels, budget, 5)
+    assert (np.random.get_state()[1] == before[0]).all()
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert random.getstate() == before[2]
+    assert classifier.input_shape == (3, 32, 32)
+    assert "predict" not in vars(classifier)
+    assert not classifier.model.training and all(p.requires_grad for p in classifier.model.parameters())
+    assert all(p.grad is None for p in classifier.model.parameters())
+    assert same_pairs(pairs, given)
+    again = ATTACKS[name].run(classifier, pairs, labels, budget, 5)
+    np.testing.assert_array_equal(first.images, again.images)
+    # What is scored is the attacked image beside the sample's own, unchanged text.
+    attacked = image_text_pairs(first.images, pairs["text"].tolist())
+    np.testing.assert_array_equal(first.labels, classifier.predict_labels(attacked, batch_size=4))
+    delta = (first.images.astype(np.float64) - pairs["image"]).reshape(len(pairs), -1)
+    lengths = np.abs(delta).max(axis=1) if norm == "inf" else np.linalg.norm(delta, axis=1)
+    assert (lengths <= eps + 1e-6).all()
+    assert lengths.max() > 0.5 * eps
+    assert first.images.min() >= 0 and first.images.max() <= 1
+    if name != "square" or norm == "inf":
+        other = ATTACKS[name].run(classifier, pairs, labels, budget, 6)
+        assert not np.array_equal(first.images, other.images)
+
+
+@pytest.mark.parametrize("name", ON_SHAPES)
+def test_an_attack_misleads(classifier, right, name) -> None:
+    eps = 4 * EPS if name == "square" else 2 * EPS
+    budget = Budget("inf", eps, eps / 4, 10, 100, 24)
+    attacked = ATTACKS[name].run(classifier, *right, budget, 0)
+    assert (attacked.labels == right[1]).mean() < 0.7
+
+
+@pytest.mark.parametrize("name", BALL)
+def test_more_classes_and_photos_of_another_shape(name) -> None:
+    classifier = FusionClassifier(TinyFusion().eval(), device_type="cpu")
+    images = np.random.default_rng(0).random((5, 3, 9, 14), dtype=np.float32)
+    pairs = image_text_pairs(images, ["a cat", "a dog", "a cat", "two birds", "a dog"])
+    budget = Budget("inf", 0.2, 0.1, 3, 15, 2)
+    attacked = ATTACKS[name].run(classifier, pairs, classifier.predict_labels(pairs), budget, 0)
+    assert attacked.images.shape == images.shape and attacked.labels.shape == (5,)
+    assert np.abs(attacked.images - images).max() <= 0.2 + 1e-6
+    assert classifier.input_shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("name", REMOVAL)
+def test_removals(classifier, right, name) -> None:
+    pairs, given = right[0][:6], right[0][:6].copy()
+    budget = Budget(max_queries=40, batch_size=4)
+    attacked = ATTACKS[name].run(classifier, pairs, right[1][:6], budget, 5)
+    assert same_pairs(pairs, given)
+    assert ATTACKS[name].run(classifier, pairs, right[1][:6], budget, 6).details == attacked.details
+    fill = classifier.model.preprocess.mean.numpy()
+    for pair, image, label, detail in zip(pairs, attacked.images, attacked.labels, attacked.details, strict=True):
+        gone = (image != pair["image"]).any(axis=0)
+        assert gone.sum() <= detail["pixels"] and np.allclose(image[:, gone], fill.reshape(3, 1))
+        words = [word for _, word in detail["removed_words"]]
+        assert all(number == 0 for number, _ in detail["removed_words"]) and len(words) == detail["words"]
+        if name == "decoupling_image":
+            assert not words
+        points = image[0].size + len(pair["text"].split())
+        assert detail["share_removed"] == pytest.approx((detail["pixels"] + detail["words"]) / points)
+        left = image_text_pairs(image[None], [without_words(pair["text"], words)], allow_empty=True)
+        assert classifier.predict_labels(left)[0] == label
+        assert detail["queries"] <= 40 or name == "decoupling_exhaustive"
+    assert (attacked.labels != right[1][:6]).any()
+
+
+def test_selection_on_pairs() -> None:
+    assert select_attacks("image", 2, on_pairs=True) == tuple(ON_SHAPES)
+    assert select_attacks("image,decoupling", 3, on_pairs=True) == (*BALL, *REMOVAL)
+    assert select_attacks("decoupling_image, art_pgd", 2, on_pairs=True) == ("art_pgd", "decoupling_image")
+    assert "pgd" in select_attacks("image", 2) and "pgd" not in BALL
+    with pytest.raises(
+        InputError, match="pgd works on dual encoders only. On a fusion model use art_pgd, apgd, square"
+    ):
+        select_attacks("decoupling,pgd", 2, on_pairs=True)
+    with pytest.raises(InputError, match="apgd_dlr needs at least 3 classes"):
+        select_attacks("apgd_dlr", 2, on_pairs=True)
