@@ -196,14 +196,15 @@ def main(arguments: list[str] | None = None) -> Results:
         "tables": tables_of(results),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(result, indent=2)
+    options.out.write_text(text + "\n", encoding="utf-8")
     for table in result["tables"]:
         print(f"\n{table['title']}")
         lines = [[str(cell) for cell in row] for row in (table["header"], *table["rows"])]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    return result
+    return json.loads(text)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from art_multimodal.models.demo.scenes import make_samples
 from art_multimodal.models.demo.shapes import FUSIONS, load_shapes
 
 EPS = 4 / 255
-TRAINING_QUERIES, TEST_QUERIES = 40, 200
+TRAINING_QUERIES, TEST_QUERIES = 20, 200
 TREATMENTS = ("none", "clean", "pgd", "decoupling_image", "decoupling_both")
 LABELS = {
     "none": "before",
@@ -44,7 +44,7 @@ LABELS = {
 PROTOCOL = (
     "Fine-tuning by ART's AdversarialTrainer (half of every batch attacked, the model under training attacked anew in "
     "every batch), Adam, learning rate 3e-4, batches of 64, on questions drawn for each seed; ART's PGD at l_inf 4/255 "
-    "(step 1/255, 7 steps) or the guided decoupling attack with 40 queries. Tested on held-out questions: accuracy on "
+    "(step 1/255, 7 steps) or the guided decoupling attack with 20 queries. Tested on held-out questions: accuracy on "
     "all of them; then, on the first that the model has right, PGD (20 steps), the guided decoupling attack (200 "
     "queries) on the image alone and on both modalities, and the exhaustive search on the image alone. Share: mean "
     "over the successes. Means over the training seeds; the interval is a percentile bootstrap over seeds and samples."
@@ -165,8 +165,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--fusions", nargs="+", default=list(FUSIONS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--groups", type=int, default=375, help="groups of four training questions")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--groups", type=int, default=250, help="groups of four training questions")
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--samples", type=int, default=150)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "muroan_training.json")
     options = parser.parse_args(arguments)

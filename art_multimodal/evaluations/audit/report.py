@@ -63,7 +63,7 @@ def _sentences(report: dict[str, Any], quote: Callable[[str], str]) -> list[str]
             f"It answers “{name}” for {percent(most / clean['n'])} of them, so it hardly tells the classes apart."
         )
     samples = "samples" if pairs else "images"
-    image = results.get("image") or _weakest(results, "image")
+    image = results.get("image")
     if image and image["attacked"]:
         hard_to_see = ", which is hard to see" if budget["eps"] <= 8.5 / 255 else ""
         limit = (
@@ -104,11 +104,6 @@ def _sentences(report: dict[str, Any], quote: Callable[[str], str]) -> list[str]
     if not report["complete"]:
         sentences.insert(0, "This run is not finished: the numbers cover what was evaluated so far.")
     return sentences
-
-
-def _weakest(results: dict[str, Any], modality: str) -> dict[str, Any] | None:
-    rows = [row for row in results.values() if row.get("modality") == modality and row["accuracy"] is not None]
-    return min(rows, key=lambda row: row["accuracy"], default=None)
 
 
 def pictured(log: RunLog) -> Iterator[dict[str, Any]]:
