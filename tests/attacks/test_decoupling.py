@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-from math import ceil
-
 import numpy as np
 import pytest
 import torch
+from attacks.removal_models import RandomModel, published_procedure
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TinyEncoder
@@ -21,82 +19,6 @@ from art_multimodal.functional.occlusion import Block, Removal
 CLASSES = ("cat", "dog", "bird", "fish")
 
 
-def published_procedure(answer, height, width, words, clean, max_combinations=500):
-    """SPEC, word for word: (candidate blocks, candidate words, combinations tried, winning combination or None).
-
-    :param answer: Maps (set of removed pixels, set of removed words) to (decision, label).
-    """
-
-    def pixels(block):
-        row, column, rows, columns = block
-        return {(r, c) for r in range(row, row + rows) for c in range(column, column + columns)}
-
-    side = max(height, width)
-    blocks = []
-
-    def descend(row, column, s, level=0):
-        if level == 5 or s <= 1:
-            return
-        s = ceil(s / 2)
-        flipped = []
-        for dr, dc in ((0, 0), (s, 0), (0, s), (s, s)):
-            r, c = row + dr, column + dc
-            rows, columns = min(s, height - r), min(s, width - c)
-            if rows <= 0 or columns <= 0:
-                continue
-            block = (r, c, rows, columns)
-            if answer(pixels(block), set())[0] != clean[0]:
-                flipped.append((r, c, block))
-        for r, c, block in flipped:
-            blocks.append(block)
-            descend(r, c, s, level + 1)
-
-    descend(0, 0, side)
-    flipping_words = [w for w in range(words) if answer(set(), {w})[0] != clean[0]]
-    candidates = [(pixels(b), set()) for b in sorted(blocks, key=lambda b: b[2] * b[3])]
-    candidates += [(set(), {w}) for w in flipping_words]
-    tried = 0
-    for size in range(1, len(candidates) + 1):
-        for chosen in combinations(candidates, size):
-            if tried == max_combinations:
-                return blocks, flipping_words, tried, None
-            tried += 1
-            removed = set().union(*(p for p, _ in chosen)), set().union(*(w for _, w in chosen))
-            if answer(*removed)[1] != clean[1]:
-                return blocks, flipping_words, tried, removed
-    return blocks, flipping_words, tried, None
-
-
-class RandomModel:
-    """A made-up model: decision and label by linear scores over pixels and words, the two watching different
-    weights."""
-
-    def __init__(self, height: int, width: int, words: int, seed: int, alike: bool) -> None:
-        rng = np.random.default_rng(seed)
-        self.points = height * width + words
-        self.shape = (height, width, words)
-        self.decision_weights = rng.standard_normal((self.points, 3)) ** 3
-        self.label_weights = self.decision_weights if alike else rng.standard_normal((self.points, 3)) ** 3
-        self.asked: list[tuple[frozenset, frozenset]] = []
-
-    def __call__(self, pixels, words):
-        height, width, _ = self.shape
-        kept = np.ones(self.points)
-        for row, column in pixels:
-            kept[row * width + column] = 0
-        for word in words:
-            kept[height * width + word] = 0
-        return int((kept @ self.decision_weights).argmax()), int((kept @ self.label_weights).argmax())
-
-    def ask(self, probes):
-        answers = []
-        for _, removal in probes:
-            pixels = {tuple(p) for p in np.argwhere(removal.mask(*self.shape[:2]))}
-            self.asked.append((frozenset(pixels), frozenset(removal.words)))
-            answers.append(Answer(*self(pixels, set(removal.words))))
-        return answers
-
-
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 40),
@@ -104,12 +26,13 @@ class RandomModel:
     seed=st.integers(0, 10_000),
     alike=st.booleans(),
     limit=st.sampled_from([1, 7, 60]),
+    min_block=st.sampled_from([None, 1, 2, 5, 10, 50]),
 )
-def test_search_is_the_published_procedure(height, width, words, seed, alike, limit) -> None:
+def test_search_is_the_published_procedure(height, width, words, seed, alike, limit, min_block) -> None:
     model = RandomModel(height, width, words, seed, alike)
     clean = model(set(), set())
-    blocks, flipping_words, tried, removed = published_procedure(model, height, width, words, clean, limit)
-    task = Task(height, width, words, Answer(*clean))
+    blocks, flipping_words, tried, removed = published_procedure(model, height, width, words, clean, limit, min_block)
+    task = Task(height, width, words, Answer(*clean), min_block=min_block)
     (outcome,), (queries,) = run_searches([exhaustive_search(task, limit)], model.ask)
     assert [(b.row, b.column, b.height, b.width) for b in outcome.image_candidates] == blocks
     assert list(outcome.text_candidates) == flipping_words
@@ -132,6 +55,27 @@ def test_combinations_are_reached() -> None:
         (outcome,), _ = run_searches([exhaustive_search(task)], model.ask)
         needed += outcome.success and len(outcome.removal.blocks) + len(outcome.removal.words) > 1
     assert needed >= 5
+
+
+@pytest.mark.parametrize("side", [224, 220, 200])
+def test_ten_pixels_at_the_published_size_are_five_levels(side: int) -> None:
+    """Where every removal flips, all blocks are asked about: the 1,364 of SPEC."""
+
+    def blocks(min_block: int | None) -> list[tuple[int, int, int, int]]:
+        task = Task(side, side, 0, Answer(0, 0), min_block=min_block)
+        (outcome,), (queries,) = run_searches(
+            [exhaustive_search(task, 1)], lambda probes: [Answer(1, 1) for _ in probes]
+        )
+        assert queries == len(set(outcome.image_candidates))
+        return [(b.row, b.column, b.height, b.width) for b in outcome.image_candidates]
+
+    assert blocks(10) == blocks(None)
+    if side == 224:
+        assert len(blocks(10)) == 4 + 16 + 64 + 256 + 1024
+        assert {height for _, _, height, _ in blocks(10)} == {112, 56, 28, 14, 7}
+        assert len(blocks(56)) == 4 + 16
+        assert len(blocks(7)) == 4 + 16 + 64 + 256 + 1024
+        assert len(blocks(6)) > len(blocks(7))
 
 
 def test_targeted_search_reaches_the_target_or_says_so() -> None:

@@ -6,79 +6,26 @@ import numpy as np
 import pytest
 import torch
 from art.defences.preprocessor import SpatialSmoothing
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from attacks.removal_models import ScoreModel
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import TinyEncoder
+from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 
-from art_multimodal import ZeroShotClassifier
+from art_multimodal import FusionClassifier, ZeroShotClassifier
 from art_multimodal.attacks.evasion import DecouplingAttack
+from art_multimodal.attacks.evasion.decoupling.fusion import FusionVictim
 from art_multimodal.attacks.evasion.decoupling.guided import guided_search
 from art_multimodal.attacks.evasion.decoupling.search import (
-    Answer,
     Linearisation,
-    Task,
     exhaustive_search,
     run_searches,
 )
+from art_multimodal.attacks.evasion.decoupling.victim import Victim
 from art_multimodal.attacks.evasion.decoupling.zero_shot import ZeroShotVictim
 from art_multimodal.functional.occlusion import Removal
 
 CLASSES = ("cat", "dog", "bird", "fish")
-
-
-class ScoreModel:
-    """Scores that are linear in what is there, with a bend; counts every query by itself."""
-
-    def __init__(self, height: int, width: int, words: int, seed: int, bend: float = 0.0, classes: int = 3) -> None:
-        rng = np.random.default_rng(seed)
-        self.height, self.width, self.words = height, width, words
-        self.points = height * width + words
-        self.weights = rng.standard_normal((self.points, classes))
-        self.bend = bend
-        self.queries = 0
-        scores = self.scores(np.ones(self.points))
-        self.label = int(scores.argmax())
-
-    def scores(self, there: np.ndarray) -> np.ndarray:
-        linear = there @ self.weights
-        return linear + self.bend * np.sin(2 * linear)
-
-    def there(self, removal: Removal) -> np.ndarray:
-        there = np.ones(self.points)
-        there[: self.height * self.width][removal.mask(self.height, self.width).ravel()] = 0
-        there[[self.height * self.width + word for word in removal.words]] = 0
-        return there
-
-    def answer(self, there: np.ndarray) -> Answer:
-        scores = self.scores(there)
-        label = int(scores.argmax())
-        return Answer(label, label, float(scores[self.label] - np.delete(scores, self.label).max()))
-
-    def ask(self, probes) -> list[Answer]:
-        answers = []
-        for _, probe in probes:
-            linearise = isinstance(probe, Linearisation)
-            self.queries += 2 if linearise else 1
-            there = self.there(probe.removal if linearise else probe)
-            answer = self.answer(there)
-            if linearise:
-                linear = there @ self.weights
-                slope = 1 + 2 * self.bend * np.cos(2 * linear)
-                scores = self.scores(there)
-                other = int(np.where(np.arange(len(scores)) == self.label, -np.inf, scores).argmax())
-                gradient = slope[self.label] * self.weights[:, self.label] - slope[other] * self.weights[:, other]
-                saliency = gradient[: self.height * self.width].reshape(self.height, self.width)
-                answer = Answer(answer.decision, answer.label, answer.margin, saliency)
-            answers.append(answer)
-        return answers
-
-    def task(self, image: bool = True) -> Task:
-        clean = self.answer(np.ones(self.points))
-        return Task(self.height if image else 0, self.width if image else 0, self.words, clean)
-
-    def run(self, search):
-        (outcome,), (queries,) = run_searches([search], self.ask)
-        return outcome, queries
 
 
 @given(
@@ -103,9 +50,9 @@ def test_budget_is_exact_and_what_is_returned_flips(height, width, words, seed, 
         assert outcome.removal == Removal()
 
 
-@given(st.integers(0, 10_000), st.booleans())
-def test_it_loses_no_sample_that_the_published_search_wins(seed: int, white_box: bool) -> None:
-    model = ScoreModel(16, 16, 0, seed)
+@given(st.integers(0, 10_000), st.integers(0, 3), st.booleans())
+def test_it_loses_no_sample_that_the_published_search_wins(seed: int, words: int, white_box: bool) -> None:
+    model = ScoreModel(16, 16, words, seed)
     exhaustive, _ = model.run(exhaustive_search(model.task()))
     guided, _ = model.run(guided_search(model.task(), 30, white_box))
     assert guided.success >= exhaustive.success
@@ -125,6 +72,42 @@ def test_white_box_finds_the_optimum_of_a_linear_model(seed: int) -> None:
     assert outcome.success == (fewest is not None)
     if fewest is not None:
         assert outcome.removal.points(9, 11) == fewest
+
+
+def fewest_of_linear_scores(model: ScoreModel) -> dict[int, int]:
+    """For each other class the fewest pixels whose removal makes it win over the own one: the largest terms."""
+    fewest = {}
+    for rival in set(range(model.weights.shape[1])) - {model.label}:
+        terms = np.sort(model.weights[:, model.label] - model.weights[:, rival])[::-1]
+        remaining = terms.sum() - np.cumsum(terms)
+        if (remaining < 0).any():
+            fewest[rival] = int(np.argmax(remaining < 0)) + 1
+    return fewest
+
+
+def test_white_box_finds_the_optimum_towards_any_class() -> None:
+    """The class with the second largest score is not always the one that is reached with the fewest pixels."""
+    astray = 0
+    for seed in range(250):
+        model = ScoreModel(9, 11, 0, seed)
+        fewest = fewest_of_linear_scores(model)
+        task = model.task(rivals=True)
+        outcome, _ = model.run(guided_search(task, 300, white_box=True))
+        assert outcome.success == bool(fewest)
+        if fewest:
+            assert outcome.removal.points(9, 11) == min(fewest.values())
+            astray += fewest.get(task.rivals[0], 100) > min(fewest.values())
+    assert astray >= 5
+
+
+@given(st.integers(0, 10_000))
+def test_aiming_at_other_classes_never_removes_more(seed: int) -> None:
+    model = ScoreModel(7, 8, 2, seed, bend=0.4, classes=5)
+    aiming, _ = model.run(guided_search(model.task(rivals=True), 1500, white_box=True))
+    without, _ = model.run(guided_search(model.task(), 1500, white_box=True))
+    assert aiming.success >= without.success
+    if without.success:
+        assert aiming.removal.points(7, 8) <= without.removal.points(7, 8)
 
 
 def test_black_box_asks_for_no_gradient() -> None:
@@ -156,31 +139,74 @@ def classifier() -> ZeroShotClassifier:
     return ZeroShotClassifier(TinyEncoder(seed=2).eval(), CLASSES, ["an old photo of a {}."], device_type="cpu")
 
 
-def test_saliency_is_the_derivative_of_the_margin(classifier) -> None:
-    model = classifier.dual_encoder.double()
-    images = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
-    fill = np.full((3, 1, 1), 0.3, dtype=np.float32)
-    victim = ZeroShotVictim(classifier, images, fill, batch_size=4)
-    clean = victim.clean()
-    mask = np.random.default_rng(1).random((8, 8)) < 0.3
-    removal = Removal.of_mask(mask, words=(1,))
-    answers = victim.ask([(row, Linearisation(removal)) for row in range(2)])
-    tokens = model.tokenize([f"an photo of a {name}." for name in CLASSES])
-    for row, answer in enumerate(answers):
-        assert answer.saliency is not None
+class Darken(PreprocessorPyTorch):
+    """Squares the brightness: a defence with a gradient of its own."""
 
-        def margin(there: np.ndarray, row=row) -> float:
-            image = fill + there * (images[row].astype(np.float64) - fill)
-            with torch.no_grad():
-                scores = model(torch.from_numpy(image)[None], tokens)[0].numpy()
-            return scores[clean[row].label] - np.delete(scores, clean[row].label).max()
+    def __init__(self) -> None:
+        super().__init__(device_type="cpu", is_fitted=True, apply_fit=True, apply_predict=True)
 
-        assert answer.margin == pytest.approx(margin((~mask).astype(float)), abs=1e-4)
-        for pixel in ((0, 0), (3, 5), (7, 7)):
-            step = np.zeros((8, 8))
-            step[pixel] = 1e-4
-            numeric = (margin(~mask + step) - margin(~mask - step)) / 2e-4
-            assert answer.saliency[pixel] == pytest.approx(numeric, rel=1e-3, abs=1e-5)
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return x**2, y
+
+
+def victim_in_float64(kind: str, images: np.ndarray, fill: np.ndarray, targets, defended: bool):
+    """A victim with four words for every image, and its scores without word 1, written down once more."""
+    settings = {"preprocessing_defences": Darken() if defended else None, "device_type": "cpu"}
+    if kind == "dual encoder":
+        model = TinyEncoder(seed=2).eval().double()
+        victim: Victim = ZeroShotVictim(
+            ZeroShotClassifier(model, CLASSES, ["one two three {} four"], **settings), images, fill, 3, targets
+        )
+        tokens = [model.tokenize([f"one three {name} four" for name in CLASSES])] * len(images)
+    else:
+        model = {"separate": TinyFusion, "joint": TinyJointFusion}[kind](seed=2).eval().double()
+        texts = [f"one two three {name}" for name in CLASSES[: len(images)]]
+        victim = FusionVictim(FusionClassifier(model, **settings), images, texts, fill, 3, targets)
+        tokens = [model.tokenize([f"one three {name}"]) for name in CLASSES[: len(images)]]
+
+    @torch.no_grad()
+    def scores(row: int, shown: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(shown)
+        batch = batch**2 if defended else batch
+        asked = tokens[row]
+        if isinstance(asked, dict):
+            asked = {name: part.expand(len(batch), -1) for name, part in asked.items()}
+        elif kind == "separate":
+            asked = asked.expand(len(batch), -1)
+        return model(batch, asked).numpy()
+
+    return victim, scores
+
+
+@pytest.mark.parametrize("kind", ["dual encoder", "separate", "joint"])
+@pytest.mark.parametrize("defended", [False, True], ids=["bare", "defended"])
+@pytest.mark.parametrize("size", [(8, 8), (11, 9)])
+@pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
+def test_saliency_is_the_derivative_of_the_margin(kind, defended, size, targeted) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0.2, 0.8, (4, 3, *size)).astype(np.float32)
+    fill = np.array([0.3, 0.4, 0.5], dtype=np.float32).reshape(3, 1, 1)
+    targets = np.array([0, 1, 2, 0]) if targeted else None
+    victim, scores = victim_in_float64(kind, images, fill, targets, defended)
+    labels = [answer.label for answer in victim.clean()]
+    wanted = targets if targeted else labels
+    masks = rng.random((4, *size)) < 0.3
+    toward = [None] * 4 if targeted else [None, *((label + 1) % 3 for label in labels[1:])]
+    answers = victim.ask([(row, Linearisation(Removal.of_mask(masks[row], (1,)), toward[row])) for row in (2, 0, 3, 1)])
+    for row, answer in zip((2, 0, 3, 1), answers, strict=True):
+
+        def margins(there: np.ndarray, other: int | None, row=row) -> np.ndarray:
+            all_scores = scores(row, fill + there[:, None] * (images[row].astype(np.float64) - fill))
+            own = all_scores[:, wanted[row]]
+            others = np.delete(all_scores, wanted[row], axis=1).max(axis=1) if other is None else all_scores[:, other]
+            return others - own if targeted else own - others
+
+        there = (~masks[row]).astype(np.float64)
+        assert answer.margin == pytest.approx(margins(there[None], None)[0], rel=1e-4, abs=1e-4)
+        steps = 1e-5 * np.eye(there.size).reshape(-1, *size)
+        numeric = (margins(there + steps, toward[row]) - margins(there - steps, toward[row])) / 2e-5
+        assert answer.saliency is not None and np.abs(numeric).max() > 1e-3
+        np.testing.assert_allclose(answer.saliency.ravel(), numeric, rtol=1e-3, atol=1e-4 * np.abs(numeric).max())
 
 
 @pytest.mark.parametrize("white_box", [True, False])

@@ -11,7 +11,6 @@ from art_multimodal.attacks.evasion.decoupling.hunt import Hunt, Step, give_back
 from art_multimodal.attacks.evasion.decoupling.search import Answer, Probe
 from art_multimodal.functional.occlusion import Block, Removal, Square, quadrants_inside, quadtree_root
 
-
 #: The largest drop of the margin per side length comes first; what follows tells all squares apart.
 Entry = tuple[float, int, int, int, int, Square]
 

@@ -16,6 +16,9 @@ from art_multimodal.attacks.evasion.decoupling.search import Outcome, Search, Ta
 from art_multimodal.attacks.evasion.decoupling.white_box import by_saliency
 from art_multimodal.functional.occlusion import Removal, quadrants_inside, quadtree_root
 
+#: Words that lower the margin by no more, relative to it, do nothing.
+_ROUNDING = 1e-5
+
 
 def guided_search(task: Task, max_queries: int = 500, white_box: bool = True) -> Search:
     """Search for the smallest removal within a budget of queries.
@@ -46,7 +49,8 @@ def _words(hunt: Hunt) -> Step:
     if hunt.best is not None:
         return
     known = [(answer.margin, word) for word, answer in enumerate(answers) if answer is not None]
-    order = [word for margin, word in sorted(known) if margin < hunt.task.clean.margin]
+    clean = hunt.task.clean.margin
+    order = [word for margin, word in sorted(known) if margin < clean - _ROUNDING * max(1, abs(clean))]
     tried = {Removal(words=(order[0],)): min(known)[0]} if order else {}
     for length in range(2, len(order) + 1):
         removal = Removal(words=tuple(sorted(order[:length])))
