@@ -174,7 +174,12 @@ class DecouplingAttack(EvasionAttack):
         return adversarial
 
     def templates_of(self, record: DecouplingRecord) -> tuple[str, ...]:
-        """Return the estimator's templates without the words that a record removed."""
+        """Return the estimator's templates without the words that a record removed.
+
+        :raises InputError: On a :class:`FusionClassifier`, which has none: the returned pairs lack the words.
+        """
+        if isinstance(self.estimator, FusionClassifier):
+            raise InputError("A fusion model has no templates: the returned pairs lack the removed words already.")
         return templates_without(self.estimator.templates or (), record.words)
 
     def fill_colour(self) -> np.ndarray:

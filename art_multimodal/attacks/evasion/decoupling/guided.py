@@ -32,7 +32,8 @@ def guided_search(task: Task, max_queries: int = 500, white_box: bool = True) ->
     yield from _words(hunt)
     if hunt.size and hunt.best_points > 1:
         yield from by_saliency(hunt) if white_box else by_quadtree(hunt)
-        yield from _spare_words(hunt)
+    yield from _spare_words(hunt)
+    if hunt.size and hunt.best_points > 1:
         yield from _published_tree(hunt)
         yield from give_back_by_halves(hunt)
     if hunt.best is None:
@@ -65,11 +66,11 @@ def _words(hunt: Hunt) -> Step:
 
 def _spare_words(hunt: Hunt) -> Step:
     """Put back words that turned out not to be needed."""
-    if hunt.best is None or not hunt.best.touches_image:
-        return
-    for word in hunt.best.words:
+    needed = () if hunt.best is None else hunt.best.words
+    for word in needed:
         best = hunt.best
-        yield from hunt.ask([replace(best, words=tuple(other for other in best.words if other != word))])
+        if best is not None and hunt.best_points > 1:
+            yield from hunt.ask([replace(best, words=tuple(other for other in best.words if other != word))])
 
 
 def _published_tree(hunt: Hunt) -> Step:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from art_multimodal.attacks.evasion.decoupling.zero_shot import removable_words, templates_without
+from art_multimodal.attacks.evasion.decoupling.zero_shot import class_features_without, removable_words
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 
 
@@ -34,7 +35,5 @@ def labels_without(
         removed = x.copy()
         removed["text"] = ""
         return estimator.predict_labels(removed, batch_size=batch_size)
-    if estimator.templates is not None:
-        words = range(len(removable_words(estimator.templates)))
-        estimator = estimator.with_templates(templates_without(estimator.templates, words))
-    return estimator.predict_labels(x, batch_size=batch_size)
+    classes = class_features_without(estimator, range(len(removable_words(estimator.templates))))
+    return finite_labels(estimator.scores(estimator.image_features(x, batch_size), classes))

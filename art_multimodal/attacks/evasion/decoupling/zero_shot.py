@@ -48,6 +48,23 @@ def templates_without(templates: Sequence[str], words: Sequence[int]) -> tuple[s
 _KEPT: WeakKeyDictionary[ZeroShotClassifier, tuple[Tensor, dict[tuple[str, ...], Tensor]]] = WeakKeyDictionary()
 
 
+def class_features_without(estimator: ZeroShotClassifier, words: Sequence[int]) -> Tensor:
+    """Return the unit embeddings ``(K, D)`` of the classes with removable words deleted from the templates.
+
+    :param words: Indices into :func:`removable_words`.
+    """
+    intact = estimator.class_features()
+    if not words:
+        return intact
+    if estimator not in _KEPT or _KEPT[estimator][0] is not intact:
+        _KEPT[estimator] = (intact, {})
+    templates = templates_without(estimator.templates or (), words)
+    kept = _KEPT[estimator][1]
+    if templates not in kept:
+        kept[templates] = estimator.with_templates(templates).class_features()
+    return kept[templates]
+
+
 class ZeroShotVictim(Victim):
     """Answers removals on a :class:`ZeroShotClassifier`.
 
@@ -59,10 +76,7 @@ class ZeroShotVictim(Victim):
         super().__init__(estimator, images, *args, **kwargs)
         self.estimator = estimator
         self._words = len(removable_words(estimator.templates))
-        intact = estimator.class_features()
-        self._class_features: dict[frozenset[int], Tensor] = {frozenset(): intact}
-        if estimator not in _KEPT or _KEPT[estimator][0] is not intact:
-            _KEPT[estimator] = (intact, {})
+        self._class_features: dict[frozenset[int], Tensor] = {}
         self._intact = estimator.image_features(images, self.batch_size)
 
     def words(self, sample: int) -> int:
@@ -95,9 +109,5 @@ class ZeroShotVictim(Victim):
 
     def _features_without(self, words: frozenset[int]) -> Tensor:
         if words not in self._class_features:
-            templates = templates_without(self.estimator.templates or (), sorted(words))
-            kept = _KEPT[self.estimator][1]
-            if templates not in kept:
-                kept[templates] = self.estimator.with_templates(templates).class_features()
-            self._class_features[words] = kept[templates]
+            self._class_features[words] = class_features_without(self.estimator, sorted(words))
         return self._class_features[words]
