@@ -16,7 +16,7 @@ $(READY): setup.py pyproject.toml constraints.txt
 
 audit: $(READY)
 	if [ -f '$(OUT)/run.json' ]; then rm -rf '$(OUT)'; fi
-	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 8/255 --limit 200 --batch-size 100 --out $(OUT)
+	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 8/255 --limit 100 --batch-size 100 --out $(OUT)
 
 test: $(READY)
 	$(BIN)/python -m pytest
