@@ -36,7 +36,7 @@ setup(
     packages=find_packages(include=["art_multimodal", "art_multimodal.*"]),
     package_data={
         "art_multimodal": ["py.typed"],
-        "art_multimodal.models.demo": ["weights/*.safetensors"],
+        "art_multimodal.models.demo": ["weights/*.safetensors", "weights/mlm/*"],
         "art_multimodal.evaluations.audit": ["templates/*.j2"],
     },
     install_requires=[

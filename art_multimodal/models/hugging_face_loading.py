@@ -26,13 +26,7 @@ def load_hugging_face(name_or_path: str) -> DualEncoder | FusionModel:
     """
     import transformers
 
-    if not name_or_path:
-        raise InputError("hf: names no model. Give hf:ID_OR_PATH, a hub name or a folder made by save_pretrained.")
-    folder = Path(name_or_path).expanduser()
-    local = folder.is_dir()
-    if not local and (name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1):
-        raise InputError(f"There is no folder {str(folder)!r}. Give a folder made by save_pretrained, or a hub name.")
-    source = str(folder) if local else name_or_path
+    source, local = checkpoint_source(name_or_path)
     try:
         config = transformers.AutoConfig.from_pretrained(source, **_options(local))
     except Exception as error:
@@ -48,6 +42,21 @@ def load_hugging_face(name_or_path: str) -> DualEncoder | FusionModel:
     processor = _load_part(transformers.AutoImageProcessor, source, local)
     check_vocabulary(tokenizer, source)
     return (adapter or HuggingFaceEncoder)(model, tokenizer, processor).eval()
+
+
+def checkpoint_source(name_or_path: str) -> tuple[str, bool]:
+    """Return where a checkpoint of transformers is, and whether that is a local folder.
+
+    :param name_or_path: A hub name or a folder made by ``save_pretrained``.
+    :raises InputError: If it is empty, or a path where there is no folder.
+    """
+    if not name_or_path:
+        raise InputError("hf: names no model. Give hf:ID_OR_PATH, a hub name or a folder made by save_pretrained.")
+    folder = Path(name_or_path).expanduser()
+    local = folder.is_dir()
+    if not local and (name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1):
+        raise InputError(f"There is no folder {str(folder)!r}. Give a folder made by save_pretrained, or a hub name.")
+    return str(folder) if local else name_or_path, local
 
 
 def load_weights(model_class: Any, source: str, local: bool) -> Any:
@@ -84,14 +93,16 @@ def load_weights(model_class: Any, source: str, local: bool) -> Any:
     return model
 
 
-def load_tokenizer(source: str) -> Any:
-    """Load the tokenizer in a folder.
+def load_tokenizer(source: str, local: bool = True) -> Any:
+    """Load a tokenizer.
 
+    :param source: A folder made by ``save_pretrained``, or a hub name.
+    :param local: Whether it is a folder.
     :raises InputError: If it cannot be read or has no vocabulary.
     """
     import transformers
 
-    tokenizer = _load_part(transformers.AutoTokenizer, source, local=True)
+    tokenizer = _load_part(transformers.AutoTokenizer, source, local)
     check_vocabulary(tokenizer, source)
     return tokenizer
 

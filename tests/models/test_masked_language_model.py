@@ -234,6 +234,8 @@ def test_the_demo_model_is_small_and_knows_the_demos():
     text = "a photo of the handwritten digit seven."
     found = {c.word for c in model.candidates([place(text, "photo")], top_k=20)[0]}
     assert len(found & {"picture", "image", "drawing", "sketch", "snapshot", "photograph", "shot", "copy", "scan"}) >= 4
+    found = model.candidates([place("a child's seven", "child's")])[0]
+    assert found and all(c.word.endswith("'s") for c in found)
     question = "is there a red circle left of the blue square?"
     assert {"green", "yellow", "blue"} <= {c.word for c in model.candidates([place(question, "red")])[0]}
 

@@ -3,11 +3,16 @@
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack, DecouplingRecord
 from art_multimodal.attacks.evasion.for_each_pair import ImageAttackOnPairs, for_each_pair
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
+from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack, TextRecord, WordChange
 
 __all__ = [
+    "BertAttack",
+    "CharacterAttack",
     "DecouplingAttack",
     "DecouplingRecord",
     "ImageAttackOnPairs",
     "ProjectedGradientDescentDualEncoder",
+    "TextRecord",
+    "WordChange",
     "for_each_pair",
 ]

@@ -1,0 +1,187 @@
+"""The search that text attacks share: words in the order of their importance, the best change of each round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from art_multimodal.attacks.evasion.text.scoring import TextVictim
+from art_multimodal.attacks.evasion.text.words import Word, words_of
+
+#: What counts as higher: by more than this, absolute and relative. Rounding, which depends on how probes were batched,
+#: is smaller, and so does not decide between equals.
+NOTICEABLE, NOTICEABLE_SHARE = 1e-9, 1e-6
+_PROBES_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class WordChange:
+    """A word that was changed.
+
+    :param index: Which word of the original text, counted by :func:`words_of`.
+    :param before: The word in the original text.
+    :param after: The word in the adversarial text.
+    """
+
+    index: int
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class TextRecord:
+    """What was done to a text.
+
+    :param text: The original.
+    :param adversarial: What came of it; the original where no admissible change scores higher.
+    :param changes: The changed words, in the order of the text.
+    :param score_before: Of the original: 0 for ``embedding_kl``, the margin loss for ``margin``.
+    :param score: Of the adversarial text; at least ``score_before``.
+    :param queries: Forward passes of a text on behalf of this one, the original included; one that other texts needed
+        too counts for each.
+    """
+
+    text: str
+    adversarial: str
+    changes: tuple[WordChange, ...]
+    score_before: float
+    score: float
+    queries: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to search.
+
+    :param propose: Maps (original text, index of the word, word as it is now) to what may stand in its place, best
+        guess first.
+    :param mask: Stands in for a word to tell how important it is.
+    :param max_changes: Most changes of a text.
+    :param candidate_words: So many words, the most important first, compete in each round; ``None`` for all.
+    :param once: Whether a word can change only once.
+    """
+
+    propose: Callable[[str, int, str], Sequence[str]]
+    mask: str
+    max_changes: int
+    candidate_words: int | None
+    once: bool
+
+
+@dataclass
+class _State:
+    """A subject on its way."""
+
+    original: str
+    text: str
+    score_before: float
+    score: float
+    #: Indices of the words that may still change, most important first.
+    order: list[int]
+    queries: int = 1
+    changes: int = 0
+    #: The best change of this round: score, index of the word, text.
+    best: tuple[float, int, str] | None = None
+    words: list[Word] = field(default_factory=list)
+
+
+def attack_texts(
+    victim: TextVictim, free: Sequence[Sequence[int]], plan: Plan, done: Callable[[int], object] = lambda count: None
+) -> list[TextRecord]:
+    """Attack all subjects of a victim side by side.
+
+    In each round the most important ``candidate_words`` words of a text compete: of all their admissible replacements
+    and the text as it is, the one with the highest score wins, the first among equals (to one in a million). Where the
+    text as it is wins, these words are done with, and the next ones compete.
+
+    :param free: For each subject the indices of the words that may change.
+    :param done: Told how many subjects have come to an end, whenever some have.
+    :return: One record per subject.
+    :raises InputError: If the model refuses one of the texts.
+    """
+    scores = victim.start() if victim.texts else []
+    states = [
+        _State(text, text, score, score, list(words), words=words_of(text))
+        for text, score, words in zip(victim.texts, scores, free, strict=True)
+    ]
+    if plan.max_changes and plan.candidate_words is not None:
+        _order_by_importance(victim, states, plan.mask)
+    active = [number for number, state in enumerate(states) if state.order and plan.max_changes]
+    done(len(states) - len(active))
+    while active:
+        probes = _probes(states, active, plan)
+        while part := list(islice(probes, _PROBES_AT_ONCE)):
+            answers = victim.ask([(number, text) for number, _, text in part])
+            for (number, index, text), score in zip(part, answers, strict=True):
+                state = states[number]
+                state.queries += score is not None
+                if score is not None and _higher(score, state.score if state.best is None else state.best[0]):
+                    state.best = (score, index, text)
+        for number in active:
+            _end_round(states[number], plan)
+        going = [n for n in active if states[n].order and states[n].changes < plan.max_changes]
+        done(len(active) - len(going))
+        active = going
+    return [_record(state) for state in states]
+
+
+def _higher(score: float, than: float) -> bool:
+    return score > than + NOTICEABLE + NOTICEABLE_SHARE * abs(than)
+
+
+def _order_by_importance(victim: TextVictim, states: list[_State], mask: str) -> None:
+    """Sort words by how far the text moves when the word is hidden, in the units of the score; stable."""
+    probes = [
+        (number, index, state.words[index].replaced(state.text, mask))
+        for number, state in enumerate(states)
+        # A single word is in order as it is.
+        if len(state.order) > 1
+        for index in state.order
+    ]
+    importance: list[dict[int, float]] = [{} for _ in states]
+    for start in range(0, len(probes), _PROBES_AT_ONCE):
+        part = probes[start : start + _PROBES_AT_ONCE]
+        answers = victim.ask([(number, text) for number, _, text in part])
+        for (number, index, _), score in zip(part, answers, strict=True):
+            states[number].queries += score is not None
+            # Where the model cannot read the mask as well, the word comes last.
+            importance[number][index] = -score if score is not None else float("inf")
+    for state, negative in zip(states, importance, strict=True):
+        state.order.sort(key=lambda index: negative.get(index, 0.0))
+
+
+def _probes(states: list[_State], active: list[int], plan: Plan) -> Iterator[tuple[int, int, str]]:
+    """(Subject, word, text) of every change that is admissible in this round."""
+    for number in active:
+        state = states[number]
+        seen = {state.text}
+        for index in state.order[: plan.candidate_words]:
+            word = state.words[index]
+            for replacement in plan.propose(state.original, index, word.text):
+                text = word.replaced(state.text, replacement)
+                if text not in seen:
+                    seen.add(text)
+                    yield number, index, text
+
+
+def _end_round(state: _State, plan: Plan) -> None:
+    if state.best is None:
+        state.order = [] if plan.candidate_words is None else state.order[plan.candidate_words :]
+        return
+    state.score, index, state.text = state.best
+    state.words = words_of(state.text)
+    state.changes += 1
+    state.best = None
+    if plan.once:
+        state.order.remove(index)
+
+
+def _record(state: _State) -> TextRecord:
+    pairs = zip(words_of(state.original), state.words, strict=True)
+    changes = [
+        WordChange(index, before.text, after.text)
+        for index, (before, after) in enumerate(pairs)
+        if before.text != after.text
+    ]
+    return TextRecord(state.original, state.text, tuple(changes), state.score_before, state.score, state.queries)
