@@ -31,6 +31,7 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/audit_demo.py
 	$(BIN)/python benchmarks/decoupling.py
 	$(BIN)/python benchmarks/decoupling_cost.py
+	$(BIN)/python benchmarks/text_attacks.py
 	$(BIN)/python benchmarks/muroan_training.py
 
 docs: $(READY)
