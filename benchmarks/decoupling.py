@@ -32,11 +32,12 @@ PROTOCOL = (
     "Samples that the victim classifies correctly, the first of them in the order of the data. Fill: the model's mean "
     "colour. `exhaustive` is the published procedure (label decision). The first table is on the image alone. Ratio: "
     "mean share removed, guided / exhaustive, over the samples C where both succeed; its interval is a paired "
-    "percentile bootstrap over C. Lost: samples that exhaustive wins and guided does not. Worse: samples of C where "
-    "guided removes more. To reach: queries until guided had removed no more than exhaustive in the end, mean over C, "
-    "and how many exhaustive asked there; a gradient counts as two. Shares are over 32 * 32 pixels and the words of "
-    "the text (of the template for dual encoders). The second table is on image and text together; without image or "
-    "text: accuracy over all samples with the whole modality removed."
+    "percentile bootstrap over C. Samples of demo:shapes come in groups of four that share two images, which the "
+    "intervals do not take into account. Lost: samples that exhaustive wins and guided does not. Worse: samples of C "
+    "where guided removes more. To reach: queries until guided had removed no more than exhaustive in the end (all that "
+    "it asked, where it did not get there), mean over C, and how many exhaustive asked there; a gradient counts as two. "
+    "Shares are over 32 * 32 pixels and the words of the text (of the template for dual encoders). The second table is "
+    "on image and text together; without image or text: accuracy over all samples with the whole modality removed."
 )
 Results = dict[str, Any]
 
@@ -79,8 +80,8 @@ def compare(guided: list[DecouplingRecord], exhaustive: list[DecouplingRecord]) 
     removed = np.array([g.share_removed for g in wins])
     small = sum(share <= 0.25 for share in removed)
     points = [(g, e.pixels + len(e.words)) for g, e in common]
-    reached = [next((queries for queries, n in g.progress if n <= least), None) for g, least in points]
-    known = [queries for queries in reached if queries is not None]
+    # Where it was not reached, all queries were spent for nothing.
+    reached = [next((queries for queries, n in g.progress if n <= least), g.queries) for g, least in points]
     return {
         "n": len(guided),
         "success": len(wins) / len(guided),
@@ -96,8 +97,7 @@ def compare(guided: list[DecouplingRecord], exhaustive: list[DecouplingRecord]) 
         "worse": int((shares[0] > shares[1] + 1e-12).sum()),
         "queries_mean": float(np.mean([g.queries for g in guided])),
         "queries_max": max(g.queries for g in guided),
-        "queries_to_reach": float(np.mean(known)) if known else None,
-        "not_reached": len(reached) - len(known),
+        "queries_to_reach": float(np.mean(reached)) if any(g.progress for g in guided) else None,
         "queries_of_exhaustive": float(np.mean([e.queries for _, e in common])),
         "pixels_mean": float(np.mean([g.pixels for g in wins])),
         "words_mean": float(np.mean([len(g.words) for g in wins])),

@@ -143,6 +143,7 @@ def table_of(results: dict[str, Any]) -> dict[str, Any]:
         "both_success": "decoupling success, both",
         "both_share": "its share removed",
         "exhaustive_success": "exhaustive success, image",
+        "exhaustive_share": "its share removed",
     }
     rows = []
     for fusion, treatments in results.items():

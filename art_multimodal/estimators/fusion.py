@@ -264,7 +264,11 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
                 scheduler.step()
 
     def clone_for_refitting(self) -> FusionClassifier:
-        """Return a copy with freshly initialised weights and a new optimizer of the same kind and settings."""
+        """Return a copy with a new optimizer of the same kind and settings, and freshly initialised layers.
+
+        As in ART, a layer is initialised by its ``reset_parameters``; parameters outside of such layers (position
+        embeddings, class tokens) keep their values.
+        """
         model = copy.deepcopy(self._model)
         clone = type(self)(
             model,
@@ -305,6 +309,8 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
     ) -> np.ndarray:
         """Do something with the images of each batch on a view that has their texts."""
         self._check_pairs(x)
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}.")
         parts = []
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)

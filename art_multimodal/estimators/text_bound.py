@@ -195,7 +195,11 @@ class TextBoundClassifier(ImageClassifier):
             super().fit_generator(generator, nb_epochs=nb_epochs, verbose=verbose, **kwargs)
 
     def clone_for_refitting(self) -> TextBoundClassifier:
-        """Return a copy with freshly initialised weights and a new optimizer of the same kind and settings."""
+        """Return a copy with a new optimizer of the same kind and settings, and freshly initialised layers.
+
+        As in ART, a layer is initialised by its ``reset_parameters``; parameters outside of such layers (position
+        embeddings, class tokens) keep their values.
+        """
         model = copy.deepcopy(self.fusion_model)
         settings = {**self._current(), "optimizer": fresh_optimizer(self._optimizer, model)}
         clone = type(self)(

@@ -183,7 +183,11 @@ class ZeroShotClassifier(ImageClassifier):
         return self._apply_postprocessing(preds=outputs.cpu().numpy().astype(np.float32), fit=False)
 
     def clone_for_refitting(self) -> ZeroShotClassifier:
-        """Return a copy with freshly initialised weights and a new optimizer of the same kind and settings."""
+        """Return a copy with a new optimizer of the same kind and settings, and freshly initialised layers.
+
+        As in ART, a layer is initialised by its ``reset_parameters``; parameters outside of such layers (position
+        embeddings, class tokens) keep their values.
+        """
         model = copy.deepcopy(self.dual_encoder)
         optimizer = fresh_optimizer(self._optimizer, model)
         clone = self._variant(model=model, optimizer=optimizer, loss=copy.deepcopy(self._loss))

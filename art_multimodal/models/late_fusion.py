@@ -12,6 +12,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.custom_fusion import check_scores
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel, Tokens
+from art_multimodal.models.texts import check_texts
 
 
 class LateFusion(FusionModel):
@@ -45,7 +46,7 @@ class LateFusion(FusionModel):
         self.predictor = self._new_predictor(hidden) if predictor is None else predictor
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        return self.dual_encoder.tokenize(texts, allow_empty=True)
+        return self.dual_encoder.tokenize(check_texts(texts), allow_empty=True)
 
     def image_tower(self, pixels: Tensor) -> Tensor:
         return F.normalize(self.dual_encoder.image_tower(pixels), dim=-1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from attacks.removal_models import Counter, check_returned, make, make_pairs, run
+from attacks.removal_models import Counter, ScoreModel, check_returned, make, make_pairs, run
 from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 
-from art_multimodal import InputError, ZeroShotClassifier
+from art_multimodal import FusionClassifier, InputError, ZeroShotClassifier, image_text_pairs
 from art_multimodal.attacks.evasion import DecouplingAttack
+from art_multimodal.attacks.evasion.decoupling.guided import guided_search
 
 both_models = pytest.mark.parametrize("model_class", [TinyFusion, TinyJointFusion])
 
@@ -192,3 +193,36 @@ def test_bad_settings(settings, message) -> None:
     attack = DecouplingAttack(make())
     with pytest.raises(ValueError, match=message):
         attack.set_params(**settings)
+
+
+@pytest.mark.parametrize("max_queries", range(1, 41))
+def test_black_box_with_words_at_every_budget(max_queries: int) -> None:
+    """The budget may end between two quadrants of a square, after words were removed."""
+    for seed in range(12):
+        model = ScoreModel(8, 8, 4, seed)
+        outcome, queries = model.run(guided_search(model.task(), max_queries, white_box=False))
+        assert queries <= max_queries - 1
+        assert outcome.success == (model.answer(model.there(outcome.removal)).label != model.label)
+
+
+class Rounding(TinyFusion):
+    """Sees 8-bit levels, as a model behind an image decoder does; gradients pass straight through."""
+
+    def pixels(self, images: torch.Tensor) -> torch.Tensor:
+        return super().pixels(images + ((images * 255).floor() / 255 - images).detach())
+
+
+def test_what_the_gradient_saw_is_what_is_returned() -> None:
+    classifier = FusionClassifier(Rounding().eval(), device_type="cpu")
+    images = np.random.default_rng(0).integers(0, 20, (200, 3, 8, 8)).astype(np.float32) / np.float32(255)
+    pairs = image_text_pairs(images, ["a red cat"] * 200)
+    attack = DecouplingAttack(classifier, modalities="image", white_box=True, max_queries=60, fill=0.3, verbose=False)
+    labels = classifier.predict_labels(attack.generate(pairs))
+    assert sum(record.success for record in attack.records) > 20
+    assert [int(label) for label in labels] == [record.label_after for record in attack.records]
+
+
+@pytest.mark.parametrize(("name", "value"), [("white_box", "no"), ("modalities", 5)])
+def test_settings_of_the_wrong_kind(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{name} must"):
+        DecouplingAttack(FusionClassifier(TinyFusion().eval(), device_type="cpu"), **{name: value})

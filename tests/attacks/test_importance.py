@@ -84,3 +84,12 @@ def test_no_samples_and_no_such_modality() -> None:
     assert labels_without(make(), make_pairs(5)[:0], "image").shape == (0,)
     with pytest.raises(ValueError, match="'image' or 'text', not 'audio'"):
         labels_without(make(), make_pairs(5), "audio")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_any_dtype(dtype: torch.dtype) -> None:
+    classifier = make(TinyFusion)
+    classifier.model.to(dtype)
+    assert labels_without(classifier, make_pairs(4), "image").shape == (4,)
+    zero_shot = ZeroShotClassifier(TinyEncoder(seed=2).eval().to(dtype), CLASSES, TEMPLATES, device_type="cpu")
+    assert labels_without(zero_shot, make_pairs(4)["image"], "image").shape == (4,)

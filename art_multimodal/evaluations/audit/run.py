@@ -113,7 +113,10 @@ class Audit(Evaluation):
                 "attack_success_rate": "over the samples that are right before the attack; only these are attacked",
                 "modality_rows": "worst case per sample over the attacks of the modality",
                 "intervals": "95 % percentile bootstrap over samples",
-                "queries": "mean forward evaluations per attacked sample; gradients counts those with a backward pass",
+                "queries": (
+                    "mean forward evaluations per attacked sample; gradients counts those with a backward pass; of "
+                    "decoupling, probes of the model, words included and a gradient counted as two"
+                ),
                 "images": (
                     "photos at their own size; the model resizes"
                     if self.settings.native_size

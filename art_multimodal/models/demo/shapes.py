@@ -14,6 +14,7 @@ from art_multimodal.models.demo.scenes import COLOUR_NAMES, OPENINGS, RELATIONS,
 from art_multimodal.models.demo.towers import Block, SmallImageTower, patch_stem
 from art_multimodal.models.fusion import FusionModel, Tokens
 from art_multimodal.models.preprocessing import ImagePreprocessing
+from art_multimodal.models.texts import check_texts
 
 WEIGHTS = Path(__file__).parent / "weights"
 ANSWERS = ("no", "yes")
@@ -89,13 +90,12 @@ class ShapesModel(FusionModel):
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Turn texts into ids ``[N, 25]``: a start token, the words, padding. Unknown words become ``<unk>``.
 
-        :raises InputError: If a text has more than 24 words.
+        :raises InputError: If a text has more than 24 words, or is none.
         """
+        texts = check_texts(texts)
         tokens = torch.full((len(texts), MOST_WORDS + 1), PAD, dtype=torch.long)
         tokens[:, 0] = START
         for row, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise InputError(f"A text must be a string, not {type(text).__name__}: {text!r:.60}.")
             ids = [_ID_OF.get(word, UNKNOWN) for word in split_words(text)]
             if len(ids) > MOST_WORDS:
                 raise InputError(

@@ -33,7 +33,8 @@ from art_multimodal.pairs import check_images, is_pairs
 SEARCHES = ("guided", "exhaustive")
 DECISIONS = ("label", "fusion")
 MODALITIES = ("image", "text")
-_SAMPLES_AT_ONCE = 64
+#: Samples that are searched side by side: as many, and as few as keep what is remembered of large images small.
+_SAMPLES_AT_ONCE, _PIXELS_AT_ONCE = 64, 64 * 256 * 256
 #: Classes that the white box aims at, besides the first that was reached.
 _RIVALS = 4
 
@@ -156,8 +157,10 @@ class DecouplingAttack(EvasionAttack):
             raise ValueError("A targeted attack needs the wanted labels in `y`.")
         adversarial = x.copy() if is_pairs(x) else images.copy()
         self.records = []
-        for start in tqdm(range(0, len(x), _SAMPLES_AT_ONCE), desc="Decoupling", disable=not self.verbose):
-            rows = slice(start, start + _SAMPLES_AT_ONCE)
+        height, width = images.shape[2:]
+        at_once = max(1, min(_SAMPLES_AT_ONCE, _PIXELS_AT_ONCE // (height * width)))
+        for start in tqdm(range(0, len(x), at_once), desc="Decoupling", disable=not self.verbose):
+            rows = slice(start, start + at_once)
             samples, some = adversarial[rows], None if targets is None else targets[rows]
             if is_pairs(x):
                 victim: Victim = FusionVictim(
@@ -257,7 +260,11 @@ class DecouplingAttack(EvasionAttack):
                 "fusion_threshold is a cosine distance in [0, 2] and goes with decision='fusion', "
                 f"not {self.fusion_threshold!r} with decision={self.decision!r}."
             )
-        self.modalities = (self.modalities,) if isinstance(self.modalities, str) else tuple(self.modalities)
+        if isinstance(self.modalities, str):
+            self.modalities = (self.modalities,)
+        if not isinstance(self.modalities, Sequence):
+            raise ValueError(f"modalities must name 'image', 'text' or both, not {self.modalities!r}.")
+        self.modalities = tuple(self.modalities)
         if not self.modalities or not set(self.modalities) <= set(MODALITIES):
             raise ValueError(f"modalities must name 'image', 'text' or both, not {self.modalities!r}.")
         if isinstance(self.fill, str):
@@ -268,6 +275,8 @@ class DecouplingAttack(EvasionAttack):
             channels = self.estimator.input_shape[0]
             if colours.size not in (1, channels) or not ((colours >= 0) & (colours <= 1)).all():
                 raise ValueError(f"fill must be one colour value or {channels}, each in [0, 1], not {self.fill!r}.")
+        if self.white_box not in (None, True, False):
+            raise ValueError(f"white_box must be True, False or None, not {self.white_box!r}.")
         if self.white_box and not self.estimator.all_framework_preprocessing:
             raise ValueError(
                 "white_box=True needs gradients to the pixels, which this estimator's preprocessing defences do not "

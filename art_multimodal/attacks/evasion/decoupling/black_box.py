@@ -31,12 +31,13 @@ def by_quadtree(hunt: Hunt) -> Step:
         parts = quadrants_inside(square, *hunt.shape)
         answers = yield from hunt.ask([Removal(blocks=(block,), words=hunt.words) for _, block in parts])
         known = [(part, answer) for (part, _), answer in zip(parts, answers, strict=True) if answer is not None]
+        if len(known) < len(parts):
+            return []  # the budget ended inside: the square stays whole
         # Where sides are odd, squares overlap, and the same one may be a part of two others.
         new = [(part, answer) for part, answer in known if part not in drop]
-        if len(known) == len(parts):
-            del leaves[square]
-            leaves.update((part, block) for part, block in parts if part not in drop)
-            drop.update({part: hunt.base_margin - answer.margin for part, answer in new})
+        del leaves[square]
+        leaves.update((part, block) for part, block in parts if part not in drop)
+        drop.update({part: hunt.base_margin - answer.margin for part, answer in new})
         return new
 
     # Down the square that flips most surely.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class Hunt:
         return None if answer.saliency is None else answer.saliency.ravel()
 
     def note(self, removal: Removal, answer: Answer) -> None:
-        self.asked[removal] = answer
+        self.asked[removal] = replace(answer, saliency=None)  # maps of hundreds of queries would fill the memory
         if self.task.is_success(answer) and (removal.touches_image or removal.words):
             points = removal.points(*self.shape)
             if points < self.best_points:

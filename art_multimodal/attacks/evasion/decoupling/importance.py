@@ -29,7 +29,7 @@ def labels_without(
     if modality == "image":
         model = estimator.model if isinstance(estimator, FusionClassifier) else estimator.dual_encoder
         removed = x.copy()
-        (removed["image"] if fusion else removed)[:] = model.preprocess.mean.cpu().numpy()
+        (removed["image"] if fusion else removed)[:] = model.preprocess.mean.float().cpu().numpy()
         return estimator.predict_labels(removed, batch_size=batch_size)
     if isinstance(estimator, FusionClassifier):
         removed = x.copy()

@@ -158,7 +158,10 @@ class Victim(ABC):
         fill = torch.from_numpy(self.fill).to(self.device)
         present = np.stack([~removal.mask(*images.shape[2:]) for _, removal in asked])[:, None]
         there = torch.from_numpy(present.astype(np.float32)).to(self.device).requires_grad_(True)
-        inputs, _ = self._preprocess(fill + there * (images - fill), None, fit=False, no_grad=False)
+        mixed = fill + there * (images - fill)
+        # Rounding would make it another image than the one that is returned; the derivative is that of the mixture.
+        exact = torch.where(there > 0, images, fill).detach() + (mixed - mixed.detach())
+        inputs, _ = self._preprocess(exact, None, fit=False, no_grad=False)
         states = self._states_of(inputs, asked)
         scores, fused = self._read(states, asked)
         margins = self._margin(scores, [sample for sample, _ in asked], toward)
