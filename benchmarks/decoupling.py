@@ -34,10 +34,11 @@ PROTOCOL = (
     "mean share removed, guided / exhaustive, over the samples C where both succeed; its interval is a paired "
     "percentile bootstrap over C. Samples of demo:shapes come in groups of four that share two images, which the "
     "intervals do not take into account. Lost: samples that exhaustive wins and guided does not. Worse: samples of C "
-    "where guided removes more. To reach: queries until guided had removed no more than exhaustive in the end (all that "
-    "it asked, where it did not get there), mean over C, and how many exhaustive asked there; a gradient counts as two. "
-    "Shares are over 32 * 32 pixels and the words of the text (of the template for dual encoders). The second table is "
-    "on image and text together; without image or text: accuracy over all samples with the whole modality removed."
+    "where guided removes more. To reach: queries until guided had removed no more than exhaustive in the end (all "
+    "that it asked, where it did not get there), mean over C, and how many exhaustive asked there; a gradient counts "
+    "as two. Shares are over 32 * 32 pixels and the words of the text (of the template for dual encoders). The second "
+    "table is on image and text together; without image or text: accuracy over all samples with the whole modality "
+    "removed."
 )
 Results = dict[str, Any]
 

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.image_classifier import default_loss, finite_labels, fresh_optimizer
-from art_multimodal.estimators.text_bound import TextBoundClassifier, check_texts
+from art_multimodal.estimators.text_bound import TextBoundClassifier, check_strings
 from art_multimodal.labels import label_indices
 from art_multimodal.models.fusion import FusionModel, move_tokens
 from art_multimodal.pairs import is_pairs
@@ -74,6 +74,11 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
         self._loss = (loss or default_loss(probabilities=False)).to(self._device)
         self._optimizer = optimizer
         self._model = model.to(self._device)
+
+    @property
+    def image_text_model(self) -> FusionModel:
+        """The model inside, by the name that it has on a :class:`ZeroShotClassifier` too."""
+        return self._model
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -340,7 +345,7 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
                 f"A FusionClassifier takes pairs, made by image_text_pairs(images, texts), not an array of dtype "
                 f"{x.dtype}. For attacks that know images only, use for_each_pair or image_view(texts)."
             )
-        check_texts(x["text"])
+        check_strings(x["text"])
 
 
 def _hard_or_mixed(targets: np.ndarray, scores: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ class RowMismatch(InputError):
     """Rows arrived that cannot be matched with the bound texts; nothing is guessed."""
 
 
-def check_texts(texts: Iterable[object]) -> None:
+def check_strings(texts: Iterable[object]) -> None:
     """Refuse what is no string.
 
     :raises InputError: Naming the first.
@@ -136,7 +136,7 @@ class TextBoundClassifier(ImageClassifier):
         self._texts = (texts,) if isinstance(texts, str) or not isinstance(texts, Iterable) else tuple(texts)
         if not self._texts:
             raise InputError("A view on images needs at least one text.")
-        check_texts(self._texts)
+        check_strings(self._texts)
         self._settings = settings
         super().__init__(
             model=TextBoundModule(model, self._texts, probabilities).train(model.training),

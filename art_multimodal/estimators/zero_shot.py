@@ -107,6 +107,11 @@ class ZeroShotClassifier(ImageClassifier):
         return self.model.dual_encoder
 
     @property
+    def image_text_model(self) -> DualEncoder:
+        """The model inside, by the name that it has on a :class:`FusionClassifier` too."""
+        return self.dual_encoder
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
         return self._class_names

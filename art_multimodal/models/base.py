@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +33,11 @@ class ImageTextModel(nn.Module):
     def device(self) -> torch.device:
         """The device of the weights."""
         return next((p.device for p in self.parameters()), self.preprocess.mean.device)
+
+    @property
+    def mean_colour(self) -> np.ndarray:
+        """The colour ``(C, 1, 1)`` that the image tower sees as zero, float32."""
+        return self.preprocess.mean.float().cpu().numpy().copy()
 
     def pixels(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` in [0, 1] as the image tower sees them, in the dtype of the weights."""

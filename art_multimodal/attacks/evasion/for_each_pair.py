@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.text_bound import RowMismatch, TextBoundClassifier, TextBoundModule, check_texts
+from art_multimodal.estimators.text_bound import RowMismatch, TextBoundClassifier, TextBoundModule, check_strings
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import is_pairs
 
@@ -64,7 +64,7 @@ def for_each_pair(
     """
     if not is_pairs(pairs):
         raise InputError("for_each_pair takes pairs, made by image_text_pairs(images, texts).")
-    check_texts(pairs["text"])
+    check_strings(pairs["text"])
     label_indices(y, estimator.nb_classes, len(pairs))
     adversarial = pairs.copy()
     if kwargs.get("mask") is not None:

@@ -12,6 +12,7 @@ from art.estimators.estimator import BaseEstimator
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import class_cross_entropy, embedding_kl, embedding_l2
 from art_multimodal.functional.perturbations import norm_of, projected_gradient_ascent
@@ -195,9 +196,7 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         if not (np.isfinite(self.eps_step) and self.eps_step > 0):
             raise ValueError(f"eps_step must be a finite number greater than 0, not {self.eps_step!r}.")
         for name, least in (("max_iter", 0), ("num_random_init", 0), ("batch_size", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+            check_whole_number(self, name, least)
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
         if self.loss != "cross_entropy" and self.num_random_init == 0:

@@ -10,6 +10,7 @@ from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
+from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.decoupling.fusion import FusionVictim
 from art_multimodal.attacks.evasion.decoupling.guided import guided_search
 from art_multimodal.attacks.evasion.decoupling.search import (
@@ -23,11 +24,10 @@ from art_multimodal.attacks.evasion.decoupling.victim import Decision, Victim
 from art_multimodal.attacks.evasion.decoupling.zero_shot import ZeroShotVictim, templates_without
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.text_bound import check_texts
+from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.occlusion import fill_removed, without_words
 from art_multimodal.labels import label_indices
-from art_multimodal.models.base import ImageTextModel
 from art_multimodal.pairs import check_images, is_pairs
 
 SEARCHES = ("guided", "exhaustive")
@@ -150,7 +150,7 @@ class DecouplingAttack(EvasionAttack):
             raise InputError('On a ZeroShotClassifier the attack takes images: pairs["image"].')
         images = check_images(x["image"] if is_pairs(x) else x)
         if is_pairs(x) and len(x):
-            check_texts(x["text"])
+            check_strings(x["text"])
             self.estimator.model.tokenize(list(dict.fromkeys(x["text"])))  # one too long is refused before any work
         targets = label_indices(y, self.estimator.nb_classes, len(x)) if self.targeted else None
         if self.targeted and targets is None:
@@ -190,14 +190,9 @@ class DecouplingAttack(EvasionAttack):
         channels = self.estimator.input_shape[0]
         if isinstance(self.fill, str):
             if self.fill == "mean":
-                mean = self._image_text_model.preprocess.mean
-                return np.ascontiguousarray(mean.float().cpu().numpy().reshape(-1, 1, 1))
+                return self.estimator.image_text_model.mean_colour
             return np.zeros((channels, 1, 1), dtype=np.float32)
         return np.broadcast_to(np.asarray(self.fill, dtype=np.float32).reshape(-1, 1, 1), (channels, 1, 1)).copy()
-
-    @property
-    def _image_text_model(self) -> ImageTextModel:
-        return self.estimator.model if isinstance(self.estimator, FusionClassifier) else self.estimator.dual_encoder
 
     def _asking(self, targets: np.ndarray | None) -> tuple[np.ndarray, int, np.ndarray | None, Decision]:
         """What every victim is told besides its samples."""
@@ -282,9 +277,7 @@ class DecouplingAttack(EvasionAttack):
                 "white_box=True needs gradients to the pixels, which this estimator's preprocessing defences do not "
                 "pass on. Use white_box=False."
             )
-        for name in ("max_queries", "max_combinations", "batch_size", "min_block"):
-            value = getattr(self, name)
-            if name == "min_block" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        for name in ("max_queries", "max_combinations", "batch_size"):
+            check_whole_number(self, name, 1)
+        if self.min_block is not None:
+            check_whole_number(self, "min_block", 1)

@@ -8,6 +8,7 @@ from art_multimodal.attacks.evasion.decoupling.zero_shot import class_features_w
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.pairs import is_pairs
 
 
 def labels_without(
@@ -25,11 +26,9 @@ def labels_without(
     """
     if modality not in ("image", "text"):
         raise ValueError(f"modality must be 'image' or 'text', not {modality!r}.")
-    fusion = isinstance(estimator, FusionClassifier)
     if modality == "image":
-        model = estimator.model if isinstance(estimator, FusionClassifier) else estimator.dual_encoder
         removed = x.copy()
-        (removed["image"] if fusion else removed)[:] = model.preprocess.mean.float().cpu().numpy()
+        (removed["image"] if is_pairs(x) else removed)[:] = estimator.image_text_model.mean_colour
         return estimator.predict_labels(removed, batch_size=batch_size)
     if isinstance(estimator, FusionClassifier):
         removed = x.copy()

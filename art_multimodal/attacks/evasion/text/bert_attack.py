@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.text.search import Plan
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.attacks.evasion.text.words import (
@@ -128,8 +129,8 @@ class BertAttack(TextAttack):
 
     def _check_params(self) -> None:
         super()._check_params()
-        self._check_count("max_words", 0)
-        self._check_count("top_k", 1)
+        check_whole_number(self, "max_words", 0)
+        check_whole_number(self, "top_k", 1)
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is a probability, in [0, 1], not {self.threshold!r}.")
         if isinstance(self.stop_words, str):

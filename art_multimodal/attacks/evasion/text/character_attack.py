@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.text.search import Plan
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.attacks.evasion.text.words import (
@@ -111,7 +112,7 @@ class CharacterAttack(TextAttack):
 
     def _check_params(self) -> None:
         super()._check_params()
-        self._check_count("max_edits", 0)
+        check_whole_number(self, "max_edits", 0)
         wrong = [letter for letter in self.alphabet if not is_word(letter)]
         if wrong or not isinstance(self.alphabet, str):
             raise ValueError(f"alphabet must hold letters and digits only, which these are not: {wrong!r:.80}.")

@@ -10,6 +10,7 @@ from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
+from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.text.scoring import (
     LOSSES,
     PairVictim,
@@ -22,7 +23,7 @@ from art_multimodal.attacks.evasion.text.search import Plan, TextRecord, attack_
 from art_multimodal.attacks.evasion.text.words import ProtectedWords, words_of
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.text_bound import check_texts
+from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
@@ -120,7 +121,7 @@ class TextAttack(EvasionAttack):
             text.
         """
         texts = list(texts)
-        check_texts(texts)
+        check_strings(texts)
         if self.loss != "embedding_kl":
             raise InputError("perturb(texts) moves embeddings, so it needs loss='embedding_kl'. Use generate(x, y).")
         if isinstance(self.estimator, FusionClassifier) and not self.estimator.model.separate_towers:
@@ -135,7 +136,7 @@ class TextAttack(EvasionAttack):
         if x is None or not is_pairs(x):
             raise InputError("On a FusionClassifier the attack takes pairs, made by image_text_pairs(images, texts).")
         images, texts = check_images(x["image"]), x["text"].tolist()
-        check_texts(texts)
+        check_strings(texts)
         adversarial = x.copy()
         if self.loss == "embedding_kl" and self.estimator.model.separate_towers:
             records = self._attack(self._victim_of_texts(texts))
@@ -199,16 +200,11 @@ class TextAttack(EvasionAttack):
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
         if self.targeted and self.loss != "margin":
             raise ValueError("A targeted attack needs loss='margin': embeddings have no wanted label.")
-        self._check_count("batch_size", 1)
+        check_whole_number(self, "batch_size", 1)
         if self.candidate_words is not None:
-            self._check_count("candidate_words", 1)
+            check_whole_number(self, "candidate_words", 1)
         if isinstance(self.protected_words, str) or not all(isinstance(word, str) for word in self.protected_words):
             raise ValueError(f"protected_words must be a list of words, not {self.protected_words!r:.80}.")
-
-    def _check_count(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
 
 
 def _untouched(text: str) -> TextRecord:
