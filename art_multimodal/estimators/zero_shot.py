@@ -135,6 +135,38 @@ class ZeroShotClassifier(ImageClassifier):
         """
         return self._variant(prompts=prompts)
 
+    def prompt_features(self, prompts: np.ndarray | Sequence) -> Tensor:
+        """Return the unit embeddings of the classes by other prompts, on the model's device.
+
+        :param prompts: One set of prompts, ``(K,)``: for each class one text or several; or ``(N, K)``, a set for each
+            of ``N`` images. As text attacks return them.
+        :return: ``(K, D)``, or ``(N, K, D)``.
+        :raises InputError: If there is not one entry per class, or the model refuses a text.
+        """
+        self.model.eval()
+        if isinstance(prompts, np.ndarray) and prompts.ndim == 2:
+            if not len(prompts):
+                return self.class_features().new_zeros(0, *self.class_features().shape)
+            return self.model.head.features_of([check_prompts(entry, self.nb_classes) for entry in prompts])
+        return self.model.head.features_of([check_prompts(prompts, self.nb_classes)])[0]
+
+    def predict_on(self, x: np.ndarray, prompts: np.ndarray | Sequence, batch_size: int = 128) -> np.ndarray:
+        """Return what :meth:`predict` returns, ``(N, K)``, with other prompts: how adversarial ones are evaluated.
+
+        :param x: Images ``(N, 3, H, W)`` in [0, 1].
+        :param prompts: ``(K,)``, shared by all images, or ``(N, K)``, a set for each image; see
+            :meth:`prompt_features`.
+        :raises InputError: If shapes do not fit, or the model refuses a text.
+        """
+        self._check_input(x)
+        if isinstance(prompts, np.ndarray) and prompts.ndim == 2 and len(prompts) != len(x):
+            raise InputError(f"{len(prompts)} sets of prompts came for {len(x)} images: give one per image, or one.")
+        if not len(x):
+            return np.zeros((0, self.nb_classes), dtype=np.float32)
+        features = self.prompt_features(prompts)
+        images = self.image_features(np.ascontiguousarray(x, dtype=np.float32), batch_size)
+        return self.scores(images, features)
+
     def with_templates(self, templates: str | Sequence[str]) -> ZeroShotClassifier:
         """Return a classifier with the same weights, defences and classes, and other templates."""
         return self._variant(templates=templates)

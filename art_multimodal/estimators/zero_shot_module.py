@@ -65,6 +65,30 @@ class PromptHead(RememberedFeatures):
         sums = features.new_zeros(self.nb_classes, features.shape[1])
         return F.normalize(sums.index_add(0, self.class_of, features[self.text_of]), dim=-1)
 
+    def features_of(self, prompts: Sequence[Sequence[Sequence[str]]]) -> Tensor:
+        """Unit embeddings ``[N, K, D]`` of the classes by ``N`` sets of prompts, without gradients.
+
+        Each distinct text is encoded once.
+
+        :param prompts: For each set, for each class at least one text.
+        """
+        dual_encoder = self._dual_encoder[0]
+        texts = list(dict.fromkeys(text for entry in prompts for texts in entry for text in texts))
+        row_of = {text: row for row, text in enumerate(texts)}
+        with torch.no_grad():
+            tokens = dual_encoder.tokenize(texts).to(self.tokens.device)
+            features = torch.cat([dual_encoder.encode_text(part) for part in tokens.split(_TEXTS_PER_BATCH)])
+            places = [
+                (number * self.nb_classes + index, row_of[text])
+                for number, entry in enumerate(prompts)
+                for index, texts in enumerate(entry)
+                for text in texts
+            ]
+            class_of, text_of = torch.tensor(places, device=features.device).T
+            sums = features.new_zeros(len(prompts) * self.nb_classes, features.shape[1])
+            sums.index_add_(0, class_of, features[text_of])
+        return F.normalize(sums, dim=-1).view(len(prompts), self.nb_classes, -1)
+
     def forward(self, image_features: Tensor) -> Tensor:
         return self.similarity(image_features, self.class_features())
 
