@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +15,19 @@ def class_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     :return: Shape ``[N]``, at least 0.
     """
     return F.cross_entropy(logits, labels, reduction="none")
+
+
+def margin_loss(logits: Tensor, labels: Tensor, targeted: bool = False) -> Tensor:
+    """How far the label is from being the answer: the best other logit minus the label's.
+
+    :param logits: Shape ``[N, K]``, at least two classes.
+    :param labels: Class indices, shape ``[N]``.
+    :param targeted: The labels are wanted: the other sign.
+    :return: Shape ``[N]``; positive where the label loses, or wins when targeted.
+    """
+    own = logits.gather(1, labels[:, None])[:, 0]
+    other = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    return own - other if targeted else other - own
 
 
 def embedding_kl(clean: Tensor, adversarial: Tensor) -> Tensor:

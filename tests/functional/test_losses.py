@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from art_multimodal.functional.losses import class_cross_entropy, embedding_kl, embedding_l2
+from art_multimodal.functional.losses import class_cross_entropy, embedding_kl, embedding_l2, margin_loss
 
 EMBEDDING_LOSSES = (embedding_kl, embedding_l2)
 
@@ -46,6 +46,21 @@ def test_cross_entropy_is_the_textbook_one(n, k, scale, seed):
     assert loss.shape == (n,)
     # The textbook form underflows far from the label; 1 - exp(-loss) does not ask for more digits than it has.
     np.testing.assert_allclose(np.exp(-loss.numpy()), np.exp(-numpy_cross_entropy(logits, labels)), atol=1e-12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(n=st.integers(0, 4), k=st.integers(2, 9), targeted=st.booleans(), seed=st.integers(0, 999))
+def test_margin_is_the_best_other_logit_minus_the_labels(n, k, targeted, seed):
+    rng = np.random.default_rng(seed)
+    # Rounded, so that there are ties.
+    logits, labels = rng.normal(size=(n, k)).round(1), rng.integers(k, size=n)
+    margins = margin_loss(torch.tensor(logits), torch.tensor(labels), targeted)
+    assert margins.shape == (n,)
+    for row, label, margin in zip(logits, labels, margins.tolist(), strict=True):
+        wrong = max(value for index, value in enumerate(row) if index != label) - row[label]
+        assert margin == pytest.approx(-wrong if targeted else wrong, abs=1e-12)
+        if margin > 0:
+            assert (row.argmax() == label) == targeted
 
 
 @pytest.mark.parametrize("loss", EMBEDDING_LOSSES)
@@ -97,15 +112,16 @@ def test_gradients_are_those_of_finite_differences(loss):
     assert torch.autograd.gradcheck(loss, (clean.requires_grad_(True), adversarial.requires_grad_(True)))
 
 
-def test_gradient_of_cross_entropy_is_that_of_finite_differences():
+@pytest.mark.parametrize("loss", [class_cross_entropy, margin_loss])
+def test_gradients_to_logits_are_those_of_finite_differences(loss):
     logits = torch.tensor(np.random.default_rng(3).normal(size=(3, 5)), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda z: class_cross_entropy(z, torch.tensor([0, 4, 2])), (logits,))
+    assert torch.autograd.gradcheck(lambda z: loss(z, torch.tensor([0, 4, 2])), (logits,))
 
 
-@pytest.mark.parametrize("loss", [class_cross_entropy, *EMBEDDING_LOSSES])
+@pytest.mark.parametrize("loss", [class_cross_entropy, margin_loss, *EMBEDDING_LOSSES])
 def test_rows_do_not_touch_each_other(loss):
     first, second = (torch.tensor(e) for e in embeddings(4, 8, 4))
-    if loss is class_cross_entropy:
+    if loss in (class_cross_entropy, margin_loss):
         second = torch.tensor([1, 0, 7, 3])
     alone = torch.cat([loss(first[i : i + 1], second[i : i + 1]) for i in range(4)])
     torch.testing.assert_close(loss(first, second), alone)

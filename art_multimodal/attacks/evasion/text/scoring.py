@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.functional.losses import embedding_kl
+from art_multimodal.functional.losses import embedding_kl, margin_loss
 from art_multimodal.models.fusion import Tokens, move_tokens
 
 LOSSES = ("embedding_kl", "margin")
@@ -34,16 +34,6 @@ class TextCost:
 
     forwards: int = 0
     positions: int = 0
-
-
-def margin_loss(scores: Tensor, labels: Tensor, targeted: bool = False) -> Tensor:
-    """How wrong scores ``[N, K]`` are, ``[N]``: the best other score minus that of the label.
-
-    Positive where the label loses. When targeted, the sign is the other: positive where the label wins.
-    """
-    own = scores.gather(1, labels[:, None])[:, 0]
-    other = scores.scatter(1, labels[:, None], -torch.inf).max(dim=1).values
-    return own - other if targeted else other - own
 
 
 class TextVictim:
