@@ -10,12 +10,12 @@ import torch
 from tiny import TinyFusion
 
 from art_multimodal import FusionClassifier, image_text_pairs, load_model
-from art_multimodal.attacks.registry import ATTACKS, Budget, select_attacks
+from art_multimodal.attacks.registry import ATTACKS, PAIRS, Budget, select_attacks
 from art_multimodal.datasets.demo_shapes import ShapesData
 from art_multimodal.errors import InputError
 from art_multimodal.functional.occlusion import without_words
 
-BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image" and entry.on_pairs]
+BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image" and PAIRS in entry.tasks]
 REMOVAL = [name for name, entry in ATTACKS.items() if entry.modality == "decoupling"]
 #: apgd_dlr wants three classes, which demo:shapes does not have.
 ON_SHAPES = [name for name in BALL if ATTACKS[name].minimum_classes <= 2]
@@ -119,13 +119,11 @@ def test_removals(classifier, right, name) -> None:
 
 
 def test_selection_on_pairs() -> None:
-    assert select_attacks("image", 2, on_pairs=True) == tuple(ON_SHAPES)
-    assert select_attacks("image,decoupling", 3, on_pairs=True) == (*BALL, *REMOVAL)
-    assert select_attacks("decoupling_image, art_pgd", 2, on_pairs=True) == ("art_pgd", "decoupling_image")
+    assert select_attacks("image", 2, PAIRS) == tuple(ON_SHAPES)
+    assert select_attacks("image,decoupling", 3, PAIRS) == (*BALL, *REMOVAL)
+    assert select_attacks("decoupling_image, art_pgd", 2, PAIRS) == ("art_pgd", "decoupling_image")
     assert "pgd" in select_attacks("image", 2) and "pgd" not in BALL
-    with pytest.raises(
-        InputError, match="pgd works on dual encoders only. On a fusion model use art_pgd, apgd, square"
-    ):
-        select_attacks("decoupling,pgd", 2, on_pairs=True)
+    with pytest.raises(InputError, match="pgd does not work on fusion models. Use art_pgd, apgd, square"):
+        select_attacks("decoupling,pgd", 2, PAIRS)
     with pytest.raises(InputError, match="apgd_dlr needs at least 3 classes"):
-        select_attacks("apgd_dlr", 2, on_pairs=True)
+        select_attacks("apgd_dlr", 2, PAIRS)

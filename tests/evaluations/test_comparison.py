@@ -248,7 +248,7 @@ def test_models_of_different_kinds_on_one_file(tmp_path: Path, capsys) -> None:
     arguments = ["--data", data, "--attacks", "pgd,art_pgd,decoupling_exhaustive", "--device", "cpu"]
     out = tmp_path / "out"
     code, _, err = run(capsys, "audit", "demo:shapes", "demo:digits", *arguments, "--out", str(out))
-    assert code == 2 and "pgd works on dual encoders only" in err
+    assert code == 2 and "pgd does not work on fusion models" in err
     arguments[3] = "image,decoupling_exhaustive"
     arguments += ["--eps", "8/255", "--steps", "2", "--max-queries", "10", "--out", str(out)]
     assert run(capsys, "audit", "demo:shapes", "demo:digits", *arguments)[0] == 0

@@ -18,7 +18,7 @@ from art.evaluations.evaluation import Evaluation
 
 from art_multimodal import __version__
 from art_multimodal.attacks.evasion.decoupling.importance import labels_without
-from art_multimodal.attacks.registry import ATTACKS, select_attacks
+from art_multimodal.attacks.registry import ATTACKS, PAIRS, ZERO_SHOT, select_attacks
 from art_multimodal.datasets import Sample, UnreadableSample
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
@@ -77,7 +77,9 @@ class Audit(Evaluation):
         self.strict = strict
         self.subject = open_subject(settings, _device_type(device))
         self.estimator = self.subject.estimator
-        self.attacks = select_attacks(settings.attacks, len(self.subject.class_names), self.subject.on_pairs)
+        self.attacks = select_attacks(
+            settings.attacks, len(self.subject.class_names), PAIRS if self.subject.on_pairs else ZERO_SHOT
+        )
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
         order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
         self.order = order[: settings.limit] if settings.limit else order

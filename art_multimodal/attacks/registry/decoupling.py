@@ -1,0 +1,67 @@
+"""MUROAN's attack: pixels and words are removed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from art_multimodal.attacks.evasion.decoupling import DecouplingAttack
+from art_multimodal.attacks.evasion.decoupling.zero_shot import removable_words
+from art_multimodal.attacks.registry.entry import ATTACKS, Attacked, AttackEntry, Budget, Estimator, Prepare, Run
+from art_multimodal.estimators.fusion import FusionClassifier
+
+
+def _decoupling(search: str, modalities: tuple[str, ...] = ("image", "text")) -> Prepare:
+    def prepare(estimator: Estimator, budget: Budget) -> Run:
+        attack = DecouplingAttack(
+            estimator,
+            search=search,
+            modalities=modalities,
+            max_queries=budget.max_queries,
+            batch_size=budget.batch_size,
+            verbose=False,
+        )
+
+        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+            adversarial = attack.generate(x)
+            # Where a removed word stood: (number of the text, number of the word).
+            if isinstance(estimator, FusionClassifier):
+                places = [[(0, word) for word in record.words] for record in attack.records]
+            else:
+                removable = removable_words(estimator.templates)
+                places = [[removable[word] for word in record.words] for record in attack.records]
+            labels = np.array([record.label_after for record in attack.records], dtype=np.int64)
+            details = [
+                {
+                    "share_removed": record.share_removed,
+                    "pixels": record.pixels,
+                    "blocks": [[block.row, block.column, block.height, block.width] for block in record.blocks],
+                    "words": len(record.words),
+                    "removed_words": [list(place) for place in words],
+                    "queries": record.queries,
+                }
+                for record, words in zip(attack.records, places, strict=True)
+            ]
+            return Attacked(adversarial, labels, details)
+
+        return run
+
+    return prepare
+
+
+ATTACKS.add(
+    "decoupling_guided",
+    AttackEntry("decoupling", "white box", "removes as few pixels and words as it can (ours)", _decoupling("guided")),
+)
+ATTACKS.add(
+    "decoupling_image",
+    AttackEntry("decoupling", "white box", "removes as few pixels as it can (ours)", _decoupling("guided", ("image",))),
+)
+ATTACKS.add(
+    "decoupling_exhaustive",
+    AttackEntry(
+        "decoupling",
+        "black box",
+        "removes blocks of pixels and single words (MUROAN's search)",
+        _decoupling("exhaustive"),
+    ),
+)

@@ -1,0 +1,172 @@
+"""Attacks on images within a ball: ours and ART's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from art.attacks.attack import EvasionAttack
+from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescent, SquareAttack
+
+from art_multimodal.attacks.art_context import global_seed, input_shape, remembered_predictions
+from art_multimodal.attacks.evasion.for_each_pair import for_each_pair
+from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
+from art_multimodal.attacks.registry.entry import (
+    ATTACKS,
+    ZERO_SHOT,
+    Attacked,
+    AttackEntry,
+    Budget,
+    Estimator,
+    Prepare,
+    Run,
+)
+from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.functional.perturbations import norm_of, within_budget
+from art_multimodal.pairs import is_pairs
+
+#: Makes an attack on a classifier of images, within a budget, with a seed.
+Build = Callable[[Any, Budget, int], EvasionAttack]
+
+
+def image_attack(build: Build) -> Prepare:
+    """An attack that keeps to the ball, scored inside it."""
+
+    def prepare(estimator: Estimator, budget: Budget) -> Run:
+        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+            # The scoring stands inside: ART's predict draws a number, too.
+            with global_seed(seed), input_shape(estimator, x["image"].shape[1:] if is_pairs(x) else x.shape[1:]):
+                attacked = perturbed(build, estimator, x, y, budget, seed)
+                return Attacked(attacked, estimator.predict_labels(attacked, batch_size=budget.batch_size))
+
+        return run
+
+    return prepare
+
+
+def perturbed(
+    build: Build, estimator: Estimator, x: np.ndarray, y: np.ndarray, budget: Budget, seed: int
+) -> np.ndarray:
+    """The samples with attacked images, which are finite and within the budget whatever the attack returns."""
+    images = np.ascontiguousarray(x["image"]) if is_pairs(x) else x
+    if isinstance(estimator, FusionClassifier):
+        found = for_each_pair(lambda view: build(view, budget, seed), estimator, x, y)["image"]
+    else:
+        found = np.asarray(build(estimator, budget, seed).generate(x, y), dtype=np.float32)
+    # ART's l_2 Square divides by zero now and then: a broken pixel is no attack.
+    found = np.where(np.isfinite(found), found, images)
+    # ART's APGD leaves the ball by rounding, and a budget that is printed must hold: what is scored is inside.
+    inside = within_budget(torch.from_numpy(found), torch.from_numpy(images), norm_of(budget.norm), budget.eps).numpy()
+    if not is_pairs(x):
+        return inside
+    attacked = x.copy()
+    attacked["image"] = inside
+    return attacked
+
+
+def _pgd(estimator: ZeroShotClassifier, budget: Budget, seed: int) -> EvasionAttack:
+    return ProjectedGradientDescentDualEncoder(
+        estimator,
+        norm=budget.art_norm,
+        eps=budget.eps,
+        eps_step=budget.eps_step,
+        max_iter=budget.max_iter,
+        batch_size=budget.batch_size,
+        seed=seed,
+        verbose=False,
+    )
+
+
+def _art_pgd(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
+    return ProjectedGradientDescent(
+        estimator,
+        norm=budget.art_norm,
+        eps=budget.eps,
+        eps_step=budget.eps_step,
+        max_iter=budget.max_iter,
+        num_random_init=1,
+        batch_size=budget.batch_size,
+        verbose=False,
+    )
+
+
+def _apgd(loss_type: str) -> Callable[[ImageClassifier, Budget, int], EvasionAttack]:
+    def build(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
+        return AutoProjectedGradientDescent(
+            estimator,
+            norm=budget.art_norm,
+            eps=budget.eps,
+            eps_step=2 * budget.eps,  # APGD's own first step; it halves it as it goes
+            max_iter=budget.max_iter,
+            nb_random_init=1,
+            batch_size=budget.batch_size,
+            loss_type=loss_type,
+            verbose=False,
+        )
+
+    return build
+
+
+def _square_applies(shape: tuple[int, ...], budget: Budget) -> bool:
+    # ART draws squares that must fit; for l_2 it tiles the image five by five and needs it to be square itself.
+    height, width = shape[1:]
+    return min(height, width) >= 3 if budget.art_norm == np.inf else height == width >= 15
+
+
+class _Square(SquareAttack):
+    """Square that is told once about every image."""
+
+    def generate(self, x: np.ndarray, y: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
+        with remembered_predictions(self.estimator):
+            return super().generate(x, y, **kwargs)
+
+
+def _square(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
+    height, width = estimator.input_shape[1:]
+    return _Square(
+        estimator,
+        norm=budget.art_norm,
+        eps=budget.eps,
+        max_iter=budget.max_queries - 3,  # the intact image, the stripes, and scoring what comes out
+        p_init=min(0.8, (min(height, width) - 1) ** 2 / (height * width)),  # its squares must fit into the image
+        nb_restarts=1,
+        batch_size=budget.batch_size,
+        verbose=False,
+    )
+
+
+ATTACKS.add(
+    "pgd",
+    AttackEntry(
+        "image",
+        "white box",
+        "projected gradient descent on class scores (ours)",
+        image_attack(_pgd),
+        tasks=(ZERO_SHOT,),
+    ),
+)
+ATTACKS.add("art_pgd", AttackEntry("image", "white box", "projected gradient descent (ART's)", image_attack(_art_pgd)))
+ATTACKS.add(
+    "apgd",
+    AttackEntry("image", "white box", "auto-PGD on cross-entropy (ART's)", image_attack(_apgd("cross_entropy"))),
+)
+ATTACKS.add(
+    "apgd_dlr",
+    AttackEntry(
+        "image",
+        "white box",
+        "auto-PGD on the difference of logits (ART's)",
+        image_attack(_apgd("difference_logits_ratio")),
+        minimum_classes=3,  # it compares the three largest logits
+    ),
+)
+ATTACKS.add(
+    "square",
+    AttackEntry(
+        "image", "black box", "random search with squares (ART's)", image_attack(_square), applies=_square_applies
+    ),
+)
