@@ -22,7 +22,6 @@ from art_multimodal.datasets.demo_shapes import ShapesData
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.functional.statistics import bootstrap_ci95, proportion_ci95
 from art_multimodal.models.demo.captions import HELD_OUT_TEMPLATES
-from art_multimodal.models.demo.scenes import COLOUR_NAMES, SHAPES
 from art_multimodal.models.masked_language_model import load_masked_language_model
 from art_multimodal.pairs import image_text_pairs
 
@@ -48,8 +47,6 @@ TEMPLATES = (
     "a good crop of the character {}",
     *HELD_OUT_TEMPLATES,
 )
-NUMERALS = tuple("0123456789")
-FACTS = (*COLOUR_NAMES, *SHAPES, "left", "right", "above", "over", "higher", "below", "under", "lower")
 DIGITS_ATTACKS = {
     "published order, top_k=10": {},
     "candidate_words=None": {"candidate_words": None},
@@ -73,7 +70,7 @@ def digits(templates: tuple[str, ...]) -> list[list[Any]]:
         accuracy.setdefault("none", []).append(float((estimator.predict_labels(x) == y).mean()))
         attacks = {
             f"BertAttack, {name}": BertAttack(
-                estimator, mlm, **{"protected_words": NUMERALS, **settings}, verbose=False
+                estimator, mlm, **{"protected_words": data.protected_words, **settings}, verbose=False
             )
             for name, settings in DIGITS_ATTACKS.items()
         }
@@ -100,7 +97,7 @@ def shapes(count: int) -> list[list[Any]]:
         estimator = FusionClassifier(load_model(f"demo:shapes/{fusion}"), device_type="cpu")
         right = {"none": estimator.predict_labels(pairs) == y}
         for name, settings in SHAPES_ATTACKS.items():
-            attack = BertAttack(estimator, protected_words=FACTS, verbose=False, **settings)
+            attack = BertAttack(estimator, protected_words=data.protected_words, verbose=False, **settings)
             right[f"BertAttack, {name}"] = estimator.predict_labels(attack.generate(pairs, y)) == y
         for name, values in right.items():
             low, high = proportion_ci95(int(values.sum()), count) or (np.nan, np.nan)

@@ -1,6 +1,15 @@
-"""Where samples come from: labelled images by name."""
+"""Where samples come from: labelled or captioned images by name."""
 
-from art_multimodal.datasets.loading import DATA_SOURCES, open_data
+from art_multimodal.datasets.captioned import CaptionedImages
+from art_multimodal.datasets.loading import DATA_SOURCES, open_captioned, open_data
 from art_multimodal.datasets.source import LabelledImages, Sample, UnreadableSample
 
-__all__ = ["DATA_SOURCES", "LabelledImages", "Sample", "UnreadableSample", "open_data"]
+__all__ = [
+    "DATA_SOURCES",
+    "CaptionedImages",
+    "LabelledImages",
+    "Sample",
+    "UnreadableSample",
+    "open_captioned",
+    "open_data",
+]

@@ -42,6 +42,9 @@ def ink_on_paper(strokes: np.ndarray, ink: np.ndarray, paper: np.ndarray) -> np.
 class DigitsData(LabelledImages):
     """``demo:digits``: the 540 digits that the demo model was not trained on, in black ink on white paper."""
 
+    #: The numerals; the names of the digits are the class names.
+    protected_words = tuple("0123456789")
+
     def __init__(self) -> None:
         self.class_names = DIGIT_NAMES
         self.templates = ("a photo of the handwritten digit {}.",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from art_multimodal.datasets.source import LabelledImages
-from art_multimodal.models.demo.scenes import make_samples
+from art_multimodal.models.demo.scenes import COLOUR_NAMES, SHAPES, make_samples
 
 #: Groups of four samples, and the seed that draws them; no training uses it.
 GROUPS, SEED = 250, 20220704
@@ -17,6 +17,9 @@ class ShapesData(LabelledImages):
     In every group of four consecutive samples each of two images and each of two questions stands once beside "yes" and
     once beside "no", so neither modality by itself tells the answer.
     """
+
+    #: Colours, shapes and relations: with another one a question has another answer.
+    protected_words = (*COLOUR_NAMES, *SHAPES, "left", "right", "above", "over", "higher", "below", "under", "lower")
 
     def __init__(self) -> None:
         self.class_names = ("no", "yes")

@@ -1,10 +1,11 @@
-"""Data by name: ``open_data("folder:photos")``."""
+"""Data by name: ``open_data("folder:photos")``, ``open_captioned("csv:captions.csv")``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from art_multimodal.datasets.captioned import CaptionedImages
 from art_multimodal.datasets.source import LabelledImages, PhotoTransform
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.registry import Registry, split_scheme
@@ -17,11 +18,13 @@ class DataSource:
     :param form: How data of this source are written.
     :param summary: One line for listings.
     :param open: Maps what follows the colon, other class names and a transform of photos to the data.
+    :param open_captioned: Maps what follows the colon and a transform of photos to captioned images.
     """
 
     form: str
     summary: str
     open: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages]
+    open_captioned: Callable[[str, PhotoTransform | None], CaptionedImages]
 
 
 DATA_SOURCES: Registry[DataSource] = Registry("data source")
@@ -37,10 +40,26 @@ def open_data(
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used.
     """
+    source, rest = _source_of(spec)
+    return source.open(rest, classes, transform)
+
+
+def open_captioned(spec: str, transform: PhotoTransform | None = None) -> CaptionedImages:
+    """Open captioned images by name, for retrieval; images are read later, one at a time.
+
+    :param spec: ``demo:scenes``, or ``csv:PATH`` with the columns image and text: one row per caption.
+    :param transform: Applied to every decoded photo.
+    :raises InputError: If the data have no captions or cannot be used.
+    """
+    source, rest = _source_of(spec)
+    return source.open_captioned(rest, transform)
+
+
+def _source_of(spec: str) -> tuple[DataSource, str]:
     scheme, rest = split_scheme("The data", spec, DATA_SOURCES)
     if not rest:
         raise InputError(f"The data {spec!r} name nothing after the colon. Write {DATA_SOURCES[scheme].form}.")
-    return DATA_SOURCES[scheme].open(rest, classes, transform)
+    return DATA_SOURCES[scheme], rest
 
 
 def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
@@ -52,6 +71,8 @@ def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransfo
         "digits": (DigitsData, "digits"),
         "shapes": (ShapesData, "answers"),
     }
+    if name == "scenes":
+        raise InputError("demo:scenes has captions and no labels: it is for retrieval. Use demo:digits or demo:shapes.")
     if name not in known:
         raise unknown_name("demo data set", name, known)
     make, what = known[name]
@@ -63,10 +84,27 @@ def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransfo
     return data
 
 
+def _open_captioned_demo(name: str, transform: PhotoTransform | None) -> CaptionedImages:
+    from art_multimodal.datasets.demo_scenes import ScenesData
+
+    if name in ("digits", "shapes"):
+        raise InputError(f"demo:{name} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
+    if name != "scenes":
+        raise unknown_name("captioned demo data set", name, ["scenes"])
+    return ScenesData()
+
+
 def _open_folder(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
     from art_multimodal.datasets.files import ImageFolderData
 
     return ImageFolderData(path, classes, transform)
+
+
+def _open_captioned_folder(path: str, transform: PhotoTransform | None) -> CaptionedImages:
+    raise InputError(
+        f"The photos in folder:{path} have no captions, which retrieval needs. "
+        "Give csv:PATH, a file with the columns image and text."
+    )
 
 
 def _open_csv(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
@@ -75,13 +113,28 @@ def _open_csv(path: str, classes: Sequence[str] | None, transform: PhotoTransfor
     return CsvData(path, classes, transform)
 
 
+def _open_captioned_csv(path: str, transform: PhotoTransform | None) -> CaptionedImages:
+    from art_multimodal.datasets.files import CaptionedCsvData
+
+    return CaptionedCsvData(path, transform)
+
+
 DATA_SOURCES.add(
     "demo",
     DataSource(
-        "demo:digits or demo:shapes",
-        "540 handwritten digits, or 1,000 questions about coloured shapes, held out from the demo models",
+        "demo:digits, demo:shapes or demo:scenes",
+        "540 handwritten digits, 1,000 questions about coloured shapes, or 200 scenes with captions for retrieval, "
+        "held out from the demo models",
         _open_demo,
+        _open_captioned_demo,
     ),
 )
-DATA_SOURCES.add("folder", DataSource("folder:PATH", "photos in one folder per class", _open_folder))
-DATA_SOURCES.add("csv", DataSource("csv:PATH", "a file with the columns image and label (or text, or both)", _open_csv))
+DATA_SOURCES.add(
+    "folder", DataSource("folder:PATH", "photos in one folder per class", _open_folder, _open_captioned_folder)
+)
+DATA_SOURCES.add(
+    "csv",
+    DataSource(
+        "csv:PATH", "a file with the columns image and label (or text, or both)", _open_csv, _open_captioned_csv
+    ),
+)

@@ -51,6 +51,8 @@ class LabelledImages(ABC):
     class_names: tuple[str, ...]
     #: Prompt templates that belong to the data.
     templates: tuple[str, ...]
+    #: Words besides the class names whose replacement changes what a text says; text attacks are to leave them alone.
+    protected_words: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:

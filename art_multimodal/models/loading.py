@@ -44,13 +44,16 @@ def load_model(spec: str) -> DualEncoder | FusionModel:
 
 def _load_demo(name: str) -> DualEncoder | FusionModel:
     from art_multimodal.models.demo.digits import load_digits
+    from art_multimodal.models.demo.scene_encoder import load_scenes
     from art_multimodal.models.demo.shapes import FUSIONS, load_shapes
 
     if name == "digits":
         return load_digits()
+    if name == "scenes":
+        return load_scenes()
     shapes = {"shapes": FUSIONS[0], **{f"shapes/{fusion}": fusion for fusion in FUSIONS}}
     if name not in shapes:
-        raise unknown_name("demo model", name, ["digits", *shapes])
+        raise unknown_name("demo model", name, ["digits", "scenes", *shapes])
     return load_shapes(shapes[name])
 
 
@@ -88,9 +91,9 @@ def _load_mmbt(rest: str) -> FusionModel:
 MODEL_SOURCES.add(
     "demo",
     ModelSource(
-        "demo:digits or demo:shapes/FUSION",
-        "embedded in the package: a small CLIP on handwritten digits, or a fusion model on questions about shapes "
-        "(concat, gated, bilinear, late, cross_attention)",
+        "demo:digits, demo:scenes or demo:shapes/FUSION",
+        "embedded in the package: a small CLIP on handwritten digits or on captioned scenes, or a fusion model on "
+        "questions about shapes (concat, gated, bilinear, late, cross_attention)",
         _load_demo,
     ),
 )

@@ -153,6 +153,15 @@ def make_samples(groups: int, rng: np.random.Generator) -> Batch:
     )
 
 
+def place_objects(kinds: np.ndarray, rng: np.random.Generator) -> Scenes:
+    """Put objects anywhere, as far apart as in every scene.
+
+    :param kinds: ``int`` ``[N, 3]``, as in :class:`Scenes`.
+    """
+    nothing = np.full((len(kinds), 2), NOTHING)
+    return Scenes(kinds, _arrange(kinds, nothing, nothing, nothing, 0, rng).astype(np.float32))
+
+
 def word_question(subject: int, relation: int, reference: int, rng: np.random.Generator) -> str:
     """Put a question into one of its wordings, of at most 15 words."""
     opening = OPENINGS[int(rng.integers(len(OPENINGS)))]

@@ -1,0 +1,41 @@
+"""The contract of a source of captioned images: every image with one or more texts that are true of it."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+
+class CaptionedImages(ABC):
+    """Images, each with its captions. No image is read before :meth:`image` asks for it."""
+
+    #: Words whose replacement changes what a caption says; attacks on texts are to leave them alone.
+    protected_words: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images listed."""
+
+    @abstractmethod
+    def name_of(self, index: int) -> str:
+        """Name of an image in reports, without reading it: a path or a number."""
+
+    @abstractmethod
+    def captions_of(self, index: int) -> tuple[str, ...]:
+        """The captions of an image, one at least and none twice, without reading it."""
+
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray:
+        """Read an image: ``float32`` ``(3, H, W)`` in [0, 1]. Raises :class:`UnreadableSample`."""
+
+    def fingerprint(self) -> str:
+        """A hash of names and captions, by which a resumed run knows its data again."""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            captions = self.captions_of(index)
+            # With the count, a caption cannot be taken for the name of the next image.
+            facts = [self.name_of(index), len(captions), *captions]
+            digest.update("".join(f"{fact}\0" for fact in facts).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
