@@ -87,6 +87,7 @@ def projected_gradient_ascent(
     max_iter: int,
     generator: torch.Generator | None = None,
     mask: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Projected gradient ascent (PGD, arXiv:1706.06083; steps and starts as in arXiv:2404.19287).
 
@@ -98,10 +99,12 @@ def projected_gradient_ascent(
     :param max_iter: Number of steps; one gradient each.
     :param generator: Source of the random start; ``None`` starts at the clean images.
     :param mask: Where perturbing is allowed (1) or not (0), broadcastable to the images.
+    :param start: The perturbation to start with, shaped like the images, instead of a random one or none.
     :return: Images in the ball and in [0, 1], detached.
     """
     clean = images.detach()
     delta = torch.zeros_like(clean) if generator is None else random_start(clean, norm, eps, generator)
+    delta = delta if start is None else start.to(clean)
     if mask is not None:
         delta = delta * mask
     current = within_budget(clean + delta, clean, norm, eps)

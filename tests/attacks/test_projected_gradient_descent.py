@@ -14,7 +14,7 @@ from tiny import TinyEncoder
 
 from art_multimodal import InputError, ZeroShotClassifier
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder
-from art_multimodal.functional.losses import embedding_kl, embedding_l2
+from art_multimodal.functional.losses import embedding_kl, embedding_l2, margin_loss
 
 CLASSES = ("cat", "dog", "bird", "fish")
 CLASSIFIER = ZeroShotClassifier(TinyEncoder().eval(), CLASSES, device_type="cpu")
@@ -41,14 +41,14 @@ def assert_within(images: np.ndarray, clean: np.ndarray, norm: float, eps: float
     eps_step=st.floats(1e-6, 10),
     max_iter=st.integers(0, 4),
     num_random_init=st.integers(0, 2),
-    loss=st.sampled_from(["cross_entropy", "embedding_kl", "embedding_l2"]),
+    loss=st.sampled_from(["cross_entropy", "margin", "embedding_kl", "embedding_l2"]),
     seed=st.integers(0, 2**31),
     level=st.sampled_from([0.0, 0.5, 1.0, None]),
 )
 def test_never_outside_the_budget_or_the_box(norm, eps, eps_step, max_iter, num_random_init, loss, seed, level) -> None:
     rng = np.random.default_rng(seed)
     clean = rng.random((3, 3, 8, 8), dtype=np.float32) if level is None else np.full((3, 3, 8, 8), level, np.float32)
-    if loss != "cross_entropy":
+    if loss.startswith("embedding"):
         num_random_init = max(1, num_random_init)
     adversarial = attack(
         norm=norm,
@@ -93,12 +93,88 @@ def test_without_a_random_start_it_is_arts_pgd(tiny_images: np.ndarray, norm) ->
     np.testing.assert_allclose(ours, arts, atol=1e-5)
 
 
-def test_targeted_reaches_the_target(tiny_images: np.ndarray) -> None:
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+def test_targeted_reaches_the_target(tiny_images: np.ndarray, loss) -> None:
     target = (CLASSIFIER.predict(tiny_images).argmax(axis=1) + 1) % 4
-    adversarial = attack(eps=0.5, eps_step=0.05, max_iter=40, targeted=True).generate(tiny_images, np.eye(4)[target])
+    pgd = attack(loss=loss, eps=0.5, eps_step=0.05, max_iter=40, targeted=True)
+    adversarial = pgd.generate(tiny_images, np.eye(4)[target])
     assert (CLASSIFIER.predict(adversarial).argmax(axis=1) == target).mean() >= 0.8
     with pytest.raises(ValueError, match="wanted labels"):
-        attack(targeted=True).generate(tiny_images)
+        pgd.generate(tiny_images)
+
+
+def margins(images: np.ndarray, labels: np.ndarray, prompts: np.ndarray | None = None) -> np.ndarray:
+    logits = CLASSIFIER.predict(images) if prompts is None else CLASSIFIER.predict_on(images, prompts)
+    return margin_loss(torch.from_numpy(logits), torch.from_numpy(labels)).numpy()
+
+
+def test_the_margin_has_a_gradient_where_cross_entropy_has_none(tiny_images: np.ndarray) -> None:
+    encoder = TinyEncoder().eval()
+    # So sure of its answers that their probability is 1 in float32.
+    encoder.logit_scale.data += np.log(1000)
+    sure = ZeroShotClassifier(encoder, CLASSES, device_type="cpu")
+    y = sure.predict(tiny_images).argmax(axis=1)
+    settings = {"eps": 0.1, "eps_step": 0.01, "max_iter": 20, "num_random_init": 0}
+    np.testing.assert_array_equal(attack(sure, **settings).generate(tiny_images, y), tiny_images)
+    pgd = attack(sure, loss="margin", **settings)
+    adversarial = pgd.generate(tiny_images, y)
+    assert (margins(adversarial, y) > margins(tiny_images, y) + 0.1).all()
+    assert (sure.predict(adversarial).argmax(axis=1) != y).sum() >= 3
+    # Without labels the model's own answers are what is attacked.
+    np.testing.assert_array_equal(pgd.generate(tiny_images), adversarial)
+
+
+#: A set of prompts for each of six images, some classes with two.
+PROMPT_SETS = np.empty((6, 4), dtype=object)
+for row in range(6):
+    for column, name in enumerate(CLASSES):
+        PROMPT_SETS[row, column] = (f"a {name} number {row}", f"some {name}")[: 1 + (row + column) % 2]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+@pytest.mark.parametrize("starts", [0, 1, 3])
+def test_shared_prompts_are_attacked_as_a_classifier_with_them_would_be(tiny_images, loss, starts) -> None:
+    y = np.arange(6) % 4
+    settings = {"loss": loss, "eps": 0.1, "eps_step": 0.03, "max_iter": 4, "num_random_init": starts, "batch_size": 4}
+    found = attack(**settings).generate(tiny_images, y, prompts=PROMPT_SETS[1])
+    other = CLASSIFIER.with_prompts(PROMPT_SETS[1])
+    np.testing.assert_allclose(found, attack(other, **settings).generate(tiny_images, y), atol=1e-6)
+    assert np.abs(found - attack(**settings).generate(tiny_images, y)).max() > 0.01
+    unlabelled = attack(**settings).generate(tiny_images, prompts=PROMPT_SETS[1])
+    np.testing.assert_allclose(unlabelled, attack(other, **settings).generate(tiny_images), atol=1e-6)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_every_image_is_attacked_with_its_own_prompts(tiny_images: np.ndarray, targeted) -> None:
+    y = np.arange(6) % 4
+    settings = {"loss": "margin", "eps": 0.1, "eps_step": 0.03, "max_iter": 4, "batch_size": 4, "targeted": targeted}
+    found = attack(**settings).generate(tiny_images, y, prompts=PROMPT_SETS)
+    for row in range(6):
+        alike = attack(**settings).generate(tiny_images, y, prompts=PROMPT_SETS[row])
+        np.testing.assert_allclose(found[row], alike[row], atol=1e-6)
+
+
+def test_prompts_that_do_not_fit(tiny_images: np.ndarray) -> None:
+    y = np.arange(6) % 4
+    with pytest.raises(InputError, match="5 sets of prompts came for 6 images"):
+        attack().generate(tiny_images, y, prompts=PROMPT_SETS[:5])
+    with pytest.raises(InputError, match="one entry per class"):
+        attack().generate(tiny_images, y, prompts=PROMPT_SETS[0, :3])
+    with pytest.raises(InputError, match="looks at no prompts"):
+        attack(loss="embedding_kl").generate(tiny_images, y, prompts=PROMPT_SETS)
+    nothing = attack().generate(tiny_images[:0], y[:0], prompts=PROMPT_SETS[:0])
+    assert nothing.shape == (0, 3, 8, 8)
+
+
+def test_of_several_starts_the_best_on_the_way_is_kept(tiny_images: np.ndarray) -> None:
+    y = np.arange(6) % 4
+    # Steps so long that the last images are rarely the best.
+    settings = {"loss": "margin", "eps": 0.1, "eps_step": 0.15, "batch_size": 6}
+    best = margins(attack(num_random_init=3, max_iter=5, **settings).generate(tiny_images, y), y)
+    # The first of three starts is the only one of one.
+    on_the_way = [margins(attack(max_iter=steps, **settings).generate(tiny_images, y), y) for steps in range(6)]
+    assert (best >= np.max(on_the_way, axis=0) - 1e-5).all()
+    assert (best > on_the_way[-1] + 1e-3).any()
 
 
 @pytest.mark.parametrize(("loss", "distance"), [("embedding_kl", embedding_kl), ("embedding_l2", embedding_l2)])
@@ -165,12 +241,20 @@ def test_attacks_go_through_arts_defences(tiny_images: np.ndarray, defence) -> N
     assert_within(embedding, tiny_images, np.inf, eps)
 
 
-def test_one_step_is_one_forward_pass(tiny_images: np.ndarray) -> None:
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+@pytest.mark.parametrize("prompts", [None, PROMPT_SETS[0], PROMPT_SETS])
+def test_one_step_is_one_forward_pass(tiny_images: np.ndarray, loss, prompts) -> None:
     classifier = ZeroShotClassifier(TinyEncoder().eval(), CLASSES, device_type="cpu")
     rows = []
     classifier.model.image_encoder.register_forward_hook(lambda m, i, o: rows.append(len(o)))
-    attack(classifier, eps=0.1, eps_step=0.1, max_iter=7, batch_size=4).generate(tiny_images, np.zeros(6, dtype=int))
+    texts = []
+    classifier.dual_encoder.text.register_forward_hook(lambda m, i, o: texts.append(len(o)))
+    settings = {"loss": loss, "eps": 0.1, "eps_step": 0.1, "max_iter": 7, "batch_size": 4}
+    attack(classifier, **settings).generate(tiny_images, np.zeros(6, dtype=int), prompts=prompts)
     assert sum(rows) == 7 * 6
+    # Texts do not depend on the images: each is embedded once, however many steps and images there are.
+    distinct = {text for entry in (PROMPT_SETS if prompts is None else prompts).flat for text in entry}
+    assert sum(texts) == (4 if prompts is None else len(distinct))
 
 
 def test_empty_batch() -> None:

@@ -1,0 +1,161 @@
+"""Gradient ascent on the images of an ART estimator, through its preprocessing defences: what image attacks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from art.estimators.pytorch import PyTorchEstimator
+from torch import Tensor
+
+from art_multimodal.attacks.checks import check_whole_number
+from art_multimodal.functional.losses import class_cross_entropy, margin_loss
+from art_multimodal.functional.perturbations import norm_of, projected_gradient_ascent, random_start
+
+#: Maps model inputs ``[N, C, H, W]``, that is preprocessed images, to what is raised and to what tells which images of
+#: a sample are the best, ``[N]`` each; often one and the same.
+Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+#: Losses on logits and labels.
+CLASS_LOSSES = ("cross_entropy", "margin")
+
+
+@dataclass(frozen=True)
+class ImageBudget:
+    """How far and in what steps images may move.
+
+    :param norm: ``inf`` or ``2.0``.
+    :param eps: Radius of the ball, in the units of images in [0, 1].
+    :param eps_step: Length of a step.
+    :param max_iter: Number of steps.
+    """
+
+    norm: float
+    eps: float
+    eps_step: float
+    max_iter: int
+
+    @classmethod
+    def of(cls, attack: Any) -> ImageBudget:
+        """The budget in an attack's parameters of these names."""
+        return cls(norm_of(attack.norm), attack.eps, attack.eps_step, attack.max_iter)
+
+    def random_start(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a perturbation inside the ball."""
+        return random_start(clean, self.norm, self.eps, generator)
+
+
+def check_image_budget(attack: Any) -> None:
+    """Check the parameters ``norm``, ``eps``, ``eps_step``, ``max_iter``, ``num_random_init`` and ``batch_size``.
+
+    :raises ValueError: Naming the first that cannot be used.
+    """
+    norm_of(attack.norm)
+    if not (np.isfinite(attack.eps) and attack.eps >= 0):
+        raise ValueError(f"eps must be a finite number of at least 0, not {attack.eps!r}.")
+    if not (np.isfinite(attack.eps_step) and attack.eps_step > 0):
+        raise ValueError(f"eps_step must be a finite number greater than 0, not {attack.eps_step!r}.")
+    for name, least in (("max_iter", 0), ("num_random_init", 0), ("batch_size", 1)):
+        check_whole_number(attack, name, least)
+
+
+def class_loss(name: str, logits: Tensor, labels: Tensor, targeted: bool) -> Tensor:
+    """What to raise, ``[N]``, for the model to err on the labels, or to give them when targeted.
+
+    :param name: One of :data:`CLASS_LOSSES`.
+    """
+    if name == "margin":
+        return margin_loss(logits, labels, targeted)
+    return class_cross_entropy(logits, labels) * (-1 if targeted else 1)
+
+
+def own_score(raised: Callable[[Tensor], Tensor]) -> Objective:
+    """The objective whose best images are those for which what is raised is the largest."""
+
+    def objective(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        value = raised(inputs)
+        return value, value
+
+    return objective
+
+
+def start_generator(seed: int | None) -> torch.Generator:
+    """The source of random starts; of ``None`` a new one in every call."""
+    return torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63 - 1)))
+
+
+class BestSeen:
+    """For each sample the images with the highest score so far; the clean ones until something scores at all.
+
+    :param clean: Shape ``[N, C, H, W]``.
+    """
+
+    def __init__(self, clean: Tensor) -> None:
+        self.images = clean.clone()
+        self.scores = torch.full((len(clean),), -torch.inf, device=clean.device)
+
+    def offer(self, images: Tensor, scores: Tensor) -> None:
+        """Keep those images that score higher than what there is."""
+        better = scores > self.scores
+        self.images[better] = images[better]
+        self.scores = torch.where(better, scores.to(self.scores), self.scores)
+
+
+def ascend(
+    estimator: PyTorchEstimator,
+    clean: Tensor,
+    objective: Objective,
+    budget: ImageBudget,
+    start: Tensor | None = None,
+    mask: Tensor | None = None,
+    best: BestSeen | None = None,
+) -> Tensor:
+    """Raise an objective within a budget: one forward and one backward pass for each step.
+
+    :param estimator: Its preprocessing stands between images and objective.
+    :param clean: Images ``[N, C, H, W]`` in [0, 1], on the estimator's device.
+    :param objective: Of model inputs.
+    :param budget: Holds for what is returned, and for all that ``best`` is offered.
+    :param start: The perturbation to start with; none when ``None``.
+    :param mask: Where perturbing is allowed.
+    :param best: Is offered the images of every step, at the price of one more forward pass in the end.
+    :return: The images after the last step.
+    """
+
+    def gradient(images: Tensor) -> Tensor:
+        score, direction = _score_and_gradient(estimator, images, objective)
+        if best is not None:
+            best.offer(images, score)
+        return direction
+
+    last = projected_gradient_ascent(
+        gradient, clean, budget.norm, budget.eps, budget.eps_step, budget.max_iter, mask=mask, start=start
+    )
+    if best is not None:
+        with torch.no_grad():
+            best.offer(last, objective(preprocessed(estimator, last))[1])
+    return last
+
+
+def preprocessed(estimator: PyTorchEstimator, images: Tensor) -> Tensor:
+    """Apply ART's preprocessing defences; differentiable where all of them are torch modules."""
+    if estimator.all_framework_preprocessing:
+        return estimator._apply_preprocessing(images, y=None, fit=False, no_grad=False)[0]
+    inputs, _ = estimator._apply_preprocessing(images.detach().cpu().numpy(), y=None, fit=False)
+    return torch.from_numpy(inputs).to(images)
+
+
+def _score_and_gradient(estimator: PyTorchEstimator, images: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    if estimator.all_framework_preprocessing:
+        images = images.detach().requires_grad_(True)
+        raised, score = objective(preprocessed(estimator, images))
+        return score.detach(), torch.autograd.grad(raised.sum(), images)[0]
+    inputs = preprocessed(estimator, images).detach().requires_grad_(True)
+    raised, score = objective(inputs)
+    gradient = torch.autograd.grad(raised.sum(), inputs)[0]
+    # numpy defences answer with the gradient that they define for themselves (straight-through, mostly).
+    through = estimator._apply_preprocessing_gradient(images.cpu().numpy(), gradient.cpu().numpy())
+    return score.detach(), torch.from_numpy(np.ascontiguousarray(through)).to(images)
