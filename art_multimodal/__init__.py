@@ -9,14 +9,24 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from art_multimodal.errors import InputError
     from art_multimodal.estimators.fusion import FusionClassifier
+    from art_multimodal.estimators.retriever import ImageTextRetriever
     from art_multimodal.estimators.zero_shot import ZeroShotClassifier
     from art_multimodal.models.loading import load_model
     from art_multimodal.pairs import image_text_pairs
 
-__all__ = ["FusionClassifier", "InputError", "ZeroShotClassifier", "__version__", "image_text_pairs", "load_model"]
+__all__ = [
+    "FusionClassifier",
+    "ImageTextRetriever",
+    "InputError",
+    "ZeroShotClassifier",
+    "__version__",
+    "image_text_pairs",
+    "load_model",
+]
 
 _HOMES = {
     "FusionClassifier": "art_multimodal.estimators.fusion",
+    "ImageTextRetriever": "art_multimodal.estimators.retriever",
     "InputError": "art_multimodal.errors",
     "ZeroShotClassifier": "art_multimodal.estimators.zero_shot",
     "image_text_pairs": "art_multimodal.pairs",

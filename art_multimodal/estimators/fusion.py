@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from art.estimators.classification.classifier import ClassifierMixin
-from art.estimators.pytorch import PyTorchEstimator
 from torch import nn
-from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.image_classifier import default_loss, finite_labels, fresh_optimizer
-from art_multimodal.estimators.text_bound import TextBoundClassifier, check_strings
+from art_multimodal.estimators.image_classifier import default_loss, finite_labels
+from art_multimodal.estimators.pair_estimator import PairEstimator, check_batch_size
+from art_multimodal.estimators.text_bound import TextBoundClassifier
 from art_multimodal.labels import label_indices
 from art_multimodal.models.fusion import FusionModel, move_tokens
 from art_multimodal.pairs import is_pairs
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from art.defences.preprocessor import Preprocessor
 
 
-class FusionClassifier(ClassifierMixin, PyTorchEstimator):
+class FusionClassifier(ClassifierMixin, PairEstimator):
     """A fusion model as a classifier of image-text pairs, made by :func:`image_text_pairs`.
 
     Attacks that know pairs (:class:`DecouplingAttack`) take it as it is, and so do ART's ``AdversarialTrainer`` and
@@ -38,7 +36,8 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
     | Paper link: https://arxiv.org/abs/2112.12792 (MUROAN's unified view of multimodal models)
     """
 
-    estimator_params = PyTorchEstimator.estimator_params + ["nb_classes", "input_shape", "loss", "optimizer"]
+    estimator_params = PairEstimator.estimator_params + ["nb_classes", "loss"]
+    _hint_without_pairs = " For attacks that know images only, use for_each_pair or image_view(texts)."
 
     def __init__(
         self,
@@ -62,18 +61,15 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
         """
         super().__init__(
             model=model,
-            clip_values=(0.0, 1.0),
-            channels_first=True,
+            image_size=model.image_size,
+            optimizer=optimizer,
+            input_shape=input_shape,
             preprocessing_defences=preprocessing_defences,
             postprocessing_defences=postprocessing_defences,
-            preprocessing=None,
             device_type=device_type,
         )
         self.nb_classes = len(model.class_names)
-        self._input_shape = tuple(input_shape or (3, *model.image_size))
         self._loss = (loss or default_loss(probabilities=False)).to(self._device)
-        self._optimizer = optimizer
-        self._model = model.to(self._device)
 
     @property
     def image_text_model(self) -> FusionModel:
@@ -86,24 +82,9 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
         return self._model.class_names
 
     @property
-    def device(self) -> torch.device:
-        """The device of the model."""
-        return self._device
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one image."""
-        return self._input_shape
-
-    @property
     def loss(self) -> nn.Module:
         """The loss function."""
         return self._loss
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer | None:
-        """The optimizer, if there is one."""
-        return self._optimizer
 
     @property
     def layer_names(self) -> list[str]:
@@ -244,66 +225,19 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
         :param verbose: Show a progress bar.
         :raises InputError: For what are not pairs, none at all, images that are not finite, or labels out of range.
         """
-        self._check_pairs(x)
-        if not len(x):
-            raise InputError("There are no pairs to train on.")
-        if not np.isfinite(x["image"]).all():
-            raise InputError("The images to train on hold NaN or infinite values.")
+        self._check_training_pairs(x)
         targets = self._targets(y, len(x))
-        if self._optimizer is None:
-            raise ValueError("An optimizer is needed to train the model, but none is provided.")
-        self._model.train(training_mode)
-        for _ in tqdm(range(nb_epochs), disable=not verbose, desc="Epochs"):
-            for rows in torch.randperm(len(x)).split(batch_size):
-                if drop_last and len(rows) < batch_size:
-                    continue
-                images, target = self._apply_preprocessing(
-                    np.ascontiguousarray(x["image"][rows.numpy()]), targets[rows.numpy()], fit=True
-                )
-                tokens = move_tokens(self._model.tokenize(x["text"][rows.numpy()].tolist()), self._device)
-                self._optimizer.zero_grad()
-                scores = self._model(torch.from_numpy(images).to(self._device), tokens)
-                self._loss(scores, _hard_or_mixed(target, scores)).backward()
-                self._optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
 
-    def clone_for_refitting(self) -> FusionClassifier:
-        """Return a copy with a new optimizer of the same kind and settings, and freshly initialised layers.
+        def batch_loss(rows: np.ndarray) -> torch.Tensor:
+            images, target = self._apply_preprocessing(np.ascontiguousarray(x["image"][rows]), targets[rows], fit=True)
+            tokens = move_tokens(self._model.tokenize(x["text"][rows].tolist()), self._device)
+            scores = self._model(torch.from_numpy(images).to(self._device), tokens)
+            return self._loss(scores, _hard_or_mixed(target, scores))
 
-        As in ART, a layer is initialised by its ``reset_parameters``; parameters outside of such layers (position
-        embeddings, class tokens) keep their values.
-        """
-        model = copy.deepcopy(self._model)
-        clone = type(self)(
-            model,
-            loss=copy.deepcopy(self._loss),
-            optimizer=fresh_optimizer(self._optimizer, model),
-            input_shape=self._input_shape,
-            preprocessing_defences=self.preprocessing_defences,
-            postprocessing_defences=self.postprocessing_defences,
-            device_type=self._device_type,
-        )
-        clone.reset()
-        return clone
+        self._train(x, batch_loss, batch_size, nb_epochs, training_mode, drop_last, scheduler, verbose)
 
-    def reset(self) -> None:
-        """Initialise the weights afresh, where modules know how."""
-        for module in self._model.modules():
-            if callable(initialise := getattr(module, "reset_parameters", None)):
-                initialise()
-
-    def save(self, filename: str, path: str | None = None) -> None:
-        """Write the weights to ``path/filename.safetensors``.
-
-        :param path: A folder, made if need be; ART's data folder when ``None``.
-        """
-        from art import config
-        from safetensors.torch import save_model
-
-        folder = Path(path or config.ART_DATA_PATH)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(self._model, str(folder / f"{filename}.safetensors"))
+    def _further_settings(self) -> dict[str, Any]:
+        return {"loss": copy.deepcopy(self._loss)}
 
     def _by_batch(
         self,
@@ -314,8 +248,7 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
     ) -> np.ndarray:
         """Do something with the images of each batch on a view that has their texts."""
         self._check_pairs(x)
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, not {batch_size}.")
+        check_batch_size(batch_size)
         parts = []
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
@@ -337,15 +270,6 @@ class FusionClassifier(ClassifierMixin, PyTorchEstimator):
 
     def _image_shape(self, x: np.ndarray) -> tuple[int, ...]:
         return x["image"].shape[1:] if is_pairs(x) else self._input_shape
-
-    @staticmethod
-    def _check_pairs(x: np.ndarray) -> None:
-        if not is_pairs(x):
-            raise InputError(
-                f"A FusionClassifier takes pairs, made by image_text_pairs(images, texts), not an array of dtype "
-                f"{x.dtype}. For attacks that know images only, use for_each_pair or image_view(texts)."
-            )
-        check_strings(x["text"])
 
 
 def _hard_or_mixed(targets: np.ndarray, scores: torch.Tensor) -> torch.Tensor:

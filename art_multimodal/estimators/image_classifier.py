@@ -50,6 +50,26 @@ def finite_labels(scores: np.ndarray) -> np.ndarray:
     return scores.argmax(axis=1)
 
 
+def check_input(x: np.ndarray, channels: int) -> None:
+    """Check images before they reach a model.
+
+    :raises InputError: If the shape is not ``(N, channels, H, W)``. Values that no image has are warned about.
+    """
+    if x.ndim != 4 or x.shape[1] != channels:
+        hint = ""
+        if x.ndim == 4 and x.shape[3] == channels:
+            hint = " The channels seem to come last: use x.transpose(0, 3, 1, 2)."
+        raise InputError(f"Images must have shape (N, {channels}, H, W), not {x.shape}.{hint}")
+    if len(x):
+        low, high = float(x.min()), float(x.max())
+        # A warning, not an error: ART's attacks and defences may pass through such values on their way.
+        if not (np.isfinite(low) and np.isfinite(high)):
+            warnings.warn("The images hold NaN or infinite values; predictions for them mean nothing.", stacklevel=4)
+        elif low < -0.01 or high > 1.01:
+            hint = " Divide 8-bit images by 255." if high > 2 else ""
+            warnings.warn(f"The images lie in [{low:.4g}, {high:.4g}], not in [0, 1].{hint}", stacklevel=4)
+
+
 class ImageClassifier(PyTorchClassifier):
     """A genuine ``PyTorchClassifier`` over float32 images ``(N, 3, H, W)`` in [0, 1] of any size.
 
@@ -91,19 +111,4 @@ class ImageClassifier(PyTorchClassifier):
         return finite_labels(self.predict(x, batch_size=batch_size))
 
     def _check_input(self, x: np.ndarray) -> None:
-        channels = self._input_shape[0]
-        if x.ndim != 4 or x.shape[1] != channels:
-            hint = ""
-            if x.ndim == 4 and x.shape[3] == channels:
-                hint = " The channels seem to come last: use x.transpose(0, 3, 1, 2)."
-            raise InputError(f"Images must have shape (N, {channels}, H, W), not {x.shape}.{hint}")
-        if len(x):
-            low, high = float(x.min()), float(x.max())
-            # A warning, not an error: ART's attacks and defences may pass through such values on their way.
-            if not (np.isfinite(low) and np.isfinite(high)):
-                warnings.warn(
-                    "The images hold NaN or infinite values; predictions for them mean nothing.", stacklevel=3
-                )
-            elif low < -0.01 or high > 1.01:
-                hint = " Divide 8-bit images by 255." if high > 2 else ""
-                warnings.warn(f"The images lie in [{low:.4g}, {high:.4g}], not in [0, 1].{hint}", stacklevel=3)
+        check_input(x, self._input_shape[0])

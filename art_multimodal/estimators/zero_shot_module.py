@@ -29,6 +29,20 @@ class ImageEncoder(nn.Module):
         return self.dual_encoder.encode_image(images, normalize=False)
 
 
+def similarity_logits(dual_encoder: DualEncoder, image_features: Tensor, text_features: Tensor) -> Tensor:
+    """Logits ``[N, K]``, in at least float32: exp(logit_scale) * cosine (+ logit_bias).
+
+    :param image_features: Shape ``[N, D]``, of any length.
+    :param text_features: Unit vectors: ``[K, D]``, or ``[N, K, D]``, others for each image.
+    """
+    units = F.normalize(image_features, dim=-1)
+    cosines = torch.einsum("nd,nkd->nk", units, text_features) if text_features.ndim == 3 else units @ text_features.T
+    logits = dual_encoder.logit_scale.exp() * cosines
+    if dual_encoder.logit_bias is not None:
+        logits = logits + dual_encoder.logit_bias
+    return logits.to(torch.promote_types(torch.float32, logits.dtype))
+
+
 class PromptHead(RememberedFeatures):
     """Similarity of image features to class prompts.
 
@@ -93,17 +107,8 @@ class PromptHead(RememberedFeatures):
         return self.similarity(image_features, self.class_features())
 
     def similarity(self, image_features: Tensor, class_features: Tensor) -> Tensor:
-        """Logits ``[N, K]``, in at least float32: exp(logit_scale) * cosine (+ logit_bias)."""
-        dual_encoder = self._dual_encoder[0]
-        units = F.normalize(image_features, dim=-1)
-        if class_features.ndim == 3:
-            cosines = torch.einsum("nd,nkd->nk", units, class_features)
-        else:
-            cosines = units @ class_features.T
-        logits = dual_encoder.logit_scale.exp() * cosines
-        if dual_encoder.logit_bias is not None:
-            logits = logits + dual_encoder.logit_bias
-        return logits.to(torch.promote_types(torch.float32, logits.dtype))
+        """Logits ``[N, K]`` of image features against class features; see :func:`similarity_logits`."""
+        return similarity_logits(self._dual_encoder[0], image_features, class_features)
 
 
 class ZeroShotModule(LearningModule):
