@@ -12,6 +12,7 @@ from art.estimators.pytorch import PyTorchEstimator
 from torch import Tensor
 
 from art_multimodal.attacks.checks import check_whole_number
+from art_multimodal.estimators.defences import preprocessed, score_and_gradient
 from art_multimodal.functional.losses import class_cross_entropy, margin_loss
 from art_multimodal.functional.perturbations import norm_of, projected_gradient_ascent, random_start
 
@@ -126,7 +127,7 @@ def ascend(
     """
 
     def gradient(images: Tensor) -> Tensor:
-        score, direction = _score_and_gradient(estimator, images, objective)
+        score, direction = score_and_gradient(estimator, images, objective)
         if best is not None:
             best.offer(images, score)
         return direction
@@ -138,24 +139,3 @@ def ascend(
         with torch.no_grad():
             best.offer(last, objective(preprocessed(estimator, last))[1])
     return last
-
-
-def preprocessed(estimator: PyTorchEstimator, images: Tensor) -> Tensor:
-    """Apply ART's preprocessing defences; differentiable where all of them are torch modules."""
-    if estimator.all_framework_preprocessing:
-        return estimator._apply_preprocessing(images, y=None, fit=False, no_grad=False)[0]
-    inputs, _ = estimator._apply_preprocessing(images.detach().cpu().numpy(), y=None, fit=False)
-    return torch.from_numpy(inputs).to(images)
-
-
-def _score_and_gradient(estimator: PyTorchEstimator, images: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-    if estimator.all_framework_preprocessing:
-        images = images.detach().requires_grad_(True)
-        raised, score = objective(preprocessed(estimator, images))
-        return score.detach(), torch.autograd.grad(raised.sum(), images)[0]
-    inputs = preprocessed(estimator, images).detach().requires_grad_(True)
-    raised, score = objective(inputs)
-    gradient = torch.autograd.grad(raised.sum(), inputs)[0]
-    # numpy defences answer with the gradient that they define for themselves (straight-through, mostly).
-    through = estimator._apply_preprocessing_gradient(images.cpu().numpy(), gradient.cpu().numpy())
-    return score.detach(), torch.from_numpy(np.ascontiguousarray(through)).to(images)

@@ -20,10 +20,10 @@ from art_multimodal.attacks.evasion.image_ascent import (
     check_image_budget,
     class_loss,
     own_score,
-    preprocessed,
     start_generator,
 )
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.defences import preprocessed
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import embedding_kl, embedding_l2
 from art_multimodal.labels import label_indices
