@@ -25,6 +25,11 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def versions_of(weights: Iterable[Tensor]) -> tuple:
+    """What is equal for as long as nothing has been written to weights, by what torch sees (not ``param.data``)."""
+    return tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights)
+
+
 class LearningModule(nn.Module):
     """A module that knows whether its parameters are being trained: in training mode, and inside :meth:`trainable`."""
 
@@ -77,7 +82,7 @@ class RememberedFeatures(LearningModule):
         """Return what ``compute`` returns, from memory where none of ``weights`` has changed."""
         if self.learning:
             return compute()
-        key = tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights)
+        key = versions_of(weights)
         if self._kept is None or self._kept[0] != key:
             with torch.no_grad():
                 self._kept = (key, compute())

@@ -150,7 +150,7 @@ def test_queries_are_what_the_model_was_asked(monkeypatch):
     attack = bert_attack(estimator)
     attack.perturb(TEXTS)
     assert sum(asked) == attack.cost.forwards == sum(record.queries for record in attack.records)
-    single = bert_attack(estimator, max_words=0)
+    single = bert_attack(zero_shot(), max_words=0)
     single.perturb(TEXTS[:1])
     assert single.cost.positions == len("a photo of the red car") + 2
 

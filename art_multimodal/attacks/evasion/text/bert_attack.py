@@ -16,6 +16,7 @@ from art_multimodal.attacks.evasion.text.words import (
     words_of,
 )
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.models.masked_language_model import MaskedLanguageModel, load_masked_language_model
 
@@ -32,10 +33,11 @@ class BertAttack(TextAttack):
     The class names are protected by default: with another class name in a prompt the question would be another one,
     which is no failure of the model. ``protect_class_names=False`` is the unconstrained attack of the paper.
 
-    On a :class:`ZeroShotClassifier` the prompts are attacked, on a :class:`FusionClassifier` the texts of pairs; any
-    texts with :meth:`perturb`. See :meth:`generate` for what comes back. :attr:`records` says what was done to each
-    text; :attr:`cost` counts what the model was asked over all calls, ``language_model.cost`` the same for the
-    language model.
+    On a :class:`ZeroShotClassifier` the prompts are attacked, on a :class:`FusionClassifier` or an
+    :class:`ImageTextRetriever` the texts of pairs; any texts with :meth:`perturb`. See :meth:`generate` for what comes
+    back. :attr:`records` says what was done to each text; :attr:`cost` counts what the model was asked over all calls,
+    ``language_model.cost`` the same for the language model. The embedding of a text is kept for later calls and other
+    attacks until the model's weights change.
 
     Guarantees: at most ``max_words`` words of a text differ, each is one word in place of one word, and everything
     between words is as it was; protected words stay and none comes in; a text without an admissible candidate, or
@@ -50,13 +52,14 @@ class BertAttack(TextAttack):
 
     def __init__(
         self,
-        estimator: FusionClassifier | ZeroShotClassifier,
+        estimator: FusionClassifier | ImageTextRetriever | ZeroShotClassifier,
         language_model: MaskedLanguageModel | str = "demo:mlm",
         max_words: int = 1,
         top_k: int = 10,
         threshold: float = 0.0,
         loss: str = "embedding_kl",
         targeted: bool = False,
+        per_image: bool = False,
         candidate_words: int | None = 1,
         protect_class_names: bool = True,
         protected_words: Sequence[str] = (),
@@ -65,16 +68,21 @@ class BertAttack(TextAttack):
         verbose: bool = True,
     ) -> None:
         """
-        :param estimator: The classifier to attack.
+        :param estimator: The classifier, or the retriever, to attack.
         :param language_model: A model, or what :func:`load_masked_language_model` takes: a hub name
             ("bert-base-uncased"), a folder, or ``"demo:mlm"``, which knows the words of the demos alone. Its
             predictions are kept with it: share one between attacks.
         :param max_words: Most words of a text that are changed.
         :param top_k: Predictions that are looked at, for each piece of a word.
         :param threshold: Least probability of a prediction, in [0, 1].
-        :param loss: What is raised: ``"embedding_kl"`` (labels are not used) or ``"margin"``, the best other score
-            minus the label's; on a zero-shot classifier its mean over the images given.
+        :param loss: What is raised: ``"embedding_kl"`` (labels are not used); on a classifier ``"margin"``, the best
+            other score minus the label's, on a zero-shot one its mean over the images given; on a retriever
+            ``"similarity"``, minus the cosine of the text and its own image.
         :param targeted: Lower the margin of the given labels instead; with ``"margin"`` only.
+        :param per_image: Choose the prompts of a zero-shot classifier for each image alone; with ``"margin"`` only.
+            Each prompt is attacked by itself, with the others as they are. With one prompt per class,
+            ``candidate_words=None`` and ``max_words=1`` the prompts that come back are the worst of all combinations of
+            admissible changes for that image, to a millionth of the logits' scale.
         :param candidate_words: So many words, the most important first, compete for each change: 1 as published,
             ``None`` for all, which is the stronger and the dearer.
         :param protect_class_names: Whether the words of all class names are left as they are, and kept from coming in;
@@ -85,7 +93,15 @@ class BertAttack(TextAttack):
         :param verbose: Show a progress bar.
         """
         super().__init__(
-            estimator, loss, targeted, candidate_words, protect_class_names, protected_words, batch_size, verbose
+            estimator,
+            loss,
+            targeted,
+            per_image,
+            candidate_words,
+            protect_class_names,
+            protected_words,
+            batch_size,
+            verbose,
         )
         self.language_model: MaskedLanguageModel | str = language_model
         self.max_words = max_words

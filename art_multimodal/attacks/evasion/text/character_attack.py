@@ -15,6 +15,7 @@ from art_multimodal.attacks.evasion.text.words import (
     words_of,
 )
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -30,9 +31,10 @@ class CharacterAttack(TextAttack):
     A word has some ``2 a n`` edits, with ``n`` letters and ``a`` characters in the alphabet; ``candidate_words`` bounds
     how many words are tried.
 
-    On a :class:`ZeroShotClassifier` the prompts are attacked, on a :class:`FusionClassifier` the texts of pairs; any
-    texts with :meth:`perturb`. See :meth:`generate` for what comes back, :attr:`records` for what was done to each
-    text, :attr:`cost` for what the model was asked over all calls.
+    On a :class:`ZeroShotClassifier` the prompts are attacked, on a :class:`FusionClassifier` or an
+    :class:`ImageTextRetriever` the texts of pairs; any texts with :meth:`perturb`. See :meth:`generate` for what comes
+    back, :attr:`records` for what was done to each text, :attr:`cost` for what the model was asked over all calls. The
+    embedding of a text is kept for later calls and other attacks until the model's weights change.
 
     Guarantees: a text differs by at most ``max_edits`` edits, all within words; the number of words and everything
     between them stay; protected words stay and none comes in; a changed word is not in the dictionary; a text without
@@ -46,12 +48,13 @@ class CharacterAttack(TextAttack):
 
     def __init__(
         self,
-        estimator: FusionClassifier | ZeroShotClassifier,
+        estimator: FusionClassifier | ImageTextRetriever | ZeroShotClassifier,
         max_edits: int = 1,
         alphabet: str = LETTERS,
         dictionary: Iterable[str] | None = None,
         loss: str = "embedding_kl",
         targeted: bool = False,
+        per_image: bool = False,
         candidate_words: int | None = 5,
         protect_class_names: bool = True,
         protected_words: Sequence[str] = (),
@@ -59,16 +62,21 @@ class CharacterAttack(TextAttack):
         verbose: bool = True,
     ) -> None:
         """
-        :param estimator: The classifier to attack.
+        :param estimator: The classifier, or the retriever, to attack.
         :param max_edits: Most edits of a text.
         :param alphabet: Letters and digits that are inserted and substituted; lower-case ones are written in capitals
             within a word in capitals.
         :param dictionary: Words that must not come about, in any case; default: some 30,000 English ones that
             open_clip's vocabulary holds. The words of the texts under attack and of the class names always count as
             well. For texts in another language give its words: ``language_model.whole_words()``, for example.
-        :param loss: What is raised: ``"embedding_kl"`` (labels are not used) or ``"margin"``, the best other score
-            minus the label's; on a zero-shot classifier its mean over the images given.
+        :param loss: What is raised: ``"embedding_kl"`` (labels are not used); on a classifier ``"margin"``, the best
+            other score minus the label's, on a zero-shot one its mean over the images given; on a retriever
+            ``"similarity"``, minus the cosine of the text and its own image.
         :param targeted: Lower the margin of the given labels instead; with ``"margin"`` only.
+        :param per_image: Choose the prompts of a zero-shot classifier for each image alone; with ``"margin"`` only.
+            Each prompt is attacked by itself, with the others as they are. With one prompt per class,
+            ``candidate_words=None`` and ``max_edits=1`` the prompts that come back are the worst of all combinations of
+            admissible changes for that image, to a millionth of the logits' scale.
         :param candidate_words: So many words, the most important first, compete for each edit; ``None`` for all.
         :param protect_class_names: Whether the words of all class names are left as they are; see
             :class:`ProtectedWords`.
@@ -77,7 +85,15 @@ class CharacterAttack(TextAttack):
         :param verbose: Show a progress bar.
         """
         super().__init__(
-            estimator, loss, targeted, candidate_words, protect_class_names, protected_words, batch_size, verbose
+            estimator,
+            loss,
+            targeted,
+            per_image,
+            candidate_words,
+            protect_class_names,
+            protected_words,
+            batch_size,
+            verbose,
         )
         self.max_edits = max_edits
         self.alphabet = alphabet

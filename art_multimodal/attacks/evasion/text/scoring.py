@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import embedding_kl, margin_loss
 from art_multimodal.models.fusion import Tokens, move_tokens
 
-LOSSES = ("embedding_kl", "margin")
+LOSSES = ("embedding_kl", "margin", "similarity")
 
 #: A text to try in place of that of a victim's subject: (number of the subject, text).
 Probe = tuple[int, str]
@@ -40,7 +38,7 @@ class TextVictim:
     """Answers how far probes move a model from where its subjects' own texts have it.
 
     A subject is what a text is attacked for: a text alone, or a text with its image. Equal work is done once in a
-    call, and a text that the model refuses (too long, empty) gets no answer.
+    question, and a text that the model refuses (too long, empty) gets no answer.
 
     :param texts: One for each subject.
     :param batch_size: Texts per forward pass.
@@ -48,6 +46,8 @@ class TextVictim:
     """
 
     device: torch.device
+    #: Scores that differ by less are equal: rounding, which depends on how probes were batched, is smaller.
+    noticeable = 1e-9
 
     def __init__(self, texts: Sequence[str], batch_size: int, cost: TextCost) -> None:
         self.texts = list(texts)
@@ -60,45 +60,54 @@ class TextVictim:
 
         :raises InputError: If the model refuses one.
         """
-        for start in range(0, len(self.texts), self.batch_size):
-            self.tokenize(self.texts[start : start + self.batch_size])
+        distinct = list(dict.fromkeys(self.texts))
+        for start in range(0, len(distinct), self.batch_size):
+            self.tokenize(distinct[start : start + self.batch_size])
         own = list(enumerate(self.texts))
-        states = self._states_of(own)
-        self._clean = torch.stack([states[self.key(*probe)] for probe in own])
-        return self.scores(own, self._clean).tolist()
+        keys = [self.key(*probe) for probe in own]
+        rows, states = self.embedded(own, keys)
+        picks = torch.tensor([rows[key] for key in keys], device=states.device)
+        self._clean = self.clean_of(picks, states)
+        return self.scores(torch.arange(len(own), device=states.device), picks, states).tolist()
 
     def ask(self, probes: Sequence[Probe]) -> list[float | None]:
         """Return the score of each probe, larger where it moves the model further; ``None`` where it is refused."""
-        states = self._states_of(probes)
-        rows = [row for row, probe in enumerate(probes) if self.key(*probe) in states]
+        if not probes:
+            return []
+        keys = [self.key(*probe) for probe in probes]
+        rows, states = self.embedded(probes, keys)
+        found = [rows.get(key) for key in keys]
+        answered = [number for number, row in enumerate(found) if row is not None]
         answers: list[float | None] = [None] * len(probes)
-        if rows:
-            answered = [probes[row] for row in rows]
-            scores = self.scores(answered, torch.stack([states[self.key(*probe)] for probe in answered]))
-            for row, score in zip(rows, scores.tolist(), strict=True):
-                answers[row] = score
+        if answered:
+            subjects = torch.tensor([probes[number][0] for number in answered], device=states.device)
+            picks = torch.tensor([found[number] for number in answered], device=states.device)
+            for number, score in zip(answered, self.scores(subjects, picks, states).tolist(), strict=True):
+                answers[number] = score
         return answers
 
     @property
     def clean(self) -> Tensor:
-        """The embeddings of the subjects' own texts, ``[S, ...]``."""
+        """The embeddings of the subjects' own texts, as :meth:`clean_of` picked them."""
         assert self._clean is not None
         return self._clean
 
-    def _states_of(self, probes: Sequence[Probe]) -> dict[Any, Tensor]:
-        distinct = list({self.key(*probe): probe for probe in reversed(probes)}.values())
+    def embedded(self, probes: Sequence[Probe], keys: Sequence[Any]) -> tuple[dict[Any, int], Tensor]:
+        """Embed probes; return embeddings ``[R, ...]``, and for each key its row, unless the model refused it."""
+        distinct = list(dict(zip(reversed(keys), reversed(probes), strict=True)).items())
         # Probes of like length share a batch: less padding.
-        distinct.sort(key=lambda probe: (len(probe[1]), probe))
-        found: dict[Any, Tensor] = {}
+        distinct.sort(key=lambda item: (len(item[1][1]), item[1]))
+        rows: dict[Any, int] = {}
+        parts: list[Tensor] = []
         for start in range(0, len(distinct), self.batch_size):
-            fitting, tokens = self._fitting(distinct[start : start + self.batch_size])
+            fitting, tokens = self._fitting([probe for _, probe in distinct[start : start + self.batch_size]])
             if tokens is not None:
                 self.cost.forwards += len(fitting)
                 self.cost.positions += self.count(tokens)
                 with torch.no_grad():
-                    states = self.states(fitting, move_tokens(tokens, self.device))
-                found.update(zip((self.key(*probe) for probe in fitting), states, strict=True))
-        return found
+                    parts.append(self.states(fitting, move_tokens(tokens, self.device)))
+                rows.update((self.key(*probe), row) for row, probe in enumerate(fitting, start=len(rows)))
+        return rows, torch.cat(parts) if parts else torch.empty(0, device=self.device)
 
     def _fitting(self, probes: list[Probe]) -> tuple[list[Probe], Tokens | None]:
         """The probes that the model reads, with their tokens."""
@@ -125,82 +134,20 @@ class TextVictim:
         """Embeddings of probes, ``[P, ...]``."""
         raise NotImplementedError
 
-    def scores(self, probes: list[Probe], states: Tensor) -> Tensor:
-        """Scores ``[P]`` of probes from their embeddings; here the KL divergence from the clean ones."""
-        clean = self.clean[[subject for subject, _ in probes]]
+    def clean_of(self, picks: Tensor, states: Tensor) -> Tensor:
+        """What to keep of the embeddings ``states[picks]`` of the subjects' own texts."""
+        return states[picks]
+
+    def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
+        """Scores ``[P]`` of probes; here the KL divergence from the clean embeddings.
+
+        :param subjects: Their subjects, ``[P]``.
+        :param picks: The rows of their embeddings, ``[P]``.
+        :param states: Embeddings ``[R, ...]``, at least these.
+        """
         # In double precision what does not move the embedding scores 0, and not the rounding of a sum.
-        return embedding_kl(clean.flatten(1).cpu().double(), states.flatten(1).cpu().double())
-
-
-class PromptVictim(TextVictim):
-    """Texts that the text tower of a dual encoder reads: prompts, captions. Scored by their unit embeddings."""
-
-    def __init__(self, estimator: ZeroShotClassifier, texts: Sequence[str], batch_size: int, cost: TextCost) -> None:
-        super().__init__(texts, batch_size, cost)
-        self.estimator = estimator
-        self.model = estimator.dual_encoder
-        self.device = estimator.device
-        estimator.model.eval()
-
-    def tokenize(self, texts: list[str]) -> Tokens:
-        return self.model.tokenize(texts)
-
-    def count(self, tokens: Tokens) -> int:
-        assert isinstance(tokens, Tensor)
-        # A token that ends a text may be the padding token too, so one more than what differs from it.
-        filled = (tokens != self.model.pad_id).long()
-        lengths = filled.shape[1] - filled.flip(1).argmax(dim=1)
-        ends_in_padding = tokens[:, -1] == self.model.pad_id
-        shared = ends_in_padding & (tokens.gather(1, (lengths - 1)[:, None])[:, 0] == self.model.pad_id)
-        return int((lengths + shared).sum())
-
-    def states(self, probes: list[Probe], tokens: Tokens) -> Tensor:
-        assert isinstance(tokens, Tensor)
-        return self.model.encode_text(tokens)
-
-
-class PromptMarginVictim(PromptVictim):
-    """Prompts of a zero-shot classifier, scored by what a changed one does to the classification of images.
-
-    The score is the mean margin loss over the images when this prompt alone is changed.
-
-    :param images: ``(N, 3, H, W)``, at least one.
-    :param labels: ``(N,)``: the true ones, or the wanted ones when targeted.
-    """
-
-    def __init__(
-        self,
-        estimator: ZeroShotClassifier,
-        texts: Sequence[str],
-        batch_size: int,
-        cost: TextCost,
-        images: np.ndarray,
-        labels: np.ndarray,
-        targeted: bool,
-    ) -> None:
-        super().__init__(estimator, texts, batch_size, cost)
-        self.labels = torch.from_numpy(labels).to(self.device)
-        self.targeted = targeted
-        self._images = estimator.image_features(images, batch_size)
-        self._times = torch.tensor(
-            [[entry.count(text) for text in self.texts] for entry in estimator.prompts], device=self.device
-        )
-
-    def scores(self, probes: list[Probe], states: Tensor) -> Tensor:
-        head = self.estimator.model.head
-        times = self._times.to(states)
-        sums = times @ self.clean
-        scores = []
-        with torch.no_grad():
-            logits = head.similarity(self._images, F.normalize(sums, dim=-1))
-            for (subject, _), state in zip(probes, states, strict=True):
-                classes = times[:, subject].nonzero().flatten()
-                # A class is the direction of the sum of its prompts.
-                moved = sums[classes] + times[classes, subject, None] * (state - self.clean[subject])
-                changed = logits.clone()
-                changed[:, classes] = head.similarity(self._images, F.normalize(moved, dim=-1))
-                scores.append(margin_loss(changed, self.labels, self.targeted).mean())
-        return torch.stack(scores)
+        clean, moved = (part.flatten(1).cpu().double() for part in (self.clean[subjects], states[picks]))
+        return embedding_kl(clean, moved)
 
 
 class PairVictim(TextVictim):
@@ -256,10 +203,11 @@ class PairVictim(TextVictim):
         images = self._images[[subject for subject, _ in probes]].to(self.device)
         return self.model.fuse(images, tokens)
 
-    def scores(self, probes: list[Probe], states: Tensor) -> Tensor:
+    def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
         if self.labels is None:
-            return super().scores(probes, states)
-        rows = [subject for subject, _ in probes]
+            return super().scores(subjects, picks, states)
+        fused = states[picks]
         with torch.no_grad():
-            fused = self.model.join(self._image_features[rows], states) if self._separate else states
-            return margin_loss(self.model.predict(fused).float(), self.labels[rows], self.targeted)
+            if self._separate:
+                fused = self.model.join(self._image_features[subjects], fused)
+            return margin_loss(self.model.predict(fused).float(), self.labels[subjects], self.targeted)

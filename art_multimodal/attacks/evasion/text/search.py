@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from art_multimodal.attacks.evasion.text.scoring import TextVictim
 from art_multimodal.attacks.evasion.text.words import Word, words_of
 
-#: What counts as higher: by more than this, absolute and relative. Rounding, which depends on how probes were batched,
-#: is smaller, and so does not decide between equals.
-NOTICEABLE, NOTICEABLE_SHARE = 1e-9, 1e-6
+#: What counts as higher: by more than this share, and more than the victim finds noticeable. Rounding, which depends on
+#: how probes were batched, is smaller, and so does not decide between equals.
+NOTICEABLE_SHARE = 1e-6
 _PROBES_AT_ONCE = 4096
 
 
@@ -36,10 +37,11 @@ class TextRecord:
     :param text: The original.
     :param adversarial: What came of it; the original where no admissible change scores higher.
     :param changes: The changed words, in the order of the text.
-    :param score_before: Of the original: 0 for ``embedding_kl``, the margin loss for ``margin``.
+    :param score_before: Of the original: 0 for ``embedding_kl``, the margin loss for ``margin``, minus the cosine for
+        ``similarity``.
     :param score: Of the adversarial text; at least ``score_before``.
-    :param queries: Forward passes of a text on behalf of this one, the original included; one that other texts needed
-        too counts for each.
+    :param queries: Texts that the model was asked about on behalf of this one, the original included; one that other
+        texts needed too, or that was known already, counts for each.
     """
 
     text: str
@@ -81,6 +83,8 @@ class _State:
     order: list[int]
     queries: int = 1
     changes: int = 0
+    #: What the next change of this round must score more than.
+    to_beat: float = 0.0
     #: The best change of this round: score, index of the word, text.
     best: tuple[float, int, str] | None = None
     words: list[Word] = field(default_factory=list)
@@ -101,23 +105,28 @@ def attack_texts(
     :raises InputError: If the model refuses one of the texts.
     """
     scores = victim.start() if victim.texts else []
+    words = {text: words_of(text) for text in dict.fromkeys(victim.texts)}
     states = [
-        _State(text, text, score, score, list(words), words=words_of(text))
-        for text, score, words in zip(victim.texts, scores, free, strict=True)
+        _State(text, text, score, score, list(indices), words=words[text])
+        for text, score, indices in zip(victim.texts, scores, free, strict=True)
     ]
     if plan.max_changes and plan.candidate_words is not None:
         _order_by_importance(victim, states, plan.mask)
     active = [number for number, state in enumerate(states) if state.order and plan.max_changes]
     done(len(states) - len(active))
     while active:
+        for number in active:
+            states[number].to_beat = _to_beat(states[number].score, victim.noticeable)
         probes = _probes(states, active, plan)
         while part := list(islice(probes, _PROBES_AT_ONCE)):
             answers = victim.ask([(number, text) for number, _, text in part])
             for (number, index, text), score in zip(part, answers, strict=True):
-                state = states[number]
-                state.queries += score is not None
-                if score is not None and _higher(score, state.score if state.best is None else state.best[0]):
-                    state.best = (score, index, text)
+                if score is not None:
+                    state = states[number]
+                    state.queries += 1
+                    if score > state.to_beat:
+                        state.to_beat = _to_beat(score, victim.noticeable)
+                        state.best = (score, index, text)
         for number in active:
             _end_round(states[number], plan)
         going = [n for n in active if states[n].order and states[n].changes < plan.max_changes]
@@ -126,8 +135,9 @@ def attack_texts(
     return [_record(state) for state in states]
 
 
-def _higher(score: float, than: float) -> bool:
-    return score > than + NOTICEABLE + NOTICEABLE_SHARE * abs(than)
+def _to_beat(score: float, noticeable: float) -> float:
+    """A score must be more than this to be higher."""
+    return score + noticeable + NOTICEABLE_SHARE * abs(score)
 
 
 def _order_by_importance(victim: TextVictim, states: list[_State], mask: str) -> None:
@@ -153,16 +163,26 @@ def _order_by_importance(victim: TextVictim, states: list[_State], mask: str) ->
 
 def _probes(states: list[_State], active: list[int], plan: Plan) -> Iterator[tuple[int, int, str]]:
     """(Subject, word, text) of every change that is admissible in this round."""
+    known: tuple[Any, list[tuple[int, str]]] = (None, [])
     for number in active:
         state = states[number]
-        seen = {state.text}
-        for index in state.order[: plan.candidate_words]:
-            word = state.words[index]
-            for replacement in plan.propose(state.original, index, word.text):
-                text = word.replaced(state.text, replacement)
-                if text not in seen:
-                    seen.add(text)
-                    yield number, index, text
+        competing = state.order[: plan.candidate_words]
+        # Subjects with one text often come one after the other: one prompt for many images.
+        task = (state.original, state.text, competing)
+        if task != known[0]:
+            known = (task, _changes(state, competing, plan))
+        for index, text in known[1]:
+            yield number, index, text
+
+
+def _changes(state: _State, competing: list[int], plan: Plan) -> list[tuple[int, str]]:
+    """(Word, text) of the changes of these words, each text once."""
+    found = {state.text: -1}
+    for index in competing:
+        word = state.words[index]
+        for replacement in plan.propose(state.original, index, word.text):
+            found.setdefault(word.replaced(state.text, replacement), index)
+    return [(index, text) for text, index in found.items() if index >= 0]
 
 
 def _end_round(state: _State, plan: Plan) -> None:
@@ -178,10 +198,12 @@ def _end_round(state: _State, plan: Plan) -> None:
 
 
 def _record(state: _State) -> TextRecord:
-    pairs = zip(words_of(state.original), state.words, strict=True)
-    changes = [
-        WordChange(index, before.text, after.text)
-        for index, (before, after) in enumerate(pairs)
-        if before.text != after.text
-    ]
+    changes = []
+    if state.text != state.original:
+        pairs = zip(words_of(state.original), state.words, strict=True)
+        changes = [
+            WordChange(index, before.text, after.text)
+            for index, (before, after) in enumerate(pairs)
+            if before.text != after.text
+        ]
     return TextRecord(state.original, state.text, tuple(changes), state.score_before, state.score, state.queries)

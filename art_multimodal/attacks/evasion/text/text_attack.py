@@ -11,18 +11,13 @@ from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_multimodal.attacks.checks import check_whole_number
-from art_multimodal.attacks.evasion.text.scoring import (
-    LOSSES,
-    PairVictim,
-    PromptMarginVictim,
-    PromptVictim,
-    TextCost,
-    TextVictim,
-)
+from art_multimodal.attacks.evasion.text.encoder_victims import EncoderVictim, PromptMarginVictim, SimilarityVictim
+from art_multimodal.attacks.evasion.text.scoring import LOSSES, PairVictim, TextCost, TextVictim
 from art_multimodal.attacks.evasion.text.search import Plan, TextRecord, attack_texts
 from art_multimodal.attacks.evasion.text.words import ProtectedWords, words_of
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.labels import label_indices
@@ -35,19 +30,21 @@ class TextAttack(EvasionAttack):
     attack_params = EvasionAttack.attack_params + [
         "loss",
         "targeted",
+        "per_image",
         "candidate_words",
         "protect_class_names",
         "protected_words",
         "batch_size",
         "verbose",
     ]
-    _estimator_requirements = (BaseEstimator, (FusionClassifier, ZeroShotClassifier))
+    _estimator_requirements = (BaseEstimator, (FusionClassifier, ImageTextRetriever, ZeroShotClassifier))
 
     def __init__(
         self,
-        estimator: FusionClassifier | ZeroShotClassifier,
+        estimator: FusionClassifier | ImageTextRetriever | ZeroShotClassifier,
         loss: str,
         targeted: bool,
+        per_image: bool,
         candidate_words: int | None,
         protect_class_names: bool,
         protected_words: Sequence[str],
@@ -57,6 +54,7 @@ class TextAttack(EvasionAttack):
         super().__init__(estimator=estimator)
         self.loss = loss
         self._targeted = targeted
+        self.per_image = per_image
         self.candidate_words = candidate_words
         self.protect_class_names = protect_class_names
         self.protected_words = protected_words
@@ -66,14 +64,17 @@ class TextAttack(EvasionAttack):
         self.records: list[TextRecord] = []
 
     def generate(self, x: np.ndarray | None = None, y: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
-        """Attack the prompts of a :class:`ZeroShotClassifier`, or the texts of pairs for a :class:`FusionClassifier`.
+        """Attack the prompts of a :class:`ZeroShotClassifier`, or the texts of pairs on the other estimators.
 
         On a zero-shot classifier what comes back is an object array of shape ``(K,)``: for each class the tuple of its
         prompts, in the order of ``estimator.prompts``. ``estimator.with_prompts(result)`` evaluates it. Every distinct
-        prompt is attacked once; :attr:`records` has one record for each, in order of first appearance.
+        prompt is attacked once; :attr:`records` has one record for each, in order of first appearance. With
+        ``per_image=True`` the array has shape ``(N, K)``, the prompts of each image, which
+        ``estimator.predict_on(x, result)`` evaluates; :attr:`records` has one record for each image and distinct
+        prompt, all of the first image first.
 
-        On a fusion classifier pairs come back, with the same images; :attr:`records` has one record per pair. With
-        ``loss="embedding_kl"`` and separate towers, pairs with one text share their attack.
+        On a fusion classifier and on a retriever pairs come back, with the same images; :attr:`records` has one record
+        per pair. With ``loss="embedding_kl"`` and separate towers, pairs with one text share their attack.
 
         :param x: Pairs ``(N,)``. On a zero-shot classifier ``None``, or with ``loss="margin"`` images
             ``(N, 3, H, W)`` in [0, 1] on which the prompts are to fail; :attr:`targeted` needs them too.
@@ -81,36 +82,18 @@ class TextAttack(EvasionAttack):
             them the model's own predictions are used, unless targeted. Not used otherwise.
         :raises InputError: For samples or labels that cannot be used, or texts that the model refuses.
         """
-        if isinstance(self.estimator, FusionClassifier):
+        if not isinstance(self.estimator, ZeroShotClassifier):
             return self._attack_pairs(x, y)
-        prompts = self.estimator.prompts
-        texts = list(dict.fromkeys(text for entry in prompts for text in entry))
-        victim: TextVictim
+        texts = list(dict.fromkeys(text for entry in self.estimator.prompts for text in entry))
         if self.loss == "margin":
-            if x is None or is_pairs(x):
-                raise InputError(
-                    "loss='margin' on a ZeroShotClassifier needs images: generate(images, labels). "
-                    "loss='embedding_kl' needs none."
-                )
-            images = check_images(x)
-            if not len(images):
-                raise InputError("There are no images. loss='margin' needs at least one.")
-            victim = PromptMarginVictim(
-                self.estimator, texts, self.batch_size, self.cost, images, self._labels(images, y), self.targeted
-            )
-        elif x is not None:
+            return self._attack_prompts_on_images(texts, x, y)
+        if x is not None:
             raise InputError(
                 "On a ZeroShotClassifier the prompts of the estimator are attacked, so x must be None (images with "
                 "loss='margin' only). For other texts use perturb(texts)."
             )
-        else:
-            victim = PromptVictim(self.estimator, texts, self.batch_size, self.cost)
-        self.records = self._attack(victim)
-        adversarial = {record.text: record.adversarial for record in self.records}
-        result = np.empty(len(prompts), dtype=object)
-        for number, entry in enumerate(prompts):
-            result[number] = tuple(adversarial[text] for text in entry)
-        return result
+        self.records = self._attack(EncoderVictim(self.estimator, texts, self.batch_size, self.cost))
+        return self._prompts(self.records)
 
     def perturb(self, texts: Sequence[str]) -> list[str]:
         """Attack any texts (captions, for example), by their embeddings; equal texts once.
@@ -124,7 +107,7 @@ class TextAttack(EvasionAttack):
         check_strings(texts)
         if self.loss != "embedding_kl":
             raise InputError("perturb(texts) moves embeddings, so it needs loss='embedding_kl'. Use generate(x, y).")
-        if isinstance(self.estimator, FusionClassifier) and not self.estimator.model.separate_towers:
+        if not self._embeds_texts:
             raise InputError(
                 f"{type(self.estimator.model).__name__} embeds no text without an image. Use generate(pairs)."
             )
@@ -132,13 +115,49 @@ class TextAttack(EvasionAttack):
         adversarial = {record.text: record.adversarial for record in self.records}
         return [adversarial.get(text, text) for text in texts]
 
+    def _attack_prompts_on_images(self, texts: list[str], x: np.ndarray | None, y: np.ndarray | None) -> np.ndarray:
+        if x is None or is_pairs(x):
+            raise InputError(
+                "loss='margin' on a ZeroShotClassifier needs images: generate(images, labels). "
+                "loss='embedding_kl' needs none."
+            )
+        images = check_images(x)
+        if not len(images) and not self.per_image:
+            raise InputError("There are no images. loss='margin' needs at least one.")
+        labels = self._labels(images, y)
+        if not len(images):
+            self.records = []
+            return np.empty((0, self.estimator.nb_classes), dtype=object)
+        victim = PromptMarginVictim(
+            self.estimator, texts, self.batch_size, self.cost, images, labels, self.targeted, self.per_image
+        )
+        records = self._attack(victim)
+        if not self.per_image:
+            self.records = records
+            return self._prompts(records)
+        # The victim has all images of a prompt together.
+        of_image = [records[number :: len(images)] for number in range(len(images))]
+        self.records = [record for part in of_image for record in part]
+        return np.stack([self._prompts(part) for part in of_image])
+
+    def _prompts(self, records: Sequence[TextRecord]) -> np.ndarray:
+        """The prompts of the classes ``(K,)`` after an attack on each distinct one."""
+        adversarial = {record.text: record.adversarial for record in records}
+        prompts = self.estimator.prompts
+        result = np.empty(len(prompts), dtype=object)
+        for number, entry in enumerate(prompts):
+            result[number] = tuple(adversarial[text] for text in entry)
+        return result
+
     def _attack_pairs(self, x: np.ndarray | None, y: np.ndarray | None) -> np.ndarray:
         if x is None or not is_pairs(x):
-            raise InputError("On a FusionClassifier the attack takes pairs, made by image_text_pairs(images, texts).")
+            raise InputError(
+                f"On {type(self.estimator).__name__} the attack takes pairs, made by image_text_pairs(images, texts)."
+            )
         images, texts = check_images(x["image"]), x["text"].tolist()
         check_strings(texts)
         adversarial = x.copy()
-        if self.loss == "embedding_kl" and self.estimator.model.separate_towers:
+        if self.loss == "embedding_kl" and self._embeds_texts:
             records = self._attack(self._victim_of_texts(texts))
             of_text = {record.text: record for record in records}
             self.records = [of_text.get(text) or _untouched(text) for text in texts]
@@ -148,25 +167,30 @@ class TextAttack(EvasionAttack):
             rows = [row for row, text in enumerate(texts) if words_of(text)]
             self.records = [_untouched(text) for text in texts]
             if rows:
-                victim = PairVictim(
-                    self.estimator,
-                    [texts[row] for row in rows],
-                    self.batch_size,
-                    self.cost,
-                    images[rows],
-                    None if labels is None else labels[rows],
-                    self.targeted,
-                )
+                victim = self._victim_of_pairs(images[rows], [texts[row] for row in rows], labels, rows)
                 for row, record in zip(rows, self._attack(victim), strict=True):
                     self.records[row] = record
         adversarial["text"] = [record.adversarial for record in self.records]
         return adversarial
 
+    @property
+    def _embeds_texts(self) -> bool:
+        """Whether the model embeds a text without an image."""
+        return not isinstance(self.estimator, FusionClassifier) or self.estimator.model.separate_towers
+
     def _victim_of_texts(self, texts: Sequence[str]) -> TextVictim:
         distinct = [text for text in dict.fromkeys(texts) if words_of(text)]
         if isinstance(self.estimator, FusionClassifier):
             return PairVictim(self.estimator, distinct, self.batch_size, self.cost)
-        return PromptVictim(self.estimator, distinct, self.batch_size, self.cost)
+        return EncoderVictim(self.estimator, distinct, self.batch_size, self.cost)
+
+    def _victim_of_pairs(
+        self, images: np.ndarray, texts: list[str], labels: np.ndarray | None, rows: list[int]
+    ) -> TextVictim:
+        if self.loss == "similarity":
+            return SimilarityVictim(self.estimator, texts, self.batch_size, self.cost, images)
+        of_rows = None if labels is None else labels[rows]
+        return PairVictim(self.estimator, texts, self.batch_size, self.cost, images, of_rows, self.targeted)
 
     def _labels(self, x: np.ndarray, y: np.ndarray | None) -> np.ndarray:
         labels = label_indices(y, self.estimator.nb_classes, len(x))
@@ -178,14 +202,17 @@ class TextAttack(EvasionAttack):
 
     def _attack(self, victim: TextVictim) -> list[TextRecord]:
         protected = self._protection()
+        # Subjects may share a text: what can be changed in it is found once.
+        texts = list(dict.fromkeys(victim.texts))
         free = []
-        for text in victim.texts:
+        for text in texts:
             words = words_of(text)
             taken = protected.among(words)
             free.append([index for index in range(len(words)) if index not in taken])
-        plan, free = self._plan(victim.texts, free, protected)
+        plan, free = self._plan(texts, free, protected)
+        free_in = dict(zip(texts, free, strict=True))
         with tqdm(total=len(victim.texts), desc=type(self).__name__, disable=not self.verbose) as bar:
-            return attack_texts(victim, free, plan, done=bar.update)
+            return attack_texts(victim, [free_in[text] for text in victim.texts], plan, done=bar.update)
 
     def _protection(self) -> ProtectedWords:
         names = self.estimator.class_names if self.protect_class_names else ()
@@ -200,6 +227,19 @@ class TextAttack(EvasionAttack):
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
         if self.targeted and self.loss != "margin":
             raise ValueError("A targeted attack needs loss='margin': embeddings have no wanted label.")
+        classifies = isinstance(self.estimator, (FusionClassifier, ZeroShotClassifier))
+        if self.loss == "margin" and not classifies:
+            raise ValueError("loss='margin' needs a classifier. On a retriever use 'similarity' or 'embedding_kl'.")
+        if self.loss == "similarity" and classifies:
+            raise ValueError(
+                "loss='similarity' lowers the similarity of captions to their images, on an ImageTextRetriever. On a "
+                "classifier use 'margin' or 'embedding_kl'."
+            )
+        if self.per_image and not (self.loss == "margin" and isinstance(self.estimator, ZeroShotClassifier)):
+            raise ValueError(
+                "per_image=True chooses prompts for each image of a ZeroShotClassifier, with loss='margin'. On pairs "
+                "every text has an image of its own already."
+            )
         check_whole_number(self, "batch_size", 1)
         if self.candidate_words is not None:
             check_whole_number(self, "candidate_words", 1)

@@ -1,0 +1,199 @@
+"""Texts that the text tower of a dual encoder reads, and what moving them does to the images beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from art_multimodal.attacks.evasion.text.memory import memory_of
+from art_multimodal.attacks.evasion.text.scoring import Probe, TextCost, TextVictim
+from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.groups import first_rows, image_groups
+from art_multimodal.models.fusion import Tokens
+
+#: Most logits that are held at a time: 32 megabytes.
+_LOGITS = 2**22
+#: What rounding does to a cosine at most: the embeddings are rounded already, whatever the precision here.
+_ROUNDING = 1e-6
+
+
+class EncoderVictim(TextVictim):
+    """Texts that the text tower of a dual encoder reads: prompts, captions. Scored by their unit embeddings.
+
+    A text is embedded once for all attacks on the model, until its weights change.
+    """
+
+    def __init__(
+        self,
+        estimator: ZeroShotClassifier | ImageTextRetriever,
+        texts: Sequence[str],
+        batch_size: int,
+        cost: TextCost,
+    ) -> None:
+        super().__init__(texts, batch_size, cost)
+        self.model = estimator.dual_encoder
+        self.device = estimator.device
+        # Before the mode is set: a model that was in training until now may have other weights.
+        self._memory = memory_of(self.model)
+        estimator.model.eval()
+
+    def embedded(self, probes: Sequence[Probe], keys: Sequence[Any]) -> tuple[dict[Any, int], Tensor]:
+        memory = self._memory
+        missing = memory.missing(keys)
+        if missing:
+            rows, states = super().embedded([(0, text) for text in missing], missing)
+            if rows:
+                memory.keep(list(rows), states)
+            memory.refused.update(text for text in missing if text not in rows)
+        return memory.row_of, memory.table
+
+    def tokenize(self, texts: list[str]) -> Tokens:
+        return self.model.tokenize(texts)
+
+    def count(self, tokens: Tokens) -> int:
+        assert isinstance(tokens, Tensor)
+        # A token that ends a text may be the padding token too, so one more than what differs from it.
+        filled = (tokens != self.model.pad_id).long()
+        lengths = filled.shape[1] - filled.flip(1).argmax(dim=1)
+        ends_in_padding = tokens[:, -1] == self.model.pad_id
+        shared = ends_in_padding & (tokens.gather(1, (lengths - 1)[:, None])[:, 0] == self.model.pad_id)
+        return int((lengths + shared).sum())
+
+    def states(self, probes: list[Probe], tokens: Tokens) -> Tensor:
+        assert isinstance(tokens, Tensor)
+        return self.model.encode_text(tokens)
+
+
+class SimilarityVictim(EncoderVictim):
+    """Texts of pairs, scored by how unlike their own images they are: minus the cosine similarity.
+
+    :param images: ``(N, 3, H, W)``, one for each text.
+    """
+
+    noticeable = _ROUNDING
+
+    def __init__(
+        self,
+        estimator: ImageTextRetriever,
+        texts: Sequence[str],
+        batch_size: int,
+        cost: TextCost,
+        images: np.ndarray,
+    ) -> None:
+        super().__init__(estimator, texts, batch_size, cost)
+        groups = image_groups(images)
+        features = estimator.image_features(images[first_rows(groups)], batch_size).double()
+        self._images = F.normalize(features, dim=-1)[torch.from_numpy(groups).to(self.device)]
+
+    def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
+        return -(self._images[subjects] * F.normalize(states[picks].double(), dim=-1)).sum(dim=-1)
+
+
+class PromptMarginVictim(EncoderVictim):
+    """Prompts of a zero-shot classifier, scored by what a changed one does to the classification of images.
+
+    The score is the mean margin loss over the images when this prompt alone is changed. With ``per_image`` a subject is
+    a prompt for one image, number ``n`` of ``N``: subject ``i * N + n`` for the prompt ``i``; the score is that image's
+    margin loss. When targeted, too, it is the margin over the classes of this prompt alone (unless the wanted class is
+    the only one): all classes have to fall below the wanted one, not the highest alone.
+
+    :param texts: The distinct prompts.
+    :param images: ``(N, 3, H, W)``, at least one.
+    :param labels: ``(N,)``: the true ones, or the wanted ones when targeted.
+    """
+
+    def __init__(
+        self,
+        estimator: ZeroShotClassifier,
+        texts: Sequence[str],
+        batch_size: int,
+        cost: TextCost,
+        images: np.ndarray,
+        labels: np.ndarray,
+        targeted: bool,
+        per_image: bool,
+    ) -> None:
+        self._copies = len(images) if per_image else 1
+        super().__init__(estimator, [text for text in texts for _ in range(self._copies)], batch_size, cost)
+        self.targeted = targeted
+        self.per_image = per_image
+        self._head = estimator.model.head
+        self.noticeable = _ROUNDING * float(self.model.logit_scale.detach().exp())
+        self._labels = torch.from_numpy(labels).to(self.device)
+        # In double precision the score of a probe does not depend on what else is asked.
+        self._images = estimator.image_features(images, batch_size).double()
+        times = torch.tensor([[entry.count(text) for text in texts] for entry in estimator.prompts]).double()
+        self._times = times.to(self.device)
+        self._classes = [column.nonzero().flatten().to(self.device) for column in times.T]
+
+    def clean_of(self, picks: Tensor, states: Tensor) -> Tensor:
+        clean = states[picks[:: self._copies]].double()
+        with torch.no_grad():
+            #: Of the prompts of each class. A class is the direction of that sum.
+            self._sums = self._times @ clean
+            logits = self._head.similarity(self._images, F.normalize(self._sums, dim=-1))
+        self._own = logits.gather(1, self._labels[:, None])
+        others = logits.scatter(1, self._labels[:, None], -torch.inf)
+        most = max(len(classes) for classes in self._classes)
+        # Of so many at least one is not among the classes of any prompt, where there is such a one.
+        self._others = others.topk(min(most + 1, others.shape[1]), dim=1)
+        return clean
+
+    def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
+        found = torch.empty(len(subjects), dtype=torch.float64, device=self.device)
+        numbers = subjects.div(self._copies, rounding_mode="floor")
+        with torch.no_grad():
+            for number in numbers.unique().tolist():
+                here = (numbers == number).nonzero().flatten()
+                if self.per_image:
+                    found[here] = self._of_each_image(number, subjects[here] % self._copies, states, picks[here])
+                else:
+                    found[here] = self._of_all_images(number, states[picks[here]])
+        return found
+
+    def _of_all_images(self, number: int, states: Tensor) -> Tensor:
+        """Mean margin losses ``[P]`` over the images when a prompt is replaced by others."""
+        every = torch.arange(len(self._images), device=self.device)
+        at_once = max(1, _LOGITS // (len(every) * len(self._classes[number])))
+        return torch.cat([self._table(number, every, part).mean(dim=0) for part in states.split(at_once)])
+
+    def _of_each_image(self, number: int, rows: Tensor, states: Tensor, picks: Tensor) -> Tensor:
+        """Margin losses ``[P]`` of images when a prompt is replaced for each by another."""
+        images, image_of = rows.unique(return_inverse=True)
+        texts, text_of = picks.unique(return_inverse=True)
+        if len(images) * len(texts) <= 4 * len(rows):
+            # Mostly every text for every image: one matrix product.
+            return self._table(number, images, states[texts])[image_of, text_of]
+        logits = self._head.similarity(self._images[rows], self._moved(number, states[picks]))
+        return self._losses(number, rows, logits[:, None])[:, 0]
+
+    def _table(self, number: int, rows: Tensor, states: Tensor) -> Tensor:
+        """Margin losses ``[R, U]`` of images when a prompt is replaced by each of ``U`` texts."""
+        moved = self._moved(number, states)
+        logits = self._head.similarity(self._images[rows], moved.flatten(0, 1))
+        return self._losses(number, rows, logits.view(len(rows), *moved.shape[:2]))
+
+    def _moved(self, number: int, states: Tensor) -> Tensor:
+        """Embeddings ``[U, M, D]`` of the ``M`` classes of a prompt when it is replaced."""
+        classes = self._classes[number]
+        change = (states.double() - self.clean[number])[:, None]
+        return F.normalize(self._sums[classes] + self._times[classes, number, None] * change, dim=-1)
+
+    def _losses(self, number: int, rows: Tensor, logits: Tensor) -> Tensor:
+        """Margin losses ``[R, U]`` from the logits ``[R, U, M]`` of the classes of a prompt."""
+        classes = self._classes[number]
+        is_own = classes == self._labels[rows, None]
+        unchanged = torch.isin(self._others.indices[rows], classes, invert=True)
+        rest = self._others.values[rows].masked_fill(~unchanged, -torch.inf).amax(dim=1, keepdim=True)
+        if self.per_image and self.targeted:
+            rest = rest.masked_fill(~is_own.all(dim=1, keepdim=True), -torch.inf)
+        other = logits.masked_fill(is_own[:, None], -torch.inf).amax(dim=2).maximum(rest)
+        changed = logits.masked_fill(~is_own[:, None], -torch.inf).amax(dim=2)
+        own = torch.where(is_own.any(dim=1, keepdim=True), changed, self._own[rows])
+        return own - other if self.targeted else other - own
