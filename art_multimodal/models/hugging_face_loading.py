@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -69,14 +72,15 @@ def load_weights(model_class: Any, source: str, local: bool) -> Any:
     """
     try:
         # Weights of another shape are reported below, by name.
-        model, info = model_class.from_pretrained(
-            source,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            # In half precision the gradients of an attack underflow, which would look like robustness.
-            dtype=torch.float32,
-            **_options(local),
-        )
+        with _no_bar_of_weights():
+            model, info = model_class.from_pretrained(
+                source,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                # In half precision the gradients of an attack underflow, which would look like robustness.
+                dtype=torch.float32,
+                **_options(local),
+            )
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{source} is not a checkpoint of plain tensors; loading it could run code, so it was refused. "
@@ -91,6 +95,23 @@ def load_weights(model_class: Any, source: str, local: bool) -> Any:
             f"shape, for example {', '.join(wrong[:3])}. Is the checkpoint of another architecture?"
         )
     return model
+
+
+@contextmanager
+def _no_bar_of_weights() -> Iterator[None]:
+    """Without the bar that transformers shows, for a moment, while it copies weights; those of downloads stay."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    downloads = are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    if not downloads:
+        enable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_tokenizer(source: str, local: bool = True) -> Any:
