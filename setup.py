@@ -44,7 +44,7 @@ setup(
         "jinja2>=3.1",
         "numpy>=2.0",
         "open_clip_torch>=3.0",
-        "pillow>=10",
+        "pillow>=10.1",
         "rich>=13",
         "safetensors>=0.4",
         "scikit-learn>=1.5",

@@ -4,6 +4,7 @@ from art_multimodal.attacks.evasion.decoupling import DecouplingAttack, Decoupli
 from art_multimodal.attacks.evasion.for_each_pair import ImageAttackOnPairs, for_each_pair
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack, TextRecord, WordChange
+from art_multimodal.attacks.evasion.typographic import TypographicAttack, TypographicRecord
 
 __all__ = [
     "BertAttack",
@@ -13,6 +14,8 @@ __all__ = [
     "ImageAttackOnPairs",
     "ProjectedGradientDescentDualEncoder",
     "TextRecord",
+    "TypographicAttack",
+    "TypographicRecord",
     "WordChange",
     "for_each_pair",
 ]
