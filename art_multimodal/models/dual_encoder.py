@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.base import ImageTextModel
+from art_multimodal.models.causal_text import CausalText, encode_sharing_prefixes
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 
@@ -54,6 +55,28 @@ class DualEncoder(ImageTextModel):
         features = self.text_tower(tokens)
         return F.normalize(features, dim=-1) if normalize else features
 
+    def encode_texts_sharing_prefixes(self, tokens: Tensor, normalize: bool = True) -> tuple[Tensor, int]:
+        """Embed tokenised texts, and compute what texts have in common from their beginning on once.
+
+        Where the text tower is not known to be causal this is :meth:`encode_text`. Embeddings are equal but for
+        rounding.
+
+        :param tokens: Shape ``[M, L]``, at least one row, from :meth:`tokenize`, on the CPU.
+        :param normalize: Whether to scale each embedding to unit length.
+        :return: Shape ``[M, D]``, on the device of the weights; and how many tokens went through the tower, padding
+            not counted.
+        """
+        if self.causal_text is None or not self._is_in_parts():
+            return self.encode_text(tokens.to(self.device), normalize=normalize), self.count_tokens(tokens)
+        features, count = encode_sharing_prefixes(self.causal_text, tokens, self.device)
+        return F.normalize(features, dim=-1) if normalize else features, count
+
+    def count_tokens(self, tokens: Tensor) -> int:
+        """How many of the tokens ``[M, L]`` belong to texts, special tokens included, padding not."""
+        # The padding token may also be a token of texts ("!").
+        columns = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
+        return int(((tokens != self.pad_id) * columns).amax(dim=1).sum())
+
     def tokenize(self, texts: Sequence[str], allow_empty: bool = False) -> Tensor:
         """Turn texts into token ids of shape ``[M, context_length]``.
 
@@ -88,6 +111,20 @@ class DualEncoder(ImageTextModel):
     def text_parameters(self) -> list[nn.Parameter]:
         """The parameters that text embeddings depend on; a superset is allowed."""
         return list(self.parameters())
+
+    @property
+    def causal_text(self) -> CausalText | None:
+        """The text tower in parts, where it is known to be causal."""
+        return None
+
+    def _is_in_parts(self) -> bool:
+        """Whether :attr:`causal_text` is what :meth:`encode_text` computes: a subclass may have changed one alone."""
+        kinds = type(self).__mro__
+        tower, parts = (next(kind for kind in kinds if name in vars(kind)) for name in ("text_tower", "causal_text"))
+        plain = type(self).encode_text is DualEncoder.encode_text and not {"encode_text", "text_tower"} & set(
+            vars(self)
+        )
+        return plain and issubclass(parts, tower)
 
     def image_tower(self, pixels: Tensor) -> Tensor:
         """Embed preprocessed images ``[N, C, *image_size]`` without normalising: ``[N, D]``."""

@@ -16,6 +16,8 @@ from art_multimodal.models.preprocessing import ImagePreprocessing
 
 # Numbers that PIL gives to its filters, which image processors store.
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+#: Families whose text tower pools within the text and attends to nothing behind it, so that padding can be left out.
+_MASKED = {"align", "altclip", "blip", "chinese_clip", "clip", "clipseg", "metaclip_2"}
 
 
 class HuggingFaceEncoder(DualEncoder):
@@ -58,7 +60,11 @@ class HuggingFaceEncoder(DualEncoder):
     def text_tower(self, tokens: Tensor) -> Tensor:
         if not self._uses_mask:
             return _features(self.model.get_text_features(input_ids=tokens))
-        return _features(self.model.get_text_features(input_ids=tokens, attention_mask=self._mask(tokens)))
+        mask = self._mask(tokens)
+        if self.model.config.model_type in _MASKED:
+            length = int(mask.any(dim=0).sum())
+            tokens, mask = tokens[:, :length], mask[:, :length]
+        return _features(self.model.get_text_features(input_ids=tokens, attention_mask=mask))
 
     def _mask(self, tokens: Tensor) -> Tensor:
         # Only what follows the text: the padding token may also be a token of texts ("!").
@@ -67,6 +73,9 @@ class HuggingFaceEncoder(DualEncoder):
             # CLIP pads with its end token: the first one belongs to the text.
             padding = padding * (padding.cumsum(dim=1) > 1)
         return 1 - padding
+
+    def count_tokens(self, tokens: Tensor) -> int:
+        return int(self._mask(tokens).sum())
 
     def token_ids(self, texts: list[str], length: int) -> Tensor:
         batch = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")

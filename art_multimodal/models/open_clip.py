@@ -10,7 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.models.causal_text import CausalText, encode_trimmed
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.open_clip_text import causal_text_of
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 
@@ -51,8 +53,15 @@ class OpenCLIPEncoder(DualEncoder):
     def image_tower(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels, normalize=False)
 
+    @property
+    def causal_text(self) -> CausalText | None:
+        return causal_text_of(self.model)
+
     def text_tower(self, tokens: Tensor) -> Tensor:
-        return self.model.encode_text(tokens, normalize=False)
+        tower = self.causal_text
+        if tower is None or not len(tokens):
+            return self.model.encode_text(tokens, normalize=False)
+        return encode_trimmed(tower, tokens)
 
     def token_ids(self, texts: list[str], length: int) -> Tensor:
         return self.tokenizer(texts, context_length=length)

@@ -88,6 +88,9 @@ def hostile_pickle(tmp_path) -> HostilePickle:
     return hostile
 
 
+#: What CLIP's tokenizer makes of "hill": stands for an end token that is not the largest one.
+HILL = 2682
+
 # --- open_clip --------------------------------------------------------------------------------------------------------
 
 
@@ -126,8 +129,12 @@ def open_clip_architectures(tmp_path_factory):
     sentence_tokenizer().save_pretrained(end_is_pad)
     padded = _open_clip_config(hf_tokenizer_name=str(end_is_pad), pool_type="last", no_causal_mask=True)
     padded["custom_text"] = True
+    at_a_word = {"pool_type": "eos", "eos_id": HILL}
+    at_a_word_custom = {**_open_clip_config(**at_a_word, proj_bias=True), "custom_text": True}
     architectures = {
         "tiny-test": _open_clip_config(),
+        "tiny-test-eos": _open_clip_config(**at_a_word),
+        "tiny-test-eos-custom": at_a_word_custom,
         "tiny-test-wider": wider,
         "tiny-test-coca": coca,
         "tiny-test-sigmoid": sigmoid,

@@ -25,6 +25,10 @@ class DigitsEncoder(DualEncoder):
         self.text = ByteTextTower(context_length=self.context_length)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
+    @property
+    def causal_text(self) -> ByteTextTower:
+        return self.text
+
     def image_tower(self, pixels: Tensor) -> Tensor:
         return self.visual(pixels)
 

@@ -26,6 +26,10 @@ class SceneEncoder(DualEncoder):
         self.text = ByteTextTower(width=80, depth=3, embedding=EMBEDDING, context_length=self.context_length)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
+    @property
+    def causal_text(self) -> ByteTextTower:
+        return self.text
+
     def image_tower(self, pixels: Tensor) -> Tensor:
         return self.visual(pixels)
 

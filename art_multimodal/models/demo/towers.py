@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from art_multimodal.models.causal_text import encode_trimmed
+
 PAD, START, END, FIRST_BYTE = 0, 1, 2, 3
 VOCABULARY_SIZE = FIRST_BYTE + 256
 
@@ -34,7 +36,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
-        """``mask`` ``[N, 1, 1, L]`` is true where there is something to attend to."""
+        """``mask``, ``[L, L]`` or ``[N, 1, 1, L]``, is true where there is something to attend to."""
         n, length, width = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(n, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -87,10 +89,18 @@ class ByteTextTower(nn.Module):
         nn.init.normal_(self.tokens.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # What stands after the end token cannot reach it (causal), so the batch is cut there: same values, less work.
-        ends = (tokens == END).int().argmax(dim=1)
-        tokens = tokens[:, : int(ends.max()) + 1]
-        x = self.tokens(tokens) + self.positions[: tokens.shape[1]]
+        return encode_trimmed(self, tokens)
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        return (tokens == END).int().argmax(dim=1)
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        return self.tokens(ids) + self.positions[positions]
+
+    def transform(self, states: Tensor, allowed: Tensor) -> Tensor:
         for block in self.blocks:
-            x = block(x, causal=True)
-        return self.projection(self.norm(x[torch.arange(len(x), device=x.device), ends]))
+            states = block(states, mask=allowed)
+        return states
+
+    def project(self, states: Tensor) -> Tensor:
+        return self.projection(self.norm(states))

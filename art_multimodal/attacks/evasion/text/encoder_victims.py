@@ -19,6 +19,7 @@ from art_multimodal.models.fusion import Tokens
 
 #: Most logits that are held at a time: 32 megabytes.
 _LOGITS = 2**22
+_TEXTS_TO_SHARE = 4096
 #: What rounding does to a cosine at most: the embeddings are rounded already, whatever the precision here.
 _ROUNDING = 1e-6
 
@@ -43,6 +44,11 @@ class EncoderVictim(TextVictim):
         self._memory = memory_of(self.model)
         estimator.model.eval()
 
+    @property
+    def at_once(self) -> int:
+        # Texts that begin alike share what their beginning costs, so the model gets them together.
+        return self.batch_size if self.model.causal_text is None else max(self.batch_size, _TEXTS_TO_SHARE)
+
     def embedded(self, probes: Sequence[Probe], keys: Sequence[Any]) -> tuple[dict[Any, int], Tensor]:
         memory = self._memory
         missing = memory.missing(keys)
@@ -56,18 +62,9 @@ class EncoderVictim(TextVictim):
     def tokenize(self, texts: list[str]) -> Tokens:
         return self.model.tokenize(texts)
 
-    def count(self, tokens: Tokens) -> int:
+    def encode(self, probes: list[Probe], tokens: Tokens) -> tuple[Tensor, int]:
         assert isinstance(tokens, Tensor)
-        # A token that ends a text may be the padding token too, so one more than what differs from it.
-        filled = (tokens != self.model.pad_id).long()
-        lengths = filled.shape[1] - filled.flip(1).argmax(dim=1)
-        ends_in_padding = tokens[:, -1] == self.model.pad_id
-        shared = ends_in_padding & (tokens.gather(1, (lengths - 1)[:, None])[:, 0] == self.model.pad_id)
-        return int((lengths + shared).sum())
-
-    def states(self, probes: list[Probe], tokens: Tokens) -> Tensor:
-        assert isinstance(tokens, Tensor)
-        return self.model.encode_text(tokens)
+        return self.model.encode_texts_sharing_prefixes(tokens)
 
 
 class SimilarityVictim(EncoderVictim):

@@ -26,8 +26,9 @@ class TextCost:
     """What an attack has asked of the model under attack; does not depend on the machine.
 
     :param forwards: Texts that went through the text tower, or through the whole model where towers are not separate.
-    :param positions: Their tokens up to the last one, special tokens included. Padding is not counted, except with a
-        fusion model that does not tell it apart (whose tokens have no mask).
+    :param positions: Tokens that went through it for them, special tokens included: a beginning that texts share is
+        counted as often as it was computed (see :meth:`DualEncoder.encode_texts_sharing_prefixes`). Padding is not
+        counted, except with a fusion model that does not tell it apart (whose tokens have no mask).
     """
 
     forwards: int = 0
@@ -99,13 +100,14 @@ class TextVictim:
         distinct.sort(key=lambda item: (len(item[1][1]), item[1]))
         rows: dict[Any, int] = {}
         parts: list[Tensor] = []
-        for start in range(0, len(distinct), self.batch_size):
-            fitting, tokens = self._fitting([probe for _, probe in distinct[start : start + self.batch_size]])
+        for start in range(0, len(distinct), self.at_once):
+            fitting, tokens = self._fitting([probe for _, probe in distinct[start : start + self.at_once]])
             if tokens is not None:
-                self.cost.forwards += len(fitting)
-                self.cost.positions += self.count(tokens)
                 with torch.no_grad():
-                    parts.append(self.states(fitting, move_tokens(tokens, self.device)))
+                    states, positions = self.encode(fitting, tokens)
+                self.cost.forwards += len(fitting)
+                self.cost.positions += positions
+                parts.append(states)
                 rows.update((self.key(*probe), row) for row, probe in enumerate(fitting, start=len(rows)))
         return rows, torch.cat(parts) if parts else torch.empty(0, device=self.device)
 
@@ -114,8 +116,9 @@ class TextVictim:
         try:
             return probes, self.tokenize([text for _, text in probes])
         except InputError:
-            fitting = probes if len(probes) > 1 else []
-            fitting = [probe for probe in fitting if self._fitting([probe])[0]]
+            half = len(probes) // 2
+            parts = (probes[:half], probes[half:]) if half else ()
+            fitting = [probe for part in parts for probe in self._fitting(part)[0]]
             return fitting, self.tokenize([text for _, text in fitting]) if fitting else None
 
     def key(self, subject: int, text: str) -> Any:
@@ -126,12 +129,13 @@ class TextVictim:
         """Tokens of texts, on the CPU."""
         raise NotImplementedError
 
-    def count(self, tokens: Tokens) -> int:
-        """The number of tokens in a batch, padding left out."""
-        raise NotImplementedError
+    @property
+    def at_once(self) -> int:
+        """How many probes are encoded at a time."""
+        return self.batch_size
 
-    def states(self, probes: list[Probe], tokens: Tokens) -> Tensor:
-        """Embeddings of probes, ``[P, ...]``."""
+    def encode(self, probes: list[Probe], tokens: Tokens) -> tuple[Tensor, int]:
+        """Embeddings of probes, ``[P, ...]``, and how many tokens went through the model for them."""
         raise NotImplementedError
 
     def clean_of(self, picks: Tensor, states: Tensor) -> Tensor:
@@ -191,17 +195,12 @@ class PairVictim(TextVictim):
     def tokenize(self, texts: list[str]) -> Tokens:
         return self.model.tokenize(texts)
 
-    def count(self, tokens: Tokens) -> int:
-        if isinstance(tokens, Tensor):
-            return tokens.numel()
-        masks = [part for name, part in tokens.items() if "mask" in name]
-        return int(masks[0].sum()) if masks else next(iter(tokens.values())).numel()
-
-    def states(self, probes: list[Probe], tokens: Tokens) -> Tensor:
+    def encode(self, probes: list[Probe], tokens: Tokens) -> tuple[Tensor, int]:
+        moved = move_tokens(tokens, self.device)
         if self._separate:
-            return self.model.encode_text(tokens)
+            return self.model.encode_text(moved), _count(tokens)
         images = self._images[[subject for subject, _ in probes]].to(self.device)
-        return self.model.fuse(images, tokens)
+        return self.model.fuse(images, moved), _count(tokens)
 
     def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
         if self.labels is None:
@@ -211,3 +210,11 @@ class PairVictim(TextVictim):
             if self._separate:
                 fused = self.model.join(self._image_features[subjects], fused)
             return margin_loss(self.model.predict(fused).float(), self.labels[subjects], self.targeted)
+
+
+def _count(tokens: Tokens) -> int:
+    """The number of tokens in a batch of a fusion model."""
+    if isinstance(tokens, Tensor):
+        return tokens.numel()
+    masks = [part for name, part in tokens.items() if "mask" in name]
+    return int(masks[0].sum()) if masks else next(iter(tokens.values())).numel()

@@ -1,0 +1,65 @@
+"""open_clip's own text transformer in parts, where it is built as CLIP's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class CLIPText:
+    """A text transformer of open_clip as a :class:`CausalText`.
+
+    :param parts: What holds the layers: the model itself, or its text tower.
+    :param pool_type: ``"argmax"``, the state of the largest token, or ``"eos"``, that of the first end token.
+    :param end_id: That token.
+    """
+
+    def __init__(self, parts: Any, pool_type: str, end_id: int | None) -> None:
+        self._parts = parts
+        self._pool_type = pool_type
+        self._end_id = end_id
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        return (tokens if self._pool_type == "argmax" else (tokens == self._end_id).int()).argmax(dim=-1)
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        dtype = self._parts.transformer.get_cast_dtype()
+        return self._parts.token_embedding(ids).to(dtype) + self._parts.positional_embedding.to(dtype)[positions]
+
+    def transform(self, states: Tensor, allowed: Tensor) -> Tensor:
+        mask = torch.zeros_like(allowed, dtype=states.dtype).masked_fill(~allowed, -torch.inf)
+        return self._parts.transformer(states, attn_mask=mask)
+
+    def project(self, states: Tensor) -> Tensor:
+        projection, states = self._parts.text_projection, self._parts.ln_final(states)
+        if projection is None:
+            return states
+        return projection(states) if isinstance(projection, nn.Linear) else states @ projection
+
+
+def causal_text_of(model: Any) -> CLIPText | None:
+    """Take the text transformer of an open_clip model apart; ``None`` where it is not known to be causal.
+
+    Known are the classes ``CLIP`` and ``TextTransformer`` themselves with a causal mask and nothing else in it, pooled
+    at the end of the text: not those of SigLIP (all tokens see each other), CoCa (a class token behind the padding) or
+    transformers' towers, and no class derived from them, which may do anything.
+    """
+    from open_clip.model import CLIP, CustomTextCLIP
+    from open_clip.transformer import TextTransformer, Transformer
+
+    if type(model) is CLIP:
+        parts, pool_type, end_id = model, model.text_pool_type, model.text_eos_id
+    elif type(model) is CustomTextCLIP and type(model.text) is TextTransformer:
+        parts, pool_type, end_id = model.text, model.text.pool_type, model.text.eos_id
+        if model.text.cls_emb is not None or model.text.use_pad_mask or model.text.output_tokens:
+            return None
+    else:
+        return None
+    changed = "encode_text" in vars(model) or "forward" in vars(parts)
+    if changed or pool_type not in ("argmax", "eos") or type(parts.transformer) is not Transformer:
+        return None
+    mask = parts.attn_mask
+    causal = mask is not None and torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1))
+    return CLIPText(parts, pool_type, end_id) if causal else None

@@ -1,0 +1,218 @@
+"""Text towers that leave out padding, and compute common beginnings once, give the embeddings that they gave before."""
+
+from __future__ import annotations
+
+import copy
+
+import open_clip
+import pytest
+import torch
+from models.conftest import HILL, randomise
+from tiny import TinyEncoder
+
+from art_multimodal.errors import InputError
+from art_multimodal.models import causal_text
+from art_multimodal.models.demo.digits import DigitsEncoder
+from art_multimodal.models.demo.towers import END
+from art_multimodal.models.loading import load_model
+
+CAUSAL = ["tiny-test", "tiny-test-sigmoid", "tiny-test-rectangle", "tiny-test-eos", "tiny-test-eos-custom"]
+OTHERS = ["tiny-test-coca", "tiny-test-stripped", "tiny-test-end-is-pad"]
+FAMILIES = [
+    "align",
+    "altclip",
+    "blip",
+    "chinese_clip",
+    "clip",
+    "clip_other_pad",
+    "clipseg",
+    "metaclip_2",
+    "siglip",
+]
+WORDS = ["red", "cat", "dog", "car", "hill", "boat", "very", "small"]
+SHARED = [f"a photo of the {one} {other}" for one in WORDS for other in WORDS] + ["a cat", "a cat", "dog!"]
+
+
+@pytest.fixture
+def make(open_clip_checkpoint, saved):
+    """``make(name)``: an encoder, and the features of its tokens as its library computes them in full length."""
+
+    def build(name):
+        if name == "digits":
+            encoder = DigitsEncoder().eval()
+            randomise(encoder.text)
+            return encoder, lambda tokens: byte_features(encoder.text, tokens)
+        if name in FAMILIES:
+            encoder = load_model(f"hf:{saved(name).folder}")
+
+            def features(tokens):
+                inputs = {"input_ids": tokens}
+                if name != "siglip":
+                    inputs["attention_mask"] = encoder._mask(tokens)
+                return encoder.model.get_text_features(**inputs).pooler_output
+
+            return encoder, features
+        encoder = load_model(f"open_clip:{name}/{open_clip_checkpoint(name)[1]}")
+        return encoder, lambda tokens: encoder.model.encode_text(tokens, normalize=False)
+
+    return build
+
+
+def longest(encoder) -> str:
+    """A text that fills the context, or nearly."""
+    text = "cat"
+    try:
+        while True:
+            encoder.tokenize([f"{text} cat"])
+            text += " cat"
+    except InputError:
+        return text
+
+
+def byte_features(tower, tokens):
+    """All 128 positions, with torch's own causal attention."""
+    states = tower.tokens(tokens) + tower.positions
+    for block in tower.blocks:
+        states = block(states, causal=True)
+    ends = (tokens == END).int().argmax(dim=1)
+    return tower.projection(tower.norm(states[torch.arange(len(tokens)), ends]))
+
+
+def positions_seen(encoder, run) -> int:
+    """How many positions went into the layers of the text tower."""
+    seen = []
+    names = (torch.nn.Linear, torch.nn.MultiheadAttention)
+    parts = [
+        module
+        for name, module in encoder.named_modules()
+        if isinstance(module, names) and "vis" not in name and any(part in name for part in ("attn", "qkv"))
+    ]
+    hook = parts[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[:-1].numel()))
+    run()
+    hook.remove()
+    return sum(seen)
+
+
+@pytest.mark.parametrize("name", [*CAUSAL, *OTHERS, *FAMILIES, "digits"])
+@torch.no_grad()
+def test_embeddings_are_those_of_the_full_length(make, texts, name):
+    encoder, features = make(name)
+    for batch in (texts, texts[:1], [*texts, longest(encoder)], SHARED):
+        tokens = encoder.tokenize(batch)
+        expected = features(tokens)
+        torch.testing.assert_close(encoder.encode_text(tokens, normalize=False), expected, rtol=1e-5, atol=2e-5)
+        shared, count = encoder.encode_texts_sharing_prefixes(tokens, normalize=False)
+        torch.testing.assert_close(shared, expected, rtol=1e-5, atol=2e-5)
+        assert 0 < count <= encoder.count_tokens(tokens)
+        unit, _ = encoder.encode_texts_sharing_prefixes(tokens)
+        torch.testing.assert_close(unit, encoder.encode_text(tokens), rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", [*CAUSAL, "clip", "metaclip_2", "digits"])
+def test_gradients_in_training_are_those_of_the_full_length(make, texts, name):
+    encoder, features = make(name)
+    encoder.train()
+    tokens = encoder.tokenize(texts)
+    parameters = dict(encoder.named_parameters())
+    found = []
+    for run in (
+        lambda: encoder.encode_text(tokens, normalize=False),
+        lambda: encoder.encode_texts_sharing_prefixes(tokens, normalize=False)[0],
+        lambda: features(tokens),
+    ):
+        # The square makes every text's gradient another one.
+        run().square().sum().backward()
+        found.append({key: p.grad.clone() for key, p in parameters.items() if p.grad is not None})
+        encoder.zero_grad(set_to_none=True)
+    assert found[0].keys() == found[1].keys() == found[2].keys() and len(found[0]) > 10
+    for key, gradient in found[2].items():
+        scale = float(gradient.abs().max())
+        for other in found[:2]:
+            torch.testing.assert_close(other[key], gradient, rtol=1e-4, atol=1e-5 * scale + 1e-6, msg=key)
+
+
+@pytest.mark.parametrize("name", [*CAUSAL, "digits"])
+@torch.no_grad()
+def test_no_position_is_computed_twice_or_for_nothing(make, name, monkeypatch):
+    encoder, _ = make(name)
+    assert encoder.causal_text is not None
+    tokens = encoder.tokenize(SHARED)
+    ends = encoder.causal_text.ends(tokens)
+    rows = [tuple(row[: end + 1]) for row, end in zip(tokens.tolist(), ends.tolist(), strict=True)]
+    beginnings = {row[:end] for row in rows for end in range(1, len(row) + 1)}
+    monkeypatch.setattr(causal_text, "POSITIONS_AT_ONCE", 10**6)
+    counts = []
+    seen = positions_seen(encoder, lambda: counts.append(encoder.encode_texts_sharing_prefixes(tokens)[1]))
+    assert seen == counts[0] == len(beginnings)
+    assert positions_seen(encoder, lambda: encoder.encode_text(tokens)) == len(rows) * max(map(len, rows))
+    monkeypatch.setattr(causal_text, "POSITIONS_AT_ONCE", len(beginnings) // 2)
+    seen = positions_seen(encoder, lambda: counts.append(encoder.encode_texts_sharing_prefixes(tokens)[1]))
+    assert len(beginnings) < seen == counts[1] < sum(map(len, rows)) / 2
+
+
+@pytest.mark.parametrize("name", ["clip", "clip_other_pad", "clipseg", "metaclip_2", "chinese_clip"])
+@torch.no_grad()
+def test_padding_of_transformers_is_left_out(make, texts, name):
+    encoder, _ = make(name)
+    lengths = []
+    plain = encoder.model.get_text_features
+    encoder.model.get_text_features = lambda **inputs: lengths.append(inputs["input_ids"].shape[1]) or plain(**inputs)
+    tokens = encoder.tokenize(texts[:1])
+    encoder.encode_text(tokens)
+    assert lengths == [encoder.count_tokens(tokens)] and lengths[0] < tokens.shape[1]
+
+
+def test_the_word_that_stands_for_an_end_token(open_clip_architectures):
+    assert open_clip.get_tokenizer("tiny-test")(["hill"])[0, 1] == HILL
+
+
+def test_what_is_not_known_to_be_causal_is_left_alone(make):
+    for name in (*OTHERS, "clip", "siglip"):
+        assert make(name)[0].causal_text is None, name
+    assert TinyEncoder().causal_text is None
+
+    class Derived(open_clip.model.CLIP):
+        pass
+
+    known = make("tiny-test")[0]
+    for change in (
+        lambda model: setattr(model, "__class__", Derived),
+        lambda model: setattr(model, "encode_text", model.encode_text),
+        lambda model: setattr(model, "text_pool_type", "last"),
+        lambda model: setattr(model, "attn_mask", None),
+        lambda model: model.attn_mask[0].zero_(),
+    ):
+        encoder = copy.deepcopy(known)
+        assert encoder.causal_text is not None
+        change(encoder.model)
+        assert encoder.causal_text is None
+
+
+@torch.no_grad()
+def test_a_changed_tower_is_asked_itself():
+    class Louder(DigitsEncoder):
+        def text_tower(self, tokens):
+            return -super().text_tower(tokens)
+
+    for encoder in (Louder().eval(), DigitsEncoder().eval()):
+        if isinstance(encoder, Louder):
+            plain = DigitsEncoder().eval()
+            plain.load_state_dict(encoder.state_dict())
+        else:
+            plain = copy.deepcopy(encoder)
+            encoder.text_tower = lambda tokens, tower=encoder.text: -tower(tokens)
+        tokens = encoder.tokenize(SHARED)
+        found, count = encoder.encode_texts_sharing_prefixes(tokens)
+        torch.testing.assert_close(found, -plain.encode_text(tokens))
+        assert count == encoder.count_tokens(tokens)
+
+
+@torch.no_grad()
+def test_a_copy_computes_with_its_own_weights(make, texts):
+    encoder, _ = make("tiny-test")
+    other = copy.deepcopy(encoder)
+    tokens = encoder.tokenize(texts)
+    before = encoder.encode_text(tokens)
+    other.model.token_embedding.weight.add_(torch.randn_like(other.model.token_embedding.weight))
+    torch.testing.assert_close(encoder.encode_text(tokens), before)
+    assert not torch.allclose(other.encode_text(tokens), before, atol=1e-3)
