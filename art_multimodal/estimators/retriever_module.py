@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from art_multimodal.estimators.modules import LearningModule, RememberedFeatures
-from art_multimodal.estimators.zero_shot_module import ImageEncoder, similarity_logits
+from art_multimodal.estimators.modules import RememberedFeatures
+from art_multimodal.estimators.zero_shot_module import DualEncoderModule, similarity_logits
 from art_multimodal.models.dual_encoder import DualEncoder
 
 
 class TextEncoder(RememberedFeatures):
     """Texts to unnormalised features; the last texts' are remembered.
 
-    :param dual_encoder: Registered by :class:`ImageEncoder`; only referred to here, so weights have one name.
+    :param dual_encoder: Registered by the image encoder; only referred to here, so weights have one name.
     """
 
     def __init__(self, dual_encoder: DualEncoder) -> None:
@@ -44,26 +44,15 @@ class TextEncoder(RememberedFeatures):
         return features[torch.tensor([number_of[text] for text in texts], device=features.device)]
 
 
-class RetrieverModule(LearningModule):
+class RetrieverModule(DualEncoderModule):
     """Images ``[N, C, H, W]`` in [0, 1] and ``M`` texts to logits ``[N, M]``.
 
     In evaluation mode the parameters take no part in the graph when only the images want a gradient.
     """
 
     def __init__(self, dual_encoder: DualEncoder) -> None:
-        super().__init__()
-        self.image_encoder = ImageEncoder(dual_encoder)
+        super().__init__(dual_encoder)
         self.text_encoder = TextEncoder(dual_encoder)
-
-    @property
-    def dual_encoder(self) -> DualEncoder:
-        """The model that is retrieved with."""
-        return self.image_encoder.dual_encoder
-
-    def image_features(self, images: Tensor) -> Tensor:
-        """Unnormalised image embeddings ``[N, D]``, with parameters in the graph or not as in :meth:`forward`."""
-        with self.parameters_in_graph(images):
-            return self.image_encoder(images)
 
     def forward(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         with self.parameters_in_graph(images):

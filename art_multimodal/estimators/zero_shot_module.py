@@ -111,7 +111,25 @@ class PromptHead(RememberedFeatures):
         return similarity_logits(self._dual_encoder[0], image_features, class_features)
 
 
-class ZeroShotModule(LearningModule):
+class DualEncoderModule(LearningModule):
+    """A module over a dual encoder whose image tower comes first."""
+
+    def __init__(self, dual_encoder: DualEncoder) -> None:
+        super().__init__()
+        self.image_encoder = ImageEncoder(dual_encoder)
+
+    @property
+    def dual_encoder(self) -> DualEncoder:
+        """The model inside."""
+        return self.image_encoder.dual_encoder
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Unnormalised image embeddings ``[N, D]``, with parameters in the graph or not as in :meth:`forward`."""
+        with self.parameters_in_graph(images):
+            return self.image_encoder(images)
+
+
+class ZeroShotModule(DualEncoderModule):
     """Images ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]`` (or probabilities).
 
     In evaluation mode the parameters take no part in the graph, so an attack's backward pass costs no parameter
@@ -122,20 +140,9 @@ class ZeroShotModule(LearningModule):
     def __init__(
         self, dual_encoder: DualEncoder, prompts: Sequence[Sequence[str]], probabilities: bool = False
     ) -> None:
-        super().__init__()
-        self.image_encoder = ImageEncoder(dual_encoder)
+        super().__init__(dual_encoder)
         self.head = PromptHead(dual_encoder, prompts)
         self.probabilities = probabilities
-
-    @property
-    def dual_encoder(self) -> DualEncoder:
-        """The model that is classified with."""
-        return self.image_encoder.dual_encoder
-
-    def image_features(self, images: Tensor) -> Tensor:
-        """Unnormalised image embeddings ``[N, D]``, with parameters in the graph or not as in :meth:`forward`."""
-        with self.parameters_in_graph(images):
-            return self.image_encoder(images)
 
     def forward(self, images: Tensor) -> Tensor:
         with self.parameters_in_graph(images):
