@@ -1,0 +1,124 @@
+"""All combinations of the images and the texts that a joint attack has found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from art_multimodal.attacks.evasion.multimodal.victims import ImageVictim
+from art_multimodal.attacks.evasion.text.search import TextRecord
+from art_multimodal.estimators.defences import preprocessed
+from art_multimodal.functional.losses import margin_loss
+
+#: Margins above this are no work of rounding, which depends on how samples are batched.
+BEYOND_ROUNDING = 1e-3
+
+
+class Combinations:
+    """Versions of images and versions of texts, and the margin of each image with each text of its sample.
+
+    The first version of both is the clean one. So what is best is never weaker on a sample than an attack on one
+    modality whose result is among the versions; with texts that all samples share, never on fewer samples.
+
+    :param victim: Has the clean images.
+    :param texts: The clean texts: ``(N,)`` of pairs, prompts ``(N, K)``, or prompts ``(K,)`` that samples share.
+    :param shared: Whether samples share their texts.
+    :param labels: ``(N,)``: the true ones, or the wanted ones when targeted.
+    :param targeted: Whether labels are wanted.
+    """
+
+    def __init__(
+        self, victim: ImageVictim, texts: np.ndarray, shared: bool, labels: np.ndarray, targeted: bool
+    ) -> None:
+        self.victim = victim
+        self.shared = shared
+        self.targeted = targeted
+        self.labels = torch.from_numpy(labels).to(victim.device)
+        self.images: list[np.ndarray] = []
+        self.texts: list[np.ndarray] = []
+        #: Of each version but the clean one: the records of each sample, or one list where texts are shared.
+        self.records: list[list[list[TextRecord]]] = [[]]
+        self.held: list[Any] = []
+        self._seen: list[Tensor] = []
+        #: Of the images ``i`` with the texts ``t``: ``[t][i]``, ``(N,)``.
+        self._margins: list[list[np.ndarray]] = []
+        self._add_texts(texts)
+        self.add_images(victim.images)
+
+    def add_images(self, images: np.ndarray) -> None:
+        """Add a version of the images ``(N, 3, H, W)``."""
+        self.images.append(images)
+        parts = torch.from_numpy(images).split(self.victim.batch_size)
+        with torch.no_grad():
+            seen = [self.victim.see(preprocessed(self.victim.estimator, part.to(self.victim.device))) for part in parts]
+        self._seen.append(torch.cat(seen))
+        for margins, held in zip(self._margins, self.held, strict=True):
+            margins.append(self._margins_of(self._seen[-1], held))
+
+    def add_texts(self, texts: np.ndarray, records: list[list[TextRecord]]) -> None:
+        """Add a version of the texts, shaped like the clean ones, with what was done to them."""
+        self.records.append(records)
+        self._add_texts(texts)
+
+    def images_for(self, version: int) -> np.ndarray:
+        """The images ``(N, 3, H, W)`` that are, of all versions, the worst with a version of the texts."""
+        return self._pick(self.images, np.argmax(self._margins[version], axis=0))
+
+    @property
+    def undecided(self) -> np.ndarray:
+        """The samples ``(M,)`` that do not fail clearly with any combination."""
+        return np.flatnonzero(np.max(self._margins, axis=(0, 1)) <= BEYOND_ROUNDING)
+
+    def best(self) -> tuple[np.ndarray, np.ndarray, list[TextRecord]]:
+        """The worst combination for each sample: images, texts, and the records of the texts, the first among equals.
+
+        Shared texts are those with which most samples fail, and of these those with the largest mean margin.
+        """
+        margins = np.array(self._margins)
+        versions, _, count = margins.shape
+        if self.shared:
+            worst = margins.max(axis=1)
+            version = max(range(versions), key=lambda t: ((worst[t] > 0).sum(), worst[t].mean()))
+            return self.images_for(version), self.texts[version], self._records_of([version])
+        texts, images = np.divmod(margins.transpose(2, 0, 1).reshape(count, -1).argmax(axis=1), margins.shape[1])
+        return self._pick(self.images, images), self._pick(self.texts, texts), self._records_of(texts)
+
+    def _add_texts(self, texts: np.ndarray) -> None:
+        self.texts.append(texts)
+        self.held.append(self.victim.hold(texts))
+        self._margins.append([self._margins_of(seen, self.held[-1]) for seen in self._seen])
+
+    def _margins_of(self, seen: Tensor, held: Any) -> np.ndarray:
+        margins = []
+        with torch.no_grad():
+            for rows in np.split(
+                np.arange(len(seen)), range(self.victim.batch_size, len(seen), self.victim.batch_size)
+            ):
+                logits = self.victim.logits(seen[rows], self.victim.rows(held, rows))
+                margins.append(margin_loss(logits, self.labels[rows], self.targeted).cpu().numpy())
+        # Broken scores are no success: they come behind everything.
+        return np.nan_to_num(np.concatenate(margins), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+
+    @staticmethod
+    def _pick(versions: Sequence[np.ndarray], numbers: np.ndarray) -> np.ndarray:
+        picked = versions[0].copy()
+        for number in range(1, len(versions)):
+            picked[numbers == number] = versions[number][numbers == number]
+        return picked
+
+    def _records_of(self, numbers: Sequence[int] | np.ndarray) -> list[TextRecord]:
+        """The records of the version ``numbers[i]`` of each sample, which have the queries of all versions."""
+        found = []
+        for row, number in enumerate(numbers):
+            history = list(zip(*(records[row] for records in self.records[1:]), strict=True))
+            for of_text in history:
+                first = of_text[0]
+                untouched = replace(first, adversarial=first.text, changes=(), score=first.score_before)
+                record = untouched if number == 0 else of_text[number - 1]
+                found.append(replace(record, queries=sum(entry.queries for entry in of_text)))
+        return found
