@@ -2,6 +2,7 @@
 
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack, DecouplingRecord
 from art_multimodal.attacks.evasion.for_each_pair import ImageAttackOnPairs, for_each_pair
+from art_multimodal.attacks.evasion.multimodal import CoAttack, IndependentAttack, SetLevelGuidanceAttack
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack, TextRecord, WordChange
 from art_multimodal.attacks.evasion.typographic import TypographicAttack, TypographicRecord
@@ -9,10 +10,13 @@ from art_multimodal.attacks.evasion.typographic import TypographicAttack, Typogr
 __all__ = [
     "BertAttack",
     "CharacterAttack",
+    "CoAttack",
     "DecouplingAttack",
     "DecouplingRecord",
     "ImageAttackOnPairs",
+    "IndependentAttack",
     "ProjectedGradientDescentDualEncoder",
+    "SetLevelGuidanceAttack",
     "TextRecord",
     "TypographicAttack",
     "TypographicRecord",

@@ -1,0 +1,7 @@
+"""Attacks on images and texts together."""
+
+from art_multimodal.attacks.evasion.multimodal.co_attack import CoAttack
+from art_multimodal.attacks.evasion.multimodal.independent import IndependentAttack
+from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
+
+__all__ = ["CoAttack", "IndependentAttack", "SetLevelGuidanceAttack"]
