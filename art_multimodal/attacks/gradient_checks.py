@@ -1,0 +1,198 @@
+"""Is a model hiding its gradients? An attack that follows them would then fail, and the model look robust.
+
+| Paper link: https://arxiv.org/abs/1802.00420 (obfuscated gradients)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from art.metrics.gradient_check import loss_gradient_check
+
+from art_multimodal.attacks.art_context import global_seed
+from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.functional.perturbations import ascent_step, norm_of
+from art_multimodal.pairs import is_pairs
+
+#: Most samples of a batch that are looked at: some 20 evaluations each, against hundreds for the attacks.
+CHECKED_SAMPLES = 8
+#: The step along the gradient, as a share of eps: long enough to see through rounding, short enough to be local.
+STEP_SHARE = 0.25
+#: Random directions that the gradient has to beat. In thousands of dimensions an honest one beats them by far.
+RANDOM_DIRECTIONS = 8
+#: Answers to one input differ when scores are further apart than this, relative to the largest; rounding is not.
+SCORE_TOLERANCE = 1e-4
+
+#: In flags, in front of the name of an attack: how many samples it could not work on.
+NOT_TRIED_BY = "not_tried_by:"
+
+#: Shares from which a count is suspicious. Zero gradients: an honest float32 model has none, but for a rare sample
+#: whose loss underflows. No guide: an honest one that is curved within the step may have a few. Square: now and then
+#: a borderline sample falls to it by luck, so a single one says nothing.
+ZERO_SHARE = 0.05
+NO_GUIDE_SHARE = 0.1
+SQUARE_SHARE = 0.05
+SQUARE_LEAST = 2
+
+
+@dataclass(frozen=True)
+class GradientChecks:
+    """What was seen on a few samples.
+
+    :param checked: Samples that were looked at.
+    :param gradient_zero: Those whose loss has a gradient of zero.
+    :param gradient_not_finite: Those whose gradient holds NaN or infinity.
+    :param random: Those that are answered otherwise when asked again.
+    :param gradient_no_guide: Those whose gradient is neither zero nor broken, and yet a small step along it misleads
+        the model no more than steps in random directions.
+    """
+
+    checked: int = 0
+    gradient_zero: int = 0
+    gradient_not_finite: int = 0
+    random: int = 0
+    gradient_no_guide: int = 0
+
+    def flags(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)
+
+
+def check_gradients(
+    estimator: ZeroShotClassifier | FusionClassifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    norm: float | str,
+    eps: float,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> GradientChecks:
+    """Look at the gradients of a few samples.
+
+    What counts is what an attack meets: the gradient through the estimator's preprocessing, as ART estimates it.
+
+    :param estimator: A classifier of images or of pairs.
+    :param x: Images ``(N, 3, H, W)`` or pairs ``(N,)``.
+    :param y: Labels ``(N,)``, as indices.
+    :param norm: Of the budget: ``"inf"`` or ``"2"``.
+    :param eps: Radius of the budget.
+    :param seed: Of the choice of at most :data:`CHECKED_SAMPLES` samples, and of random directions.
+    :param batch_size: Images per forward pass.
+    """
+    generator = np.random.default_rng(seed)
+    rows = np.sort(generator.permutation(len(x))[:CHECKED_SAMPLES])
+    if not len(rows):
+        return GradientChecks()
+    x, y = x[rows], np.asarray(y)[rows]
+    one_hot = np.eye(estimator.nb_classes, dtype=np.float32)[y]
+    with global_seed(seed):
+        bad = loss_gradient_check(estimator, x, one_hot, verbose=False)
+        first, second = (estimator.predict(x, batch_size=batch_size) for _ in range(2))
+        unguided = np.zeros(len(x), dtype=bool)
+        usable = np.flatnonzero(~bad.any(axis=1))
+        if len(usable) and eps > 0:
+            steps = _Steps(estimator, x[usable], y[usable], norm_of(norm), STEP_SHARE * eps, batch_size)
+            gradient = steps.gain(estimator.loss_gradient(x[usable], one_hot[usable]))
+            shape = _images(x[usable]).shape
+            luck = [steps.gain(generator.standard_normal(shape).astype(np.float32)) for _ in range(RANDOM_DIRECTIONS)]
+            unguided[usable] = ~(gradient > np.max(luck, axis=0))
+    apart = np.abs(first - second) > SCORE_TOLERANCE * np.maximum(1, np.abs(first).max(axis=1, keepdims=True))
+    return GradientChecks(
+        checked=len(x),
+        gradient_zero=int(bad[:, 0].sum()),
+        gradient_not_finite=int(bad[:, 1:].any(axis=1).sum()),
+        random=int(apart.any(axis=1).sum()),
+        gradient_no_guide=int(unguided.sum()),
+    )
+
+
+class _Steps:
+    """Steps of one length from samples, and how much each misleads the model.
+
+    Measured by the margin of the scores, since the cross-entropy of a sure answer is lost in rounding.
+    """
+
+    def __init__(
+        self,
+        estimator: ZeroShotClassifier | FusionClassifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        norm: float,
+        length: float,
+        batch_size: int,
+    ) -> None:
+        self.estimator, self.x, self.y = estimator, x, y
+        self.norm, self.length, self.batch_size = norm, length, batch_size
+        self.before = self._margin(x)
+
+    def gain(self, directions: np.ndarray) -> np.ndarray:
+        """The rise of the margin ``(N,)`` along directions of the images' shape."""
+        step = ascent_step(torch.from_numpy(directions), self.norm, self.length).numpy()
+        moved = np.clip(_images(self.x) + step, 0, 1).astype(np.float32)
+        if is_pairs(self.x):
+            pairs = self.x.copy()
+            pairs["image"] = moved
+            moved = pairs
+        return self._margin(moved) - self.before
+
+    def _margin(self, x: np.ndarray) -> np.ndarray:
+        scores = self.estimator.predict(x, batch_size=self.batch_size).astype(np.float64)
+        rows = np.arange(len(x))
+        own = scores[rows, self.y]
+        scores[rows, self.y] = -np.inf
+        return scores.max(axis=1) - own
+
+
+def _images(x: np.ndarray) -> np.ndarray:
+    return x["image"] if is_pairs(x) else x
+
+
+def suspicions(flags: Mapping[str, int], attacked: int) -> list[str]:
+    """Say in sentences why the numbers of an attack should not be trusted, and what to do.
+
+    :param flags: Counts, summed over batches: those of :class:`GradientChecks`; ``square_beats_gradients`` out of
+        ``left_by_gradients``; ``not_tried_by:NAME`` for attacks that could not work on samples.
+    :param attacked: Samples that were attacked.
+    :return: Nothing where nothing is suspicious.
+    """
+    checked, left = flags.get("checked", 0), flags.get("left_by_gradients", 0)
+    zero, broken = flags.get("gradient_zero", 0), flags.get("gradient_not_finite", 0)
+    random, unguided = flags.get("random", 0), flags.get("gradient_no_guide", 0)
+    square = flags.get("square_beats_gradients", 0)
+    distrust = "do not read this as robust"
+    said = []
+    if random:
+        said.append(
+            f"The model answers {random} of {checked} inputs otherwise when asked again: {distrust}. Attack with the "
+            "expectation over its random choices, or switch them off."
+        )
+    if zero and zero >= ZERO_SHARE * checked:
+        said.append(
+            f"The gradient is zero for {zero} of {checked} samples, so attacks that follow it stand still: {distrust}. "
+            "Attack through the defence (with a differentiable stand-in for it), and raise the queries of square."
+        )
+    if broken:
+        said.append(
+            f"The gradient is NaN or infinite for {broken} of {checked} samples, so attacks that follow it go astray: "
+            f"{distrust}. Mend the model's backward pass, and raise the queries of square."
+        )
+    if unguided and unguided >= NO_GUIDE_SHARE * checked:
+        said.append(
+            f"For {unguided} of {checked} samples a small step along the gradient misleads the model no more than "
+            f"random steps do: {distrust}. Attack through the defence (with a differentiable stand-in for it), and "
+            "raise the queries of square."
+        )
+    if square >= SQUARE_LEAST and square >= SQUARE_SHARE * left:
+        said.append(
+            f"Random search (square) misleads the model on {square} of {left} samples that attacks with gradients left "
+            f"right, so the gradients seem to be hidden: {distrust}. Raise the queries, and attack through the defence."
+        )
+    for flag, number in flags.items():
+        if flag.startswith(NOT_TRIED_BY):
+            name = flag.removeprefix(NOT_TRIED_BY)
+            said.append(f"{name} could not be run on {number} of {attacked} samples; the ensemble went without it.")
+    return said

@@ -1,0 +1,160 @@
+"""Ensembles: several attacks, each on what the others left. What a number that is to be trusted is measured with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+# As a module: it looks into this registry itself.
+from art_multimodal.attacks import cascade
+from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, start_generator
+from art_multimodal.attacks.gradient_checks import check_gradients
+from art_multimodal.attacks.registry.entry import ATTACKS, Attacked, AttackEntry, Budget, Estimator, Prepare, Run
+from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.functional.losses import margin_loss
+from art_multimodal.functional.perturbations import norm_of
+
+#: Fewest gradient steps of a member: a quick row may take ten, a number that is to be trusted may not.
+LEAST_STEPS = 50
+#: Most classes that a targeted attack aims at, the most likely ones, as AutoAttack does.
+MOST_TARGETS = 9
+
+
+def ensemble_budget(budget: Budget) -> Budget:
+    """The budget of an ensemble's members: at least :data:`LEAST_STEPS` gradient steps, shorter where they are more."""
+    if budget.max_iter >= LEAST_STEPS:
+        return budget
+    return replace(budget, max_iter=LEAST_STEPS, eps_step=min(budget.eps_step, 2.5 * budget.eps / LEAST_STEPS))
+
+
+def targeted_pgd(estimator: Estimator, budget: Budget) -> Run:
+    """Projected gradient descent towards one other class after the other, on the difference of logits.
+
+    Whatever class a sample is mistaken for counts, so of all steps the images are kept that mislead the model the most.
+
+    ART's targeted APGD is no stand-in. Its difference-of-logits ratio is that of an untargeted attack, and constant
+    when the target has the third largest logit: there is no gradient. It returns the last step only, and only if the
+    answer is the target.
+    """
+    assert isinstance(estimator, (FusionClassifier, ZeroShotClassifier))
+    ball = ImageBudget(norm_of(budget.norm), budget.eps, budget.eps_step, budget.max_iter)
+
+    def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        scores = estimator.predict(x, batch_size=budget.batch_size)
+        scores[np.arange(len(x)), y] = -np.inf
+        likely = np.argsort(-scores, axis=1, kind="stable")[:, : min(MOST_TARGETS, estimator.nb_classes - 1)]
+        generator = start_generator(seed)
+        after, labels, left = x.copy(), np.array(y, dtype=np.int64), np.arange(len(x))
+        for targets in likely.T:
+            for start in range(0, len(left), budget.batch_size):
+                rows = left[start : start + budget.batch_size]
+                after[rows] = towards(x[rows], y[rows], targets[rows], generator)
+            labels[left] = estimator.predict_labels(after[left], batch_size=budget.batch_size)
+            left = left[labels[left] == y[left]]
+        return Attacked(after, labels)
+
+    def towards(x: np.ndarray, y: np.ndarray, targets: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """The samples with images attacked towards their targets."""
+        if not isinstance(estimator, FusionClassifier):
+            return images_towards(estimator, x, y, targets, generator)
+        pairs = x.copy()
+        # Rows stay in order from here on, so each image may have its own text.
+        view = estimator.image_view(x["text"].tolist())
+        pairs["image"] = images_towards(view, np.ascontiguousarray(x["image"]), y, targets, generator)
+        return pairs
+
+    def images_towards(
+        classifier: ImageClassifier, x: np.ndarray, y: np.ndarray, targets: np.ndarray, generator: torch.Generator
+    ) -> np.ndarray:
+        clean, own, wanted = (torch.from_numpy(array).to(classifier.device) for array in (x, y, targets))
+        best = BestSeen(clean)
+        start = ball.random_start(clean, generator)
+        ascend(classifier, clean, _difference_of_logits(classifier, own, wanted), ball, start, best=best)
+        return best.images.cpu().numpy()
+
+    return run
+
+
+def _difference_of_logits(classifier: ImageClassifier, own: torch.Tensor, wanted: torch.Tensor) -> Objective:
+    def objective(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = classifier.model(inputs)
+        difference = logits.gather(1, wanted[:, None]) - logits.gather(1, own[:, None])
+        return difference[:, 0], margin_loss(logits, own)
+
+    return objective
+
+
+#: Not in the registry by itself: it costs as much as nine attacks.
+TARGETED_PGD = AttackEntry(
+    "image", "white box", "projected gradient descent towards each of the most likely other classes", targeted_pgd
+)
+
+
+def ensemble(*members: cascade.Member) -> Prepare:
+    """Members one after the other, with the budget of ensembles."""
+
+    def prepare(estimator: Estimator, budget: Budget) -> Run:
+        return cascade.prepare_cascade(members, estimator, ensemble_budget(budget))
+
+    return prepare
+
+
+def suspecting(prepare: Prepare) -> Prepare:
+    """An ensemble on images that also looks whether the model hides its gradients."""
+
+    def prepare_both(estimator: Estimator, budget: Budget) -> Run:
+        attack = prepare(estimator, budget)
+        assert isinstance(estimator, (FusionClassifier, ZeroShotClassifier))
+
+        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+            attacked = attack(x, y, seed)
+            by_square = sum(detail["broken_by"] == "square" for detail in attacked.details)
+            by_gradients = sum(detail["broken_by"] is not None for detail in attacked.details) - by_square
+            looked = check_gradients(estimator, x, y, budget.norm, budget.eps, seed, budget.batch_size)
+            flags = {
+                **attacked.flags,
+                **looked.flags(),
+                "left_by_gradients": len(x) - by_gradients,
+                "square_beats_gradients": by_square,
+            }
+            return replace(attacked, flags=flags)
+
+        return run
+
+    return prepare_both
+
+
+ATTACKS.add(
+    "worst_image",
+    AttackEntry(
+        "worst",
+        "white box",
+        f"apgd, then descent towards each of the {MOST_TARGETS} most likely other classes, then square, each on what "
+        f"is left; at least {LEAST_STEPS} steps; looks for hidden gradients",
+        suspecting(ensemble("apgd", ("pgd_targeted", TARGETED_PGD), "square")),
+    ),
+)
+ATTACKS.add(
+    "worst_text",
+    AttackEntry(
+        "worst",
+        "black box",
+        "the four text attacks, each on what is left",
+        ensemble("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin"),
+    ),
+)
+ATTACKS.add(
+    "worst_multimodal",
+    AttackEntry(
+        "worst",
+        "white box",
+        f"joint, independent and co_attack, each on what is left by those before and by the two others; at least "
+        f"{LEAST_STEPS} steps",
+        ensemble("joint", "independent", "co_attack"),
+        goes_on_after=("worst_image", "worst_text"),
+    ),
+)
