@@ -89,7 +89,7 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeiou8" and word != "one" else "a"
 
 
-def made_up_word(rng: np.random.Generator) -> str:
+def _made_up_word(rng: np.random.Generator) -> str:
     """A word that means nothing: from these the text tower learns to pass over words that it does not know."""
     syllables = [
         "".join(part[int(rng.integers(len(part)))] for part in (_ONSETS, _VOWELS, _CODAS))
@@ -104,9 +104,9 @@ def _with_made_up_words(text: str, rng: np.random.Generator) -> str:
     for _ in range(int(rng.integers(1, 5))):
         place = int(rng.integers(len(words) + 1))
         if rng.random() < 0.5 and place < len(words) and "{digit}" not in words[place] and "{end}" not in words[place]:
-            words[place] = made_up_word(rng)
+            words[place] = _made_up_word(rng)
         elif not (place > 0 and "{end}" in words[place - 1]):
-            words.insert(place, made_up_word(rng))
+            words.insert(place, _made_up_word(rng))
     return " ".join(words)
 
 

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
-from art_multimodal.models.demo.towers import PAD, ByteTextTower, SmallImageTower, byte_tokens
-from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.preprocessing import ImagePreprocessing
+from art_multimodal.models.demo.small_clip import SmallClip
 
 WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
 
 
-class DigitsEncoder(DualEncoder):
+class DigitsEncoder(SmallClip):
     """Both towers of ``demo:digits``: 32 x 32 RGB images, texts of up to 126 bytes, 64-dimensional embeddings."""
 
     def __init__(self) -> None:
-        preprocess = ImagePreprocessing(size=(32, 32), mean=(0.6, 0.6, 0.6), std=(0.3, 0.3, 0.3))
-        super().__init__(preprocess, context_length=128, pad_id=PAD)
-        self.visual = SmallImageTower()
-        self.text = ByteTextTower(context_length=self.context_length)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-
-    @property
-    def causal_text(self) -> ByteTextTower:
-        return self.text
-
-    def image_tower(self, pixels: Tensor) -> Tensor:
-        return self.visual(pixels)
-
-    def text_tower(self, tokens: Tensor) -> Tensor:
-        return self.text(tokens)
-
-    def token_ids(self, texts: list[str], length: int) -> Tensor:
-        return byte_tokens(texts, length)
-
-    def text_parameters(self) -> list[nn.Parameter]:
-        return list(self.text.parameters())
+        super().__init__(image_width=96, text_width=96)
 
 
 def load_digits() -> DigitsEncoder:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from art_multimodal.models.demo.captions import made_up_word
 from art_multimodal.models.demo.scenes import COLOUR_NAMES, SHAPES, kind_name
 
 NUMBERS = ("one", "two", "three")
@@ -71,22 +70,17 @@ def word_objects(kinds: Sequence[int], rng: np.random.Generator) -> str:
     return ", ".join(names) + last
 
 
-def random_caption(kinds: Sequence[int], rng: np.random.Generator, made_up: float = 0.0) -> str:
+def random_caption(kinds: Sequence[int], rng: np.random.Generator) -> str:
     """Draw a caption that names all objects of a scene and nothing else.
 
     :param kinds: The objects, none twice; between one and three.
-    :param made_up: How often words that mean nothing are strewn in; from these the text tower learns to pass over
-        words that it does not know.
     """
 
     def pick(choices: Sequence[str]) -> str:
         return choices[int(rng.integers(len(choices)))]
 
-    frame = pick(_FRAMES)
-    if rng.random() < made_up:
-        frame = _with_made_up_words(frame, rng)
     number = f"{NUMBERS[len(kinds) - 1]} {'object' if len(kinds) == 1 else 'objects'}"
-    text = frame.format(
+    text = pick(_FRAMES).format(
         medium=pick(_MEDIA),
         quality=pick(_QUALITIES),
         place=pick(_PLACES),
@@ -96,7 +90,7 @@ def random_caption(kinds: Sequence[int], rng: np.random.Generator, made_up: floa
     )
     text = text + "." if rng.random() < 0.4 else text
     text = text[0].upper() + text[1:] if rng.random() < 0.3 else text
-    return text if len(text) <= LONGEST_CAPTION else random_caption(kinds, rng, made_up)
+    return text if len(text) <= LONGEST_CAPTION else random_caption(kinds, rng)
 
 
 def held_out_caption(kinds: Sequence[int], rng: np.random.Generator) -> str:
@@ -104,20 +98,3 @@ def held_out_caption(kinds: Sequence[int], rng: np.random.Generator) -> str:
     wording = HELD_OUT_WORDINGS[int(rng.integers(len(HELD_OUT_WORDINGS)))]
     text = wording.format(word_objects(kinds, rng))
     return text[0].upper() + text[1:] if rng.random() < 0.3 else text
-
-
-def _with_made_up_words(frame: str, rng: np.random.Generator) -> str:
-    """Replace words of a frame, or insert some, outside of the list of objects."""
-    words = frame.split()
-    for _ in range(int(rng.integers(1, 4))):
-        place = int(rng.integers(len(words) + 1))
-        if rng.random() < 0.5 and place < len(words) and not {"objects", "number"} & {words[place].strip("{}:")}:
-            words[place] = _nonsense(rng)
-        else:
-            words.insert(place, _nonsense(rng))
-    return " ".join(words)
-
-
-def _nonsense(rng: np.random.Generator) -> str:
-    word = made_up_word(rng)
-    return _nonsense(rng) if word in FACTS else word
