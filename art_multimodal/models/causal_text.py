@@ -42,11 +42,13 @@ def encode_trimmed(tower: CausalText, tokens: Tensor) -> Tensor:
 
 
 def encode_sharing_prefixes(tower: CausalText, tokens: Tensor, device: torch.device) -> tuple[Tensor, int]:
-    """Features ``[M, D]`` of tokens ``[M, L]`` on the CPU, a beginning that texts share computed once: exact, too.
+    """Features ``[M, D]`` of tokens ``[M, L]``, a beginning that texts share computed once: exact, too.
 
     :param tokens: At least one row.
+    :param device: Where the tower is.
     :return: The features, and how many tokens have gone through the tower.
     """
+    tokens = tokens.cpu()
     features, rows, count = [], [], 0
     for tree in prefix_trees(tokens, tower.ends(tokens), POSITIONS_AT_ONCE):
         tree = tree.to(device)

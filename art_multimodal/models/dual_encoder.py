@@ -61,7 +61,7 @@ class DualEncoder(ImageTextModel):
         Where the text tower is not known to be causal this is :meth:`encode_text`. Embeddings are equal but for
         rounding.
 
-        :param tokens: Shape ``[M, L]``, at least one row, from :meth:`tokenize`, on the CPU.
+        :param tokens: Shape ``[M, L]``, at least one row, from :meth:`tokenize`.
         :param normalize: Whether to scale each embedding to unit length.
         :return: Shape ``[M, D]``, on the device of the weights; and how many tokens went through the tower, padding
             not counted.

@@ -58,13 +58,14 @@ class TextMemory:
         """Remember the embeddings ``[M, D]`` of texts that are not known yet."""
         start = len(self.row_of)
         end = start + len(texts)
-        if self._table is None or end > len(self._table):
-            rows = max(_FEWEST_ROWS, 2 * end)
-            larger = embeddings.new_empty(rows, embeddings.shape[1])
-            if self._table is not None:
-                larger[:start] = self._table[:start]
-            self._table = larger
-        self._table[start:end] = embeddings
+        # What is made in inference mode could not be written to outside of it.
+        with torch.inference_mode(False), torch.no_grad():
+            if self._table is None or end > len(self._table):
+                larger = embeddings.new_empty(max(_FEWEST_ROWS, 2 * end), embeddings.shape[1])
+                if self._table is not None:
+                    larger[:start] = self._table[:start]
+                self._table = larger
+            self._table[start:end] = embeddings
         self.row_of.update(zip(texts, range(start, end), strict=True))
 
     def _forget(self) -> None:
@@ -76,6 +77,5 @@ class TextMemory:
 def memory_of(model: DualEncoder) -> TextMemory:
     """Return the memory of a model, which all estimators around it share; empty if its weights have changed."""
     memory = _MEMORIES.setdefault(model, TextMemory())
-    with torch.no_grad():
-        memory.refresh(model)
+    memory.refresh(model)
     return memory

@@ -38,7 +38,8 @@ class TextRecord:
     :param adversarial: What came of it; the original where no admissible change scores higher.
     :param changes: The changed words, in the order of the text.
     :param score_before: Of the original: 0 for ``embedding_kl``, the margin loss for ``margin``, minus the cosine for
-        ``similarity``.
+        ``similarity``. With targeted margins for each image, the margin over the classes of this prompt alone (see
+        :class:`PromptMarginVictim`).
     :param score: Of the adversarial text; at least ``score_before``.
     :param queries: Texts that the model was asked about on behalf of this one, the original included; one that other
         texts needed too, or that was known already, counts for each.
