@@ -22,19 +22,21 @@ from art_multimodal.functional.perturbations import norm_of
 LEAST_STEPS = 50
 #: Most classes that a targeted attack aims at, the most likely ones, as AutoAttack does.
 MOST_TARGETS = 9
+#: Stages of a targeted attack.
+STAGES = 4
 
 
 def ensemble_budget(budget: Budget) -> Budget:
-    """The budget of an ensemble's members: at least :data:`LEAST_STEPS` gradient steps, shorter where they are more."""
-    if budget.max_iter >= LEAST_STEPS:
-        return budget
-    return replace(budget, max_iter=LEAST_STEPS, eps_step=min(budget.eps_step, 2.5 * budget.eps / LEAST_STEPS))
+    """The budget of an ensemble's members, with at least :data:`LEAST_STEPS` gradient steps."""
+    return replace(budget, max_iter=max(budget.max_iter, LEAST_STEPS))
 
 
 def targeted_pgd(estimator: Estimator, budget: Budget) -> Run:
     """Projected gradient descent towards one other class after the other, on the difference of logits.
 
     Whatever class a sample is mistaken for counts, so of all steps the images are kept that mislead the model the most.
+    As in APGD the steps get shorter by themselves: they start at half of ``eps``, and each stage halves them and goes
+    on from the best images.
 
     ART's targeted APGD is no stand-in. Its difference-of-logits ratio is that of an untargeted attack, and constant
     when the target has the third largest logit: there is no gradient. It returns the last step only, and only if the
@@ -42,6 +44,10 @@ def targeted_pgd(estimator: Estimator, budget: Budget) -> Run:
     """
     assert isinstance(estimator, (FusionClassifier, ZeroShotClassifier))
     ball = ImageBudget(norm_of(budget.norm), budget.eps, budget.eps_step, budget.max_iter)
+    stages = [
+        replace(ball, eps_step=budget.eps / 2**number, max_iter=len(steps))
+        for number, steps in enumerate(np.array_split(np.arange(budget.max_iter), STAGES), start=1)
+    ]
 
     def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
         scores = estimator.predict(x, batch_size=budget.batch_size)
@@ -71,9 +77,11 @@ def targeted_pgd(estimator: Estimator, budget: Budget) -> Run:
         classifier: ImageClassifier, x: np.ndarray, y: np.ndarray, targets: np.ndarray, generator: torch.Generator
     ) -> np.ndarray:
         clean, own, wanted = (torch.from_numpy(array).to(classifier.device) for array in (x, y, targets))
-        best = BestSeen(clean)
+        objective, best = _difference_of_logits(classifier, own, wanted), BestSeen(clean)
         start = ball.random_start(clean, generator)
-        ascend(classifier, clean, _difference_of_logits(classifier, own, wanted), ball, start, best=best)
+        for stage in stages:
+            ascend(classifier, clean, objective, stage, start, best=best)
+            start = best.images - clean
         return best.images.cpu().numpy()
 
     return run
