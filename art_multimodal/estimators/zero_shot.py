@@ -148,7 +148,7 @@ class ZeroShotClassifier(ImageClassifier):
             if not len(prompts):
                 return self.class_features().new_zeros(0, *self.class_features().shape)
             return self.model.head.features_of([check_prompts(entry, self.nb_classes) for entry in prompts])
-        return self.model.head.features_of([check_prompts(prompts, self.nb_classes)])[0]
+        return self.model.head.features_of([check_prompts(list(prompts), self.nb_classes)])[0]
 
     def predict_on(self, x: np.ndarray, prompts: np.ndarray | Sequence, batch_size: int = 128) -> np.ndarray:
         """Return what :meth:`predict` returns, ``(N, K)``, with other prompts: how adversarial ones are evaluated.
