@@ -66,9 +66,10 @@ class DualEncoder(ImageTextModel):
         :return: Shape ``[M, D]``, on the device of the weights; and how many tokens went through the tower, padding
             not counted.
         """
-        if self.causal_text is None or not self._is_in_parts():
+        tower = self.causal_text if self.shares_prefixes else None
+        if tower is None:
             return self.encode_text(tokens.to(self.device), normalize=normalize), self.count_tokens(tokens)
-        features, count = encode_sharing_prefixes(self.causal_text, tokens, self.device)
+        features, count = encode_sharing_prefixes(tower, tokens, self.device)
         return F.normalize(features, dim=-1) if normalize else features, count
 
     def count_tokens(self, tokens: Tensor) -> int:
@@ -117,14 +118,18 @@ class DualEncoder(ImageTextModel):
         """The text tower in parts, where it is known to be causal."""
         return None
 
-    def _is_in_parts(self) -> bool:
-        """Whether :attr:`causal_text` is what :meth:`encode_text` computes: a subclass may have changed one alone."""
-        kinds = type(self).__mro__
-        tower, parts = (next(kind for kind in kinds if name in vars(kind)) for name in ("text_tower", "causal_text"))
-        plain = type(self).encode_text is DualEncoder.encode_text and not {"encode_text", "text_tower"} & set(
-            vars(self)
-        )
-        return plain and issubclass(parts, tower)
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether :meth:`encode_texts_sharing_prefixes` shares anything.
+
+        Not if a subclass, or somebody from outside, has changed what :meth:`encode_text` computes, but not
+        :attr:`causal_text`.
+        """
+        kind = type(self)
+        if kind.encode_text is not DualEncoder.encode_text or {"encode_text", "text_tower"} & set(vars(self)):
+            return False
+        tower, parts = (next(k for k in kind.__mro__ if name in vars(k)) for name in ("text_tower", "causal_text"))
+        return issubclass(parts, tower) and self.causal_text is not None
 
     def image_tower(self, pixels: Tensor) -> Tensor:
         """Embed preprocessed images ``[N, C, *image_size]`` without normalising: ``[N, D]``."""

@@ -201,6 +201,7 @@ def test_a_changed_tower_is_asked_itself():
         else:
             plain = copy.deepcopy(encoder)
             encoder.text_tower = lambda tokens, tower=encoder.text: -tower(tokens)
+        assert plain.shares_prefixes and not encoder.shares_prefixes
         tokens = encoder.tokenize(SHARED)
         found, count = encoder.encode_texts_sharing_prefixes(tokens)
         torch.testing.assert_close(found, -plain.encode_text(tokens))

@@ -89,7 +89,8 @@ class BertAttack(TextAttack):
             see :class:`ProtectedWords`. In pairs, what a question is about may well be other words.
         :param protected_words: Further words or names to protect.
         :param stop_words: Words that are never proposed, in any case; default: English function words.
-        :param batch_size: Texts per forward pass of the model under attack.
+        :param batch_size: Texts or images per forward pass of the model under attack. A text tower that computes what
+            texts begin with once has its own measure.
         :param verbose: Show a progress bar.
         """
         super().__init__(

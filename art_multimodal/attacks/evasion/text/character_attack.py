@@ -81,7 +81,8 @@ class CharacterAttack(TextAttack):
         :param protect_class_names: Whether the words of all class names are left as they are; see
             :class:`ProtectedWords`.
         :param protected_words: Further words or names to protect.
-        :param batch_size: Texts per forward pass.
+        :param batch_size: Texts or images per forward pass of the model under attack. A text tower that computes what
+            texts begin with once has its own measure.
         :param verbose: Show a progress bar.
         """
         super().__init__(

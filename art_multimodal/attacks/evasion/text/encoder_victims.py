@@ -19,6 +19,7 @@ from art_multimodal.models.fusion import Tokens
 
 #: Most logits that are held at a time: 32 megabytes.
 _LOGITS = 2**22
+#: A model that computes what texts begin with once gets so many together; it takes as many at a time as it likes.
 _TEXTS_TO_SHARE = 4096
 #: What rounding does to a cosine at most: the embeddings are rounded already, whatever the precision here.
 _ROUNDING = 1e-6
@@ -46,8 +47,7 @@ class EncoderVictim(TextVictim):
 
     @property
     def at_once(self) -> int:
-        # Texts that begin alike share what their beginning costs, so the model gets them together.
-        return self.batch_size if self.model.causal_text is None else max(self.batch_size, _TEXTS_TO_SHARE)
+        return max(self.batch_size, _TEXTS_TO_SHARE) if self.model.shares_prefixes else self.batch_size
 
     def embedded(self, probes: Sequence[Probe], keys: Sequence[Any]) -> tuple[dict[Any, int], Tensor]:
         memory = self._memory
