@@ -47,6 +47,13 @@ class Norm(str, Enum):
     two = "2"
 
 
+class Task(str, Enum):
+    """What the model is asked to do."""
+
+    classification = "classification"
+    retrieval = "retrieval"
+
+
 class Listing(str, Enum):
     """What can be listed."""
 
@@ -103,7 +110,11 @@ def audit(
         typer.Argument(help="demo:digits, demo:shapes, open_clip:ARCH/TAG_OR_PATH, hf:ID_OR_PATH, ...; one or several"),
     ],
     data: Annotated[str, typer.Option(help="demo:NAME, folder:PATH (a folder per class) or csv:PATH")],
-    attacks: Annotated[str, typer.Option(help="names or modalities, separated by commas")] = "image,decoupling",
+    attacks: Annotated[
+        str | None,
+        typer.Option(help="names or modalities, separated by commas  [default: image,text,multimodal,decoupling]"),
+    ] = None,
+    task: Annotated[Task, typer.Option(help="retrieval: of captions and images")] = Task.classification,
     eps: Annotated[str | None, typer.Option(help="radius for images in [0, 1]  [default: 1/255 for norm inf]")] = None,
     eps_step: Annotated[str | None, typer.Option(help="length of a step  [default: 2.5 * eps / steps]")] = None,
     norm: Annotated[Norm, typer.Option(help="norm of the budget")] = Norm.inf,
@@ -121,9 +132,22 @@ def audit(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="stop at an unreadable image")] = False,
+    language_model: Annotated[
+        str, typer.Option(help="proposes words: demo:mlm, or a masked language model by hub name or folder")
+    ] = "demo:mlm",
+    max_words: Annotated[int, typer.Option(help="words of a text that may be replaced")] = 1,
+    max_edits: Annotated[int, typer.Option(help="characters of a text that may be edited")] = 1,
+    top_k: Annotated[int, typer.Option(help="proposals tried for each word")] = 10,
+    protect: Annotated[
+        str | None, typer.Option(help="words that text attacks leave alone, separated by commas, or a text file")
+    ] = None,
+    unprotected: Annotated[
+        bool, typer.Option("--unprotected", help="let text attacks replace class names, as the paper does")
+    ] = False,
+    max_share: Annotated[float, typer.Option(help="share of the image that a pasted word may cover")] = 0.1,
     fail_under: Annotated[list[str] | None, typer.Option(help="e.g. image.accuracy=0.3; exit code 1 below")] = None,
 ) -> None:
-    """Attack models on labelled images, or on image-text pairs, and write report.html, report.json and report.md.
+    """Attack models on labelled images, image-text pairs or captioned images; write report.html, .json and .md.
 
     Several models are also compared, in a report over their own ones. Exit codes: 0 fine, 1 a --fail-under gate
     failed, 2 bad input.
@@ -144,6 +168,7 @@ def audit(
                 model=name,
                 data=data,
                 attacks=attacks,
+                task=task.value,
                 norm=norm.value,
                 eps=parse_distance(eps or "1/255"),
                 eps_step=None if eps_step is None else parse_distance(eps_step),
@@ -155,6 +180,13 @@ def audit(
                 templates=parse_names(templates, "--templates", None),
                 classes=parse_names(classes, "--classes", ","),
                 native_size=native_size,
+                language_model=language_model,
+                max_words=max_words,
+                max_edits=max_edits,
+                top_k=top_k,
+                protect_class_names=not unprotected,
+                protected_words=parse_names(protect, "--protect", ",") or (),
+                max_share=max_share,
             ),
             folder,
             device=device.value,
@@ -228,17 +260,9 @@ def _run(job: Audit, resume: bool) -> RunLog:
 
 
 def _print_results(report: dict[str, Any]) -> None:
-    from art_multimodal.evaluations.audit.rendering import budget_text, interval, percent
+    from art_multimodal.evaluations.audit.rendering import budget_text
 
-    table = Table(title=None, pad_edge=False, box=None)
-    for name, justify in (("", "left"), ("n", "right"), ("accuracy", "right"), ("95 % interval", "right")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("attack success", justify="right")
-    table.add_column("removed", justify="right")
-    for name, row in report["results"].items():
-        success = percent(row["attack_success_rate"]) if "attack_success_rate" in row else ""
-        share = percent(row["share_removed_mean"], 2) if "share_removed_mean" in row else ""
-        table.add_row(name, str(row["n"]), percent(row["accuracy"]), interval(row["accuracy_ci95"]), success, share)
+    table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
     console = Console()
     console.print(table, highlight=False)
     console.print(f"budget: {budget_text(report['budget'])}", highlight=False, markup=False)
@@ -249,6 +273,36 @@ def _print_results(report: dict[str, Any]) -> None:
             highlight=False,
             markup=False,
         )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(title=None, pad_edge=False, box=None)
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _accuracy_table(report: dict[str, Any]) -> Table:
+    from art_multimodal.evaluations.audit.rendering import interval, percent
+
+    table = _table("n", "accuracy", "95 % interval", "success", "removed")
+    for name, row in report["results"].items():
+        success = percent(row["attack_success_rate"]) if "attack_success_rate" in row else ""
+        share = percent(row["share_removed_mean"], 2) if "share_removed_mean" in row else ""
+        table.add_row(name, str(row["n"]), percent(row["accuracy"]), interval(row["accuracy_ci95"]), success, share)
+    return table
+
+
+def _recall_table(report: dict[str, Any]) -> Table:
+    from art_multimodal.evaluations.audit.rendering import percent
+    from art_multimodal.evaluations.audit.summary import RECALL_AT
+
+    table = _table("n", *(f"{way} @{k}" for way in ("image to text", "text to image") for k in RECALL_AT))
+    for name, row in report["results"].items():
+        found = [row["recall"][way][str(k)] for way in ("image_to_text", "text_to_image") for k in RECALL_AT]
+        table.add_row(name, str(row["n"]), *(percent(share["accuracy"]) for share in found))
+    return table
 
 
 def _print_reports(folder: Path) -> None:

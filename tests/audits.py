@@ -33,6 +33,19 @@ PAIRS = AuditSettings(
 )
 
 
+#: Captions of images and images of captions.
+RETRIEVAL = AuditSettings(
+    model="demo:scenes",
+    data="demo:scenes",
+    task="retrieval",
+    eps=8 / 255,
+    steps=4,
+    limit=40,
+    batch_size=16,
+    seed=3,
+)
+
+
 def timeless(value: Any) -> Any:
     """The same value without what the clock put into it."""
     if isinstance(value, dict):

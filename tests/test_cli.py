@@ -54,7 +54,7 @@ def test_the_table_fits_into_80_columns(capsys, monkeypatch, share: float) -> No
     names = ["clean", *ATTACKS, "image", "decoupling"]
     results = {name: {**row, **({"share_removed_mean": share} if "decoupling" in name else {})} for name in names}
     budget = {"norm": "inf", "eps": 1.5 / 255, "eps_step": 2 / 255 / 3, "steps": 1000}
-    cli._print_results({"results": results, "budget": budget, "skipped": []})
+    cli._print_results({"task": "zero-shot", "results": results, "budget": budget, "skipped": []})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(names) + 2 and max(map(len, lines)) <= 80
     for name, line in zip(names, lines[1:], strict=False):
@@ -204,6 +204,8 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
     arguments += ["--norm", "2", "--steps", "3", "--max-queries", "11", "--limit", "7", "--batch-size", "5"]
     arguments += ["--device", "cpu", "--seed", "9", "--native-size", "--templates", "the {}"]
     arguments += ["--classes", "a,b,c,d,e,f,g,h,i,j", "--out", str(tmp_path / "out")]
+    arguments += ["--task", "classification", "--language-model", "hf:nowhere", "--max-words", "2", "--max-edits", "3"]
+    arguments += ["--top-k", "4", "--protect", "photo, of", "--unprotected", "--max-share", "0.25"]
     assert run(capsys, *arguments)[0] == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["device"] == "cpu"
@@ -222,4 +224,13 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
         "templates": ["the {}"],
         "classes": list("abcdefghij"),
         "native_size": True,
+        "task": "classification",
+        # Never loaded: no attack on texts was asked for.
+        "language_model": "hf:nowhere",
+        "max_words": 2,
+        "max_edits": 3,
+        "top_k": 4,
+        "protect_class_names": False,
+        "protected_words": ["photo", "of"],
+        "max_share": 0.25,
     }

@@ -23,12 +23,14 @@ class Sample:
     :param image: ``float32`` ``(3, H, W)`` in [0, 1].
     :param label: Index into the class names.
     :param text: What belongs to the image: a question about it, a caption; ``None`` where the data are images alone.
+    :param captions: All texts that are true of the image, where captions are looked for.
     """
 
     name: str
     image: np.ndarray
     label: int
     text: str | None = None
+    captions: tuple[str, ...] = ()
 
 
 class UnreadableSample(Exception):

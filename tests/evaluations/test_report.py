@@ -15,7 +15,8 @@ from PIL import Image
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
 from art_multimodal.evaluations.audit.rendering import budget_text, in_255ths, interval, md, number, percent
-from art_multimodal.evaluations.audit.report import _sentences, pictured
+from art_multimodal.evaluations.audit.samples import pictured, word_difference
+from art_multimodal.evaluations.audit.sentences import sentences
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | `code` [x](javascript:y) {{ 7*7 }}'
 
@@ -84,16 +85,52 @@ def test_removed_words_are_struck_out_and_a_constant_model_is_called_one(tmp_pat
     sample |= {"blocks": [], "removed_words": [[0, 1]], "share_removed": 0.1}
     log.append({"attack": "decoupling_guided", "samples": [sample]})
     (shown,) = pictured(log)
-    assert shown["texts"] == [[("a", False), ("<b>", True), ("of", False), ("{}", False)]]
+    assert shown["texts"] == [[("a", "same"), ("<b>", "removed"), ("of", "same"), ("{}", "same")]]
     clean = {"n": 10, "accuracy": 0.4, "accuracy_ci95": (0.1, 0.7)}
-    report = {**log.header, "model": {"kind": "dual encoder"}, "budget": {}, "skipped": [], "complete": True}
+    report = {**log.header, "task": "zero-shot", "budget": {}, "skipped": [], "complete": True}
     report["without_modality"] = {}
     for predictions, said in (([9, 1, 0], True), ([5, 4, 1], False)):
         report["results"] = {"clean": {**clean, "prediction_counts": predictions, "label_counts": [4, 3, 3]}}
-        assert any("hardly tells the classes apart" in sentence for sentence in _sentences(report, md)) == said
+        assert any("hardly tells the classes apart" in sentence for sentence in sentences(report, md)) == said
     report["data"]["class_names"][0] = HOSTILE
     report["results"]["clean"]["prediction_counts"] = [10, 0, 0]
-    assert "<script" not in "".join(_sentences(report, md)) and "![" not in "".join(_sentences(report, md))
+    assert "<script" not in "".join(sentences(report, md)) and "![" not in "".join(sentences(report, md))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "parts"),
+    [
+        ("a red car", "a blue car", [("a", "same"), ("red", "removed"), ("blue", "added"), ("car", "same")]),
+        ("car", "car", [("car", "same")]),
+        ("", "new", [("new", "added")]),
+        ("gone", "", [("gone", "removed")]),
+        ("", "", []),
+        ("a a a b", "a a b", [("a", "removed"), ("a a b", "same")]),
+    ],
+)
+def test_differences_of_words(before, after, parts) -> None:
+    assert word_difference(before, after) == parts
+
+
+def test_differences_of_words_lose_nothing() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        before, after = (" ".join(rng.choice(["a", "b", "ü", "<i>"], rng.integers(0, 9))) for _ in range(2))
+        parts = word_difference(before, after)
+        assert " ".join(words for words, kind in parts if kind != "added") == before
+        assert " ".join(words for words, kind in parts if kind != "removed") == after
+
+
+def test_attacked_texts_are_shown_as_differences_and_escaped(tmp_path: Path) -> None:
+    header = {"data": {"class_names": ["x", "y"], "templates": ["a {}"]}}
+    log = RunLog.create(tmp_path / "run", header)
+    Image.new("RGB", (4, 4)).save(log.pictures / "bert_attack-0-clean.png")
+    sample = {"index": 0, "name": "n", "label": 0, "predicted": 1, "picture": True, "size": [4, 4], "text": None}
+    sample["texts"] = [["a x", "a x"], [f"a {HOSTILE}", f"the {HOSTILE}"]]
+    log.append({"attack": "bert_attack", "samples": [sample]})
+    (shown,) = pictured(log)
+    assert len(shown["texts"]) == 1 and shown["texts"][0][:2] == [("a", "removed"), ("the", "added")]
+    assert shown["attacked"] is None and shown["clean"].startswith("data:image/png")
 
 
 def test_every_report_shows_the_same_numbers(finished: RunLog) -> None:

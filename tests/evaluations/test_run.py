@@ -24,7 +24,7 @@ from art_multimodal import InputError, ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import DecouplingAttack
 from art_multimodal.datasets import LabelledImages
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, summarise, write_reports
-from art_multimodal.evaluations.audit import subject as subject_module
+from art_multimodal.evaluations.audit import opening as opening_module
 
 
 def test_numbers_are_those_of_the_attacks_run_by_hand(finished: RunLog, digits, digits_images) -> None:
@@ -56,10 +56,15 @@ def test_numbers_are_those_of_the_attacks_run_by_hand(finished: RunLog, digits, 
 
 def test_report_names_everything_that_a_number_depends_on(finished: RunLog) -> None:
     report = read_report(finished.folder)
-    assert report["schema_version"] == 2
+    assert report["schema_version"] == 3
     assert report["complete"] is True
     assert report["seed"] == 3
-    assert report["budget"] == {"norm": "inf", "eps": 8 / 255, "eps_step": 4 / 255, "steps": 5, "max_queries": 500}
+    assert report["task"] == "zero-shot"
+    budget = {"norm": "inf", "eps": 8 / 255, "eps_step": 4 / 255, "steps": 5, "max_queries": 500}
+    text = {"language_model": "demo:mlm", "max_words": 1, "max_edits": 1, "top_k": 10, "protect_class_names": True}
+    # What the digits name besides: "a photo of the handwritten digit 3" is of another digit.
+    text["protected_words"] = list("0123456789")
+    assert report["budget"] == {**budget, **text, "max_share": 0.1}
     assert report["model"]["spec"] == "demo:digits"
     assert len(report["model"]["weights_sha256"]) == 64
     assert report["data"]["class_names"][7] == "seven"
@@ -277,7 +282,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, monkeypatch) -> None
     most = []
     for n in (40, 200):
         data = CountedImages(n)
-        monkeypatch.setattr(subject_module, "open_data", lambda *args, data=data, **kwargs: data)
+        monkeypatch.setattr(opening_module, "open_data", lambda *args, data=data, **kwargs: data)
         gc.collect()
         settings = AuditSettings("demo:digits", "demo:digits", "pgd", steps=1, batch_size=10)
         log = Audit(settings, tmp_path / str(n), device="cpu").evaluate()

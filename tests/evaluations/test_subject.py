@@ -16,7 +16,8 @@ from photos import save_photo
 from art_multimodal import InputError
 from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.evaluations.audit import Audit, AuditSettings
-from art_multimodal.evaluations.audit.subject import Subject, counted_queries, open_subject
+from art_multimodal.evaluations.audit.opening import open_subject
+from art_multimodal.evaluations.audit.subject import Subject, counted_queries
 
 QUESTIONS = ("is there a red circle", "do you see a blue square?", "is a green circle shown?", "is there a red square")
 COLUMNS = ["image", "text", "label"]
@@ -155,7 +156,7 @@ def test_queries_and_gradients_are_counted(monkeypatch, attack: str, fusion: str
 
     monkeypatch.setattr(subject.model, name, seen)
     with counted_queries(subject.model) as count:
-        attacked = ATTACKS[attack].run(subject.estimator, x, y, settings.budget, 0)
+        attacked = ATTACKS[attack].run(subject.estimator, x, y, settings.budget(), 0)
     assert count == {"queries": rows, "gradients": gradients}
     assert (gradients == 0) == (attack == "square")
     if attack == "decoupling_image":

@@ -16,7 +16,7 @@ ATTACKS = ["pgd", "square", "decoupling_exhaustive"]
 
 
 def header(selected: int, attacks: list[str] = ATTACKS) -> dict[str, Any]:
-    return {"attacks": attacks, "data": {"class_names": ["a", "b"], "selected": selected}}
+    return {"task": "zero-shot", "attacks": attacks, "data": {"class_names": ["a", "b"], "selected": selected}}
 
 
 def line(attack: str, samples: list[dict[str, Any]], **more: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from art_multimodal.attacks.registry.entry import (
     select_attacks,
 )
 
-from art_multimodal.attacks.registry import image, decoupling  # isort: skip
+from art_multimodal.attacks.registry import image, text, multimodal, typographic, worst, decoupling  # isort: skip
 
 __all__ = [
     "ATTACKS",
@@ -33,5 +33,9 @@ __all__ = [
     "TextBudget",
     "decoupling",
     "image",
+    "multimodal",
     "select_attacks",
+    "text",
+    "typographic",
+    "worst",
 ]

@@ -10,13 +10,14 @@ import numpy as np
 
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.perturbations import norm_of
 from art_multimodal.pairs import is_pairs
 from art_multimodal.registry import Registry
 
 #: What an audit attacks: a classifier of images, one of pairs, or what finds captions of images and images of captions.
-Estimator = ZeroShotClassifier | FusionClassifier
+Estimator = ZeroShotClassifier | FusionClassifier | ImageTextRetriever
 
 #: What a model is asked to do, each with the estimator that does it.
 ZERO_SHOT, PAIRS, RETRIEVAL = "zero-shot", "pairs", "retrieval"

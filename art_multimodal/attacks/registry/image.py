@@ -12,9 +12,11 @@ from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientD
 
 from art_multimodal.attacks.art_context import global_seed, input_shape, remembered_predictions
 from art_multimodal.attacks.evasion.for_each_pair import for_each_pair
+from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.registry.entry import (
     ATTACKS,
+    RETRIEVAL,
     ZERO_SHOT,
     Attacked,
     AttackEntry,
@@ -25,6 +27,7 @@ from art_multimodal.attacks.registry.entry import (
 )
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.perturbations import norm_of, within_budget
 from art_multimodal.pairs import is_pairs
@@ -51,37 +54,43 @@ def image_attack(build: Build) -> Prepare:
 def perturbed(
     build: Build, estimator: Estimator, x: np.ndarray, y: np.ndarray, budget: Budget, seed: int
 ) -> np.ndarray:
-    """The samples with attacked images, which are finite and within the budget whatever the attack returns."""
-    images = np.ascontiguousarray(x["image"]) if is_pairs(x) else x
+    """The samples with attacked images, inside the budget whatever the attack returns."""
     if isinstance(estimator, FusionClassifier):
-        found = for_each_pair(lambda view: build(view, budget, seed), estimator, x, y)["image"]
-    else:
-        found = np.asarray(build(estimator, budget, seed).generate(x, y), dtype=np.float32)
+        return inside_budget(for_each_pair(lambda view: build(view, budget, seed), estimator, x, y), x, budget)
+    return inside_budget(np.asarray(build(estimator, budget, seed).generate(x, y), dtype=np.float32), x, budget)
+
+
+def inside_budget(found: np.ndarray, x: np.ndarray, budget: Budget) -> np.ndarray:
+    """Samples whose images are finite and within the budget around those of ``x``; texts are as found."""
+    if is_pairs(x):
+        attacked = found.copy()
+        images = np.ascontiguousarray(found["image"]), np.ascontiguousarray(x["image"])
+        attacked["image"] = inside_budget(*images, budget)
+        return attacked
     # ART's l_2 Square divides by zero now and then: a broken pixel is no attack.
-    found = np.where(np.isfinite(found), found, images)
+    found = np.where(np.isfinite(found), found, x)
     # ART's APGD leaves the ball by rounding, and a budget that is printed must hold: what is scored is inside.
-    inside = within_budget(torch.from_numpy(found), torch.from_numpy(images), norm_of(budget.norm), budget.eps).numpy()
-    if not is_pairs(x):
-        return inside
-    attacked = x.copy()
-    attacked["image"] = inside
-    return attacked
+    return within_budget(torch.from_numpy(found), torch.from_numpy(x), norm_of(budget.norm), budget.eps).numpy()
 
 
-def _pgd(estimator: ZeroShotClassifier, budget: Budget, seed: int) -> EvasionAttack:
-    return ProjectedGradientDescentDualEncoder(
-        estimator,
-        norm=budget.art_norm,
-        eps=budget.eps,
-        eps_step=budget.eps_step,
-        max_iter=budget.max_iter,
-        batch_size=budget.batch_size,
-        seed=seed,
-        verbose=False,
-    )
+def ball(budget: Budget, seed: int) -> dict[str, Any]:
+    """The budget as parameters of our gradient attacks."""
+    return {
+        "norm": budget.art_norm,
+        "eps": budget.eps,
+        "eps_step": budget.eps_step,
+        "max_iter": budget.max_iter,
+        "batch_size": budget.batch_size,
+        "seed": seed,
+        "verbose": False,
+    }
 
 
-def _art_pgd(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
+def pgd(estimator: ZeroShotClassifier, budget: Budget, seed: int) -> EvasionAttack:
+    return ProjectedGradientDescentDualEncoder(estimator, **ball(budget, seed))
+
+
+def art_pgd(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
     return ProjectedGradientDescent(
         estimator,
         norm=budget.art_norm,
@@ -139,17 +148,29 @@ def _square(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAtt
     )
 
 
+def away_from_captions(estimator: ImageTextRetriever, budget: Budget, seed: int) -> EvasionAttack:
+    """In retrieval: an image is made unlike all of its captions, which stay as they are."""
+    return SetLevelGuidanceAttack(estimator, None, scales=(1.0,), **ball(budget, seed))
+
+
+def _similarity_pgd(estimator: Estimator, budget: Budget) -> Run:
+    def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        return Attacked(inside_budget(away_from_captions(estimator, budget, seed).generate(x), x, budget), None)
+
+    return run
+
+
 ATTACKS.add(
     "pgd",
     AttackEntry(
         "image",
         "white box",
         "projected gradient descent on class scores (ours)",
-        image_attack(_pgd),
+        image_attack(pgd),
         tasks=(ZERO_SHOT,),
     ),
 )
-ATTACKS.add("art_pgd", AttackEntry("image", "white box", "projected gradient descent (ART's)", image_attack(_art_pgd)))
+ATTACKS.add("art_pgd", AttackEntry("image", "white box", "projected gradient descent (ART's)", image_attack(art_pgd)))
 ATTACKS.add(
     "apgd",
     AttackEntry("image", "white box", "auto-PGD on cross-entropy (ART's)", image_attack(_apgd("cross_entropy"))),
@@ -168,5 +189,15 @@ ATTACKS.add(
     "square",
     AttackEntry(
         "image", "black box", "random search with squares (ART's)", image_attack(_square), applies=_square_applies
+    ),
+)
+ATTACKS.add(
+    "similarity_pgd",
+    AttackEntry(
+        "image",
+        "white box",
+        "projected gradient descent away from all captions of an image (ours)",
+        _similarity_pgd,
+        tasks=(RETRIEVAL,),
     ),
 )

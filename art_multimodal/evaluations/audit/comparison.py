@@ -12,7 +12,7 @@ from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder, write_atomically
 from art_multimodal.evaluations.audit.rendering import render
-from art_multimodal.evaluations.audit.report import pictured
+from art_multimodal.evaluations.audit.samples import pictured
 from art_multimodal.evaluations.audit.summary import summary_rows
 
 REPORT_FILE = "report.json"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +14,19 @@ import numpy as np
 import torch
 from art.evaluations.evaluation import Evaluation
 
-from art_multimodal import __version__
-from art_multimodal.attacks.evasion.decoupling.importance import labels_without
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, ZERO_SHOT, select_attacks
+from art_multimodal.attacks.registry import ATTACKS, select_attacks
 from art_multimodal.datasets import Sample, UnreadableSample
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.header import check_same_run, header_of
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
+from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.pictures import save_pictures
-from art_multimodal.evaluations.audit.settings import AuditSettings
-from art_multimodal.evaluations.audit.subject import counted_queries, open_subject
+from art_multimodal.evaluations.audit.settings import DEFAULT_ATTACKS, AuditSettings
+from art_multimodal.evaluations.audit.subject import counted_queries, is_right
 from art_multimodal.evaluations.audit.summary import CLEAN, weighed_modalities
 
-SCHEMA_VERSION = 2
 #: Pictures kept for each attack.
 PICTURES_PER_ATTACK = 6
-_PACKAGES = ("adversarial-robustness-toolbox", "torch", "torchvision", "open_clip_torch", "transformers", "numpy")
 
 #: Called with the name of an attack (or "clean") and the number of samples that it has just finished.
 Progress = Callable[[str, int], None]
@@ -45,11 +41,16 @@ class _Batch:
     samples: list[Sample]
     skipped: list[dict[str, str]]
 
+    def take(self, rows: np.ndarray) -> tuple[list[int], list[Sample]]:
+        """Indices and samples of some rows."""
+        return [self.indices[row] for row in rows], [self.samples[row] for row in rows]
+
     def pixels_hash(self) -> str:
         """A hash of all pixels and texts, by which a resumed run knows the batch again."""
         digest = hashlib.blake2b(digest_size=16)
         for index, sample in zip(self.indices, self.samples, strict=True):
             text = "" if sample.text is None else f" {sample.text!r}"
+            text += f" {sample.captions!r}" if sample.captions else ""
             digest.update(f"{index} {sample.image.shape}{text}".encode())
             digest.update(np.ascontiguousarray(sample.image).data)
         return digest.hexdigest()
@@ -77,73 +78,20 @@ class Audit(Evaluation):
         self.strict = strict
         self.subject = open_subject(settings, _device_type(device))
         self.estimator = self.subject.estimator
-        self.attacks = select_attacks(
-            settings.attacks, len(self.subject.class_names), PAIRS if self.subject.on_pairs else ZERO_SHOT
-        )
+        task = self.subject.task
+        names = DEFAULT_ATTACKS[task] if settings.attacks is None else settings.attacks
+        self.attacks = select_attacks(names, len(self.subject.class_names), task)
+        self.budget = settings.budget(self.subject.data.protected_words)
+        self.runs = {name: ATTACKS[name].prepare(self.estimator, self.budget) for name in self.attacks}
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
         order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
         self.order = order[: settings.limit] if settings.limit else order
+        self.subject.weighed = weighed_modalities(self.attacks)
         self.subject.check_texts(self.order)
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
-        budget, subject = self.settings.budget, self.subject
-        pairs = subject.on_pairs
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "settings": self.settings.as_json(),
-            "attacks": list(self.attacks),
-            "model": subject.describe(self.settings.model),
-            "data": {
-                "spec": self.settings.data,
-                "listed": len(subject.data),
-                "selected": len(self.order),
-                "class_names": list(subject.class_names),
-                "templates": list(subject.templates),
-                "fingerprint": subject.data.fingerprint(),
-            },
-            "budget": {
-                "norm": str(budget.norm),
-                "eps": budget.eps,
-                "eps_step": budget.eps_step,
-                "steps": budget.max_iter,
-                "max_queries": budget.max_queries,
-            },
-            "protocol": {
-                "decision": "top-1 of the " + ("model's answers" if pairs else "logits over the class prompts"),
-                "accuracy": "over all evaluated samples; a sample that is wrong before the attack counts as wrong",
-                "attack_success_rate": "over the samples that are right before the attack; only these are attacked",
-                "modality_rows": "worst case per sample over the attacks of the modality",
-                "intervals": "95 % percentile bootstrap over samples",
-                "queries": (
-                    "mean forward evaluations per attacked sample; gradients counts those with a backward pass; of "
-                    "decoupling, probes of the model, words included and a gradient counted as two"
-                ),
-                "images": (
-                    "photos at their own size; the model resizes"
-                    if self.settings.native_size
-                    else "photos larger than the model's resolution are reduced to it first; perturbations live there"
-                ),
-                "texts": (
-                    "each sample's own text is attacked by decoupling only; image attacks leave it as it is"
-                    if pairs
-                    else "decoupling removes words from the prompt templates, never the class name"
-                ),
-                "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
-                "decoupling_image": "the same on the image alone: words are nearly free and hide it otherwise",
-                "decoupling_exhaustive": (
-                    "the published search, label decision, at most 500 combinations; not bound by the limit of queries"
-                ),
-                "removal": "removed pixels take the model's mean colour; a removed word is deleted",
-                "modality_importance": (
-                    "accuracy with every pixel removed, and with "
-                    + ("every word removed" if pairs else "every word but the class names removed")
-                ),
-            },
-            "seed": self.settings.seed,
-            "device": str(self.estimator.device),
-            "versions": _versions(),
-        }
+        return header_of(self.settings, self.subject, self.attacks, self.budget, len(self.order))
 
     def evaluate(self, resume: bool = False, progress: Progress | None = None) -> RunLog:
         """Run what is not in the log yet.
@@ -157,40 +105,42 @@ class Audit(Evaluation):
         check_folder(self.out, resume=resume)
         if resume and (self.out / HEADER_FILE).exists():
             log = RunLog.open(self.out)
-            _check_same_run(log.header, header)
+            check_same_run(log.header, header)
         else:
             log = RunLog.create(self.out, header)
         report = progress or (lambda name, count: None)
         done: set[tuple[int, str]] = set()
-        started: dict[int, dict[str, Any]] = {}
+        started: dict[str, dict[str, Any]] = {}
         pictured = dict.fromkeys(self.attacks, 0)
         for line in log.lines():
             # Only what a later step needs is kept: memory must not grow with what is logged already.
             done.add((line["batch"], line["attack"]))
-            if line["attack"] == CLEAN:
-                started = {line["batch"]: line}
+            started = {**({} if line["attack"] == CLEAN else started), line["attack"]: line}
             if line["attack"] in pictured:
                 pictured[line["attack"]] += sum(sample.get("picture", False) for sample in line["samples"])
             report(line["attack"], line["listed"])
         wanted = (CLEAN, *self.attacks)
         size = self.settings.batch_size
-        for number, start in enumerate(range(0, len(self.order), size)):
-            if all((number, name) in done for name in wanted):
-                continue
+        todo = [
+            (number, start)
+            for number, start in enumerate(range(0, len(self.order), size))
+            if not all((number, name) in done for name in wanted)
+        ]
+        if todo:
+            self.subject.prepare(self.order, size)
+        for number, start in todo:
             batch = self._read(number, self.order[start : start + size])
-            clean = started.get(number)
-            _check_same_batch(batch, clean)
-            if clean is None:
-                clean = self._clean(batch)
-                log.append(clean)
-                report(CLEAN, clean["listed"])
-            # Who is attacked is what the log says was right, on whatever machine the run goes on.
-            guesses = ((sample["predicted"], sample["label"]) for sample in clean["samples"])
-            right = np.array([row for row, (guess, label) in enumerate(guesses) if guess == label], dtype=np.int64)
+            lines = started if (number, CLEAN) in done else {}
+            _check_same_batch(batch, lines.get(CLEAN))
+            if CLEAN not in lines:
+                lines[CLEAN] = self._clean(batch)
+                log.append(lines[CLEAN])
+                report(CLEAN, lines[CLEAN]["listed"])
             for name in self.attacks:
                 if (number, name) not in done:
-                    log.append({**self._attack(name, batch, right, log, pictured), "listed": clean["listed"]})
-                    report(name, clean["listed"])
+                    lines[name] = {**self._attack(name, batch, lines, log, pictured), "listed": lines[CLEAN]["listed"]}
+                    log.append(lines[name])
+                    report(name, lines[CLEAN]["listed"])
         return log
 
     def _read(self, number: int, positions: np.ndarray) -> _Batch:
@@ -208,14 +158,10 @@ class Audit(Evaluation):
     def _clean(self, batch: _Batch) -> dict[str, Any]:
         """The log's line for a batch before any attack."""
         started = time.perf_counter()
-        size = self.settings.batch_size
-        predicted = np.zeros(len(batch.samples), dtype=np.int64)
-        without = {modality: predicted.copy() for modality in weighed_modalities(self.attacks)}
+        said: dict[int, dict[str, Any]] = {}
         for rows in _rows_by_shape(batch.samples):
-            x = self.subject.stack([batch.samples[row] for row in rows])
-            predicted[rows] = self.estimator.predict_labels(x, batch_size=size)
-            for modality, labels in without.items():
-                labels[rows] = labels_without(self.estimator, x, modality, batch_size=size)
+            answers = self.subject.answers(*batch.take(rows), self.settings.batch_size)
+            said.update(zip(rows.tolist(), answers, strict=True))
         return {
             "batch": batch.number,
             "attack": CLEAN,
@@ -224,51 +170,48 @@ class Audit(Evaluation):
             "skipped": batch.skipped,
             "pixels_hash": batch.pixels_hash(),
             "samples": [
-                {
-                    "index": batch.indices[row],
-                    "name": sample.name,
-                    "label": sample.label,
-                    "predicted": int(predicted[row]),
-                    **{f"without_{modality}": int(labels[row]) for modality, labels in without.items()},
-                }
+                {"index": batch.indices[row], "name": sample.name, **said[row]}
                 for row, sample in enumerate(batch.samples)
             ],
         }
 
     def _attack(
-        self, name: str, batch: _Batch, right: np.ndarray, log: RunLog, pictured: dict[str, int]
+        self,
+        name: str,
+        batch: _Batch,
+        lines: dict[str, dict[str, Any]],
+        log: RunLog,
+        pictured: dict[str, int],
     ) -> dict[str, Any]:
-        entry = ATTACKS[name]
-        records: dict[int, dict[str, Any]] = {}
-        queries = gradients = 0
+        entry, size = ATTACKS[name], self.settings.batch_size
         started = time.perf_counter()
-        fits = [entry.applies(batch.samples[row].image.shape, self.settings.budget) for row in right]
-        not_applicable = [batch.indices[row] for row, fit in zip(right, fits, strict=True) if not fit]
-        right = right[np.array(fits, dtype=bool)]
-        for group, rows in enumerate(_rows_by_shape([batch.samples[row] for row in right])):
-            chosen = right[rows]
-            x = self.subject.stack([batch.samples[row] for row in chosen])
-            labels = np.array([batch.samples[row].label for row in chosen], dtype=np.int64)
+        # Who is attacked is what the log says was right, on whatever machine the run goes on.
+        right = np.array([is_right(said) for said in lines[CLEAN]["samples"]], dtype=bool)
+        fallen = _fallen(lines, entry.goes_on_after)
+        records = {row: fallen[index] for row, index in enumerate(batch.indices) if index in fallen}
+        rows = [r for r in range(len(right)) if r not in records and (right[r] or not self.subject.only_right)]
+        fits = [entry.applies(batch.samples[row].image.shape, self.budget) for row in rows]
+        not_applicable = [batch.indices[row] for row, fit in zip(rows, fits, strict=True) if not fit]
+        chosen = np.array([row for row, fit in zip(rows, fits, strict=True) if fit], dtype=np.int64)
+        queries = gradients = 0
+        flags: dict[str, int] = {}
+        for group, places in enumerate(_rows_by_shape([batch.samples[row] for row in chosen])):
+            indices, samples = batch.take(chosen[places])
+            x, labels = self.subject.stack(samples), self.subject.labels(samples)
             seed = _seed_of(self.settings.seed, name, batch.number, group)
             with counted_queries(self.subject.model) as count:
-                attacked = entry.run(self.estimator, x, labels, self.settings.budget, seed)
-            details = attacked.details or [{} for _ in chosen]
-            queries += sum(d["queries"] for d in details) if "queries" in details[0] else count["queries"]
+                attacked = self.runs[name](x, labels, seed)
+                said = self.subject.judged(indices, samples, attacked, size)
+            queries += sum(one["queries"] for one in said) if "queries" in said[0] else count["queries"]
             gradients += count["gradients"]
-            for position, row in enumerate(chosen):
-                records[int(row)] = {
-                    "index": batch.indices[row],
-                    "name": batch.samples[row].name,
-                    "label": int(labels[position]),
-                    "predicted": int(attacked.labels[position]),
-                    **details[position],
-                }
-                sample = batch.samples[row]
-                if pictured[name] < PICTURES_PER_ATTACK and int(attacked.labels[position]) != int(labels[position]):
-                    removal = entry.modality == "decoupling"
-                    images = sample.image, attacked.images[position]
-                    save_pictures(log.pictures, name, batch.indices[row], *images, removal=removal)
-                    records[int(row)] |= {"picture": True, "size": list(sample.image.shape[1:]), "text": sample.text}
+            for flag, number in attacked.flags.items():
+                flags[flag] = flags.get(flag, 0) + number
+            images = attacked.images[self.subject.image_rows(samples)]
+            for row, sample, one, image in zip(chosen[places].tolist(), samples, said, images, strict=True):
+                records[row] = {"index": batch.indices[row], "name": sample.name, **one}
+                if pictured[name] < PICTURES_PER_ATTACK and right[row] and not is_right(one):
+                    save_pictures(log.pictures, name, batch.indices[row], sample.image, image, entry.modality)
+                    records[row] |= {"picture": True, "size": list(sample.image.shape[1:]), "text": sample.text}
                     pictured[name] += 1
         return {
             "batch": batch.number,
@@ -277,8 +220,20 @@ class Audit(Evaluation):
             "queries": queries,
             "gradients": gradients,
             "not_applicable": not_applicable,
+            **({"flags": flags} if flags else {}),
             "samples": [records[row] for row in sorted(records)],
         }
+
+
+def _fallen(lines: dict[str, dict[str, Any]], attacks: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """What the log says of samples that the given attacks have misled, by their index; without their pictures."""
+    found: dict[int, dict[str, Any]] = {}
+    for name in attacks:
+        for said in lines[name]["samples"] if name in lines else ():
+            if not is_right(said) and said["index"] not in found:
+                kept = {key: value for key, value in said.items() if key not in ("picture", "size", "text")}
+                found[said["index"]] = {**kept, "broken_by": kept.get("broken_by") or name}
+    return found
 
 
 def _rows_by_shape(samples: list[Sample]) -> list[np.ndarray]:
@@ -303,36 +258,6 @@ def _device_type(device: str) -> str:
     return "cpu" if device == "cpu" else "gpu"
 
 
-def _versions() -> dict[str, str]:
-    versions = {"art-multimodal": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
-def _check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Compare all that numbers depend on; another device or library version is let through and stays as logged."""
-    if logged.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"The run was made by another version of art-multimodal (schema {logged.get('schema_version')}, here "
-            f"{SCHEMA_VERSION}). Start again in another --out."
-        )
-    differences: dict[str, str] = {}
-    for part in ("settings", "budget", "model", "data"):
-        for key in sorted({*logged.get(part, {}), *wanted[part]}):
-            before, now = logged.get(part, {}).get(key), wanted[part].get(key)
-            if before != now:
-                differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
-    if differences:
-        raise InputError(
-            f"The run to resume had other settings ({'; '.join(differences.values())}). "
-            "Give the same ones, or another --out."
-        )
-
-
 def _check_same_batch(batch: _Batch, logged: dict[str, Any] | None) -> None:
     """A batch that is logged in part must be the same images, or its rows would speak of different ones."""
     if logged is not None and logged["pixels_hash"] != batch.pixels_hash():
@@ -340,8 +265,3 @@ def _check_same_batch(batch: _Batch, logged: dict[str, Any] | None) -> None:
             f"Images of the run to resume have changed since, in batch {batch.number} "
             f"({', '.join(sample.name for sample in batch.samples[:3])}, ...). Put them back, or choose another --out."
         )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."

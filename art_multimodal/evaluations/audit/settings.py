@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from art_multimodal.attacks.registry import Budget
+from art_multimodal.attacks.registry import PAIRS, RETRIEVAL, ZERO_SHOT, Budget, TextBudget
 from art_multimodal.errors import InputError
 from art_multimodal.functional.perturbations import norm_of
+
+TASKS = ("classification", "retrieval")
+#: Attacks that are run when none are named.
+DEFAULT_ATTACKS = {
+    ZERO_SHOT: "image,text,multimodal,decoupling",
+    PAIRS: "image,text,multimodal,decoupling",
+    RETRIEVAL: "image,text,multimodal",
+}
 
 
 @dataclass(frozen=True)
@@ -15,8 +23,11 @@ class AuditSettings:
     """Everything that a number in the report depends on, apart from the machine.
 
     :param model: As for ``load_model``.
-    :param data: As for ``open_data``.
-    :param attacks: Names of attacks or modalities, separated by commas.
+    :param data: As for ``open_data``, in retrieval as for ``open_captioned``.
+    :param attacks: Names of attacks or modalities, separated by commas; ``None`` for ``image,text,multimodal`` and,
+        except in retrieval, ``decoupling``.
+    :param task: ``"classification"`` (of images by class prompts; of pairs by a fusion model) or ``"retrieval"`` (a
+        dual encoder finds captions of images and images of captions).
     :param norm: ``"inf"`` or ``"2"``.
     :param eps: Radius of the budget, in the units of images in [0, 1].
     :param eps_step: Length of a gradient step; ``None`` for ``2.5 * eps / steps``, at most ``eps``.
@@ -28,11 +39,19 @@ class AuditSettings:
     :param templates: Prompt templates instead of the data's own.
     :param classes: Class names instead of the data's own.
     :param native_size: Attack photos at their own size, instead of reducing larger ones to the model's.
+    :param language_model: Proposes words to text attacks, as for ``load_masked_language_model``.
+    :param max_words: Words of a text that may be replaced.
+    :param max_edits: Characters of a text that may be edited.
+    :param top_k: Proposals of the language model that are tried for each word.
+    :param protect_class_names: Whether text attacks leave the words of class names alone.
+    :param protected_words: Further words that they leave alone, besides those that the data name.
+    :param max_share: Largest share of the image that a pasted word may cover.
     """
 
     model: str
     data: str
-    attacks: str = "image,decoupling"
+    attacks: str | None = None
+    task: str = "classification"
     norm: str = "inf"
     eps: float = 1 / 255
     eps_step: float | None = None
@@ -44,12 +63,21 @@ class AuditSettings:
     templates: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     native_size: bool = False
+    language_model: str = "demo:mlm"
+    max_words: int = 1
+    max_edits: int = 1
+    top_k: int = 10
+    protect_class_names: bool = True
+    protected_words: tuple[str, ...] = ()
+    max_share: float = 0.1
 
     def __post_init__(self) -> None:
         try:
             norm_of(self.norm)
         except ValueError as error:
             raise InputError(str(error)) from error
+        if self.task not in TASKS:
+            raise InputError(f"The task must be {' or '.join(TASKS)}, not {self.task!r}.")
         if not 0 < self.eps < float("inf"):
             raise InputError(
                 f"eps must be greater than 0 (in units of images in [0, 1], such as 1/255), not {self.eps}."
@@ -60,7 +88,7 @@ class AuditSettings:
             )
         if self.eps_step is not None and not 0 < self.eps_step < float("inf"):
             raise InputError(f"The step must be greater than 0, not {self.eps_step}.")
-        for name in ("steps", "max_queries", "batch_size", "limit"):
+        for name in ("steps", "max_queries", "batch_size", "limit", "max_words", "max_edits", "top_k"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', ' ')} must be at least 1, not {value}.")
@@ -68,14 +96,26 @@ class AuditSettings:
             raise InputError(f"max queries must be at least 10, not {self.max_queries}: a search needs some.")
         if self.seed < 0:
             raise InputError(f"The seed must be at least 0, not {self.seed}.")
+        if not 0 < self.max_share <= 1:
+            raise InputError(f"max share is a share of the image, in (0, 1], not {self.max_share:g}.")
 
-    @property
-    def budget(self) -> Budget:
-        """The budget of each attack."""
+    def budget(self, protected_words: tuple[str, ...] = ()) -> Budget:
+        """The budget of each attack.
+
+        :param protected_words: Those that the data name.
+        """
         step = self.eps_step
         if step is None:
             step = min(self.eps, 2.5 * self.eps / self.steps)
-        return Budget(self.norm, self.eps, step, self.steps, self.max_queries, self.batch_size)
+        text = TextBudget(
+            self.language_model,
+            self.max_words,
+            self.max_edits,
+            self.top_k,
+            self.protect_class_names,
+            tuple(dict.fromkeys((*protected_words, *self.protected_words))),
+        )
+        return Budget(self.norm, self.eps, step, self.steps, self.max_queries, self.batch_size, text, self.max_share)
 
     def as_json(self) -> dict[str, Any]:
         """The settings in JSON types."""

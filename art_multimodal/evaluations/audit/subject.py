@@ -3,78 +3,80 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from art_multimodal.attacks.registry import Estimator
-from art_multimodal.datasets import LabelledImages, Sample, open_data
-from art_multimodal.errors import InputError
-from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.evaluations.audit.settings import AuditSettings
+from art_multimodal.attacks.registry import Attacked, Estimator
+from art_multimodal.datasets import CaptionedImages, LabelledImages, Sample
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
-from art_multimodal.models.loading import load_model
-from art_multimodal.pairs import image_text_pairs
-from art_multimodal.prompts import check_templates
-
-_TEXTS_PER_BATCH = 256
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model and its data.
+class Subject(ABC):
+    """A model and its data; a subclass for each kind of task knows what an answer is.
 
-    :param model: What was loaded.
-    :param estimator: It as a classifier: of images for a dual encoder, of pairs for a fusion model.
-    :param data: Labelled samples; with texts for a fusion model.
-    :param labels: For each class of the data its index among the estimator's classes.
-    :param templates: Prompt templates of a dual encoder.
+    What is said of a sample in the log is a dict of JSON types; :func:`is_right` reads from it whether it was right.
     """
+
+    #: What the model is asked to do: :data:`ZERO_SHOT`, :data:`PAIRS` or :data:`RETRIEVAL`.
+    task: str
+    #: Whether only samples that are right before are attacked.
+    only_right = True
 
     model: DualEncoder | FusionModel
     estimator: Estimator
-    data: LabelledImages
-    labels: tuple[int, ...]
+    data: LabelledImages | CaptionedImages
+    #: Names of the classes that are predicted; none in retrieval.
+    class_names: tuple[str, ...] = ()
+    #: Prompt templates of a zero-shot classifier.
     templates: tuple[str, ...] = ()
+    #: Modalities whose importance is measured: what is predicted when all of one is removed.
+    weighed: tuple[str, ...] = ()
 
-    @property
-    def on_pairs(self) -> bool:
-        """Whether samples are image-text pairs."""
-        return isinstance(self.estimator, FusionClassifier)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes that are predicted."""
-        return self.estimator.class_names
-
+    @abstractmethod
     def read(self, index: int) -> Sample:
         """Read a sample, its label among the estimator's classes.
 
         :raises UnreadableSample: If it cannot be read.
         """
-        sample = self.data.read(index)
-        return Sample(sample.name, sample.image, self.labels[sample.label], sample.text if self.on_pairs else None)
 
-    def stack(self, samples: list[Sample]) -> np.ndarray:
+    @abstractmethod
+    def stack(self, samples: Sequence[Sample]) -> np.ndarray:
         """Samples of one shape as the estimator takes them."""
-        images = np.stack([sample.image for sample in samples])
-        return image_text_pairs(images, [sample.text or "" for sample in samples]) if self.on_pairs else images
 
+    @abstractmethod
+    def labels(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Labels of what :meth:`stack` makes of the samples."""
+
+    def image_rows(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Which rows of what :meth:`stack` makes of the samples hold their images, one for each."""
+        return np.arange(len(samples))
+
+    @abstractmethod
+    def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[dict[str, Any]]:
+        """What is said of samples of one shape before an attack."""
+
+    @abstractmethod
+    def judged(
+        self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
+    ) -> list[dict[str, Any]]:
+        """What is said of samples after an attack, with its details."""
+
+    @abstractmethod
+    def prepare(self, order: np.ndarray, batch_size: int) -> None:
+        """Do what has to be done once before the first batch."""
+
+    @abstractmethod
     def check_texts(self, indices: Iterable[int]) -> None:
         """Refuse texts that the model cannot read, before any work.
 
         :raises InputError: Naming the first.
         """
-        if isinstance(self.model, FusionModel):
-            texts = list(dict.fromkeys(self.data.text_of(int(index)) or "" for index in indices))
-            for start in range(0, len(texts), _TEXTS_PER_BATCH):
-                self.model.tokenize(texts[start : start + _TEXTS_PER_BATCH])
 
     def describe(self, spec: str) -> dict[str, Any]:
         """What identifies the model in a log."""
@@ -84,7 +86,7 @@ class Subject:
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         facts: dict[str, Any] = {
             "spec": spec,
-            "kind": "fusion model" if self.on_pairs else "dual encoder",
+            "kind": "dual encoder" if isinstance(self.model, DualEncoder) else "fusion model",
             "adapter": type(self.model).__name__,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "weights_sha256": digest.hexdigest(),
@@ -98,51 +100,9 @@ class Subject:
         return facts
 
 
-def open_subject(settings: AuditSettings, device_type: str) -> Subject:
-    """Load the model and open the data that settings name.
-
-    :raises InputError: If either cannot be used, or they do not fit together.
-    """
-    model = load_model(settings.model)
-    transform = None if settings.native_size else model.preprocess.reduce_photo
-    if isinstance(model, DualEncoder):
-        data = open_data(settings.data, classes=settings.classes, transform=transform)
-        if not (settings.templates or data.templates):
-            raise InputError(
-                f"{settings.data} asks questions about its images, which a dual encoder does not read. Use a fusion "
-                "model, such as demo:shapes, or give --templates."
-            )
-        templates = check_templates(settings.templates or data.templates)
-        estimator = ZeroShotClassifier(model, data.class_names, templates, device_type=device_type)
-        return Subject(model, estimator, data, tuple(range(len(data.class_names))), templates)
-    if settings.templates is not None:
-        raise InputError(f"{settings.model} is a fusion model: it reads the texts of the data, not --templates.")
-    answers = ", ".join(repr(name) for name in model.class_names[:8])
-    answers += f", ... ({len(model.class_names)})" if len(model.class_names) > 8 else ""
-    in_file = settings.data.startswith("csv:")
-    try:
-        # A file's labels may be indices into the model's answers.
-        data = open_data(settings.data, settings.classes or (model.class_names if in_file else None), transform)
-    except InputError as error:
-        if not in_file:
-            raise
-        raise InputError(
-            f"{error} {settings.model} needs the columns image, text and label, with its answers as labels: {answers}."
-        ) from error
-    if len(data) and data.text_of(0) is None:
-        raise InputError(
-            f"{settings.model} is a fusion model, which needs a text with every image, and {settings.data} has none. "
-            "Use demo:shapes, or csv:PATH with the columns image, text and label."
-        )
-    missing = [name for name in data.class_names if name not in model.class_names]
-    if missing:
-        raise InputError(f"The label {missing[0]!r} is none of the answers of {settings.model}: {answers}.")
-    return Subject(
-        model,
-        FusionClassifier(model, device_type=device_type),
-        data,
-        tuple(model.class_names.index(name) for name in data.class_names),
-    )
+def is_right(said: dict[str, Any]) -> bool:
+    """Whether the log says that a sample was right: its label predicted, or its caption found first."""
+    return said["image_rank"] == 1 if "image_rank" in said else said["predicted"] == said["label"]
 
 
 @contextmanager

@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from art_multimodal.attacks.registry import ATTACKS
+from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL
+from art_multimodal.evaluations.audit.subject import is_right
 from art_multimodal.functional.statistics import bootstrap_ci95, proportion_ci95
 
 CLEAN = "clean"
+RECALL_AT = (1, 5, 10)
+
+
+#: Of a sample in retrieval: the rank of its best caption for the image, and that of the image for each caption.
+Ranks = tuple[int, ...]
 
 
 @dataclass
@@ -19,6 +25,10 @@ class _Row:
     """What the lines of one attack add up to."""
 
     correct: dict[int, bool] = field(default_factory=dict)
+    ranks: dict[int, Ranks] = field(default_factory=dict)
+    text_queries: dict[int, int] = field(default_factory=dict)
+    broken_by: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
     details: list[dict[str, Any]] = field(default_factory=list)
     not_applicable: set[int] = field(default_factory=set)
     queries: float = 0
@@ -52,6 +62,7 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     """
     attacks: list[str] = header["attacks"]
     nb_classes = len(header["data"]["class_names"])
+    retrieval = header["task"] == RETRIEVAL
     rows = {name: _Row() for name in (CLEAN, *attacks)}
     skipped: list[dict[str, str]] = []
     labels: dict[int, int] = {}
@@ -64,17 +75,28 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
         row.gradients += line.get("gradients", 0)
         skipped += line.get("skipped", [])
         row.not_applicable.update(line.get("not_applicable", []))
+        for flag, number in line.get("flags", {}).items():
+            row.flags[flag] = row.flags.get(flag, 0) + number
         for sample in line["samples"]:
-            row.correct[sample["index"]] = sample["predicted"] == sample["label"]
+            index = sample["index"]
+            row.correct[index] = is_right(sample)
+            if retrieval:
+                row.ranks[index] = (sample["image_rank"], *sample["text_ranks"])
+            if "text_queries" in sample:
+                row.text_queries[index] = sample["text_queries"]
+            if sample.get("broken_by"):
+                row.broken_by[sample["broken_by"]] = row.broken_by.get(sample["broken_by"], 0) + 1
             if line["attack"] == CLEAN:
-                labels[sample["index"]] = sample["label"]
-                predictions[sample["index"]] = sample["predicted"]
+                labels[index] = sample.get("label", 0)
+                predictions[index] = sample.get("predicted", 0)
                 for modality, right in without.items():
                     if (guess := sample.get(f"without_{modality}")) is not None:
-                        right[sample["index"]] = guess == sample["label"]
+                        right[index] = guess == sample["label"]
             elif "share_removed" in sample:
                 row.details.append(sample)
     clean = rows[CLEAN].correct
+    if retrieval:
+        _as_an_attacker_would(rows)
     results: dict[str, Any] = {CLEAN: _clean_result(rows[CLEAN], labels, predictions, nb_classes)}
     for name in attacks:
         results[name] = _attack_result(name, rows[name], clean)
@@ -88,17 +110,45 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     return {"complete": done, "skipped": skipped, "results": results, "without_modality": importance}
 
 
+def _as_an_attacker_would(rows: dict[str, _Row]) -> None:
+    """In retrieval all samples are attacked: of each the worse of its ranks before and after counts."""
+    clean = rows[CLEAN]
+    for row in rows.values():
+        row.ranks = {index: _worse(ranks, clean.ranks[index]) for index, ranks in row.ranks.items()}
+        if row is not clean:
+            row.correct = {index: row.ranks[index][0] == 1 for index in row.correct if clean.correct[index]}
+
+
+def _worse(ranks: Ranks, others: Ranks) -> Ranks:
+    return tuple(max(pair) for pair in zip(ranks, others, strict=True))
+
+
+def _recall(ranks: Iterable[Ranks]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Shares of images that find one of their captions, and of captions that find their image, among the k best."""
+    of_images, of_texts = [], []
+    for image_rank, *text_ranks in ranks:
+        of_images.append(image_rank)
+        of_texts += text_ranks
+    return {
+        direction: {str(k): _accuracy(sum(rank <= k for rank in found), len(found)) for k in RECALL_AT}
+        for direction, found in (("image_to_text", of_images), ("text_to_image", of_texts))
+    }
+
+
 def _accuracy(right: int, n: int) -> dict[str, Any]:
     return {"n": n, "accuracy": right / n if n else None, "accuracy_ci95": proportion_ci95(right, n)}
 
 
 def _clean_result(row: _Row, labels: dict[int, int], predictions: dict[int, int], nb_classes: int) -> dict[str, Any]:
+    accuracy = _accuracy(sum(row.correct.values()), len(row.correct))
+    if not nb_classes:
+        return {**accuracy, "recall": _recall(row.ranks.values()), "seconds": row.seconds}
     truth = np.array(list(labels.values()), dtype=np.int64)
     guesses = np.array(list(predictions.values()), dtype=np.int64)
     there = np.bincount(truth, minlength=nb_classes)
     hits = np.bincount(truth[truth == guesses], minlength=nb_classes)
     return {
-        **_accuracy(sum(row.correct.values()), len(row.correct)),
+        **accuracy,
         "balanced_accuracy": float((hits[there > 0] / there[there > 0]).mean()) if len(truth) else None,
         "prediction_counts": np.bincount(guesses, minlength=nb_classes).tolist(),
         "label_counts": there.tolist(),
@@ -129,10 +179,30 @@ def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, An
         "gradients": row.gradients / len(attacked) if attacked else None,
         "seconds": row.seconds,
         "not_applicable": len(row.not_applicable),
+        **_further([row]),
     }
+    if row.broken_by:
+        result["broken_by"] = row.broken_by
+    if row.flags:
+        result["flags"] = row.flags
     if ATTACKS[name].modality == "decoupling":
         result |= _removals(row.details)
     return result
+
+
+def _further(rows: list[_Row]) -> dict[str, Any]:
+    """What only attacks on texts have, and what only retrieval has."""
+    further: dict[str, Any] = {}
+    if any(row.text_queries for row in rows):
+        tried = [sum(row.text_queries.values()) / len(row.text_queries) for row in rows if row.text_queries]
+        further["text_queries"] = sum(tried)
+    if all(row.ranks for row in rows):
+        found = set.intersection(*(set(row.ranks) for row in rows))
+        ranks = {index: rows[0].ranks[index] for index in sorted(found)}
+        for row in rows[1:]:
+            ranks = {index: _worse(worst, row.ranks[index]) for index, worst in ranks.items()}
+        further["recall"] = _recall(ranks.values())
+    return further
 
 
 def _removals(details: list[dict[str, Any]]) -> dict[str, Any]:
@@ -171,5 +241,6 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
         "queries": sum(rows[name].queries for name in attacks) / len(attacked) if attacked else None,
         "gradients": sum(rows[name].gradients for name in attacks) / len(attacked) if attacked else None,
         "seconds": sum(rows[name].seconds for name in attacks),
+        **_further([rows[name] for name in attacks]),
         **(_removals(list(smallest.values())) if modality == "decoupling" else {}),
     }

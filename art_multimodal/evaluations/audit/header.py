@@ -1,0 +1,183 @@
+"""What identifies a run: settings, exact model and data, protocol, versions."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from art_multimodal import __version__
+from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
+from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.settings import AuditSettings
+from art_multimodal.evaluations.audit.subject import Subject
+
+SCHEMA_VERSION = 3
+_PACKAGES = ("adversarial-robustness-toolbox", "torch", "torchvision", "open_clip_torch", "transformers", "numpy")
+
+_DECISION = {
+    ZERO_SHOT: "top-1 of the logits over the class prompts",
+    PAIRS: "top-1 of the model's answers",
+    RETRIEVAL: "rank by cosine similarity; equal scores count against the model",
+}
+_TEXTS = {
+    ZERO_SHOT: (
+        "text attacks change words of the class prompts, by embeddings the same for all images, by margin and in joint "
+        "for each image by itself; decoupling removes words from the templates, never the class name"
+    ),
+    PAIRS: (
+        "text attacks change words of each sample's own text, decoupling removes words; image attacks leave it as it is"
+    ),
+    RETRIEVAL: "text attacks change every caption of an image; image attacks leave them as they are",
+}
+
+
+def header_of(
+    settings: AuditSettings, subject: Subject, attacks: tuple[str, ...], budget: Budget, selected: int
+) -> dict[str, Any]:
+    """Return the header of a run in JSON types.
+
+    :param selected: Number of samples.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "settings": settings.as_json(),
+        "task": subject.task,
+        "attacks": list(attacks),
+        "model": subject.describe(settings.model),
+        "data": {
+            "spec": settings.data,
+            "listed": len(subject.data),
+            "selected": selected,
+            "class_names": list(subject.class_names),
+            "templates": list(subject.templates),
+            "fingerprint": subject.data.fingerprint(),
+        },
+        "budget": {
+            "norm": str(budget.norm),
+            "eps": budget.eps,
+            "eps_step": budget.eps_step,
+            "steps": budget.max_iter,
+            "max_queries": budget.max_queries,
+            "language_model": budget.text.language_model,
+            "max_words": budget.text.max_words,
+            "max_edits": budget.text.max_edits,
+            "top_k": budget.text.top_k,
+            "protect_class_names": budget.text.protect_class_names,
+            "protected_words": list(budget.text.protected_words),
+            "max_share": budget.max_share,
+        },
+        "protocol": _protocol(settings, subject, {ATTACKS[name].modality for name in attacks}, budget),
+        "seed": settings.seed,
+        "device": str(subject.estimator.device),
+        "versions": _versions(),
+    }
+
+
+def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], budget: Budget) -> dict[str, str]:
+    task = subject.task
+    said = {
+        "decision": _DECISION[task],
+        "accuracy": "over all evaluated samples; a sample that is wrong before the attack counts as wrong",
+        "attack_success_rate": "over the samples that are right before the attack; only these are attacked",
+        "modality_rows": "worst case per sample over the attacks of the modality",
+        "intervals": "95 % percentile bootstrap over samples",
+        "queries": (
+            "mean forward evaluations of images per attacked sample; gradients counts those with a backward pass; of "
+            "decoupling, probes of the model, words included and a gradient counted as two"
+        ),
+        "images": (
+            "photos at their own size; the model resizes"
+            if settings.native_size
+            else "photos larger than the model's resolution are reduced to it first; perturbations live there"
+        ),
+        "texts": _TEXTS[task],
+    }
+    if task == RETRIEVAL:
+        said |= {
+            "accuracy": "recall@1, image to text: share of images whose most similar caption is one of theirs",
+            "attack_success_rate": "over the images that find their caption first before the attack; all are attacked",
+            "recall": (
+                "share of images that find one of their captions, and of captions that find their image, among the k "
+                "most similar ones; the worse of clean and attacked, since an attacker may do nothing"
+            ),
+            "gallery": (
+                "all evaluated samples; an attacked image stands with its own attacked captions among the clean "
+                "others; equal captions of other images neither help nor harm"
+            ),
+        }
+    if modalities & {"text", "multimodal", "worst"}:
+        said["text_budget"] = _text_budget(budget, task)
+        said["text_queries"] = "mean number of changed texts tried per attacked sample; shared ones count for each"
+    if "worst" in modalities:
+        said["worst"] = (
+            "one attack after the other, each on what is still right; gradient attacks take 50 steps at least; "
+            "worst_multimodal goes on after worst_image and worst_text"
+        )
+    if "typographic" in modalities:
+        said["typographic"] = f"a word on a label that covers at most {budget.max_share:.0%} of the image"
+    if "decoupling" in modalities:
+        said |= {
+            "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
+            "decoupling_image": "the same on the image alone: words are nearly free and hide it otherwise",
+            "decoupling_exhaustive": (
+                "the published search, label decision, at most 500 combinations; not bound by the limit of queries"
+            ),
+            "removal": "removed pixels take the model's mean colour; a removed word is deleted",
+            "modality_importance": (
+                "accuracy with every pixel removed, and with "
+                + ("every word removed" if task == PAIRS else "every word but the class names removed")
+            ),
+        }
+    return said
+
+
+def _text_budget(budget: Budget, task: str) -> str:
+    text = budget.text
+    words = "one word is" if text.max_words == 1 else f"at most {text.max_words} words are"
+    edits = "one character is" if text.max_edits == 1 else f"at most {text.max_edits} characters are"
+    kept = [] if task == RETRIEVAL or not text.protect_class_names else ["the words of all class names"]
+    kept += [", ".join(text.protected_words)] if text.protected_words else []
+    unconstrained = "nothing is protected, so a replaced word may change what is asked"
+    return (
+        f"{words} replaced by one of {text.top_k} that {text.language_model} proposes (all words compete), or {edits} "
+        f"edited; {'protected: ' + '; '.join(kept) if kept else unconstrained}"
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"art-multimodal": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Compare all that numbers depend on; another device or library version is let through and stays as logged.
+
+    :raises InputError: Naming what differs.
+    """
+    if logged.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"The run was made by another version of art-multimodal (schema {logged.get('schema_version')}, here "
+            f"{SCHEMA_VERSION}). Start again in another --out."
+        )
+    differences: dict[str, str] = {}
+    for part in ("settings", "budget", "model", "data"):
+        for key in sorted({*logged.get(part, {}), *wanted[part]}):
+            before, now = logged.get(part, {}).get(key), wanted[part].get(key)
+            if before != now:
+                differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
+    if differences:
+        raise InputError(
+            f"The run to resume had other settings ({'; '.join(differences.values())}). "
+            "Give the same ones, or another --out."
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,158 @@
+"""The task of retrieval: a dual encoder finds captions of images, and images of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from art_multimodal.attacks.registry import RETRIEVAL, Attacked
+from art_multimodal.datasets import CaptionedImages, Sample, UnreadableSample
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.pairs import image_text_pairs
+
+_TEXTS_PER_BATCH = 256
+
+
+class RetrievalSubject(Subject):
+    """A retriever with captioned images.
+
+    A sample is an image with its captions. Its ranks are those in the gallery of all samples: that of the best of its
+    own captions among all captions, and of the image among all images for each caption. An attacked sample stands with
+    its own attacked image and captions among the clean others, so ranks do not depend on how samples are batched.
+    Captions that other samples share with it, and their images, are passed over.
+
+    :param data: Captioned images.
+    """
+
+    task = RETRIEVAL
+    # One that is found second now may be found eleventh later.
+    only_right = False
+
+    def __init__(self, estimator: ImageTextRetriever, data: CaptionedImages) -> None:
+        self.model = estimator.dual_encoder
+        self.estimator: ImageTextRetriever = estimator
+        self.data: CaptionedImages = data
+        self._place: dict[int, int] = {}
+        self._images = self._texts = torch.zeros(0)
+        self._caption_of: list[str] = []
+        self._owner = np.zeros(0, dtype=np.int64)
+        self._with_caption: dict[str, list[int]] = {}
+
+    def read(self, index: int) -> Sample:
+        return Sample(self.data.name_of(index), self.data.image(index), 0, captions=self.data.captions_of(index))
+
+    def stack(self, samples: Sequence[Sample]) -> np.ndarray:
+        images = np.stack([sample.image for sample in samples])
+        count = [len(sample.captions) for sample in samples]
+        return image_text_pairs(np.repeat(images, count, axis=0), [c for sample in samples for c in sample.captions])
+
+    def labels(self, samples: Sequence[Sample]) -> np.ndarray:
+        return np.zeros(sum(len(sample.captions) for sample in samples), dtype=np.int64)
+
+    def image_rows(self, samples: Sequence[Sample]) -> np.ndarray:
+        # An attack on pairs may find one image for each caption; a sample has one, that of its first.
+        return np.cumsum([0, *(len(sample.captions) for sample in samples[:-1])])
+
+    def check_texts(self, indices: Iterable[int]) -> None:
+        texts = list(dict.fromkeys(text for index in indices for text in self.data.captions_of(int(index))))
+        for start in range(0, len(texts), _TEXTS_PER_BATCH):
+            self.model.tokenize(texts[start : start + _TEXTS_PER_BATCH])
+
+    def prepare(self, order: np.ndarray, batch_size: int) -> None:
+        """Embed the gallery. Unreadable samples are none of it."""
+        features: list[Tensor] = []
+        indices: list[int] = []
+        waiting: list[np.ndarray] = []
+        for index in map(int, order):
+            try:
+                image = self.data.image(index)
+            except UnreadableSample:
+                continue
+            # Photos may differ in size. Memory must not grow with their number: only features are kept.
+            if waiting and (len(waiting) == batch_size or image.shape != waiting[0].shape):
+                features.append(self._features_of_images(np.stack(waiting), batch_size))
+                waiting = []
+            waiting.append(image)
+            indices.append(index)
+        self._place = {index: place for place, index in enumerate(indices)}
+        self._caption_of = [caption for index in indices for caption in self.data.captions_of(index)]
+        self._owner = np.repeat(
+            np.arange(len(indices)), [len(self.data.captions_of(index)) for index in indices]
+        ).astype(np.int64)
+        self._with_caption = {}
+        for number, caption in enumerate(self._caption_of):
+            self._with_caption.setdefault(caption, []).append(number)
+        if indices:
+            self._images = torch.cat([*features, self._features_of_images(np.stack(waiting), batch_size)])
+            self._texts = self._features_of_texts(self._caption_of)
+
+    def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[dict[str, Any]]:
+        said = []
+        for index, sample in zip(indices, samples, strict=True):
+            place = self._place[index]
+            own = np.flatnonzero(self._owner == place)
+            said.append(self._ranks(place, sample.captions, self._images[place], self._texts[own]))
+        return said
+
+    def judged(
+        self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
+    ) -> list[dict[str, Any]]:
+        starts = self.image_rows(samples)
+        images = self._features_of_images(np.ascontiguousarray(attacked.images[starts]), batch_size)
+        texts = self._features_of_texts(attacked.x["text"].tolist())
+        details = attacked.details or [{} for _ in attacked.x]
+        said = []
+        for number, (index, sample) in enumerate(zip(indices, samples, strict=True)):
+            rows = range(starts[number], starts[number] + len(sample.captions))
+            mine = [details[row] for row in rows]
+            ranks = self._ranks(self._place[index], sample.captions, images[number], texts[list(rows)])
+            merged = dict(mine[0])
+            if "texts" in merged:
+                merged["texts"] = [text for detail in mine for text in detail["texts"]]
+                merged["text_queries"] = sum(detail["text_queries"] for detail in mine)
+            said.append({**ranks, **merged})
+        return said
+
+    def _ranks(self, place: int, captions: Sequence[str], image: Tensor, texts: Tensor) -> dict[str, Any]:
+        """Ranks of a sample whose features are these, among the clean others."""
+        equal = [number for caption in captions for number in self._with_caption.get(caption, ())]
+        others = torch.ones(len(self._owner), dtype=torch.bool)
+        others[torch.from_numpy(np.flatnonzero(self._owner == place))] = False
+        others[equal] = False
+        own = texts @ image
+        text_ranks = []
+        for number, caption in enumerate(captions):
+            foreign = torch.ones(len(self._images), dtype=torch.bool)
+            foreign[place] = False
+            foreign[self._owner[self._with_caption.get(caption, [])]] = False
+            text_ranks.append(1 + int((self._images[foreign] @ texts[number] >= own[number]).sum()))
+        return {
+            "image_rank": 1 + int((self._texts[others] @ image >= own.max()).sum()),
+            "text_ranks": text_ranks,
+        }
+
+    def _features_of_images(self, images: np.ndarray, batch_size: int) -> Tensor:
+        return _unit(self.estimator.image_features(images, batch_size))
+
+    def _features_of_texts(self, texts: Sequence[str]) -> Tensor:
+        return _unit(self.estimator.text_features(texts, _TEXTS_PER_BATCH))
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Unit features on the CPU, where the gallery lives.
+
+    :raises InputError: If they are not finite: ranks would be arbitrary.
+    """
+    if not torch.isfinite(features).all():
+        raise InputError(
+            "The model's embeddings are NaN or infinite: its weights are damaged, or they overflow. "
+            "No number would mean anything."
+        )
+    return F.normalize(features.detach().float().cpu(), dim=-1)

@@ -1,0 +1,142 @@
+"""The summary of a report: what happened, in words that need no knowledge of attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from art_multimodal.attacks.gradient_checks import suspicions
+from art_multimodal.attacks.registry import PAIRS, RETRIEVAL
+from art_multimodal.evaluations.audit.rendering import in_255ths, interval, percent
+from art_multimodal.evaluations.audit.summary import CLEAN
+
+#: Makes a string from data harmless in the format at hand.
+Quote = Callable[[str], str]
+
+
+def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
+    """Return the summary of a report.
+
+    :param report: What ``report.json`` holds.
+    """
+    if not report["results"][CLEAN]["n"]:
+        return ["No sample could be evaluated."]
+    said = [] if report["complete"] else ["This run is not finished: the numbers cover what was evaluated so far."]
+    said += _before(report, quote)
+    for name, say in (
+        ("image", _image),
+        ("text", _text),
+        ("multimodal", _multimodal),
+        ("typographic", _typographic),
+        ("worst", _worst),
+        ("decoupling", _decoupling),
+    ):
+        row = report["results"].get(name)
+        if row and row["attacked"]:
+            said.append(say(report, row, quote))
+    without = report["without_modality"]
+    if without:
+        said.append(
+            f"With all of the image removed {percent(without['image']['accuracy'])} of its answers are correct, with "
+            f"all of the text removed {percent(without['text']['accuracy'])}."
+        )
+    for name, row in report["results"].items():
+        if row.get("not_applicable"):
+            said.append(f"{name} cannot work on {row['not_applicable']} of the images; its row leaves them out.")
+        said += suspicions(row.get("flags", {}), row.get("attacked", 0))
+    if report["skipped"]:
+        said.append(f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below.")
+    return said
+
+
+def _before(report: dict[str, Any], quote: Quote) -> list[str]:
+    clean = report["results"][CLEAN]
+    share, ends = percent(clean["accuracy"]), interval(clean["accuracy_ci95"])
+    if report["task"] == RETRIEVAL:
+        back = clean["recall"]["text_to_image"]["1"]
+        return [
+            f"Without an attack the model finds a caption of the image first for {share} of {clean['n']} images "
+            f"(95 % interval {ends}), and the image first for {percent(back['accuracy'])} of {back['n']} captions."
+        ]
+    does = "answers {} of {} questions about images" if report["task"] == PAIRS else "names {} of {} images"
+    said = [f"Without an attack the model {does.format(share, clean['n'])} correctly (95 % interval {ends})."]
+    most = max(clean["prediction_counts"])
+    if most > 0.8 * clean["n"] and max(clean["label_counts"]) < 0.6 * clean["n"]:
+        name = quote(report["data"]["class_names"][clean["prediction_counts"].index(most)])
+        said.append(
+            f"It answers “{name}” for {percent(most / clean['n'])} of them, so it hardly tells the classes apart."
+        )
+    return said
+
+
+def _consequence(report: dict[str, Any], row: dict[str, Any]) -> str:
+    """What an attack leaves."""
+    if report["task"] == RETRIEVAL:
+        return (
+            f"{percent(row['accuracy'])} of the images still find a caption of theirs first: the attacks mislead the "
+            f"model on {percent(row['attack_success_rate'])} of those that did before"
+        )
+    samples = "samples" if report["task"] == PAIRS else "images"
+    return (
+        f"{percent(row['accuracy'])} remain correct: the attacks mislead the model on "
+        f"{percent(row['attack_success_rate'])} of the {samples} that it had right"
+    )
+
+
+def _limit(budget: dict[str, Any]) -> str:
+    if float(budget["norm"]) == float("inf"):
+        return f"each pixel may change by at most {in_255ths(budget['eps'])} of its range"
+    return f"an image may change by at most {budget['eps']:g} in Euclidean length"
+
+
+def _words(report: dict[str, Any]) -> str:
+    budget = report["budget"]
+    words = "one word" if budget["max_words"] == 1 else f"up to {budget['max_words']} words"
+    edits = "one typing error" if budget["max_edits"] == 1 else f"up to {budget['max_edits']} typing errors"
+    where = {PAIRS: "the text", RETRIEVAL: "every caption"}.get(report["task"], "every class prompt")
+    return f"{words} of {where} may be replaced, or {edits} made"
+
+
+def _image(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+    budget = report["budget"]
+    hard_to_see = float(budget["norm"]) == float("inf") and budget["eps"] <= 8.5 / 255
+    return f"When {_limit(budget)}{', which is hard to see' if hard_to_see else ''}, {_consequence(report, row)}."
+
+
+def _text(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+    budget = report["budget"]
+    kept = budget["protected_words"] or (budget["protect_class_names"] and report["task"] != RETRIEVAL)
+    safe = (
+        ", without touching the words that make the difference"
+        if kept
+        else " (nothing is protected, so a replaced word may change what is asked)"
+    )
+    return f"When {_words(report)}{safe}, {_consequence(report, row)}."
+
+
+def _multimodal(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+    return f"When image and text are attacked together within these limits, {_consequence(report, row)}."
+
+
+def _typographic(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+    share = percent(report["budget"]["max_share"], 0)
+    return f"When a word is written on a label that covers at most {share} of the image, {_consequence(report, row)}."
+
+
+def _worst(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+    return (
+        f"Against the ensembles of attacks (worst), which carry on where the others fail, {_consequence(report, row)}. "
+        "This is the number to quote."
+    )
+
+
+def _decoupling(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+    if row["share_removed_mean"] is None:
+        return "Removing parts of the input never changed the answer."
+    pairs = report["task"] == PAIRS
+    return (
+        f"Removing pixels or words of the {'text' if pairs else 'prompt'} changes the answer for "
+        f"{percent(row['attack_success_rate'])} of the {'samples' if pairs else 'images'} that it had right, by taking "
+        f"away {percent(row['share_removed_mean'], 2)} of the input on average and "
+        f"{percent(row['share_removed_min'], 2)} at best."
+    )

@@ -1,0 +1,199 @@
+"""Retrieval audits: ranks against a plain recount, what counts as relevant, the report, resuming."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from audits import RETRIEVAL as SETTINGS
+from audits import read_report, timeless
+from photos import save_photo
+from torch.nn import functional as F
+
+from art_multimodal import InputError
+from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL, Attacked, select_attacks
+from art_multimodal.cli import main
+from art_multimodal.evaluations.audit import Audit, RunLog, write_reports
+from art_multimodal.evaluations.audit.opening import open_subject
+from art_multimodal.models.loading import load_model
+
+
+def slow_ranks(images, texts, owners, captions, own_images=None, own_texts=None) -> list[tuple[int, ...]]:
+    """Ranks one score at a time; own_images and own_texts are what attacked samples have instead."""
+    own_images = images if own_images is None else own_images
+    own_texts = texts if own_texts is None else own_texts
+    found = []
+    for sample in range(len(images)):
+        mine = [t for t, owner in enumerate(owners) if owner == sample]
+        best = max(float(own_texts[t] @ own_images[sample]) for t in mine)
+        named = {captions[t] for t in mine}
+        foreign = [t for t, owner in enumerate(owners) if owner != sample and captions[t] not in named]
+        ranks = [1 + sum(float(texts[t] @ own_images[sample]) >= best for t in foreign)]
+        for t in mine:
+            same = {owners[u] for u in range(len(captions)) if captions[u] == captions[t]}
+            score = float(own_images[sample] @ own_texts[t])
+            others = [i for i in range(len(images)) if i not in same]
+            ranks.append(1 + sum(float(images[i] @ own_texts[t]) >= score for i in others))
+        found.append(tuple(ranks))
+    return found
+
+
+@pytest.fixture
+def captions_file(tmp_path: Path) -> str:
+    """Six photos; the first has three captions, the last two share one."""
+    rows = [
+        ("0.png", "a red circle"),
+        ("0.png", "a circle, red"),
+        ("1.png", "a blue square"),
+        ("2.png", "a green triangle"),
+        ("0.png", "something round"),
+        ("3.png", "a yellow square and a red circle"),
+        ("4.png", "the same words"),
+        ("5.png", "the same words"),
+    ]
+    for name in {name for name, _ in rows}:
+        save_photo(tmp_path / name, (32, 32), int(name[0]))
+    with (tmp_path / "captions.csv").open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("image", "text"), *rows])
+    return f"csv:{tmp_path / 'captions.csv'}"
+
+
+def test_ranks_are_those_of_a_plain_recount(captions_file: str) -> None:
+    settings = dataclasses.replace(SETTINGS, data=captions_file)
+    subject = open_subject(settings, "cpu")
+    order = np.array([3, 0, 5, 1, 2, 4])
+    subject.prepare(order, 4)
+    samples = [subject.read(index) for index in order]
+    captions = [caption for sample in samples for caption in sample.captions]
+    owners = [number for number, sample in enumerate(samples) for _ in sample.captions]
+    model = load_model(SETTINGS.model)
+    with torch.no_grad():
+        images = F.normalize(model.encode_image(torch.from_numpy(np.stack([s.image for s in samples]))), dim=1)
+        texts = F.normalize(model.encode_text(model.tokenize(captions)), dim=1)
+    said = subject.answers(order.tolist(), samples, 4)
+    assert [(s["image_rank"], *s["text_ranks"]) for s in said] == slow_ranks(images, texts, owners, captions)
+    # An attacked sample stands among clean others.
+    x = subject.stack(samples)
+    assert x["text"].tolist() == captions
+    attacked = x.copy()
+    rng = np.random.default_rng(0)
+    changed = rng.random((len(samples), 3, 32, 32), dtype=np.float32)
+    attacked["image"] = np.repeat(changed, [len(s.captions) for s in samples], axis=0)
+    attacked["text"] = [text.replace("a ", "one ") for text in captions]
+    with torch.no_grad():
+        own_images = F.normalize(model.encode_image(torch.from_numpy(changed)), dim=1)
+        own_texts = F.normalize(model.encode_text(model.tokenize(attacked["text"].tolist())), dim=1)
+    judged = subject.judged(order.tolist(), samples, Attacked(attacked, None), 4)
+    expected = slow_ranks(images, texts, owners, captions, own_images, own_texts)
+    assert [(s["image_rank"], *s["text_ranks"]) for s in judged] == expected
+    assert judged != said
+    # One sample at a time is the same.
+    starts = subject.image_rows(samples)
+    for row, (index, sample) in enumerate(zip(order.tolist(), samples, strict=True)):
+        part = attacked[starts[row] : starts[row] + len(sample.captions)]
+        assert subject.judged([index], [sample], Attacked(part, None), 4) == [judged[row]]
+
+
+def test_embeddings_that_are_not_finite_are_refused(captions_file: str) -> None:
+    subject = open_subject(dataclasses.replace(SETTINGS, data=captions_file), "cpu")
+    with torch.no_grad():
+        next(subject.model.parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        subject.prepare(np.arange(6), 4)
+
+
+def test_the_report_counts_from_the_ranks_in_the_log(finished_retrieval: RunLog) -> None:
+    report = read_report(finished_retrieval.folder)
+    assert report["complete"] and report["task"] == "retrieval"
+    lines = list(finished_retrieval.lines())
+    clean = {s["index"]: s for line in lines if line["attack"] == "clean" for s in line["samples"]}
+    assert len(clean) == SETTINGS.limit
+    for name in report["attacks"]:
+        after = {s["index"]: s for line in lines if line["attack"] == name for s in line["samples"]}
+        assert set(after) == set(clean)
+        worst = {i: max(after[i]["image_rank"], clean[i]["image_rank"]) for i in clean}
+        texts = [max(pair) for i in clean for pair in zip(after[i]["text_ranks"], clean[i]["text_ranks"], strict=True)]
+        row = report["results"][name]
+        assert row["accuracy"] == pytest.approx(np.mean([rank == 1 for rank in worst.values()]))
+        right = [i for i in clean if clean[i]["image_rank"] == 1]
+        assert row["attacked"] == len(right)
+        assert row["attack_success_rate"] == pytest.approx(np.mean([worst[i] > 1 for i in right]))
+        for k in (1, 5, 10):
+            assert row["recall"]["image_to_text"][str(k)]["accuracy"] == pytest.approx(
+                np.mean([rank <= k for rank in worst.values()])
+            )
+            assert row["recall"]["text_to_image"][str(k)]["accuracy"] == pytest.approx(
+                np.mean([rank <= k for rank in texts])
+            )
+        assert row["recall"]["text_to_image"]["1"]["n"] == len(texts) == 2 * SETTINGS.limit
+    worst_of = report["results"]["multimodal"]["recall"]["image_to_text"]["1"]["accuracy"]
+    members = [n for n in report["attacks"] if ATTACKS[n].modality == "multimodal"]
+    assert worst_of <= min(report["results"][n]["recall"]["image_to_text"]["1"]["accuracy"] for n in members)
+
+
+def test_every_attack_on_retrieval_does_harm(finished_retrieval: RunLog) -> None:
+    results = read_report(finished_retrieval.folder)["results"]
+    clean = results["clean"]["recall"]["image_to_text"]["1"]["accuracy"]
+    assert clean >= 0.6
+    for name in select_attacks("image,text,multimodal", 0, RETRIEVAL):
+        assert results[name]["recall"]["image_to_text"]["1"]["accuracy"] < clean, name
+    assert results["set_level_guidance"]["accuracy"] < results["similarity_pgd"]["accuracy"] + 1e-9
+
+
+def test_a_resumed_run_ends_with_the_same_report(finished_retrieval: RunLog, tmp_path: Path) -> None:
+    whole = (finished_retrieval.folder / "log.jsonl").read_bytes()
+    for number, share in enumerate((0.0, 0.35, 0.8)):
+        folder = tmp_path / str(number)
+        shutil.copytree(finished_retrieval.folder, folder)
+        (folder / "log.jsonl").write_bytes(whole[: int(share * len(whole))])
+        log = Audit(SETTINGS, folder, device="cpu").evaluate(resume=True)
+        assert timeless(write_reports(log)) == timeless(read_report(finished_retrieval.folder))
+
+
+def test_pages_speak_of_recall_and_show_what_changed(finished_retrieval: RunLog) -> None:
+    page = (finished_retrieval.folder / "report.html").read_text()
+    assert "Recall in both directions" in page and "own caption at rank" in page
+    assert "<ins>" in page and "<del>" in page and "Predictions by class" not in page
+    text = (finished_retrieval.folder / "report.md").read_text()
+    assert "| image to text @1 |" in text and "finds a caption of the image first" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo:shapes", "--data", "demo:scenes"], "Retrieval needs a dual encoder"),
+        (["demo:scenes", "--data", "demo:digits"], "no captions"),
+        (["demo:scenes", "--data", "demo:scenes", "--attacks", "decoupling"], "decoupling does not work on retrieval"),
+        (["demo:scenes", "--data", "demo:scenes", "--attacks", "joint"], "joint does not work on retrieval"),
+        (["demo:scenes", "--data", "demo:scenes", "--templates", "a {}"], "leave out --templates"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments, message, tmp_path: Path, capsys) -> None:
+    assert main(["audit", *arguments, "--task", "retrieval", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_image_is_no_part_of_the_gallery(captions_file: str, tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    settings = dataclasses.replace(SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=4)
+    report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
+    assert report["complete"] and [one["name"] for one in report["skipped"]] == ["1.png"]
+    assert report["results"]["clean"]["n"] == 5
+    assert report["results"]["clean"]["recall"]["text_to_image"]["1"]["n"] == 7
+
+
+def test_the_terminal_shows_both_directions(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    command = ["audit", "demo:scenes", "--data", "demo:scenes", "--task", "retrieval", "--limit", "12"]
+    command += ["--attacks", "similarity_pgd", "--out", str(tmp_path / "out"), "--device", "cpu", "--steps", "2"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "image to" in shown and "text to" in shown and "similarity_pgd" in shown
+    assert max(map(len, shown.split(str(tmp_path))[0].splitlines())) <= 80
