@@ -1,4 +1,4 @@
-"""Texts and images attacked together: objectives, budgets, and never weaker than any part."""
+"""Texts first, then images against them: budgets, objectives, determinism, and what comes back."""
 
 from __future__ import annotations
 
@@ -6,64 +6,27 @@ import numpy as np
 import pytest
 import torch
 from art.defences.preprocessor import SpatialSmoothing
-from attacks.text_attacks import ALL, fusion, images, kl, language_model, pairs, zero_shot
+from attacks.joint_attacks import (
+    ESTIMATORS,
+    IMAGE_OF,
+    SAMPLES,
+    Y,
+    bert,
+    co_attack,
+    margins,
+    pixels,
+    strong,
+    texts_of,
+)
+from attacks.text_attacks import fusion, images, kl, pairs, zero_shot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TinyEncoder, TinyFusion
 
 from art_multimodal import FusionClassifier, ImageTextRetriever, InputError, ZeroShotClassifier
-from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
-from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder as PGD
-from art_multimodal.attacks.evasion.multimodal import CoAttack, IndependentAttack
+from art_multimodal.attacks.evasion import CharacterAttack
 from art_multimodal.attacks.evasion.multimodal.victims import victim_of
 from art_multimodal.attacks.evasion.text.words import words_of
-from art_multimodal.functional.losses import margin_loss
-from art_multimodal.pairs import image_text_pairs
-
-Y = np.array([0, 1, 2, 0, 1])
-CAPTIONS = ("a photo of the red car", "Small boat on a hill", "the small cat", "the dog, like a cat!", "hill")
-#: Which image each caption is of.
-IMAGE_OF = np.array([0, 1, 1, 0, 2])
-
-
-def retriever() -> ImageTextRetriever:
-    return ImageTextRetriever(TinyEncoder(seed=3).eval(), device_type="cpu")
-
-
-def captioned() -> np.ndarray:
-    return image_text_pairs(images(3)[IMAGE_OF], CAPTIONS)
-
-
-ESTIMATORS = {"zero_shot": zero_shot(), "fusion": fusion(), "joint_fusion": fusion(True), "retriever": retriever()}
-SAMPLES = {"zero_shot": images(5), "fusion": pairs(), "joint_fusion": pairs(), "retriever": captioned()}
-BALL = {"eps": 0.06, "eps_step": 0.02, "max_iter": 4, "seed": 0, "batch_size": 2, "verbose": False}
-
-
-def bert(estimator, **settings) -> BertAttack:
-    return BertAttack(estimator, language_model(), **{"top_k": ALL, "verbose": False, **settings})
-
-
-def strong(estimator, **settings) -> BertAttack:
-    """The strongest text attack on what a classifier answers."""
-    per_image = isinstance(estimator, ZeroShotClassifier)
-    return bert(estimator, **{"loss": "margin", "per_image": per_image, "candidate_words": None, **settings})
-
-
-def co_attack(estimator, text_attack, **settings) -> CoAttack:
-    return CoAttack(estimator, text_attack, **{**BALL, **settings})
-
-
-def margins(estimator, x: np.ndarray, y: np.ndarray, prompts: np.ndarray | None = None) -> np.ndarray:
-    scores = estimator.predict(x) if prompts is None else estimator.predict_on(x, prompts)
-    return margin_loss(torch.from_numpy(scores), torch.from_numpy(y)).numpy()
-
-
-def pixels(x: np.ndarray) -> np.ndarray:
-    return x if x.dtype.names is None else x["image"]
-
-
-def texts_of(attack: CoAttack, found: np.ndarray) -> list:
-    return found["text"].tolist() if attack.prompts is None else attack.prompts.tolist()
 
 
 @settings(max_examples=25)
@@ -123,80 +86,6 @@ def test_never_outside_the_budgets(
         assert len(differing) <= max_words
         protected = {"hill", "red", "car", *estimator.class_names}
         assert not protected & {word for index in differing for word in (words[index], changed[index])}
-
-
-@pytest.mark.parametrize("name", ["zero_shot", "fusion", "joint_fusion"])
-@pytest.mark.parametrize("loss", ["margin", "cross_entropy"])
-@pytest.mark.parametrize("seed", range(2))
-def test_no_sample_is_weaker_than_with_any_part(name, loss, seed) -> None:
-    estimator, x = ESTIMATORS[name], SAMPLES[name]
-    y = estimator.predict(x).argmax(axis=1)
-    ball = {"loss": loss, "seed": seed, "num_random_init": 2, "eps": 0.03, "eps_step": 0.01}
-    text_attack = strong(estimator)
-    # Without admissible changes what remains is the attack on the image alone.
-    image_alone = co_attack(estimator, strong(estimator, max_words=0), **ball).generate(x, y)
-    found = {1: x, 2: x}
-    joint = {}
-    for rounds in (1, 2):
-        attack = co_attack(estimator, text_attack, rounds=rounds, **ball)
-        found[rounds] = attack.generate(x, y)
-        joint[rounds] = margins(estimator, found[rounds], y, attack.prompts)
-    if name == "zero_shot":
-        prompts = text_attack.generate(x, y)
-        parts = [margins(estimator, images, y, texts) for images in (x, image_alone) for texts in (None, prompts)]
-        pgd = PGD(estimator, **{**BALL, **ball})
-        parts.append(margins(estimator, pgd.generate(x, y), y))
-        independent = IndependentAttack(estimator, pgd, text_attack)
-        parts.append(margins(estimator, independent.generate(x, y), y, independent.prompts))
-    else:
-        text_alone = text_attack.generate(x, y)
-        both = text_alone.copy()
-        both["image"] = image_alone["image"]
-        parts = [margins(estimator, part, y) for part in (x, image_alone, text_alone, both)]
-    for rounds in (1, 2):
-        assert (joint[rounds] >= np.max(parts, axis=0) - 1e-4).all()
-        assert joint[rounds].mean() > np.max(parts, axis=0).mean() + 1e-3
-
-
-def test_the_image_alone_is_our_pgd_of_the_same_settings() -> None:
-    estimator, x = zero_shot(), images(5)
-    for loss in ("margin", "cross_entropy"):
-        settings = {**BALL, "loss": loss, "num_random_init": 2}
-        attack = CoAttack(estimator, strong(estimator, max_words=0), **settings)
-        pgd = PGD(estimator, **settings).generate(x, Y)
-        # Starts from there follow, which can only add.
-        assert (margins(estimator, attack.generate(x, Y), Y) >= margins(estimator, pgd, Y) - 1e-5).all()
-
-
-def test_with_shared_prompts_no_fewer_samples_fail_than_with_any_part() -> None:
-    x = images(40)
-    estimator = ESTIMATORS["zero_shot"]
-    y = estimator.predict(x).argmax(axis=1)
-    ball = {"loss": "margin", "num_random_init": 2, "eps": 0.01, "eps_step": 0.004, "batch_size": 16}
-    for text_attack in (bert(estimator, loss="margin"), bert(estimator)):
-        attack = co_attack(estimator, text_attack, rounds=2, **ball)
-        found = attack.generate(x, y)
-        assert attack.prompts is not None
-        assert attack.prompts.shape == (3,)
-        pgd = PGD(estimator, **{**BALL, **ball}).generate(x, y)
-        prompts = text_attack.generate(x, y) if text_attack.loss == "margin" else text_attack.generate()
-        failing = [(margins(estimator, part, y, texts) > 0).sum() for part in (x, pgd) for texts in (None, prompts)]
-        assert (margins(estimator, found, y, attack.prompts) > 0).sum() >= max(failing)
-        assert len(attack.records) == 6
-
-
-def test_a_second_round_goes_on_where_the_model_is_right() -> None:
-    estimator, x = ESTIMATORS["zero_shot"], images(60)
-    y = estimator.predict(x).argmax(axis=1)
-    ball = {"loss": "margin", "eps": 0.004, "eps_step": 0.002, "batch_size": 32}
-    first, second = (co_attack(estimator, strong(estimator, top_k=1), rounds=rounds, **ball) for rounds in (1, 2))
-    before = margins(estimator, first.generate(x, y), y, first.prompts)
-    after = margins(estimator, second.generate(x, y), y, second.prompts)
-    assert (before <= 0).any()
-    assert (after >= before - 1e-5).all()
-    assert (after > before + 1e-3).any()
-    # The others are done with.
-    np.testing.assert_allclose(after[before > 0.01], before[before > 0.01], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
@@ -391,44 +280,6 @@ def test_attacks_go_through_arts_defences(name, loss) -> None:
     assert reached.mean() > margins(estimator, by_chance, y, attack.prompts).mean() + 0.1
 
 
-@pytest.mark.parametrize("name", ["zero_shot", "fusion"])
-def test_records_say_what_was_done_to_the_texts_that_are_kept(name) -> None:
-    estimator, x = ESTIMATORS[name], images(12) if name == "zero_shot" else SAMPLES[name]
-    attack = co_attack(estimator, strong(estimator, top_k=1), loss="margin", rounds=3, eps=0.004, eps_step=0.001)
-    y = estimator.predict(x).argmax(axis=1)
-    found = attack.generate(x, y)
-    once = strong(estimator, top_k=1)
-    once.generate(x, y)
-    assert len(attack.records) == len(once.records)
-    if name == "zero_shot":
-        assert attack.prompts is not None
-        per_image = len(attack.records) // len(x)
-        for row in range(len(x)):
-            of = {r.text: r.adversarial for r in attack.records[row * per_image : (row + 1) * per_image]}
-            for entry, prompts in zip(attack.prompts[row], estimator.prompts, strict=True):
-                assert entry == tuple(of[text] for text in prompts)
-    else:
-        assert [record.adversarial for record in attack.records] == found["text"].tolist()
-    for record, alone in zip(attack.records, once.records, strict=True):
-        assert record.queries >= alone.queries
-        assert bool(record.changes) == (record.text != record.adversarial)
-    assert sum(r.queries for r in attack.records) > sum(r.queries for r in once.records)
-
-
-@pytest.mark.parametrize("name", ["zero_shot", "fusion", "joint_fusion"])
-def test_targeted(name) -> None:
-    estimator, x = ESTIMATORS[name], SAMPLES[name]
-    wanted = (estimator.predict(x).argmax(axis=1) + 1) % 3
-    text_attack = strong(estimator, targeted=True)
-    attack = co_attack(estimator, text_attack, loss="margin", rounds=2, eps=0.3, eps_step=0.04, max_iter=20)
-    assert attack.targeted
-    found = attack.generate(x, np.eye(3)[wanted])
-    scores = estimator.predict(found) if attack.prompts is None else estimator.predict_on(found, attack.prompts)
-    assert (scores.argmax(axis=1) == wanted).mean() >= 0.8
-    with pytest.raises(ValueError, match="wanted labels"):
-        attack.generate(x)
-
-
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 def test_labels_are_indices_one_hot_rows_or_the_models_own(name) -> None:
     estimator, x = ESTIMATORS[name], SAMPLES[name]
@@ -501,31 +352,3 @@ def test_settings_that_do_not_go_together() -> None:
         attack.generate(pairs(), Y)
     with pytest.raises(InputError, match="takes pairs"):
         co_attack(ESTIMATORS["fusion"], bert(ESTIMATORS["fusion"])).generate(images(5), Y)
-
-
-def test_on_the_demo_model_together_is_more_than_apart(digits_classifier: ZeroShotClassifier, digits_images) -> None:
-    estimator = digits_classifier.with_templates("a photo of a {}.")
-    x, y = (part[:60] for part in digits_images)
-    text_attack = BertAttack(
-        estimator,
-        loss="margin",
-        per_image=True,
-        candidate_words=None,
-        protected_words=tuple("0123456789"),
-        verbose=False,
-    )
-    ball = {"loss": "margin", "eps": 4 / 255, "eps_step": 1 / 255, "seed": 0, "batch_size": 60, "verbose": False}
-    pgd = PGD(estimator, **ball)
-    independent = IndependentAttack(estimator, pgd, text_attack)
-    joint = CoAttack(estimator, text_attack, rounds=2, **ball)
-
-    def successes(images: np.ndarray, prompts=None) -> np.ndarray:
-        right = estimator.predict(x).argmax(axis=1) == y
-        return right & (margins(estimator, images, y, prompts) > 0)
-
-    image_alone, text_alone = successes(pgd.generate(x, y)), successes(x, text_attack.generate(x, y))
-    apart = successes(independent.generate(x, y), independent.prompts)
-    together = successes(joint.generate(x, y), joint.prompts)
-    assert 0 < text_alone.sum() < image_alone.sum() < apart.sum() < together.sum() < 60
-    for part in (image_alone, text_alone, apart):
-        assert not (part & ~together).any()
