@@ -20,8 +20,9 @@ from art_multimodal.pairs import is_pairs
 
 #: Most samples of a batch that are looked at: some 20 evaluations each, against hundreds for the attacks.
 CHECKED_SAMPLES = 8
-#: The step along the gradient, as a share of eps: long enough to see through rounding, short enough to be local.
-STEP_SHARE = 0.25
+#: Lengths of steps along the gradient, as shares of eps: one to see through rounding, one to be local. An honest
+#: gradient is a guide for at least one of them.
+STEP_SHARES = (0.25, 0.05)
 #: Random directions that the gradient has to beat. In thousands of dimensions an honest one beats them by far.
 RANDOM_DIRECTIONS = 8
 #: Answers to one input differ when scores are further apart than this, relative to the largest; rounding is not.
@@ -31,7 +32,7 @@ SCORE_TOLERANCE = 1e-4
 NOT_TRIED_BY = "not_tried_by:"
 
 #: Shares from which a count is suspicious. Zero gradients: an honest float32 model has none, but for a rare sample
-#: whose loss underflows. No guide: an honest one that is curved within the step may have a few. Square: now and then
+#: whose loss underflows. No guide: an honest model that is curved within the steps may have a few. Square: now and then
 #: a borderline sample falls to it by luck, so a single one says nothing.
 ZERO_SHARE = 0.05
 NO_GUIDE_SHARE = 0.1
@@ -47,8 +48,8 @@ class GradientChecks:
     :param gradient_zero: Those whose loss has a gradient of zero.
     :param gradient_not_finite: Those whose gradient holds NaN or infinity.
     :param random: Those that are answered otherwise when asked again.
-    :param gradient_no_guide: Those whose gradient is neither zero nor broken, and yet a small step along it misleads
-        the model no more than steps in random directions.
+    :param gradient_no_guide: Those whose gradient is neither zero nor broken, and yet small steps along it mislead the
+        model no more than steps in random directions.
     """
 
     checked: int = 0
@@ -93,13 +94,17 @@ def check_gradients(
         bad = loss_gradient_check(estimator, x, one_hot, verbose=False)
         first, second = (estimator.predict(x, batch_size=batch_size) for _ in range(2))
         unguided = np.zeros(len(x), dtype=bool)
-        usable = np.flatnonzero(~bad.any(axis=1))
-        if len(usable) and eps > 0:
-            steps = _Steps(estimator, x[usable], y[usable], norm_of(norm), STEP_SHARE * eps, batch_size)
-            gradient = steps.gain(estimator.loss_gradient(x[usable], one_hot[usable]))
-            shape = _images(x[usable]).shape
-            luck = [steps.gain(generator.standard_normal(shape).astype(np.float32)) for _ in range(RANDOM_DIRECTIONS)]
-            unguided[usable] = ~(gradient > np.max(luck, axis=0))
+        if eps > 0:
+            unguided = ~bad.any(axis=1)
+            for share in STEP_SHARES:
+                left = np.flatnonzero(unguided)
+                if not len(left):
+                    break
+                steps = _Steps(estimator, x[left], y[left], norm_of(norm), share * eps, batch_size)
+                gradient = steps.gain(estimator.loss_gradient(x[left], one_hot[left]))
+                shape = (RANDOM_DIRECTIONS, *_images(x[left]).shape)
+                luck = [steps.gain(random) for random in generator.standard_normal(shape, dtype=np.float32)]
+                unguided[left] = ~(gradient > np.max(luck, axis=0))
     apart = np.abs(first - second) > SCORE_TOLERANCE * np.maximum(1, np.abs(first).max(axis=1, keepdims=True))
     return GradientChecks(
         checked=len(x),
