@@ -203,11 +203,8 @@ class CoAttack(MultimodalAttack):
         self, victim: ImageVictim, x: np.ndarray, labels: np.ndarray, bar: tqdm
     ) -> tuple[np.ndarray, np.ndarray, list[TextRecord]]:
         """The attack on what the model answers: images, texts and records."""
-        texts = self.texts_of(x)
         shared = isinstance(self.estimator, ZeroShotClassifier) and not self.text_attack.per_image
-        if isinstance(self.estimator, ZeroShotClassifier) and not shared:
-            texts = np.tile(texts, (len(x), 1))
-        tried = Combinations(victim, texts, shared, labels, self.targeted)
+        tried = Combinations(victim, self.texts_of(x), shared, labels, self.targeted)
         generator = start_generator(self.seed)
         tried.add_images(self._images_against(tried, generator, bar))
         everything = np.arange(len(labels))

@@ -26,8 +26,8 @@ class Combinations:
     modality whose result is among the versions; with texts that all samples share, never on fewer samples.
 
     :param victim: Has the clean images.
-    :param texts: The clean texts: ``(N,)`` of pairs, prompts ``(N, K)``, or prompts ``(K,)`` that samples share.
-    :param shared: Whether samples share their texts.
+    :param texts: The clean texts: ``(N,)`` of pairs, or prompts ``(K,)``.
+    :param shared: Whether samples share their texts after the attack, too.
     :param labels: ``(N,)``: the true ones, or the wanted ones when targeted.
     :param targeted: Whether labels are wanted.
     """
@@ -61,7 +61,7 @@ class Combinations:
             margins.append(self._margins_of(self._seen[-1], held))
 
     def add_texts(self, texts: np.ndarray, records: list[list[TextRecord]]) -> None:
-        """Add a version of the texts, shaped like the clean ones, with what was done to them."""
+        """Add a version of the texts, ``(N,)``, ``(N, K)`` or shared ``(K,)``, with what was done to them."""
         self.records.append(records)
         self._add_texts(texts)
 
@@ -106,7 +106,8 @@ class Combinations:
 
     @staticmethod
     def _pick(versions: Sequence[np.ndarray], numbers: np.ndarray) -> np.ndarray:
-        picked = versions[0].copy()
+        # Clean prompts are the same for all samples.
+        picked = np.broadcast_to(versions[0], versions[-1].shape).copy()
         for number in range(1, len(versions)):
             picked[numbers == number] = versions[number][numbers == number]
         return picked
