@@ -31,7 +31,9 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/audit_demo.py
 	$(BIN)/python benchmarks/decoupling.py
 	$(BIN)/python benchmarks/decoupling_cost.py
+	$(BIN)/python benchmarks/bert_attack_cost.py
 	$(BIN)/python benchmarks/text_attacks.py
+	$(BIN)/python benchmarks/multimodal_attacks.py
 	$(BIN)/python benchmarks/muroan_training.py
 
 docs: $(READY)
