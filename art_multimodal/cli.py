@@ -22,6 +22,8 @@ from art_multimodal.errors import InputError
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
 
+#: Of retrieval, as a report names them.
+_DIRECTIONS = ("image_to_text", "text_to_image")
 GATE_FAILED, BAD_INPUT, UNEXPECTED, INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
@@ -265,6 +267,9 @@ def _print_results(report: dict[str, Any]) -> None:
     table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
     console = Console()
     console.print(table, highlight=False)
+    if report["task"] == "retrieval":
+        images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
+        console.print(f"recall in %: text@k of {images} images, image@k of {texts} captions", highlight=False)
     console.print(f"budget: {budget_text(report['budget'])}", highlight=False, markup=False)
     if report["skipped"]:
         first = report["skipped"][0]
@@ -298,10 +303,10 @@ def _recall_table(report: dict[str, Any]) -> Table:
     from art_multimodal.evaluations.audit.rendering import percent
     from art_multimodal.evaluations.audit.summary import RECALL_AT
 
-    table = _table("n", *(f"{way} @{k}" for way in ("image to text", "text to image") for k in RECALL_AT))
+    table = _table(*(f"{what}@{k}" for what in ("text", "image") for k in RECALL_AT))
     for name, row in report["results"].items():
-        found = [row["recall"][way][str(k)] for way in ("image_to_text", "text_to_image") for k in RECALL_AT]
-        table.add_row(name, str(row["n"]), *(percent(share["accuracy"]) for share in found))
+        found = [row["recall"][way][str(k)] for way in _DIRECTIONS for k in RECALL_AT]
+        table.add_row(name, *(percent(share["accuracy"]).removesuffix(" %") for share in found))
     return table
 
 

@@ -38,10 +38,11 @@ RETRIEVAL = AuditSettings(
     model="demo:scenes",
     data="demo:scenes",
     task="retrieval",
+    attacks="similarity_pgd,bert_attack,character_attack,co_attack,set_level_guidance",
     eps=8 / 255,
     steps=4,
-    limit=40,
-    batch_size=16,
+    limit=24,
+    batch_size=10,
     seed=3,
 )
 
