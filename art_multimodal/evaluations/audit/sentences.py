@@ -124,9 +124,15 @@ def _typographic(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> s
 
 
 def _worst(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+    threats = (("worst_image", "the image"), ("worst_text", "the text"), ("worst_multimodal", "either or both"))
+    left = [
+        f"{percent(report['results'][name]['accuracy'])} when {what} may be attacked"
+        for name, what in threats
+        if name in report["results"]
+    ]
     return (
-        f"Against the ensembles of attacks (worst), which carry on where the others fail, {_consequence(report, row)}. "
-        "This is the number to quote."
+        "Against ensembles of attacks, each of which goes on where the ones before it failed, what remains correct is "
+        f"{', '.join(left)}. These are the numbers to quote."
     )
 
 
