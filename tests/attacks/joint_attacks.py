@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from attacks.text_attacks import ALL, fusion, images, language_model, pairs, zero_shot
+from attacks.text_attacks import ALL, TEXTS, fusion, images, language_model, pairs, zero_shot
 from tiny import TinyEncoder
 
 from art_multimodal import ImageTextRetriever, ZeroShotClassifier
@@ -56,3 +56,11 @@ def pixels(x: np.ndarray) -> np.ndarray:
 
 def texts_of(attack: CoAttack, found: np.ndarray) -> list:
     return found["text"].tolist() if attack.prompts is None else attack.prompts.tolist()
+
+
+def many(name: str, count: int) -> np.ndarray:
+    """Samples of a classifier, some of which are hard to attack."""
+    if name == "zero_shot":
+        return images(count)
+    texts = (*TEXTS, "a dog on the small boat", "the car of the dog")
+    return pairs([texts[row % len(texts)] for row in range(count)])
