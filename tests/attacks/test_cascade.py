@@ -203,7 +203,7 @@ def test_inside_the_budget_and_repeatable(name, norm) -> None:
 def test_few_classes(classes) -> None:
     estimator = zero_shot(classes=classes)
     x, y = samples(estimator)
-    attacked = ATTACKS["worst_image"].run(estimator, x, y, BUDGET, 0)
+    attacked = ATTACKS["worst_image"].run(estimator, x, y.astype(np.int32), BUDGET, 0)
     assert any(attacked.labels != y)
     assert not any(flag.startswith("not_tried_by") for flag in attacked.flags)
 

@@ -50,11 +50,12 @@ def targeted_pgd(estimator: Estimator, budget: Budget) -> Run:
     ]
 
     def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        y = np.asarray(y, dtype=np.int64)
         scores = estimator.predict(x, batch_size=budget.batch_size)
         scores[np.arange(len(x)), y] = -np.inf
         likely = np.argsort(-scores, axis=1, kind="stable")[:, : min(MOST_TARGETS, estimator.nb_classes - 1)]
         generator = start_generator(seed)
-        after, labels, left = x.copy(), np.array(y, dtype=np.int64), np.arange(len(x))
+        after, labels, left = x.copy(), y.copy(), np.arange(len(x))
         for targets in likely.T:
             for start in range(0, len(left), budget.batch_size):
                 rows = left[start : start + budget.batch_size]
