@@ -27,7 +27,7 @@ from art_multimodal.models.demo.scene_encoder import EMBEDDING, WEIGHTS, SceneEn
 from art_multimodal.models.demo.scenes import KINDS, NOTHING, draw, place_objects
 from art_multimodal.models.demo.train_digits import multi_positive_loss
 
-#: Shares of scenes with one, two and three objects at the start and from a fifth of the training on.
+#: Shares of scenes with one, two and three objects at the start and from two fifths of the training on.
 _EASY, _FULL = np.array([0.8, 0.2, 0.0]), np.array([0.1, 0.35, 0.55])
 
 
@@ -43,7 +43,7 @@ class Curriculum:
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> np.ndarray:
         """Rows of ``sets``, ``int`` ``[count]``, at a progress of the training in [0, 1]."""
-        weight = min(1.0, 5 * progress)
+        weight = min(1.0, 2.5 * progress)
         sizes = rng.choice(3, size=count, p=(1 - weight) * _EASY + weight * _FULL)
         return np.array([rng.choice(self.of_size[size]) for size in sizes])
 
@@ -91,8 +91,9 @@ def train(steps: int, batch_size: int, learning_rate: float, seed: int) -> Scene
     curriculum = Curriculum(object_sets())
     parameters = [*model.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
+    # Up, level for most of the time, and down: the towers meet late and all at once, for which steps must be large.
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimizer, lambda step: min(1.0, (step + 1) / 100, (steps - step) / (0.3 * steps))
     )
     started = time.perf_counter()
     for step in range(steps):
