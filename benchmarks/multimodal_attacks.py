@@ -42,7 +42,7 @@ PROTOCOL = (
     "is the same with two answers; independent: that with the text attack alone; joint: CoAttack(loss='margin', "
     "rounds=2), on digits with loss='cross_entropy', too. Accuracy over all samples, success over those that were "
     "right before; intervals: percentile bootstrap over images or questions, of which the templates of an image stay "
-    "together. Differences of success are paired: both attacks on the same samples. The budgets of images are such that "
+    "together. Differences of success are paired: both attacks on the same samples. Budgets of images are such that "
     "no attack succeeds on all."
 )
 #: The audit's, and other wordings.
@@ -180,19 +180,23 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "command": "python benchmarks/multimodal_attacks.py",
         "settings": settings,
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__},
-        "table": {
-            "header": ["model", "attack", "accuracy", "95 %", "success", "95 %"],
-            "rows": [row for table, _ in tables for row in table],
-        },
-        "differences": {
-            "header": ["model", "difference of success", "mean", "95 %"],
-            "rows": [row for _, differences in tables for row in differences],
-        },
+        "tables": [
+            {
+                "title": "Each attack",
+                "header": ["model", "attack", "accuracy", "95 %", "success", "95 %"],
+                "rows": [row for table, _ in tables for row in table],
+            },
+            {
+                "title": "Paired differences",
+                "header": ["model", "difference of success", "mean", "95 %"],
+                "rows": [row for _, differences in tables for row in differences],
+            },
+        ],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    for part in ("table", "differences"):
-        for row in (result[part]["header"], *result[part]["rows"]):
+    for shown in result["tables"]:
+        for row in (shown["header"], *shown["rows"]):
             print(
                 "".join(cell.ljust(width) for cell, width in zip(row, (30, 31, 10, 18, 10, 16), strict=False)).rstrip()
             )

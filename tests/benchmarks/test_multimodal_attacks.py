@@ -18,13 +18,13 @@ def test_it_writes_tables_in_which_together_is_more_than_apart(tmp_path: Path) -
     small = ["--images", "30", "--templates", "2", "--questions", "40", "--steps", "5", "--starts", "1"]
     returned = main([*small, "--out", str(out)])
     assert json.loads(out.read_text()) == returned
-    rows = returned["table"]["rows"]
+    rows, paired = (table["rows"] for table in returned["tables"])
     assert {row[0] for row in rows} == {"demo:digits", "demo:shapes/concat", "demo:shapes/cross_attention"}
     success = {tuple(row[:2]): float(row[4]) for row in rows if row[1] != "none"}
     for model in ("demo:digits", "demo:shapes/concat"):
         alone = max(success[model, "image alone"], success[model, "text alone"])
         assert 0 < alone < success[model, "independent"] < success[model, "joint"] < 1
-    differences = {tuple(row[:2]): row[2] for row in returned["differences"]["rows"]}
+    differences = {tuple(row[:2]): row[2] for row in paired}
     for (model, name), value in differences.items():
         more, less = name.split(" - ")
         assert float(value) == pytest.approx(success[model, more] - success[model, less], abs=0.0011)
