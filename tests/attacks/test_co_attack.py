@@ -263,7 +263,15 @@ def test_a_step_is_one_forward_pass_and_computes_no_gradients_of_parameters(name
         counts.append(sum(rows))
     # Two starts of five images each.
     assert counts[1] - counts[0] == (7 - 2) * 2 * 5
-    assert all(p.requires_grad and p.grad is None for p in estimator.model.parameters())
+    parameters = list(estimator.model.parameters())
+    assert all(parameter.requires_grad for parameter in parameters)
+    if name != "zero_shot":
+        victim = victim_of(estimator, pixels(x), 5)
+        inputs = torch.from_numpy(pixels(x)).requires_grad_(True)
+        logits = victim.logits(victim.see(inputs), victim.rows(victim.hold(x["text"]), np.arange(5)))
+        # Parameters take no part in the graph, so backward does not pay for them.
+        gradients = torch.autograd.grad(logits.sum(), [inputs, *parameters], allow_unused=True)
+        assert [gradient is None for gradient in gradients] == [False] + [True] * len(parameters)
 
 
 @pytest.mark.parametrize("name", ["zero_shot", "fusion"])

@@ -121,6 +121,24 @@ def test_records_say_what_was_done_to_the_texts_that_are_kept(name) -> None:
     assert sum(r.queries for r in attack.records) > sum(r.queries for r in once.records)
 
 
+def test_texts_that_are_kept_as_they_were_have_records_that_say_so() -> None:
+    estimator, x = ESTIMATORS["fusion"], many("fusion", 20)
+    y = estimator.predict(x).argmax(axis=1)
+    # Texts moved without a look at the answer are at times worse than none.
+    attack = co_attack(estimator, bert(estimator), loss="margin", eps=0.02, eps_step=0.01)
+    found = attack.generate(x, y)
+    alone = bert(estimator).generate(x)
+    kept = (found["text"] == x["text"]) & (alone["text"] != x["text"])
+    assert kept.any()
+    assert not kept.all()
+    assert [record.text for record in attack.records] == x["text"].tolist()
+    assert [record.adversarial for record in attack.records] == found["text"].tolist()
+    for record in np.array(attack.records)[kept]:
+        assert record.changes == ()
+        assert record.score == record.score_before
+        assert record.queries > 1
+
+
 @pytest.mark.parametrize("name", ["zero_shot", "fusion", "joint_fusion"])
 def test_targeted(name) -> None:
     estimator, x = ESTIMATORS[name], SAMPLES[name]
