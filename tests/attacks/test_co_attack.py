@@ -116,14 +116,13 @@ def test_no_sample_depends_on_what_the_others_are(name, loss) -> None:
     estimator, x = ESTIMATORS[name], many(name, 24)
     y = estimator.predict(x).argmax(axis=1)
     rounds, eps = (1 if loss == "embedding_kl" else 3), (0.003 if name == "zero_shot" else 0.01)
-    attack = co_attack(
-        estimator, strong(estimator, top_k=1), loss=loss, rounds=rounds, eps=eps, eps_step=eps / 2, batch_size=8
-    )
+    ball = {"eps": eps, "eps_step": eps / 2, "num_random_init": 3, "batch_size": 16}
+    attack = co_attack(estimator, strong(estimator, top_k=1), loss=loss, rounds=rounds, **ball)
     found = attack.generate(x, y)
     texts = texts_of(attack, found)
-    hard = np.flatnonzero(margins(estimator, found, y, attack.prompts) <= 0)[:2]
+    hard = np.flatnonzero(margins(estimator, found, y, attack.prompts) <= 0)[-4:]
     kept = [*hard, *np.setdiff1d(np.arange(8), hard)[:2]]
-    assert len(kept) == 4
+    assert len(hard) >= 2
     # Other samples beside them, so that others go on to further rounds.
     others, labels = x.copy(), (y + 1) % 3
     pixels(others)[:] = 1 - pixels(others)
