@@ -16,7 +16,7 @@ $(READY): setup.py pyproject.toml constraints.txt
 
 audit: $(READY)
 	if [ -f '$(OUT)/run.json' ]; then rm -rf '$(OUT)'; fi
-	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 8/255 --limit 100 --batch-size 100 --out $(OUT)
+	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 4/255 --limit 100 --batch-size 100 --out $(OUT)
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -34,6 +34,7 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/bert_attack_cost.py
 	$(BIN)/python benchmarks/text_attacks.py
 	$(BIN)/python benchmarks/multimodal_attacks.py
+	$(BIN)/python benchmarks/worst_case.py
 	$(BIN)/python benchmarks/muroan_training.py
 
 docs: $(READY)
