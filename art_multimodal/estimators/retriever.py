@@ -16,6 +16,7 @@ from art_multimodal.estimators.image_classifier import check_input
 from art_multimodal.estimators.pair_estimator import PairEstimator, check_batch_size
 from art_multimodal.estimators.retriever_module import RetrieverModule
 from art_multimodal.estimators.text_bound import check_strings
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.contrastive import contrastive_cross_entropy
 from art_multimodal.functional.retrieval import Recall, check_ks, cosine_ranks, recall_at
 from art_multimodal.groups import first_rows, image_groups, numbered, text_groups
@@ -42,6 +43,8 @@ class ImageTextRetriever(PairEstimator):
 
     #: There are no classes; attacks on texts that protect class names ask for them.
     class_names: tuple[str, ...] = ()
+    #: The captions of all images that are looked up, for attacks that know them: see :meth:`as_classifier`.
+    gallery: Sequence[Sequence[str]] = ()
 
     def __init__(
         self,
@@ -173,6 +176,25 @@ class ImageTextRetriever(PairEstimator):
         text_to_image, text_to_image_ci95 = recall_at(self.ranks(texts, images, relevant.T.tocsr()), ks)
         return Recall(
             image_to_text, text_to_image, image_to_text_ci95, text_to_image_ci95, len(image_rows), len(text_rows)
+        )
+
+    def as_classifier(self, captions: Sequence[Sequence[str]]) -> ZeroShotClassifier:
+        """Return a classifier of images whose classes are the items of a gallery, with the same weights and defences.
+
+        To find an image's caption among all captions is to classify it. So ART's image attacks apply to retrieval, and
+        know what an image may be mistaken for.
+
+        :param captions: For each item its captions; their mean embedding stands for it.
+        :raises InputError: If there are fewer than two items, one has no caption, or the model refuses a text.
+        """
+        return ZeroShotClassifier(
+            self.dual_encoder,
+            [f"item {number}" for number in range(len(captions))],
+            prompts=captions,
+            input_shape=(self._input_shape[0], self._input_shape[1], self._input_shape[2]),
+            preprocessing_defences=self.preprocessing_defences,
+            postprocessing_defences=self.postprocessing_defences,
+            device_type="cpu" if self._device.type == "cpu" else "gpu",
         )
 
     def ranks(self, queries: Tensor, gallery: Tensor, relevant: Any) -> np.ndarray:

@@ -177,7 +177,7 @@ def test_what_cannot_be_a_cascade() -> None:
     with pytest.raises(InputError, match="square comes twice"):
         prepare_cascade(["square", "apgd", "square"], zero_shot(), BUDGET)
     with pytest.raises(InputError, match="not a ImageTextRetriever"):
-        ATTACKS["worst_text"].prepare(ImageTextRetriever(TinyEncoder().eval(), device_type="cpu"), BUDGET)
+        prepare_cascade(["bert_attack"], ImageTextRetriever(TinyEncoder().eval(), device_type="cpu"), BUDGET)
 
 
 # The ensembles.

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from art_multimodal import ZeroShotClassifier
-from art_multimodal.attacks.registry import ATTACKS, Budget, select_attacks
+from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, select_attacks
 from art_multimodal.errors import InputError
 
-BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image"]
+BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image" and ZERO_SHOT in entry.tasks]
 EPS = 8 / 255
 #: Most of 48 digits that may survive, at 8/255 (16/255 for Square), and least: a weakened attack lies above.
 SURVIVORS = {"pgd": 0.35, "art_pgd": 0.35, "apgd": 0.25, "apgd_dlr": 0.32, "square": 0.75}
@@ -93,7 +93,14 @@ def test_other_shapes_run_where_the_entry_says_so(digits_classifier, name, shape
 
 
 def test_selection() -> None:
-    assert select_attacks("decoupling, image", 10) == tuple(ATTACKS)
+    removal = [name for name, entry in ATTACKS.items() if entry.modality == "decoupling"]
+    assert select_attacks("decoupling, image", 10) == (*BALL, *removal)
+    for task in (ZERO_SHOT, PAIRS, RETRIEVAL):
+        fitting = [(name, entry) for name, entry in ATTACKS.items() if task in entry.tasks]
+        everything = ",".join(dict.fromkeys(entry.modality for _, entry in reversed(fitting)))
+        assert select_attacks(everything, 10, task) == tuple(name for name, _ in fitting)
+    # What goes on after others brings them along.
+    assert select_attacks("worst_multimodal", 10) == ("worst_image", "worst_text", "worst_multimodal")
     assert "apgd_dlr" not in select_attacks("image", 2)
     with pytest.raises(InputError, match="apgd_dlr needs at least 3 classes"):
         select_attacks("apgd_dlr", 2)

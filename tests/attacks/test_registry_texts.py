@@ -124,20 +124,26 @@ def test_on_pairs(name, fusion) -> None:
         assert 0 < np.abs(attacked.images.astype(np.float64) - given["image"]).max() <= EPS + 1e-6
 
 
-@pytest.mark.parametrize("name", select_attacks("image,text,multimodal", 0, RETRIEVAL))
+@pytest.mark.parametrize("name", select_attacks("image,text,multimodal,decoupling", 4, RETRIEVAL))
 def test_on_captions(name) -> None:
     data = open_captioned("demo:scenes")
     retriever = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
     captions = [(index, text) for index in range(4) for text in data.captions_of(index)]
     pairs = image_text_pairs(np.stack([data.image(index) for index, _ in captions]), [text for _, text in captions])
+    retriever.gallery = [data.captions_of(index) for index in range(4)]
     spent = budget(data.protected_words)
-    attacked = ATTACKS[name].run(retriever, pairs, np.zeros(len(pairs), dtype=np.int64), spent, 3)
+    attacked = ATTACKS[name].run(retriever, pairs, np.array([index for index, _ in captions]), spent, 3)
     assert attacked.labels is None and is_pairs(attacked.x)
-    assert np.abs(attacked.images.astype(np.float64) - pairs["image"]).max() <= EPS + 1e-6
+    modality = ATTACKS[name].modality
+    if modality != "decoupling":
+        assert np.abs(attacked.images.astype(np.float64) - pairs["image"]).max() <= EPS + 1e-6
+    # An image stays one image, however many captions it has.
+    assert all(np.array_equal(attacked.images[row], attacked.images[row + 1]) for row in range(0, len(pairs), 2))
     texts_stay = attacked.x["text"].tolist() == pairs["text"].tolist()
     images_stay = np.array_equal(attacked.images, pairs["image"])
-    modality = ATTACKS[name].modality
-    assert texts_stay == (modality == "image") and images_stay == (modality == "text")
+    assert texts_stay == (modality in ("image", "decoupling"))
+    # A removal that changes no answer leaves the image as it is.
+    assert images_stay == (modality == "text") or name == "decoupling_exhaustive"
     for before, after in zip(pairs["text"], attacked.x["text"], strict=True):
         assert len(changes(before, after)) <= 1
         assert not {old for old, _ in changes(before, after)} & set(data.protected_words)
@@ -153,3 +159,43 @@ def test_a_language_model_that_is_none_is_refused_before_any_work(digits_classif
 def test_labels_too_small_to_read_are_left_out() -> None:
     applies = ATTACKS["typographic"].applies
     assert applies((3, 32, 32), Budget(max_share=0.1)) and not applies((3, 8, 8), Budget(max_share=0.1))
+
+
+def test_a_gallery_of_one_image_has_nothing_to_be_mistaken_for() -> None:
+    with pytest.raises(InputError, match="pgd needs at least 2 images to tell apart; there are 1"):
+        select_attacks("pgd", 1, RETRIEVAL)
+    assert "apgd_dlr" not in select_attacks("image", 2, RETRIEVAL)
+
+
+def test_ensembles_in_retrieval_leave_it_to_the_worst_rank() -> None:
+    data = open_captioned("demo:scenes")
+    retriever = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
+    retriever.gallery = [data.captions_of(index)[:1] for index in range(5)]
+    images = np.stack([data.image(index) for index in range(5)])
+    pairs = image_text_pairs(images, [own[0] for own in retriever.gallery])
+    y, spent = np.arange(5), budget(data.protected_words)
+    for name, members in (
+        ("worst_text", ("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin")),
+        ("worst_multimodal", ("set_level_guidance", "independent", "co_attack")),
+    ):
+        attacked = ATTACKS[name].run(retriever, pairs, y, spent, 7)
+        versions = (attacked, *attacked.versions)
+        assert [version.details[0]["broken_by"] for version in versions] == list(members)
+        assert all(len(version.details) == 5 for version in versions)
+    attacked = ATTACKS["worst_image"].run(retriever, pairs, y, spent, 7)
+    assert len(attacked.versions) == 1 and attacked.flags["checked"] == 5
+    found = retriever.recall(attacked.x, truth=pairs).image_to_text[1]
+    once = ATTACKS["pgd"].run(retriever, pairs, y, spent, 7)
+    assert found <= retriever.recall(once.x, truth=pairs).image_to_text[1]
+
+
+def test_a_gallery_as_classes_ranks_as_retrieval_does() -> None:
+    data = open_captioned("demo:scenes")
+    retriever = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
+    texts = [data.captions_of(index)[1] for index in range(30)]
+    images = np.stack([data.image(index) for index in range(30)])
+    pairs = image_text_pairs(images, texts)
+    classifier = retriever.as_classifier([[text] for text in texts])
+    np.testing.assert_allclose(classifier.predict(images), retriever.predict(pairs), rtol=1e-4, atol=1e-4)
+    found = (classifier.predict_labels(images) == np.arange(30)).mean()
+    assert found == pytest.approx(retriever.recall(pairs).image_to_text[1])

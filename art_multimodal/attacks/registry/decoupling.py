@@ -6,7 +6,19 @@ import numpy as np
 
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack
 from art_multimodal.attacks.evasion.decoupling.zero_shot import removable_words
-from art_multimodal.attacks.registry.entry import ATTACKS, Attacked, AttackEntry, Budget, Estimator, Prepare, Run
+from art_multimodal.attacks.registry.entry import (
+    ATTACKS,
+    PAIRS,
+    RETRIEVAL,
+    ZERO_SHOT,
+    Attacked,
+    AttackEntry,
+    Budget,
+    Estimator,
+    Prepare,
+    Run,
+)
+from art_multimodal.attacks.registry.gallery import on_gallery
 from art_multimodal.estimators.fusion import FusionClassifier
 
 
@@ -45,7 +57,7 @@ def _decoupling(search: str, modalities: tuple[str, ...] = ("image", "text")) ->
 
         return run
 
-    return prepare
+    return on_gallery(prepare)
 
 
 ATTACKS.add(
@@ -54,7 +66,13 @@ ATTACKS.add(
 )
 ATTACKS.add(
     "decoupling_image",
-    AttackEntry("decoupling", "white box", "removes as few pixels as it can (ours)", _decoupling("guided", ("image",))),
+    AttackEntry(
+        "decoupling",
+        "white box",
+        "removes as few pixels as it can (ours)",
+        _decoupling("guided", ("image",)),
+        tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+    ),
 )
 ATTACKS.add(
     "decoupling_exhaustive",
@@ -63,5 +81,6 @@ ATTACKS.add(
         "black box",
         "removes blocks of pixels and single words (MUROAN's search)",
         _decoupling("exhaustive"),
+        tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
     ),
 )

@@ -82,12 +82,14 @@ class Attacked:
     :param details: Per sample, further facts for the record (JSON types). ``texts``: ``[before, after]`` of each text
         that the answer depends on. ``text_queries``: changed texts that were tried.
     :param flags: What makes the numbers suspicious, and how many samples show it.
+    :param versions: In retrieval, what further attacks did to the same samples: of all ranks the worst counts.
     """
 
     x: np.ndarray
     labels: np.ndarray | None
     details: list[dict[str, Any]] = field(default_factory=list)
     flags: dict[str, int] = field(default_factory=dict)
+    versions: tuple[Attacked, ...] = ()
 
     @property
     def images(self) -> np.ndarray:
@@ -141,14 +143,15 @@ ATTACKS: Registry[AttackEntry] = Registry("attack")
 def select_attacks(names: str, nb_classes: int, task: str = ZERO_SHOT) -> tuple[str, ...]:
     """Turn ``"image,decoupling"`` into the names of attacks; a modality stands for all of its attacks that apply.
 
-    :param nb_classes: Attacks that need more classes are left out of a modality, and refused by name.
+    :param nb_classes: Classes, or images that are looked up. Attacks that need more are left out of a modality, and
+        refused by name.
     :param task: Likewise attacks that do not know the task.
     :return: In the order of the registry, with those that a chosen one goes on after.
     :raises InputError: For an unknown name, one that cannot work, or none.
     """
     groups: dict[str, list[str]] = {}
     for name, entry in ATTACKS.items():
-        if task in entry.tasks and (task == RETRIEVAL or entry.minimum_classes <= nb_classes):
+        if task in entry.tasks and entry.minimum_classes <= nb_classes:
             groups.setdefault(entry.modality, []).append(name)
     fitting = {name for group in groups.values() for name in group}
     modalities = {entry.modality for _, entry in ATTACKS.items()}
@@ -159,7 +162,8 @@ def select_attacks(names: str, nb_classes: int, task: str = ZERO_SHOT) -> tuple[
         elif name in fitting:
             chosen.add(name)
         elif name in ATTACKS and task in ATTACKS[name].tasks:
-            raise InputError(f"{name} needs at least {ATTACKS[name].minimum_classes} classes; there are {nb_classes}.")
+            what = "images to tell apart" if task == RETRIEVAL else "classes"
+            raise InputError(f"{name} needs at least {ATTACKS[name].minimum_classes} {what}; there are {nb_classes}.")
         elif name in modalities or name in ATTACKS:
             alike = groups.get(ATTACKS[name].modality, groups) if name in ATTACKS else groups
             raise InputError(f"{name} {_WORKS_ON[task]}. Use {', '.join(alike)}.")

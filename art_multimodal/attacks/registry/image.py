@@ -16,6 +16,7 @@ from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLeve
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.registry.entry import (
     ATTACKS,
+    PAIRS,
     RETRIEVAL,
     ZERO_SHOT,
     Attacked,
@@ -25,6 +26,7 @@ from art_multimodal.attacks.registry.entry import (
     Prepare,
     Run,
 )
+from art_multimodal.attacks.registry.gallery import on_gallery
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -48,7 +50,7 @@ def image_attack(build: Build) -> Prepare:
 
         return run
 
-    return prepare
+    return on_gallery(prepare)
 
 
 def perturbed(
@@ -167,13 +169,19 @@ ATTACKS.add(
         "white box",
         "projected gradient descent on class scores (ours)",
         image_attack(pgd),
-        tasks=(ZERO_SHOT,),
+        tasks=(ZERO_SHOT, RETRIEVAL),
     ),
 )
 ATTACKS.add("art_pgd", AttackEntry("image", "white box", "projected gradient descent (ART's)", image_attack(art_pgd)))
 ATTACKS.add(
     "apgd",
-    AttackEntry("image", "white box", "auto-PGD on cross-entropy (ART's)", image_attack(_apgd("cross_entropy"))),
+    AttackEntry(
+        "image",
+        "white box",
+        "auto-PGD on cross-entropy (ART's)",
+        image_attack(_apgd("cross_entropy")),
+        tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+    ),
 )
 ATTACKS.add(
     "apgd_dlr",
@@ -183,12 +191,18 @@ ATTACKS.add(
         "auto-PGD on the difference of logits (ART's)",
         image_attack(_apgd("difference_logits_ratio")),
         minimum_classes=3,  # it compares the three largest logits
+        tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
     ),
 )
 ATTACKS.add(
     "square",
     AttackEntry(
-        "image", "black box", "random search with squares (ART's)", image_attack(_square), applies=_square_applies
+        "image",
+        "black box",
+        "random search with squares (ART's)",
+        image_attack(_square),
+        tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        applies=_square_applies,
     ),
 )
 ATTACKS.add(

@@ -11,9 +11,22 @@ import torch
 from art_multimodal.attacks import cascade
 from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, start_generator
 from art_multimodal.attacks.gradient_checks import check_gradients
-from art_multimodal.attacks.registry.entry import ATTACKS, Attacked, AttackEntry, Budget, Estimator, Prepare, Run
+from art_multimodal.attacks.registry.entry import (
+    ATTACKS,
+    PAIRS,
+    RETRIEVAL,
+    ZERO_SHOT,
+    Attacked,
+    AttackEntry,
+    Budget,
+    Estimator,
+    Prepare,
+    Run,
+)
+from art_multimodal.attacks.registry.gallery import on_gallery
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import margin_loss
 from art_multimodal.functional.perturbations import norm_of
@@ -112,6 +125,37 @@ def ensemble(*members: cascade.Member) -> Prepare:
     return prepare
 
 
+def side_by_side(*members: tuple[str, Prepare]) -> Prepare:
+    """In retrieval: all members on all samples, since ranks can always get worse; the worst rank counts."""
+
+    def prepare(estimator: Estimator, budget: Budget) -> Run:
+        runs = {name: member(estimator, ensemble_budget(budget)) for name, member in members}
+
+        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+            versions = []
+            for name, attack in runs.items():
+                attacked = attack(x, y, cascade.member_seed(seed, name))
+                # A member may be an ensemble itself, which knows better who it was.
+                details = [
+                    {**said, "broken_by": said.get("broken_by") or name} for said in attacked.details or [{} for _ in x]
+                ]
+                versions.append(replace(attacked, details=details))
+            return replace(versions[0], versions=tuple(versions[1:]))
+
+        return run
+
+    return prepare
+
+
+def by_task(classification: Prepare, retrieval: Prepare) -> Prepare:
+    """One of two, whatever the estimator is for."""
+
+    def prepare(estimator: Estimator, budget: Budget) -> Run:
+        return (retrieval if isinstance(estimator, ImageTextRetriever) else classification)(estimator, budget)
+
+    return prepare
+
+
 def suspecting(prepare: Prepare) -> Prepare:
     """An ensemble on images that also looks whether the model hides its gradients."""
 
@@ -137,6 +181,15 @@ def suspecting(prepare: Prepare) -> Prepare:
     return prepare_both
 
 
+_IMAGE = suspecting(ensemble("apgd", ("pgd_targeted", TARGETED_PGD), "square"))
+_TEXT = ("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin")
+_EVERYWHERE = (ZERO_SHOT, PAIRS, RETRIEVAL)
+
+
+def _registered(*names: str) -> Prepare:
+    return side_by_side(*((name, ATTACKS[name].prepare) for name in names))
+
+
 ATTACKS.add(
     "worst_image",
     AttackEntry(
@@ -144,7 +197,11 @@ ATTACKS.add(
         "white box",
         f"apgd, then descent towards each of the {MOST_TARGETS} most likely other classes, then square, each on what "
         f"is left; at least {LEAST_STEPS} steps; looks for hidden gradients",
-        suspecting(ensemble("apgd", ("pgd_targeted", TARGETED_PGD), "square")),
+        by_task(
+            _IMAGE,
+            side_by_side(("gallery", on_gallery(_IMAGE)), ("similarity_pgd", ATTACKS["similarity_pgd"].prepare)),
+        ),
+        tasks=_EVERYWHERE,
     ),
 )
 ATTACKS.add(
@@ -153,7 +210,8 @@ ATTACKS.add(
         "worst",
         "black box",
         "the four text attacks, each on what is left",
-        ensemble("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin"),
+        by_task(ensemble(*_TEXT), _registered(*_TEXT)),
+        tasks=_EVERYWHERE,
     ),
 )
 ATTACKS.add(
@@ -161,9 +219,13 @@ ATTACKS.add(
     AttackEntry(
         "worst",
         "white box",
-        f"joint, independent and co_attack, each on what is left by those before and by the two others; at least "
-        f"{LEAST_STEPS} steps",
-        ensemble("joint", "independent", "co_attack"),
+        "joint, independent and co_attack, each on what is left by those before and by the two others (in retrieval "
+        f"set_level_guidance, independent and co_attack); at least {LEAST_STEPS} steps",
+        by_task(
+            ensemble("joint", "independent", "co_attack"),
+            _registered("set_level_guidance", "independent", "co_attack"),
+        ),
+        tasks=_EVERYWHERE,
         goes_on_after=("worst_image", "worst_text"),
     ),
 )

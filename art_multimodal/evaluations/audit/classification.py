@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,8 +81,8 @@ class ClassificationSubject(Subject):
     def prepare(self, order: np.ndarray, batch_size: int) -> None:
         """Nothing: a sample's answer depends on no other sample."""
 
-    def check_texts(self, indices: Iterable[int]) -> None:
+    def select(self, order: np.ndarray) -> None:
         if isinstance(self.model, FusionModel):
-            texts = list(dict.fromkeys(self.data.text_of(int(index)) or "" for index in indices))
+            texts = list(dict.fromkeys(self.data.text_of(int(index)) or "" for index in order))
             for start in range(0, len(texts), _TEXTS_PER_BATCH):
                 self.model.tokenize(texts[start : start + _TEXTS_PER_BATCH])

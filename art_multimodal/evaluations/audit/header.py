@@ -101,6 +101,10 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
                 "share of images that find one of their captions, and of captions that find their image, among the k "
                 "most similar ones; the worse of clean and attacked, since an attacker may do nothing"
             ),
+            "image_attacks": (
+                "pgd, apgd, apgd_dlr, square and decoupling know the captions of all samples and take them for classes; "
+                "the others know an image's own captions"
+            ),
             "gallery": (
                 "all evaluated samples; an attacked image stands with its own attacked captions among the clean "
                 "others; equal captions of other images neither help nor harm"

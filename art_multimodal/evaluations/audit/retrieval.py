@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class RetrievalSubject(Subject):
         self.model = estimator.dual_encoder
         self.estimator: ImageTextRetriever = estimator
         self.data: CaptionedImages = data
+        self._label: dict[int, int] = {}
         self._place: dict[int, int] = {}
         self._images = self._texts = torch.zeros(0)
         self._caption_of: list[str] = []
@@ -46,7 +47,8 @@ class RetrievalSubject(Subject):
         self._with_caption: dict[str, list[int]] = {}
 
     def read(self, index: int) -> Sample:
-        return Sample(self.data.name_of(index), self.data.image(index), 0, captions=self.data.captions_of(index))
+        captions = self.data.captions_of(index)
+        return Sample(self.data.name_of(index), self.data.image(index), self._label[index], captions=captions)
 
     def stack(self, samples: Sequence[Sample]) -> np.ndarray:
         images = np.stack([sample.image for sample in samples])
@@ -54,16 +56,20 @@ class RetrievalSubject(Subject):
         return image_text_pairs(np.repeat(images, count, axis=0), [c for sample in samples for c in sample.captions])
 
     def labels(self, samples: Sequence[Sample]) -> np.ndarray:
-        return np.zeros(sum(len(sample.captions) for sample in samples), dtype=np.int64)
+        return np.repeat([sample.label for sample in samples], [len(sample.captions) for sample in samples])
 
     def image_rows(self, samples: Sequence[Sample]) -> np.ndarray:
         # An attack on pairs may find one image for each caption; a sample has one, that of its first.
         return np.cumsum([0, *(len(sample.captions) for sample in samples[:-1])])
 
-    def check_texts(self, indices: Iterable[int]) -> None:
-        texts = list(dict.fromkeys(text for index in indices for text in self.data.captions_of(int(index))))
+    def select(self, order: np.ndarray) -> None:
+        captions = [self.data.captions_of(int(index)) for index in order]
+        texts = list(dict.fromkeys(text for own in captions for text in own))
         for start in range(0, len(texts), _TEXTS_PER_BATCH):
             self.model.tokenize(texts[start : start + _TEXTS_PER_BATCH])
+        # For attacks on images that know what an image may be mistaken for; labels are places in it.
+        self.estimator.gallery = captions
+        self._label = {int(index): number for number, index in enumerate(order)}
 
     def prepare(self, order: np.ndarray, batch_size: int) -> None:
         """Embed the gallery. Unreadable samples are none of it."""
@@ -104,6 +110,22 @@ class RetrievalSubject(Subject):
     def judged(
         self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
     ) -> list[dict[str, Any]]:
+        versions = [self._judged(indices, samples, one, batch_size) for one in (attacked, *attacked.versions)]
+        said = []
+        for of_sample in zip(*versions, strict=True):
+            worst = max(of_sample, key=lambda one: one["image_rank"])
+            ranks = [max(found) for found in zip(*(one["text_ranks"] for one in of_sample), strict=True)]
+            said.append({**worst, "text_ranks": ranks})
+            if worst["image_rank"] == 1:
+                said[-1].pop("broken_by", None)
+            if attacked.versions and "text_queries" in worst:
+                said[-1]["text_queries"] = sum(one.get("text_queries", 0) for one in of_sample)
+        return said
+
+    def _judged(
+        self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
+    ) -> list[dict[str, Any]]:
+        """What is said of samples after one attack."""
         starts = self.image_rows(samples)
         images = self._features_of_images(np.ascontiguousarray(attacked.images[starts]), batch_size)
         texts = self._features_of_texts(attacked.x["text"].tolist())

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from art.evaluations.evaluation import Evaluation
 
-from art_multimodal.attacks.registry import ATTACKS, select_attacks
+from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL, select_attacks
 from art_multimodal.datasets import Sample, UnreadableSample
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.header import check_same_run, header_of
@@ -78,16 +78,16 @@ class Audit(Evaluation):
         self.strict = strict
         self.subject = open_subject(settings, _device_type(device))
         self.estimator = self.subject.estimator
-        task = self.subject.task
-        names = DEFAULT_ATTACKS[task] if settings.attacks is None else settings.attacks
-        self.attacks = select_attacks(names, len(self.subject.class_names), task)
-        self.budget = settings.budget(self.subject.data.protected_words)
-        self.runs = {name: ATTACKS[name].prepare(self.estimator, self.budget) for name in self.attacks}
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
         order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
         self.order = order[: settings.limit] if settings.limit else order
-        self.subject.weighed = weighed_modalities(self.attacks)
-        self.subject.check_texts(self.order)
+        self.subject.select(self.order)
+        task = self.subject.task
+        nb_classes = len(self.order) if task == RETRIEVAL else len(self.subject.class_names)
+        self.attacks = select_attacks(settings.attacks or DEFAULT_ATTACKS, nb_classes, task)
+        self.subject.weighed = weighed_modalities(self.attacks, task)
+        self.budget = settings.budget(self.subject.data.protected_words)
+        self.runs = {name: ATTACKS[name].prepare(self.estimator, self.budget) for name in self.attacks}
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
@@ -187,7 +187,8 @@ class Audit(Evaluation):
         started = time.perf_counter()
         # Who is attacked is what the log says was right, on whatever machine the run goes on.
         right = np.array([is_right(said) for said in lines[CLEAN]["samples"]], dtype=bool)
-        fallen = _fallen(lines, entry.goes_on_after)
+        # In retrieval ranks can always get worse, so nothing has fallen for good.
+        fallen = _fallen(lines, entry.goes_on_after) if self.subject.only_right else {}
         records = {row: fallen[index] for row, index in enumerate(batch.indices) if index in fallen}
         rows = [r for r in range(len(right)) if r not in records and (right[r] or not self.subject.only_right)]
         fits = [entry.applies(batch.samples[row].image.shape, self.budget) for row in rows]

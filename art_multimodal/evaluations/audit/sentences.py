@@ -139,6 +139,11 @@ def _worst(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
 def _decoupling(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
     if row["share_removed_mean"] is None:
         return "Removing parts of the input never changed the answer."
+    if report["task"] == RETRIEVAL:
+        return (
+            f"Removing pixels puts another caption first for {percent(row['attack_success_rate'])} of the images that "
+            f"found theirs, by taking away {percent(row['share_removed_mean'], 2)} of the image on average."
+        )
     pairs = report["task"] == PAIRS
     return (
         f"Removing pixels or words of the {'text' if pairs else 'prompt'} changes the answer for "

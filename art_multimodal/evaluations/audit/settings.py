@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from art_multimodal.attacks.registry import PAIRS, RETRIEVAL, ZERO_SHOT, Budget, TextBudget
+from art_multimodal.attacks.registry import Budget, TextBudget
 from art_multimodal.errors import InputError
 from art_multimodal.functional.perturbations import norm_of
 
 TASKS = ("classification", "retrieval")
 #: Attacks that are run when none are named.
-DEFAULT_ATTACKS = {
-    ZERO_SHOT: "image,text,multimodal,decoupling",
-    PAIRS: "image,text,multimodal,decoupling",
-    RETRIEVAL: "image,text,multimodal",
-}
+DEFAULT_ATTACKS = "image,text,multimodal,decoupling"
 
 
 @dataclass(frozen=True)
@@ -24,8 +20,8 @@ class AuditSettings:
 
     :param model: As for ``load_model``.
     :param data: As for ``open_data``, in retrieval as for ``open_captioned``.
-    :param attacks: Names of attacks or modalities, separated by commas; ``None`` for ``image,text,multimodal`` and,
-        except in retrieval, ``decoupling``.
+    :param attacks: Names of attacks or modalities, separated by commas; ``None`` for
+        ``image,text,multimodal,decoupling``.
     :param task: ``"classification"`` (of images by class prompts; of pairs by a fusion model) or ``"retrieval"`` (a
         dual encoder finds captions of images and images of captions).
     :param norm: ``"inf"`` or ``"2"``.

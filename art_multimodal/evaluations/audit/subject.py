@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,10 +72,10 @@ class Subject(ABC):
         """Do what has to be done once before the first batch."""
 
     @abstractmethod
-    def check_texts(self, indices: Iterable[int]) -> None:
-        """Refuse texts that the model cannot read, before any work.
+    def select(self, order: np.ndarray) -> None:
+        """Take notice of the samples that will be asked for, in their order, before any work.
 
-        :raises InputError: Naming the first.
+        :raises InputError: Naming the first text that the model cannot read.
         """
 
     def describe(self, spec: str) -> dict[str, Any]:

@@ -43,9 +43,10 @@ def summary_rows(attacks: Iterable[str]) -> list[str]:
     return [CLEAN, *attacks, *worst]
 
 
-def weighed_modalities(attacks: Iterable[str]) -> tuple[str, ...]:
-    """Modalities whose importance is measured: beside a decoupling attack, both."""
-    return ("image", "text") if any(ATTACKS[name].modality == "decoupling" for name in attacks) else ()
+def weighed_modalities(attacks: Iterable[str], task: str) -> tuple[str, ...]:
+    """Modalities whose importance is measured: beside a decoupling attack on a classifier, both."""
+    weighed = task != RETRIEVAL and any(ATTACKS[name].modality == "decoupling" for name in attacks)
+    return ("image", "text") if weighed else ()
 
 
 def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     skipped: list[dict[str, str]] = []
     labels: dict[int, int] = {}
     predictions: dict[int, int] = {}
-    without: dict[str, dict[int, bool]] = {modality: {} for modality in weighed_modalities(attacks)}
+    without: dict[str, dict[int, bool]] = {modality: {} for modality in weighed_modalities(attacks, header["task"])}
     for line in lines:
         row = rows[line["attack"]]
         row.seconds += line["seconds"]
@@ -117,6 +118,11 @@ def _as_an_attacker_would(rows: dict[str, _Row]) -> None:
         row.ranks = {index: _worse(ranks, clean.ranks[index]) for index, ranks in row.ranks.items()}
         if row is not clean:
             row.correct = {index: row.ranks[index][0] == 1 for index in row.correct if clean.correct[index]}
+    for name, row in rows.items():
+        for before in ATTACKS[name].goes_on_after if name != CLEAN else ():
+            if before in rows:
+                row.ranks = {i: _worse(r, rows[before].ranks.get(i, r)) for i, r in row.ranks.items()}
+                row.correct = {i: row.ranks[i][0] == 1 for i in row.correct}
 
 
 def _worse(ranks: Ranks, others: Ranks) -> Ranks:
@@ -207,7 +213,7 @@ def _further(rows: list[_Row]) -> dict[str, Any]:
 
 def _removals(details: list[dict[str, Any]]) -> dict[str, Any]:
     """The measures of MUROAN (arXiv:2112.12792) over the successes."""
-    successes = [d for d in details if d["predicted"] != d["label"]]
+    successes = [d for d in details if not is_right(d)]
     shares = [d["share_removed"] for d in successes]
     return {
         "share_removed_mean": float(np.mean(shares)) if shares else None,
@@ -230,9 +236,7 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
     smallest: dict[int, dict[str, Any]] = {}
     for detail in (d for name in attacks for d in rows[name].details if d["index"] in attacked):
         other = smallest.get(detail["index"])
-        if detail["predicted"] != detail["label"] and (
-            other is None or detail["share_removed"] < other["share_removed"]
-        ):
+        if not is_right(detail) and (other is None or detail["share_removed"] < other["share_removed"]):
             smallest[detail["index"]] = detail
     return {
         "modality": modality,
