@@ -213,3 +213,42 @@ def test_gates_fail_below_and_only_below() -> None:
     assert Gate.parse("decoupling.share_removed_mean=0.9").failure(results) is None
     results["decoupling"]["attacked"] = 0
     assert Gate.parse("decoupling.share_removed_mean=0.9").failure(results) is not None
+
+
+def test_what_an_attack_costs_is_per_sample_that_it_was_run_on() -> None:
+    # In retrieval samples that are wrong before are attacked, too: here two of three.
+    ranks = [1, 2, 3]
+    names = ["bert_attack", "character_attack"]
+    found = {"text_ranks": [1]}
+    lines = [line("clean", [{"index": i, "image_rank": rank, **found} for i, rank in enumerate(ranks)])]
+    for name, tried in zip(names, (4, 6), strict=True):
+        samples = [{"index": i, "image_rank": rank, "text_queries": tried, **found} for i, rank in enumerate(ranks)]
+        lines.append(line(name, samples, queries=9, gradients=3))
+    data = {"class_names": [], "selected": 3}
+    results = summarise({"task": "retrieval", "attacks": names, "data": data}, lines)["results"]
+    for name, *cost in (("bert_attack", 3, 1, 4), ("character_attack", 3, 1, 6), ("text", 6, 2, 10)):
+        row = results[name]
+        assert row["attacked"] == 1
+        assert [row["queries"], row["gradients"], row["text_queries"]] == cost
+
+
+def test_what_fell_before_costs_an_ensemble_nothing() -> None:
+    # Sample 0 falls to images and 1 to texts, before texts are tried on sample 2 together with its image.
+    lines = [
+        line("clean", [sample(i, 0, 0) for i in range(3)]),
+        line("worst_image", [sample(i, 0, int(i == 0)) for i in range(3)]),
+        line("worst_text", [sample(i, 0, int(i == 1), text_queries=6) for i in range(3)]),
+        line("worst_multimodal", [sample(0, 0, 1), sample(1, 0, 1), sample(2, 0, 0, text_queries=3)]),
+    ]
+    results = summarise(header(3, ["worst_image", "worst_text", "worst_multimodal"]), lines)["results"]
+    tried = [results[name].get("text_queries") for name in ("worst_image", "worst_text", "worst_multimodal", "worst")]
+    assert tried == [None, 6, 1, 7]
+
+
+def test_a_run_of_retrieval_is_complete_once_wrong_samples_are_attacked_too() -> None:
+    samples = [{"index": i, "image_rank": 1 + i, "text_ranks": [1]} for i in range(2)]
+    data = {"class_names": [], "selected": 2}
+    for done in (1, 2):
+        lines = [line("clean", samples), line("bert_attack", samples[:done])]
+        summary = summarise({"task": "retrieval", "attacks": ["bert_attack"], "data": data}, lines)
+        assert summary["complete"] is (done == 2)

@@ -116,7 +116,7 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
     if "worst" in modalities:
         said["worst"] = (
             "one attack after the other, each on what is still right; gradient attacks take 50 steps at least; "
-            "worst_multimodal goes on after worst_image and worst_text"
+            "worst_multimodal goes on after worst_image and worst_text, and its queries come on top of theirs"
         )
     if "typographic" in modalities:
         said["typographic"] = f"a word on a label that covers at most {budget.max_share:.0%} of the image"

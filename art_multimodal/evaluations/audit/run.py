@@ -227,12 +227,16 @@ class Audit(Evaluation):
 
 
 def _fallen(lines: dict[str, dict[str, Any]], attacks: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """What the log says of samples that the given attacks have misled, by their index; without their pictures."""
+    """What the log says of samples that the given attacks have misled, by their index.
+
+    Without their pictures, and without what it cost: that is counted in the row of the attack that spent it.
+    """
     found: dict[int, dict[str, Any]] = {}
     for name in attacks:
         for said in lines[name]["samples"] if name in lines else ():
             if not is_right(said) and said["index"] not in found:
-                kept = {key: value for key, value in said.items() if key not in ("picture", "size", "text")}
+                left_out = ("picture", "size", "text", "queries", "text_queries")
+                kept = {key: value for key, value in said.items() if key not in left_out}
                 found[said["index"]] = {**kept, "broken_by": kept.get("broken_by") or name}
     return found
 

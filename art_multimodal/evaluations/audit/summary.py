@@ -35,6 +35,11 @@ class _Row:
     gradients: float = 0
     seconds: float = 0
 
+    @property
+    def asked(self) -> set[int]:
+        """The samples that the attack was run on; in retrieval all, whether they were right before or not."""
+        return set(self.ranks or self.correct)
+
 
 def summary_rows(attacks: Iterable[str]) -> list[str]:
     """Names of a report's rows: clean, each attack, and the worst case of every modality."""
@@ -105,8 +110,9 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
         results[modality] = _worst_case(modality, [a for a in attacks if ATTACKS[a].modality == modality], rows, clean)
     importance = {m: _accuracy(sum(right.values()), len(right)) for m, right in without.items()}
     expected = header["data"]["selected"]
+    to_attack = len(clean) if retrieval else sum(clean.values())
     done = len(clean) + len(skipped) == expected and all(
-        sum(clean.values()) == len(rows[name].correct) + len(rows[name].not_applicable) for name in attacks
+        to_attack == len(rows[name].asked) + len(rows[name].not_applicable) for name in attacks
     )
     return {"complete": done, "skipped": skipped, "results": results, "without_modality": importance}
 
@@ -181,11 +187,11 @@ def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, An
         "modality": ATTACKS[name].modality,
         "knowledge": ATTACKS[name].knowledge,
         **_robustness({i for i, right in row.correct.items() if right}, attacked, clean),
-        "queries": row.queries / len(attacked) if attacked else None,
-        "gradients": row.gradients / len(attacked) if attacked else None,
+        "queries": row.queries / len(row.asked) if row.asked else None,
+        "gradients": row.gradients / len(row.asked) if row.asked else None,
         "seconds": row.seconds,
         "not_applicable": len(row.not_applicable),
-        **_further([row]),
+        **_further([row], row.asked),
     }
     if row.broken_by:
         result["broken_by"] = row.broken_by
@@ -196,12 +202,12 @@ def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, An
     return result
 
 
-def _further(rows: list[_Row]) -> dict[str, Any]:
+def _further(rows: list[_Row], asked: set[int]) -> dict[str, Any]:
     """What only attacks on texts have, and what only retrieval has."""
     further: dict[str, Any] = {}
     if any(row.text_queries for row in rows):
-        tried = [sum(row.text_queries.values()) / len(row.text_queries) for row in rows if row.text_queries]
-        further["text_queries"] = sum(tried)
+        tried = sum(row.text_queries.get(index, 0) for row in rows for index in asked)
+        further["text_queries"] = tried / len(asked) if asked else None
     if all(row.ranks for row in rows):
         found = set.intersection(*(set(row.ranks) for row in rows))
         ranks = {index: rows[0].ranks[index] for index in sorted(found)}
@@ -232,6 +238,8 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
     # Attacked is what every attack is done with; one that cannot work on a sample says nothing about it.
     attacked = set.intersection(*(set(rows[name].correct) | rows[name].not_applicable for name in attacks))
     attacked &= {index for name in attacks for index in rows[name].correct}
+    asked = set.intersection(*(rows[name].asked | rows[name].not_applicable for name in attacks))
+    asked &= {index for name in attacks for index in rows[name].asked}
     survived = {i for i in attacked if all(rows[name].correct.get(i, True) for name in attacks)}
     smallest: dict[int, dict[str, Any]] = {}
     for detail in (d for name in attacks for d in rows[name].details if d["index"] in attacked):
@@ -242,9 +250,9 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
         "modality": modality,
         "knowledge": "worst case of " + ", ".join(attacks),
         **_robustness(survived, attacked, clean),
-        "queries": sum(rows[name].queries for name in attacks) / len(attacked) if attacked else None,
-        "gradients": sum(rows[name].gradients for name in attacks) / len(attacked) if attacked else None,
+        "queries": sum(rows[name].queries for name in attacks) / len(asked) if asked else None,
+        "gradients": sum(rows[name].gradients for name in attacks) / len(asked) if asked else None,
         "seconds": sum(rows[name].seconds for name in attacks),
-        **_further([rows[name] for name in attacks]),
+        **_further([rows[name] for name in attacks], asked),
         **(_removals(list(smallest.values())) if modality == "decoupling" else {}),
     }
