@@ -114,15 +114,19 @@ def audit(
     data: Annotated[str, typer.Option(help="demo:NAME, folder:PATH (a folder per class) or csv:PATH")],
     attacks: Annotated[
         str | None,
-        typer.Option(help="names or modalities, separated by commas  [default: image,text,multimodal,decoupling]"),
+        typer.Option(
+            help="names or modalities, separated by commas", show_default="image, text, multimodal, decoupling"
+        ),
     ] = None,
     task: Annotated[Task, typer.Option(help="retrieval: of captions and images")] = Task.classification,
-    eps: Annotated[str | None, typer.Option(help="radius for images in [0, 1]  [default: 1/255 for norm inf]")] = None,
-    eps_step: Annotated[str | None, typer.Option(help="length of a step  [default: 2.5 * eps / steps]")] = None,
+    eps: Annotated[
+        str | None, typer.Option(help="radius for images in [0, 1]", show_default="1/255 for norm inf")
+    ] = None,
+    eps_step: Annotated[str | None, typer.Option(help="length of a step", show_default="2.5 * eps / steps")] = None,
     norm: Annotated[Norm, typer.Option(help="norm of the budget")] = Norm.inf,
     steps: Annotated[int, typer.Option(help="gradient steps")] = 10,
     max_queries: Annotated[int, typer.Option(help="queries per image of black-box attacks")] = 500,
-    limit: Annotated[int | None, typer.Option(help="most samples, drawn with the seed  [default: all]")] = None,
+    limit: Annotated[int | None, typer.Option(help="most samples, drawn with the seed", show_default="all")] = None,
     batch_size: Annotated[int, typer.Option(help="samples per batch")] = 32,
     device: Annotated[Device, typer.Option(help="where the model runs")] = Device.auto,
     seed: Annotated[int, typer.Option(help="of the choice of samples and of every attack")] = 0,
@@ -304,7 +308,8 @@ def _recall_table(report: dict[str, Any]) -> Table:
     from art_multimodal.evaluations.audit.summary import RECALL_AT
 
     table = _table(*(f"{what}@{k}" for what in ("text", "image") for k in RECALL_AT))
-    for name, row in report["results"].items():
+    # Without a readable image there is none.
+    for name, row in ((name, row) for name, row in report["results"].items() if "recall" in row):
         found = [row["recall"][way][str(k)] for way in _DIRECTIONS for k in RECALL_AT]
         table.add_row(name, *(percent(share["accuracy"]).removesuffix(" %") for share in found))
     return table

@@ -183,6 +183,15 @@ def test_distances() -> None:
         cli.parse_distance("1/255/2")
 
 
+def test_help_names_the_defaults_that_depend_on_others(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, printed, _ = run(capsys, "audit", "--help")
+    assert code == 0
+    shown = " ".join(printed.replace("│", " ").split())
+    for default in ("image, text, multimodal, decoupling", "1/255 for norm inf", "2.5 * eps / steps", "all"):
+        assert f"[default: ({default})]" in shown
+
+
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from art_multimodal import cli; cli.main(['--help']); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

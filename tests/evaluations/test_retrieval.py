@@ -100,6 +100,23 @@ def test_ranks_are_those_of_a_plain_recount(captions_file: str) -> None:
         assert subject.judged([index], [sample], Attacked(part, None), 4) == [judged[row]]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_model_that_embeds_everything_alike_finds_nothing_first(captions_file: str, seed: int, monkeypatch) -> None:
+    # Equal scores count against the model, however the products that they come from are summed.
+    subject = open_subject(dataclasses.replace(SETTINGS, data=captions_file), "cpu")
+    image, text = torch.randn(2, 50, generator=torch.Generator().manual_seed(seed))
+    monkeypatch.setattr(subject.estimator, "image_features", lambda images, size: image.repeat(len(images), 1))
+    monkeypatch.setattr(subject.estimator, "text_features", lambda texts, size: text.repeat(len(texts), 1))
+    order = np.arange(6)
+    subject.prepare(order, 4)
+    samples = [subject.read(index) for index in order]
+    expected = [(6, 6, 6, 6), (8, 6), (8, 6), (8, 6), (7, 5), (7, 5)]
+    said = subject.answers(order.tolist(), samples, 4)
+    assert [(one["image_rank"], *one["text_ranks"]) for one in said] == expected
+    judged = subject.judged(order.tolist(), samples, Attacked(subject.stack(samples), None), 4)
+    assert judged == said
+
+
 def test_embeddings_that_are_not_finite_are_refused(captions_file: str) -> None:
     subject = open_subject(dataclasses.replace(SETTINGS, data=captions_file), "cpu")
     with torch.no_grad():
@@ -240,3 +257,13 @@ def test_the_terminal_shows_both_directions(tmp_path: Path, capsys, monkeypatch)
     assert "text@10" in shown and "image@1 " in shown and "similarity_pgd" in shown
     assert "recall in %: text@k of 12 images, image@k of 24 captions" in shown
     assert max(map(len, shown.split(str(tmp_path))[0].splitlines())) <= 80
+
+
+def test_without_a_readable_image_the_reports_say_so(tmp_path: Path, capsys) -> None:
+    (tmp_path / "captions.csv").write_text("image,text\nnone.png,a cat\n")
+    command = ["audit", "demo:scenes", "--data", f"csv:{tmp_path / 'captions.csv'}", "--task", "retrieval"]
+    command += ["--attacks", "bert_attack", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "--fail-under", "text.accuracy=0.1"]) == 1
+    shown = capsys.readouterr()
+    assert "recall in %: text@k of 0 images" in shown.out and "no sample was evaluated" in shown.err
+    assert "No sample could be evaluated." in (tmp_path / "out" / "report.md").read_text()

@@ -144,21 +144,18 @@ class RetrievalSubject(Subject):
 
     def _ranks(self, place: int, captions: Sequence[str], image: Tensor, texts: Tensor) -> dict[str, Any]:
         """Ranks of a sample whose features are these, among the clean others."""
-        equal = [number for caption in captions for number in self._with_caption.get(caption, ())]
-        others = torch.ones(len(self._owner), dtype=torch.bool)
-        others[torch.from_numpy(np.flatnonzero(self._owner == place))] = False
-        others[equal] = False
-        own = texts @ image
+        others = self._owner != place
+        for caption in captions:
+            others[self._with_caption.get(caption, [])] = False
+        of_captions, of_images = _cosines(self._texts, image), _cosines(self._images, texts.T)
+        own = _cosines(texts, image)
         text_ranks = []
         for number, caption in enumerate(captions):
-            foreign = torch.ones(len(self._images), dtype=torch.bool)
+            foreign = np.ones(len(self._images), dtype=bool)
             foreign[place] = False
             foreign[self._owner[self._with_caption.get(caption, [])]] = False
-            text_ranks.append(1 + int((self._images[foreign] @ texts[number] >= own[number]).sum()))
-        return {
-            "image_rank": 1 + int((self._texts[others] @ image >= own.max()).sum()),
-            "text_ranks": text_ranks,
-        }
+            text_ranks.append(1 + int((of_images[foreign, number] >= own[number]).sum()))
+        return {"image_rank": 1 + int((of_captions[others] >= own.max()).sum()), "text_ranks": text_ranks}
 
     def _features_of_images(self, images: np.ndarray, batch_size: int) -> Tensor:
         return _unit(self.estimator.image_features(images, batch_size))
@@ -167,8 +164,13 @@ class RetrievalSubject(Subject):
         return _unit(self.estimator.text_features(texts, _TEXTS_PER_BATCH))
 
 
+def _cosines(features: Tensor, others: Tensor) -> np.ndarray:
+    """Products of unit features: summed in float64 and then rounded, so that equal features score alike."""
+    return (features @ others).float().numpy()
+
+
 def _unit(features: Tensor) -> Tensor:
-    """Unit features on the CPU, where the gallery lives.
+    """Unit features in float64 on the CPU, where the gallery lives.
 
     :raises InputError: If they are not finite: ranks would be arbitrary.
     """
@@ -177,4 +179,4 @@ def _unit(features: Tensor) -> Tensor:
             "The model's embeddings are NaN or infinite: its weights are damaged, or they overflow. "
             "No number would mean anything."
         )
-    return F.normalize(features.detach().float().cpu(), dim=-1)
+    return F.normalize(features.detach().cpu().double(), dim=-1)
