@@ -108,6 +108,7 @@ def test_a_model_that_embeds_everything_alike_finds_nothing_first(captions_file:
     monkeypatch.setattr(subject.estimator, "image_features", lambda images, size: image.repeat(len(images), 1))
     monkeypatch.setattr(subject.estimator, "text_features", lambda texts, size: text.repeat(len(texts), 1))
     order = np.arange(6)
+    subject.select(order)
     subject.prepare(order, 4)
     samples = [subject.read(index) for index in order]
     expected = [(6, 6, 6, 6), (8, 6), (8, 6), (8, 6), (7, 5), (7, 5)]
@@ -260,7 +261,7 @@ def test_the_terminal_shows_both_directions(tmp_path: Path, capsys, monkeypatch)
 
 
 def test_without_a_readable_image_the_reports_say_so(tmp_path: Path, capsys) -> None:
-    (tmp_path / "captions.csv").write_text("image,text\nnone.png,a cat\n")
+    (tmp_path / "captions.csv").write_text("image,text\nnone.png,a cat\ntoo.png,a dog\n")
     command = ["audit", "demo:scenes", "--data", f"csv:{tmp_path / 'captions.csv'}", "--task", "retrieval"]
     command += ["--attacks", "bert_attack", "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert main([*command, "--fail-under", "text.accuracy=0.1"]) == 1
