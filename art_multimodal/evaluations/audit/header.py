@@ -9,6 +9,7 @@ from typing import Any
 from art_multimodal import __version__
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
 
@@ -119,7 +120,7 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             "worst_multimodal goes on after worst_image and worst_text, and its queries come on top of theirs"
         )
     if "typographic" in modalities:
-        said["typographic"] = f"a word on a label that covers at most {budget.max_share:.0%} of the image"
+        said["typographic"] = f"a word on a label that covers at most {percent(budget.max_share, 0)} of the image"
     if "decoupling" in modalities:
         said |= {
             "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
