@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.utils.weak import WeakTensorKeyDictionary
+
+#: How often optimizers have stepped over a parameter. Fused ones, and those that write to ``param.data``, leave torch's
+#: version counters as they are.
+_STEPS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def _count_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            _STEPS[parameter] = _STEPS.get(parameter, 0) + 1
+
+
+register_optimizer_step_post_hook(_count_step)
 
 
 @contextmanager
@@ -26,8 +42,11 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def versions_of(weights: Iterable[Tensor]) -> tuple:
-    """What is equal for as long as nothing has been written to weights, by what torch sees (not ``param.data``)."""
-    return tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights)
+    """What is equal for as long as no optimizer has stepped over weights and nothing else has been written to them.
+
+    By what torch sees: not ``param.data``.
+    """
+    return tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version, _STEPS.get(p, 0)) for p in weights)
 
 
 class LearningModule(nn.Module):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from art_multimodal.functional.prefix_tree import prefix_trees
 
@@ -27,6 +28,11 @@ class CausalText(Protocol):
 
     def project(self, states: Tensor) -> Tensor:
         """Features ``[M, D]``, not normalised, from last states ``[M, W]``."""
+
+
+def is_as_built(parts: Iterable[nn.Module]) -> bool:
+    """Whether modules compute what their classes say: no hook takes part, and no other ``forward`` was put in."""
+    return not any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in parts)
 
 
 def encode_trimmed(tower: CausalText, tokens: Tensor) -> Tensor:

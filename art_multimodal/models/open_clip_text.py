@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from art_multimodal.models.causal_text import is_as_built
+
 
 class CLIPText:
     """A text transformer of open_clip as a :class:`CausalText`.
@@ -44,10 +46,16 @@ def causal_text_of(model: Any) -> CLIPText | None:
 
     Known are the classes ``CLIP`` and ``TextTransformer`` themselves with a causal mask and nothing else in it, pooled
     at the end of the text: not those of SigLIP (all tokens see each other), CoCa (a class token behind the padding) or
-    transformers' towers, and no class derived from them, which may do anything.
+    transformers' towers, and no class derived from them, which may do anything. Nor those with hooks on what sees
+    whole texts, which may mix tokens or count them.
     """
     from open_clip.model import CLIP, CustomTextCLIP
-    from open_clip.transformer import TextTransformer, Transformer
+    from open_clip.transformer import (
+        CustomResidualAttentionBlock,
+        ResidualAttentionBlock,
+        TextTransformer,
+        Transformer,
+    )
 
     if type(model) is CLIP:
         parts, pool_type, end_id = model, model.text_pool_type, model.text_eos_id
@@ -59,6 +67,13 @@ def causal_text_of(model: Any) -> CLIPText | None:
         return None
     changed = "encode_text" in vars(model) or "forward" in vars(parts)
     if changed or pool_type not in ("argmax", "eos") or type(parts.transformer) is not Transformer:
+        return None
+    blocks = parts.transformer.resblocks
+    if not all(type(block) in (ResidualAttentionBlock, CustomResidualAttentionBlock) for block in blocks):
+        return None
+    # A model's own hooks are not for its texts alone, and no part of `encode_text`.
+    tower = () if parts is model else (parts,)
+    if not is_as_built((*tower, parts.token_embedding, parts.transformer, *blocks, parts.ln_final)):
         return None
     mask = parts.attn_mask
     causal = mask is not None and torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1))

@@ -217,3 +217,55 @@ def test_a_copy_computes_with_its_own_weights(make, texts):
     other.model.token_embedding.weight.add_(torch.randn_like(other.model.token_embedding.weight))
     torch.testing.assert_close(encoder.encode_text(tokens), before)
     assert not torch.allclose(other.encode_text(tokens), before, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["tiny-test", "tiny-test-eos-custom", "digits"])
+@torch.no_grad()
+def test_what_was_hooked_in_takes_part(make, texts, name):
+    """A hook that mixes tokens, or changes what comes out, is neither passed by nor given a tree for a text."""
+
+    def mixes(module, inputs, output):
+        return output + output.flip(-1).mean(dim=-2, keepdim=True)
+
+    def places(module, inputs, output):
+        return output.index_add(-2, torch.tensor([2]), output[..., 1:2, :].flip(-1))
+
+    plain, _ = make(name)
+    texts = [*texts, longest(plain)]
+    tokens = plain.tokenize(texts)
+    of_clip = name == "tiny-test"
+    tower = plain.model if of_clip else plain.text if name == "digits" else plain.model.text
+    blocks = tower.blocks if name == "digits" else tower.transformer.resblocks
+    embedding = tower.tokens if name == "digits" else tower.token_embedding
+    before = plain.encode_text(tokens)
+    changes = [
+        lambda: blocks[0].register_forward_hook(mixes).remove,
+        lambda: embedding.register_forward_hook(places).remove,
+        lambda: embedding.register_forward_hook(mixes).remove,
+    ]
+    if not of_clip:
+        changes.append(lambda: tower.register_forward_hook(lambda module, inputs, output: output.flip(-1)).remove)
+        changes.append(lambda: tower.register_forward_pre_hook(lambda module, inputs: inputs[0].flip(0)).remove)
+    for change in changes:
+        undo = change()
+        full = tower(tokens) if not of_clip else tower.encode_text(tokens)
+        expected = torch.nn.functional.normalize(full, dim=-1)
+        assert (expected - before).abs().max() > 1e-3
+        torch.testing.assert_close(plain.encode_text(tokens), expected)
+        torch.testing.assert_close(plain.encode_texts_sharing_prefixes(tokens)[0], expected)
+        undo()
+        assert plain.causal_text is not None
+
+
+@torch.no_grad()
+def test_a_block_of_another_kind_is_asked_itself(make):
+    class Mixing(open_clip.transformer.ResidualAttentionBlock):
+        def forward(self, *args, **kwargs):
+            states = super().forward(*args, **kwargs)
+            return states + states.flip(-1).mean(dim=1, keepdim=True)
+
+    encoder, features = make("tiny-test")
+    encoder.model.transformer.resblocks[0].__class__ = Mixing
+    assert encoder.causal_text is None
+    tokens = encoder.tokenize(SHARED)
+    torch.testing.assert_close(encoder.encode_texts_sharing_prefixes(tokens, normalize=False)[0], features(tokens))

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from art_multimodal.models.causal_text import is_as_built
 from art_multimodal.models.demo.towers import PAD, ByteTextTower, SmallImageTower, byte_tokens
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.preprocessing import ImagePreprocessing
@@ -28,8 +29,9 @@ class SmallClip(DualEncoder):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     @property
-    def causal_text(self) -> ByteTextTower:
-        return self.text
+    def causal_text(self) -> ByteTextTower | None:
+        parts = (self.text, self.text.tokens, *self.text.blocks, self.text.norm)
+        return self.text if is_as_built(parts) else None
 
     def image_tower(self, pixels: Tensor) -> Tensor:
         return self.visual(pixels)

@@ -51,13 +51,14 @@ class EncoderVictim(TextVictim):
 
     def embedded(self, probes: Sequence[Probe], keys: Sequence[Any]) -> tuple[dict[Any, int], Tensor]:
         memory = self._memory
-        missing = memory.missing(keys)
-        if missing:
-            rows, states = super().embedded([(0, text) for text in missing], missing)
-            if rows:
-                memory.keep(list(rows), states)
-            memory.refused.update(text for text in missing if text not in rows)
-        return memory.row_of, memory.table
+        with memory.lock:
+            missing = memory.missing(keys)
+            if missing:
+                rows, states = super().embedded([(0, text) for text in missing], missing)
+                if rows:
+                    memory.keep(list(rows), states)
+                memory.refused.update(text for text in missing if text not in rows)
+            return memory.row_of, memory.table
 
     def tokenize(self, texts: list[str]) -> Tokens:
         return self.model.tokenize(texts)

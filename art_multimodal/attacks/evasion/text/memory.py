@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import RLock
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,10 +23,12 @@ class TextMemory:
     """Unit embeddings of texts by one dual encoder, and which texts it refuses.
 
     :attr:`row_of` maps a text to its row of :attr:`table` ``[R, D]``; rows at the end of the table may be empty. When
-    too much would be kept, everything is forgotten first.
+    too much would be kept, everything is forgotten first. Threads that share a memory hold :attr:`lock` from
+    :meth:`missing` until they have what they need.
     """
 
     def __init__(self) -> None:
+        self.lock = RLock()
         self.row_of: dict[str, int] = {}
         self.refused: set[str] = set()
         self._table: Tensor | None = None
@@ -38,10 +41,11 @@ class TextMemory:
 
     def refresh(self, model: DualEncoder) -> None:
         """Forget everything if the weights, or what the model reads, may have changed."""
-        key = (versions_of(model.text_parameters()), model.context_length)
-        if key != self._key or model.training:
-            self._forget()
-            self._key = key
+        key = (versions_of(model.text_parameters()), model.context_length, model.mode_changes)
+        with self.lock:
+            if key != self._key or model.training:
+                self._forget()
+                self._key = key
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Return which of these texts are not known, each once, in their order, after making room for them."""
