@@ -162,7 +162,7 @@ def test_labels_too_small_to_read_are_left_out() -> None:
 
 
 def test_a_gallery_of_one_image_has_nothing_to_be_mistaken_for() -> None:
-    with pytest.raises(InputError, match="pgd needs at least 2 images to tell apart; there are 1"):
+    with pytest.raises(InputError, match="pgd needs at least 2 images with different captions; there are 1"):
         select_attacks("pgd", 1, RETRIEVAL)
     assert "apgd_dlr" not in select_attacks("image", 2, RETRIEVAL)
 

@@ -16,7 +16,7 @@ from photos import save_photo
 from torch.nn import functional as F
 
 from art_multimodal import InputError
-from art_multimodal.attacks.registry import ATTACKS, Attacked
+from art_multimodal.attacks.registry import ATTACKS, Attacked, Budget
 from art_multimodal.cli import main
 from art_multimodal.evaluations.audit import Audit, RunLog, write_reports
 from art_multimodal.evaluations.audit.opening import open_subject
@@ -177,7 +177,7 @@ def test_of_several_versions_the_worst_rank_counts(captions_file: str) -> None:
     subject.select(order)
     subject.prepare(order, 4)
     samples = [subject.read(index) for index in order]
-    assert [sample.label for sample in samples] == list(range(6))
+    assert [sample.label for sample in samples] == [0, 1, 2, 3, 4, 4]
     x = subject.stack(samples)
     rng = np.random.default_rng(1)
     versions = []
@@ -268,3 +268,33 @@ def test_without_a_readable_image_the_reports_say_so(tmp_path: Path, capsys) -> 
     shown = capsys.readouterr()
     assert "recall in %: text@k of 0 images" in shown.out and "no sample was evaluated" in shown.err
     assert "No sample could be evaluated." in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_samples_that_share_their_captions_are_one_class_to_attacks(captions_file: str) -> None:
+    # ART's attacks leave alone what is misclassified, as the second of two equal classes would always be.
+    subject = open_subject(dataclasses.replace(SETTINGS, data=captions_file), "cpu")
+    order = np.array([5, 3, 4, 0])
+    subject.select(order)
+    assert [subject.read(index).label for index in order] == [0, 1, 0, 2]
+    assert [list(captions) for captions in subject.estimator.gallery] == [
+        ["the same words"],
+        ["a yellow square and a red circle"],
+        ["a red circle", "a circle, red", "something round"],
+    ]
+    subject.prepare(order, 4)
+    samples = [subject.read(index) for index in order]
+    x, labels = subject.stack(samples), subject.labels(samples)
+    assert labels.tolist() == [0, 1, 0, 2, 2, 2]
+    # Their images may even be the same, and still one of them is attacked in the direction of the other.
+    x["image"][1] = x["image"][0]
+    attacked = ATTACKS["pgd"].run(subject.estimator, x, labels, Budget(eps=8 / 255), 0)
+    assert (attacked.x["image"][3:] == attacked.x["image"][3]).all()
+    assert (attacked.x["image"][0] != attacked.x["image"][1]).any()
+
+
+def test_images_that_all_have_the_same_caption_cannot_be_told_apart(tmp_path: Path, capsys) -> None:
+    (tmp_path / "captions.csv").write_text("image,text\na.png,a cat\nb.png,a cat\n")
+    command = ["audit", "demo:scenes", "--data", f"csv:{tmp_path / 'captions.csv'}", "--task", "retrieval"]
+    assert main([*command, "--attacks", "apgd", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "needs at least 2 images with different captions; there are 1" in error and error.count("\n") == 1

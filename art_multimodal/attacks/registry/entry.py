@@ -143,8 +143,8 @@ ATTACKS: Registry[AttackEntry] = Registry("attack")
 def select_attacks(names: str, nb_classes: int, task: str = ZERO_SHOT) -> tuple[str, ...]:
     """Turn ``"image,decoupling"`` into the names of attacks; a modality stands for all of its attacks that apply.
 
-    :param nb_classes: Classes, or images that are looked up. Attacks that need more are left out of a modality, and
-        refused by name.
+    :param nb_classes: Classes, or images with different captions. Attacks that need more are left out of a modality,
+        and refused by name.
     :param task: Likewise attacks that do not know the task.
     :return: In the order of the registry, with those that a chosen one goes on after.
     :raises InputError: For an unknown name, one that cannot work, or none.
@@ -162,7 +162,7 @@ def select_attacks(names: str, nb_classes: int, task: str = ZERO_SHOT) -> tuple[
         elif name in fitting:
             chosen.add(name)
         elif name in ATTACKS and task in ATTACKS[name].tasks:
-            what = "images to tell apart" if task == RETRIEVAL else "classes"
+            what = "images with different captions" if task == RETRIEVAL else "classes"
             raise InputError(f"{name} needs at least {ATTACKS[name].minimum_classes} {what}; there are {nb_classes}.")
         elif name in modalities or name in ATTACKS:
             alike = groups.get(ATTACKS[name].modality, groups) if name in ATTACKS else groups

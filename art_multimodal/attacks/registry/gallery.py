@@ -6,7 +6,7 @@ import numpy as np
 
 from art_multimodal.attacks.registry.entry import Attacked, Budget, Estimator, Prepare, Run
 from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.groups import first_rows, image_groups
+from art_multimodal.groups import first_rows, image_groups, numbered
 
 
 def on_gallery(prepare: Prepare) -> Prepare:
@@ -21,7 +21,8 @@ def on_gallery(prepare: Prepare) -> Prepare:
         attack = prepare(estimator.as_classifier(estimator.gallery), budget)
 
         def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-            of_image = image_groups(x["image"])
+            # Equal pixels may stand for two samples, each with captions of its own.
+            of_image = numbered(zip(image_groups(x["image"]).tolist(), np.asarray(y).tolist(), strict=True))
             rows = first_rows(of_image)
             attacked = attack(np.ascontiguousarray(x["image"][rows]), np.asarray(y)[rows], seed)
             adversarial = x.copy()

@@ -15,6 +15,7 @@ from art_multimodal.datasets import CaptionedImages, Sample, UnreadableSample
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.groups import first_rows, numbered
 from art_multimodal.pairs import image_text_pairs
 
 _TEXTS_PER_BATCH = 256
@@ -67,9 +68,11 @@ class RetrievalSubject(Subject):
         texts = list(dict.fromkeys(text for own in captions for text in own))
         for start in range(0, len(texts), _TEXTS_PER_BATCH):
             self.model.tokenize(texts[start : start + _TEXTS_PER_BATCH])
-        # For attacks on images that know what an image may be mistaken for; labels are places in it.
-        self.estimator.gallery = captions
-        self._label = {int(index): number for number, index in enumerate(order)}
+        # For attacks on images that know what an image may be mistaken for; labels are places in it. What has the same
+        # captions is one class: of two that score alike, all but the first would count as mistaken from the start.
+        same = numbered(frozenset(own) for own in captions)
+        self.estimator.gallery = [captions[row] for row in first_rows(same)]
+        self._label = {int(index): int(number) for index, number in zip(order, same, strict=True)}
 
     def prepare(self, order: np.ndarray, batch_size: int) -> None:
         """Embed the gallery. Unreadable samples are none of it."""

@@ -83,7 +83,7 @@ class Audit(Evaluation):
         self.order = order[: settings.limit] if settings.limit else order
         self.subject.select(self.order)
         task = self.subject.task
-        nb_classes = len(self.order) if task == RETRIEVAL else len(self.subject.class_names)
+        nb_classes = len(self.estimator.gallery if task == RETRIEVAL else self.subject.class_names)
         self.attacks = select_attacks(settings.attacks or DEFAULT_ATTACKS, nb_classes, task)
         self.subject.weighed = weighed_modalities(self.attacks, task)
         self.budget = settings.budget(self.subject.data.protected_words)
