@@ -252,3 +252,21 @@ def test_a_run_of_retrieval_is_complete_once_wrong_samples_are_attacked_too() ->
         lines = [line("clean", samples), line("bert_attack", samples[:done])]
         summary = summarise({"task": "retrieval", "attacks": ["bert_attack"], "data": data}, lines)
         assert summary["complete"] is (done == 2)
+
+
+def test_in_retrieval_nobody_broke_what_was_wrong_before() -> None:
+    # Sample 2 is wrong before; 0 falls to images, so the ensemble on both modalities gets no credit for it.
+    names = ["worst_image", "worst_text", "worst_multimodal"]
+    found = (("clean", (1, 1, 2), ()), ("worst_image", (2, 1, 5), ("apgd", None, "apgd")))
+    found += (("worst_text", (1, 1, 4), (None, None, "bert_attack")),)
+    found += (("worst_multimodal", (3, 2, 6), ("co_attack", "co_attack", "co_attack")),)
+    lines = []
+    for name, ranks, breakers in found:
+        samples = [{"index": i, "image_rank": rank, "text_ranks": [1]} for i, rank in enumerate(ranks)]
+        for one, who in zip(samples, breakers, strict=False):
+            one["broken_by"] = who
+        lines.append(line(name, samples))
+    data = {"class_names": [], "selected": 3}
+    results = summarise({"task": "retrieval", "attacks": names, "data": data}, lines)["results"]
+    counts = [results[name].get("broken_by") for name in names]
+    assert counts == [{"apgd": 1}, None, {"apgd": 1, "co_attack": 1}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class _Row:
     correct: dict[int, bool] = field(default_factory=dict)
     ranks: dict[int, Ranks] = field(default_factory=dict)
     text_queries: dict[int, int] = field(default_factory=dict)
-    broken_by: dict[str, int] = field(default_factory=dict)
+    broken_by: dict[int, str] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
     details: list[dict[str, Any]] = field(default_factory=list)
     not_applicable: set[int] = field(default_factory=set)
@@ -91,7 +92,7 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
             if "text_queries" in sample:
                 row.text_queries[index] = sample["text_queries"]
             if sample.get("broken_by"):
-                row.broken_by[sample["broken_by"]] = row.broken_by.get(sample["broken_by"], 0) + 1
+                row.broken_by[index] = sample["broken_by"]
             if line["attack"] == CLEAN:
                 labels[index] = sample.get("label", 0)
                 predictions[index] = sample.get("predicted", 0)
@@ -125,9 +126,10 @@ def _as_an_attacker_would(rows: dict[str, _Row]) -> None:
         if row is not clean:
             row.correct = {index: row.ranks[index][0] == 1 for index in row.correct if clean.correct[index]}
     for name, row in rows.items():
-        for before in ATTACKS[name].goes_on_after if name != CLEAN else ():
+        for before in reversed(ATTACKS[name].goes_on_after) if name != CLEAN else ():
             if before in rows:
                 row.ranks = {i: _worse(r, rows[before].ranks.get(i, r)) for i, r in row.ranks.items()}
+                row.broken_by = {**row.broken_by, **rows[before].broken_by}
                 row.correct = {i: row.ranks[i][0] == 1 for i in row.correct}
 
 
@@ -193,8 +195,10 @@ def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, An
         "not_applicable": len(row.not_applicable),
         **_further([row], row.asked),
     }
-    if row.broken_by:
-        result["broken_by"] = row.broken_by
+    # In retrieval what was wrong before is attacked, too: nobody broke that.
+    broken_by = Counter(who for index, who in row.broken_by.items() if clean[index])
+    if broken_by:
+        result["broken_by"] = dict(broken_by.most_common())
     if row.flags:
         result["flags"] = row.flags
     if ATTACKS[name].modality == "decoupling":
