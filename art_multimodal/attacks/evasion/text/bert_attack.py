@@ -80,9 +80,10 @@ class BertAttack(TextAttack):
             ``"similarity"``, minus the cosine of the text and its own image.
         :param targeted: Lower the margin of the given labels instead; with ``"margin"`` only.
         :param per_image: Choose the prompts of a zero-shot classifier for each image alone; with ``"margin"`` only.
-            Each prompt is attacked by itself, with the others as they are. With one prompt per class,
+            Each prompt is attacked by itself, with the others as they are. With one prompt per class, no two alike,
             ``candidate_words=None`` and ``max_words=1`` the prompts that come back are the worst of all combinations of
-            admissible changes for that image, to a millionth of the logits' scale.
+            admissible changes for that image, to a millionth of the logits' scale. With several prompts per class, or
+            one for several classes, there may be worse combinations.
         :param candidate_words: So many words, the most important first, compete for each change: 1 as published,
             ``None`` for all, which is the stronger and the dearer.
         :param protect_class_names: Whether the words of all class names are left as they are, and kept from coming in;
