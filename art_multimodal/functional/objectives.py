@@ -1,0 +1,139 @@
+"""What adversarial training of CLIP-like models minimises: embeddings in, one number out.
+
+An objective asks for what it needs by the names of its parameters, which a training loop fills in:
+
+- ``clean_images``, ``adversarial_images``, ``clean_texts``, ``adversarial_texts``: embeddings ``[N, D]`` by the model
+  in training. A sample's text is its caption, or a prompt of its class.
+- ``class_texts``: ``[K, D]``, one embedding for each class, or for each distinct caption of the batch.
+- ``original_images``, ``original_texts``: of what is clean, by the model as it was before training;
+  ``original_adversarial_images`` and ``original_class_texts`` likewise.
+- ``targets``: ``[N, K]``, the probability that each of the class texts should have for each image.
+- ``positives``: boolean ``[N, N]``, which texts of the batch belong to which images; every row and column has one.
+- ``scale``, ``original_scale``: ``exp(logit_scale)``.
+
+Embeddings have the length that their tower gives them. Parameters with a default are settings. No objective depends on
+the order of the samples. A constant that is added to all logits (SigLIP's bias) would change nothing.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from art_multimodal.functional.contrastive import contrastive_cross_entropy
+from art_multimodal.functional.losses import embedding_l2
+
+
+def cosine_logits(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
+    """Logits of images against texts: the scale times the cosine.
+
+    :param images: Shape ``[N, D]``, of any length.
+    :param texts: Shape ``[M, D]``, of any length.
+    :return: Shape ``[N, M]``.
+    """
+    return scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy against probabilities.
+
+    :param logits: Shape ``[N, K]``.
+    :param targets: Shape ``[N, K]``; rows sum to 1.
+    :return: Shape ``[N]``, at least 0.
+    """
+    return -(targets.to(logits) * logits.log_softmax(dim=1)).sum(dim=1)
+
+
+def kl_of_logits(logits: Tensor, reference: Tensor) -> Tensor:
+    """KL(softmax(logits) || softmax(reference)).
+
+    :param logits: Shape ``[N, K]``.
+    :param reference: Shape ``[N, K]``.
+    :return: Shape ``[N]``, at least 0 but for rounding.
+    """
+    own = logits.log_softmax(dim=1)
+    return (own.exp() * (own - reference.log_softmax(dim=1))).sum(dim=1)
+
+
+def mmcoa(
+    clean_images: Tensor,
+    adversarial_images: Tensor,
+    clean_texts: Tensor,
+    adversarial_texts: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    lambda_img: float = 0.5,
+    lambda_txt: float = 0.5,
+) -> Tensor:
+    """Adversarial images meet clean texts, and adversarial texts meet clean images (MMCoA, arXiv:2404.19287).
+
+    ``lambda_img * [CE(s I' T) + CE(s T I')] + lambda_txt * [CE(s I T') + CE(s T' I)]``, means over the batch. With the
+    diagonal for ``positives`` it is the published loss. With one text and one adversarial text for each class that loss
+    and the one of all samples of a class as positives are equal, and so are their gradients; with varied captions they
+    are not.
+
+    :param lambda_img: Weight of the adversarial images.
+    :param lambda_txt: Weight of the adversarial texts.
+    """
+    of_images = contrastive_cross_entropy(cosine_logits(adversarial_images, clean_texts, scale), positives)
+    of_texts = contrastive_cross_entropy(cosine_logits(clean_images, adversarial_texts, scale), positives)
+    # contrastive_cross_entropy is the mean of the two directions, the paper's terms are their sums.
+    return 2 * (lambda_img * of_images + lambda_txt * of_texts).mean()
+
+
+def text_contrastive(clean_images: Tensor, adversarial_texts: Tensor, positives: Tensor, scale: Tensor) -> Tensor:
+    """Adversarial texts meet clean images: ``[CE(s I T') + CE(s T' I)] / 2`` (the text side of arXiv:2404.19287)."""
+    return contrastive_cross_entropy(cosine_logits(clean_images, adversarial_texts, scale), positives).mean()
+
+
+def clean_cross_entropy(clean_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    """Cross-entropy of clean images over the class texts: fine-tuning without an attack, for comparison."""
+    return soft_cross_entropy(cosine_logits(clean_images, class_texts, scale), targets).mean()
+
+
+def tecoa(adversarial_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    """Cross-entropy of adversarial images over the class texts (TeCoA, arXiv:2212.07016)."""
+    return soft_cross_entropy(cosine_logits(adversarial_images, class_texts, scale), targets).mean()
+
+
+def fare(adversarial_images: Tensor, original_images: Tensor) -> Tensor:
+    """Squared distance of adversarial images to where the original model has the clean ones (FARE, arXiv:2402.12336).
+
+    Embeddings are not normalised, and labels not used.
+    """
+    return embedding_l2(original_images, adversarial_images).mean()
+
+
+def pmg_aft(
+    clean_images: Tensor,
+    adversarial_images: Tensor,
+    class_texts: Tensor,
+    original_adversarial_images: Tensor,
+    original_class_texts: Tensor,
+    targets: Tensor,
+    scale: Tensor,
+    original_scale: Tensor,
+    lambda_original: float = 1.0,
+    lambda_clean: float = 1.0,
+) -> Tensor:
+    """TeCoA held near the original model, and near the model's own clean answers (PMG-AFT, arXiv:2401.04350).
+
+    ``CE(adv) + lambda_original KL(P_adv || P_orig(adv)) + lambda_clean KL(P_adv || P_clean)`` over the class texts.
+    Gradients flow through both sides of the last term.
+
+    :param lambda_original: Weight of the distance to the original model's answers on the same adversarial images.
+    :param lambda_clean: Weight of the distance to the model's answers on the clean images.
+    """
+    adversarial = cosine_logits(adversarial_images, class_texts, scale)
+    original = cosine_logits(original_adversarial_images, original_class_texts, original_scale)
+    clean = cosine_logits(clean_images, class_texts, scale)
+    distances = lambda_original * kl_of_logits(adversarial, original) + lambda_clean * kl_of_logits(adversarial, clean)
+    return (soft_cross_entropy(adversarial, targets) + distances).mean()
+
+
+def leaf(adversarial_texts: Tensor, original_texts: Tensor) -> Tensor:
+    """Squared distance of adversarial texts to where the original model has the clean ones (LEAF, arXiv:2506.03355).
+
+    Embeddings are not normalised, and labels not used.
+    """
+    return embedding_l2(original_texts, adversarial_texts).mean()
