@@ -216,6 +216,9 @@ def test_pages_speak_of_recall_and_show_what_changed(finished_retrieval: RunLog)
     assert "Recall in both directions" in page and "own caption at rank" in page
     assert "Removing pixels puts another caption first" in page and "Modality importance" not in page
     assert "<ins>" in page and "<del>" in page and "Predictions by class" not in page
+    # An ensemble does not stop at what fell, unlike in classification.
+    assert "of which the worst rank counts" in page and "all attacks on all samples" in page
+    assert "goes on where" not in page and "what the ones before it left" not in page
     text = (finished_retrieval.folder / "report.md").read_text()
     assert "| image to text @1 |" in text and "finds a caption of the image first" in text
 

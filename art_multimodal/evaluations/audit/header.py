@@ -115,10 +115,10 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
         said["text_budget"] = _text_budget(budget, task)
         said["text_queries"] = "mean number of changed texts tried per attacked sample; shared ones count for each"
     if "worst" in modalities:
-        said["worst"] = (
-            "one attack after the other, each on what is still right; gradient attacks take 50 steps at least; "
-            "worst_multimodal goes on after worst_image and worst_text, and its queries come on top of theirs"
-        )
+        how = "one attack after the other, each on what is still right; worst_multimodal goes on after the two others"
+        if task == RETRIEVAL:
+            how = "all attacks on all samples, of all ranks the worst counts; worst_multimodal takes in the two others"
+        said["worst"] = f"{how}, and its queries come on top of theirs; gradient attacks take 50 steps at least"
     if "typographic" in modalities:
         said["typographic"] = f"a word on a label that covers at most {percent(budget.max_share, 0)} of the image"
     if "decoupling" in modalities:

@@ -130,10 +130,10 @@ def _worst(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
         for name, what in threats
         if name in report["results"]
     ]
-    return (
-        "Against ensembles of attacks, each of which goes on where the ones before it failed, what remains correct is "
-        f"{', '.join(left)}. These are the numbers to quote."
-    )
+    how, what = "each of which goes on where the ones before it failed", "what remains correct"
+    if report["task"] == RETRIEVAL:
+        how, what = "of which the worst rank counts", "the share of images that still find a caption of theirs first"
+    return f"Against ensembles of attacks, {how}, {what} is {', '.join(left)}. These are the numbers to quote."
 
 
 def _decoupling(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
