@@ -111,7 +111,8 @@ class Models:
     language_count: Count = field(default_factory=Count)
 
     def __post_init__(self) -> None:
-        self.text_count.watch(self.clip.transformer.resblocks[0])
+        # With a hook on a whole block the tower would count as changed, and share nothing.
+        self.text_count.watch(self.clip.transformer.resblocks[0].ln_1)
         self.language_count.watch(self.bert.bert.encoder.layer[0])
 
     def language_model(self) -> MaskedLanguageModel:
