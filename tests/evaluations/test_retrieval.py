@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -301,3 +302,18 @@ def test_images_that_all_have_the_same_caption_cannot_be_told_apart(tmp_path: Pa
     assert main([*command, "--attacks", "apgd", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert "needs at least 2 images with different captions; there are 1" in error and error.count("\n") == 1
+
+
+def test_resuming_with_another_image_in_a_finished_batch_is_refused(captions_file: str, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=3)
+    log = Audit(settings, tmp_path / "out", device="cpu").evaluate()
+    whole = (log.folder / "log.jsonl").read_bytes()
+    first = next(log.lines())["samples"][0]["name"]
+    (log.folder / "log.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    save_photo(tmp_path / first, (32, 32), 77)
+    with pytest.raises(InputError, match="have changed since, and all ranks depend on them"):
+        Audit(settings, tmp_path / "out", device="cpu").evaluate(resume=True)
+    save_photo(tmp_path / first, (32, 32), int(first[0]))
+    resumed = Audit(settings, tmp_path / "out", device="cpu").evaluate(resume=True)
+    before, after = whole.splitlines(), (resumed.folder / "log.jsonl").read_bytes().splitlines()
+    assert [timeless(json.loads(line)) for line in after] == [timeless(json.loads(line)) for line in before]

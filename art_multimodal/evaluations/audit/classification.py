@@ -78,8 +78,9 @@ class ClassificationSubject(Subject):
             for sample, label, detail in zip(samples, attacked.labels, details, strict=True)
         ]
 
-    def prepare(self, order: np.ndarray, batch_size: int) -> None:
+    def prepare(self, order: np.ndarray, batch_size: int) -> str:
         """Nothing: a sample's answer depends on no other sample."""
+        return ""
 
     def select(self, order: np.ndarray) -> None:
         if isinstance(self.model, FusionModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,11 +75,12 @@ class RetrievalSubject(Subject):
         self.estimator.gallery = [captions[row] for row in first_rows(same)]
         self._label = {int(index): int(number) for index, number in zip(order, same, strict=True)}
 
-    def prepare(self, order: np.ndarray, batch_size: int) -> None:
+    def prepare(self, order: np.ndarray, batch_size: int) -> str:
         """Embed the gallery. Unreadable samples are none of it."""
         features: list[Tensor] = []
         indices: list[int] = []
         waiting: list[np.ndarray] = []
+        digest = hashlib.blake2b(digest_size=16)
         for index in map(int, order):
             try:
                 image = self.data.image(index)
@@ -90,6 +92,8 @@ class RetrievalSubject(Subject):
                 waiting = []
             waiting.append(image)
             indices.append(index)
+            digest.update(f"{index} {image.shape}".encode())
+            digest.update(np.ascontiguousarray(image).data)
         self._place = {index: place for place, index in enumerate(indices)}
         self._caption_of = [caption for index in indices for caption in self.data.captions_of(index)]
         self._owner = np.repeat(
@@ -101,6 +105,7 @@ class RetrievalSubject(Subject):
         if indices:
             self._images = torch.cat([*features, self._features_of_images(np.stack(waiting), batch_size)])
             self._texts = self._features_of_texts(self._caption_of)
+        return digest.hexdigest()
 
     def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[dict[str, Any]]:
         said = []

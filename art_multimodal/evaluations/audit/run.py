@@ -87,6 +87,7 @@ class Audit(Evaluation):
         self.attacks = select_attacks(settings.attacks or DEFAULT_ATTACKS, nb_classes, task)
         self.subject.weighed = weighed_modalities(self.attacks, task)
         self.budget = settings.budget(self.subject.data.protected_words)
+        self._gallery = ""
         self.runs = {name: ATTACKS[name].prepare(self.estimator, self.budget) for name in self.attacks}
 
     def header(self) -> dict[str, Any]:
@@ -112,10 +113,12 @@ class Audit(Evaluation):
         done: set[tuple[int, str]] = set()
         started: dict[str, dict[str, Any]] = {}
         pictured = dict.fromkeys(self.attacks, 0)
+        gallery = ""
         for line in log.lines():
             # Only what a later step needs is kept: memory must not grow with what is logged already.
             done.add((line["batch"], line["attack"]))
             started = {**({} if line["attack"] == CLEAN else started), line["attack"]: line}
+            gallery = line.get("gallery_hash", gallery)
             if line["attack"] in pictured:
                 pictured[line["attack"]] += sum(sample.get("picture", False) for sample in line["samples"])
             report(line["attack"], line["listed"])
@@ -127,7 +130,12 @@ class Audit(Evaluation):
             if not all((number, name) in done for name in wanted)
         ]
         if todo:
-            self.subject.prepare(self.order, size)
+            self._gallery = self.subject.prepare(self.order, size)
+            if gallery and self._gallery != gallery:
+                raise InputError(
+                    "Images of the run to resume have changed since, and all ranks depend on them. Put them back, or "
+                    "choose another --out."
+                )
         for number, start in todo:
             batch = self._read(number, self.order[start : start + size])
             lines = started if (number, CLEAN) in done else {}
@@ -169,6 +177,7 @@ class Audit(Evaluation):
             "seconds": round(time.perf_counter() - started, 3),
             "skipped": batch.skipped,
             "pixels_hash": batch.pixels_hash(),
+            **({"gallery_hash": self._gallery} if self._gallery else {}),
             "samples": [
                 {"index": batch.indices[row], "name": sample.name, **said[row]}
                 for row, sample in enumerate(batch.samples)

@@ -68,8 +68,11 @@ class Subject(ABC):
         """What is said of samples after an attack, with its details."""
 
     @abstractmethod
-    def prepare(self, order: np.ndarray, batch_size: int) -> None:
-        """Do what has to be done once before the first batch."""
+    def prepare(self, order: np.ndarray, batch_size: int) -> str:
+        """Do what has to be done once before the first batch.
+
+        :return: A hash of the images that answers about other samples depend on; empty where there are none.
+        """
 
     @abstractmethod
     def select(self, order: np.ndarray) -> None:
