@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -126,15 +127,25 @@ class PromptMarginVictim(EncoderVictim):
         self._labels = torch.from_numpy(labels).to(self.device)
         # In double precision the score of a probe does not depend on what else is asked.
         self._images = estimator.image_features(images, batch_size).double()
-        times = torch.tensor([[entry.count(text) for text in texts] for entry in estimator.prompts]).double()
-        self._times = times.to(self.device)
-        self._classes = [column.nonzero().flatten().to(self.device) for column in times.T]
+        number_of = {text: number for number, text in enumerate(texts)}
+        places: list[dict[int, int]] = [{} for _ in texts]
+        for index, entry in enumerate(estimator.prompts):
+            for text, times in Counter(entry).items():
+                places[number_of[text]][index] = times
+        #: Of each text the classes that it is a prompt of, and how many times.
+        self._classes = [torch.tensor(list(place), device=self.device) for place in places]
+        self._times = [torch.tensor(list(place.values()), device=self.device).double() for place in places]
 
     def clean_of(self, picks: Tensor, states: Tensor) -> Tensor:
         clean = states[picks[:: self._copies]].double()
         with torch.no_grad():
             #: Of the prompts of each class. A class is the direction of that sum.
-            self._sums = self._times @ clean
+            self._sums = clean.new_zeros(self._head.nb_classes, clean.shape[1])
+            self._sums.index_add_(
+                0,
+                torch.cat(self._classes),
+                torch.cat([times[:, None] * row for times, row in zip(self._times, clean, strict=True)]),
+            )
             logits = self._head.similarity(self._images, F.normalize(self._sums, dim=-1))
         self._own = logits.gather(1, self._labels[:, None])
         others = logits.scatter(1, self._labels[:, None], -torch.inf)
@@ -181,7 +192,7 @@ class PromptMarginVictim(EncoderVictim):
         """Embeddings ``[U, M, D]`` of the ``M`` classes of a prompt when it is replaced."""
         classes = self._classes[number]
         change = (states.double() - self.clean[number])[:, None]
-        return F.normalize(self._sums[classes] + self._times[classes, number, None] * change, dim=-1)
+        return F.normalize(self._sums[classes] + self._times[number][:, None] * change, dim=-1)
 
     def _losses(self, number: int, rows: Tensor, logits: Tensor) -> Tensor:
         """Margin losses ``[R, U]`` from the logits ``[R, U, M]`` of the classes of a prompt."""
