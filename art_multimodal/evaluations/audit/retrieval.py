@@ -47,6 +47,7 @@ class RetrievalSubject(Subject):
         self._caption_of: list[str] = []
         self._owner = np.zeros(0, dtype=np.int64)
         self._with_caption: dict[str, list[int]] = {}
+        self._first = np.zeros(0, dtype=bool)
 
     def read(self, index: int) -> Sample:
         captions = self.data.captions_of(index)
@@ -102,6 +103,8 @@ class RetrievalSubject(Subject):
         self._with_caption = {}
         for number, caption in enumerate(self._caption_of):
             self._with_caption.setdefault(caption, []).append(number)
+        self._first = np.zeros(len(self._owner), dtype=bool)
+        self._first[[numbers[0] for numbers in self._with_caption.values()]] = True
         if indices:
             self._images = torch.cat([*features, self._features_of_images(np.stack(waiting), batch_size)])
             self._texts = self._features_of_texts(self._caption_of)
@@ -152,7 +155,8 @@ class RetrievalSubject(Subject):
 
     def _ranks(self, place: int, captions: Sequence[str], image: Tensor, texts: Tensor) -> dict[str, Any]:
         """Ranks of a sample whose features are these, among the clean others."""
-        others = self._owner != place
+        # A caption that several other images have is one item that is found instead.
+        others = self._first.copy()
         for caption in captions:
             others[self._with_caption.get(caption, [])] = False
         of_captions, of_images = _cosines(self._texts, image), _cosines(self._images, texts.T)
