@@ -129,6 +129,16 @@ def test_embeddings_that_are_not_finite_are_refused(captions_file: str) -> None:
         subject.prepare(np.arange(6), 4)
 
 
+def test_a_refused_gallery_leaves_no_trace(tmp_path: Path) -> None:
+    audit = Audit(dataclasses.replace(SETTINGS, attacks="similarity_pgd"), tmp_path / "out", device="cpu")
+    with torch.no_grad():
+        for parameter in audit.subject.model.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        audit.evaluate()
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_report_counts_from_the_ranks_in_the_log(finished_retrieval: RunLog) -> None:
     report = read_report(finished_retrieval.folder)
     assert report["complete"] and report["task"] == "retrieval"

@@ -104,10 +104,14 @@ class Audit(Evaluation):
         """
         header = self.header()
         check_folder(self.out, resume=resume)
-        if resume and (self.out / HEADER_FILE).exists():
+        size = self.settings.batch_size
+        going_on = resume and (self.out / HEADER_FILE).exists()
+        if going_on:
             log = RunLog.open(self.out)
             check_same_run(log.header, header)
         else:
+            # First, so that a run that is refused here leaves no trace.
+            self._gallery = self.subject.prepare(self.order, size)
             log = RunLog.create(self.out, header)
         report = progress or (lambda name, count: None)
         done: set[tuple[int, str]] = set()
@@ -123,13 +127,12 @@ class Audit(Evaluation):
                 pictured[line["attack"]] += sum(sample.get("picture", False) for sample in line["samples"])
             report(line["attack"], line["listed"])
         wanted = (CLEAN, *self.attacks)
-        size = self.settings.batch_size
         todo = [
             (number, start)
             for number, start in enumerate(range(0, len(self.order), size))
             if not all((number, name) in done for name in wanted)
         ]
-        if todo:
+        if todo and going_on:
             self._gallery = self.subject.prepare(self.order, size)
             if gallery and self._gallery != gallery:
                 raise InputError(
