@@ -31,8 +31,8 @@ def registries() -> str:
             table(("written", "what it is"), ((f"`{s.form}`", s.summary) for _, s in DATA_SOURCES.items())),
             "\n## Attacks\n",
             table(
-                ("name", "changes", "knows", "what it does"),
-                ((f"`{name}`", a.modality, a.knowledge, a.summary) for name, a in ATTACKS.items()),
+                ("name", "changes", "knows", "what it does", "works on"),
+                ((f"`{name}`", a.modality, a.knowledge, a.summary, ", ".join(a.tasks)) for name, a in ATTACKS.items()),
             ),
         ]
     )
