@@ -1,0 +1,163 @@
+"""Checkpoints: tensors in one safetensors file, everything else in a JSON file that names it.
+
+A new pair of files is complete on the disk before the old one goes, so a kill at any time leaves one that is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from art_multimodal.errors import InputError
+
+INDEX = "checkpoint.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state of training.
+
+    :param run: What the run was started with, in JSON's types; a run goes on only with the same.
+    :param step: How many steps have been taken.
+    :param model: The state of the whole model.
+    :param optimizer: The state of the optimizer: for each trained parameter's name its tensors.
+    """
+
+    run: dict[str, Any]
+    step: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, dict[str, Tensor]]
+
+
+def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in place of the one that a folder holds, if any.
+
+    :raises InputError: If it cannot be written (a full disk); what the folder held is still there then.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    # Copies: safetensors refuses tensors that share memory or are not contiguous.
+    tensors = {f"model/{name}": _copy(tensor) for name, tensor in checkpoint.model.items()}
+    for name, state in checkpoint.optimizer.items():
+        tensors |= {f"optimizer/{key}/{name}": _copy(tensor) for key, tensor in state.items()}
+    name = f"step-{checkpoint.step:09d}.safetensors"
+    index = {"format": _FORMAT, "step": checkpoint.step, "tensors": name, "run": checkpoint.run}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_atomically(folder / name, lambda path: save_file(tensors, path))
+        text = json.dumps(index, indent=2) + "\n"
+        _write_atomically(folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"The checkpoint of step {checkpoint.step} could not be written to {folder}: {error}. What was there "
+            "before is unharmed. Make room, and go on with resume=True."
+        ) from error
+    for path in folder.glob("step-*.safetensors"):
+        if path.name != name:
+            path.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read the checkpoint of a folder.
+
+    :raises InputError: If there is none, or it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder) / INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if index["format"] != _FORMAT:
+            raise InputError(f"{path} has format {index['format']}; this version reads format {_FORMAT}.")
+        file = path.parent / Path(index["tensors"]).name
+        if not file.exists():
+            raise InputError(f"The checkpoint in {folder} is not whole: there is no {file.name}.")
+        tensors = load_file(file)
+        step, run = int(index["step"]), dict(index["run"])
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} holds no checkpoint: there is no {INDEX}.") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(f"The checkpoint in {folder} cannot be read: {error}.") from error
+    model: dict[str, Tensor] = {}
+    optimizer: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "model":
+            model[rest] = tensor
+        else:
+            key, _, parameter = rest.partition("/")
+            optimizer.setdefault(parameter, {})[key] = tensor
+    return Checkpoint(run, step, model, optimizer)
+
+
+def holds_checkpoint(folder: str | Path) -> bool:
+    """Whether a folder holds a checkpoint."""
+    return (Path(folder) / INDEX).exists()
+
+
+def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was started with something else.
+
+    :raises InputError: Naming what differs.
+    """
+    if saved == now:
+        return
+    if saved.get("began_from") != now["began_from"]:
+        raise InputError(
+            "The checkpoint is of another model: that training began from other weights. Go on with a trainer on the "
+            "model as it was when the training began, not on one that has been trained since."
+        )
+    before, after = _flat(saved), _flat(now)
+    differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    shown = [f"{name} was {before.get(name)!r:.60}, now {after.get(name)!r:.60}" for name in differing[:5]]
+    raise InputError(
+        f"The checkpoint is of another run: {'; '.join(shown)}. Go on with the same settings, or start anew in another "
+        "folder."
+    )
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """What is equal for equal names, shapes, dtypes and values."""
+    found = blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        found.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

@@ -1,0 +1,204 @@
+"""From a batch to the quantities that an objective asks for: attack it, then encode all of it once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from art.attacks.attack import EvasionAttack
+from torch import Tensor
+from torch.nn import functional as F
+
+from art_multimodal.attacks.evasion.image_ascent import Objective, ascend, own_score
+from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
+from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.defences.trainer.methods import Method
+from art_multimodal.defences.trainer.samples import Batch, Estimator
+from art_multimodal.defences.trainer.settings import TrainingSettings
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.defences import preprocessed
+from art_multimodal.functional.losses import embedding_l2
+from art_multimodal.functional.objectives import cosine_logits, soft_cross_entropy
+from art_multimodal.models.dual_encoder import DualEncoder
+
+_TEXTS_PER_PASS = 256
+
+
+class EncodedTexts:
+    """Unnormalised embeddings of texts, each distinct text encoded once.
+
+    :param model: The dual encoder, with gradients where its parameters and torch's mode allow them.
+    :param texts: At least one.
+    """
+
+    def __init__(self, model: DualEncoder, texts: Sequence[str]) -> None:
+        self._row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        tokens = model.tokenize(list(self._row_of)).to(model.device)
+        parts = [model.encode_text(part, normalize=False) for part in tokens.split(_TEXTS_PER_PASS)]
+        self._features = at_least_float32(torch.cat(parts))
+
+    def of(self, texts: Sequence[str]) -> Tensor:
+        """The embeddings ``[M, D]`` of texts."""
+        return self._features[self._rows(texts)]
+
+    def of_classes(self, classes: Sequence[Sequence[str]]) -> Tensor:
+        """The directions ``[K, D]`` of classes: the mean of the unit embeddings of their texts."""
+        units = F.normalize(self.of([text for texts in classes for text in texts]), dim=-1)
+        if all(len(texts) == 1 for texts in classes):
+            return units
+        numbers = [number for number, texts in enumerate(classes) for _ in texts]
+        class_of = torch.tensor(numbers, device=units.device)
+        sums = units.new_zeros(len(classes), units.shape[1]).index_add(0, class_of, units)
+        return F.normalize(sums, dim=-1)
+
+    def _rows(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([self._row_of[text] for text in texts], device=self._features.device)
+
+
+class Embedder:
+    """Attacks batches, and encodes them for an objective.
+
+    :param estimator: Around the model in training; its preprocessing stands in front of the image tower.
+    :param original: The model as it was before training, frozen, where the method needs it.
+    :param text_attack: Where the method needs it.
+    """
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        original: DualEncoder | None,
+        method: Method,
+        settings: TrainingSettings,
+        text_attack: TextAttack | None,
+    ) -> None:
+        self.estimator = estimator
+        self.model: DualEncoder = estimator.dual_encoder
+        self.original = original
+        self.method = method
+        self.settings = settings
+        self.text_attack = text_attack
+
+    def attacked(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor | None, tuple[str, ...] | None]:
+        """Return the adversarial images and texts that the method asks for, with the model as it is, frozen.
+
+        :param generator: Of the image attack's random starts.
+        """
+        self.estimator.model.eval()
+        images = self._attacked_images(batch, generator) if self.method.image_attack else None
+        texts = None
+        if self.text_attack is not None and batch.texts is not None:
+            distinct = list(dict.fromkeys(batch.texts))
+            adversarial = dict(zip(distinct, self.text_attack.perturb(distinct), strict=True))
+            texts = tuple(adversarial[text] for text in batch.texts)
+        return images, texts
+
+    def quantities(
+        self, batch: Batch, adversarial_images: Tensor | None, adversarial_texts: tuple[str, ...] | None
+    ) -> dict[str, Tensor]:
+        """Return what the objective asks for, by name, with gradients to the parameters that are trained."""
+        found = self._encoded(self.model, "", batch, adversarial_images, adversarial_texts)
+        scale = self.model.logit_scale.exp()
+        found["scale"] = scale if self.settings.train_logit_scale else scale.detach()
+        if self.original is not None:
+            with torch.no_grad():
+                found |= self._encoded(self.original, "original_", batch, adversarial_images, adversarial_texts)
+                found["original_scale"] = self.original.logit_scale.exp()
+        for name, tensor in (("targets", batch.targets), ("positives", batch.positives)):
+            if tensor is not None:
+                found[name] = tensor
+        return {name: found[name] for name in self.method.needs}
+
+    def _encoded(
+        self,
+        model: DualEncoder,
+        prefix: str,
+        batch: Batch,
+        adversarial_images: Tensor | None,
+        adversarial_texts: tuple[str, ...] | None,
+    ) -> dict[str, Tensor]:
+        # The original model is asked for original_images, which are clean, and for original_adversarial_images.
+        clean = prefix or "clean_"
+        every_image = {f"{clean}images": batch.images, f"{prefix}adversarial_images": adversarial_images}
+        every_text = {f"{clean}texts": batch.texts, f"{prefix}adversarial_texts": adversarial_texts}
+        images = {name: part for name, part in every_image.items() if part is not None and name in self.method.needs}
+        texts = {name: part for name, part in every_text.items() if part is not None and name in self.method.needs}
+        classes = batch.classes if f"{prefix}class_texts" in self.method.needs else None
+        found: dict[str, Tensor] = {}
+        with self._computing("bf16"):
+            if images:
+                # Clean and adversarial ones in one pass.
+                seen = torch.cat([preprocessed(self.estimator, part).detach() for part in images.values()])
+                features = at_least_float32(model.encode_image(seen, normalize=False))
+                found |= dict(zip(images, features.split(len(batch)), strict=True))
+            every = [text for part in texts.values() for text in part]
+            every += [text for prompts in classes or () for text in prompts]
+            if every:
+                encoded = EncodedTexts(model, every)
+                found |= {name: encoded.of(part) for name, part in texts.items()}
+        if classes is not None:
+            found[f"{prefix}class_texts"] = encoded.of_classes(classes)
+        return found
+
+    def _attacked_images(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        budget = self.settings.image_budget
+        start = budget.random_start(batch.images, generator)
+        with torch.enable_grad():
+            return ascend(self.estimator, batch.images, self._raised(batch), budget, start).detach()
+
+    def _raised(self, batch: Batch) -> Objective:
+        def features_of(inputs: Tensor) -> Tensor:
+            with self._computing("bf16-attack", "bf16"):
+                return at_least_float32(self.estimator.model.image_features(inputs))
+
+        if self.method.image_attack == "distance":
+            assert self.original is not None
+            with torch.no_grad(), self._computing("bf16-attack", "bf16"):
+                seen = preprocessed(self.estimator, batch.images)
+                reference = at_least_float32(self.original.encode_image(seen, normalize=False))
+            return own_score(lambda inputs: embedding_l2(reference, features_of(inputs)))
+        assert batch.classes is not None and batch.targets is not None
+        targets = batch.targets
+        with torch.no_grad(), self._computing("bf16-attack", "bf16"):
+            classes = EncodedTexts(self.model, [text for texts in batch.classes for text in texts]).of_classes(
+                batch.classes
+            )
+            scale = self.model.logit_scale.exp()
+        return own_score(lambda inputs: soft_cross_entropy(cosine_logits(features_of(inputs), classes, scale), targets))
+
+    def _computing(self, *precisions: str) -> AbstractContextManager:
+        kind = self.estimator.device.type
+        # Without a cache of weights: they change between steps, and take part in some graphs and not in others.
+        return torch.autocast(kind, torch.bfloat16, enabled=self.settings.precision in precisions, cache_enabled=False)
+
+
+def at_least_float32(features: Tensor) -> Tensor:
+    """Features in a dtype that objectives can be computed in."""
+    return features.to(torch.promote_types(torch.float32, features.dtype))
+
+
+def text_attack_of(
+    estimator: Estimator, method: Method, settings: TrainingSettings, given: EvasionAttack | None
+) -> TextAttack | None:
+    """Return the text attack to train against: the one given, or the method's own.
+
+    :raises InputError: If the one given cannot be used.
+    """
+    if method.text_attack is None:
+        if given is not None:
+            raise InputError("This method attacks no texts: leave out text_attack.")
+        return None
+    if given is None:
+        if method.text_attack == "words":
+            return BertAttack(estimator, settings.language_model, verbose=False)
+        # Every edit of one word instead of five: a fifth of the cost, in every step.
+        return CharacterAttack(estimator, candidate_words=1, verbose=False)
+    if not isinstance(given, TextAttack):
+        raise InputError(f"text_attack must be a BertAttack or a CharacterAttack, not {type(given).__name__}.")
+    if given.estimator.image_text_model is not estimator.dual_encoder:
+        raise InputError("text_attack attacks another model than the one that is trained. Make it with that estimator.")
+    if given.loss != "embedding_kl":
+        raise InputError(
+            f"In training, texts are attacked by their embeddings: loss='embedding_kl', not {given.loss!r}."
+        )
+    return given

@@ -1,0 +1,270 @@
+"""The one loop of all trainers: attack a batch, encode it, minimise an objective; guarded, and kept on the disk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from art_multimodal.defences.trainer.checkpoint import (
+    Checkpoint,
+    check_same_run,
+    holds_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from art_multimodal.defences.trainer.embeddings import Embedder
+from art_multimodal.defences.trainer.parameters import moving_tensors, only, set_mode, trained_parameters
+from art_multimodal.defences.trainer.samples import Batch, generator_of
+from art_multimodal.errors import InputError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in training a batch stands.
+
+    :param step: Its number from 0 on, over all epochs.
+    :param epoch: From 0 on.
+    :param index: Its number in the epoch, from 0 on.
+    :param rows: Of the samples, as far as they are known.
+    """
+
+    step: int
+    epoch: int
+    index: int
+    rows: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.rows[:8])) + (", ..." if len(self.rows) > 8 else "")
+        of_rows = f" (rows {shown})" if self.rows else ""
+        return f"batch {self.index + 1} of epoch {self.epoch + 1}{of_rows}"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What a step did.
+
+    :param place: Of its batch.
+    :param loss: Before the step.
+    :param learning_rate: That it was taken with.
+    """
+
+    place: Place
+    loss: float
+    learning_rate: float
+
+
+class TrainingLoop:
+    """Trains the model of an embedder.
+
+    :param embedder: What attacks and encodes batches.
+    :param options: Of the objective.
+    :param steps: In all epochs together.
+    :param steps_per_epoch: In each of them.
+    :raises InputError: If nothing can be trained.
+    """
+
+    def __init__(self, embedder: Embedder, options: dict[str, Any], steps: int, steps_per_epoch: int) -> None:
+        self.embedder = embedder
+        self.model = embedder.model
+        self.settings = embedder.settings
+        self.options = options
+        self.steps = steps
+        self.steps_per_epoch = steps_per_epoch
+        self.trained = trained_parameters(self.model, self.settings)
+        self.moving = moving_tensors(self.model, self.trained, self.settings)
+        self.optimizer = self.settings.optimizer_over(self.trained.values())
+        self.step = 0
+        self._good = self._copy()
+        self._last: tuple[Batch, Tensor | None, tuple[str, ...] | None] | None = None
+
+    def run(
+        self,
+        batches: Iterable[tuple[Place, Batch]],
+        checkpoints: Checkpoints | None = None,
+        callback: Callable[[StepRecord], None] | None = None,
+        verbose: bool = False,
+    ) -> list[float]:
+        """Train on batches, from number :attr:`step` on, and return their losses.
+
+        :raises InputError: If a loss, a gradient or the weights are not finite; the model is then as it was when they
+            were last seen to be, and no checkpoint is written.
+        """
+        losses: list[float] = []
+        skipped = seen = 0
+        with only(self.model, self.trained), tqdm(total=self.steps, initial=self.step, disable=not verbose) as bar:
+            for place, batch in batches:
+                seen += 1
+                if batch.teaches(self.embedder.method):
+                    record = self._take(place, batch)
+                    losses.append(record.loss)
+                    bar.set_postfix(loss=f"{record.loss:.4g}", refresh=False)
+                    if callback is not None:
+                        callback(record)
+                else:
+                    skipped += 1
+                self.step = place.step + 1
+                bar.update()
+                ends_epoch = self.step % self.steps_per_epoch == 0
+                if ends_epoch and skipped == seen:
+                    raise InputError(
+                        f"No batch of epoch {place.epoch + 1} holds two classes (or two images with texts of their "
+                        "own), so there is nothing to contrast. Shuffle the samples, or make the batches larger."
+                    )
+                if ends_epoch or (checkpoints is not None and checkpoints.due(self.step)):
+                    self._check_weights(place)
+                    self._good = self._copy()
+                    if checkpoints is not None:
+                        checkpoints.save(self)
+        if skipped:
+            warnings.warn(
+                f"{skipped} of {seen} batches were left out: all of their samples belong together, so there is nothing "
+                "to contrast.",
+                stacklevel=4,
+            )
+        return losses
+
+    def _take(self, place: Place, batch: Batch) -> StepRecord:
+        """Take one step along the gradient of the loss alone."""
+        adversarial = self.embedder.attacked(batch, self._generator(place, 0))
+        rate = self.settings.learning_rate_at(place.step, self.steps)
+        # Dropout draws from torch's global generators.
+        devices = [self.embedder.estimator.device] if self.embedder.estimator.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self._generator(place, 1).initial_seed())
+            set_mode(self.model, self.settings)
+            with torch.enable_grad():
+                loss = self._loss(batch, *adversarial)
+        if not loss.requires_grad:
+            raise InputError(
+                f"Nothing that is trained takes part in this objective: with towers={self.settings.towers!r} it has no "
+                "gradient. Train the other tower, or both."
+            )
+        if not torch.isfinite(loss.detach()):
+            raise self._diverged(f"The loss of {place} is {loss.item()}")
+        parameters = list(self.trained.values())
+        # Of the trained parameters and nothing else: an attack's gradients are never seen here.
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        largest = [gradient.abs().amax() for gradient in gradients if gradient is not None and gradient.numel()]
+        if not torch.isfinite(torch.stack(largest)).all():
+            raise self._diverged(f"The gradient of {place} is not finite")
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if self.settings.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._last = (batch, *adversarial)
+        return StepRecord(place, loss.item(), rate)
+
+    def _loss(self, batch: Batch, images: Tensor | None, texts: tuple[str, ...] | None) -> Tensor:
+        return self.embedder.method.objective(**self.embedder.quantities(batch, images, texts), **self.options)
+
+    def _check_weights(self, place: Place) -> None:
+        """Refuse to keep weights that give no numbers any more: the next batch would be too late to notice."""
+        self.model.eval()
+        with torch.no_grad():
+            finite = all(bool(torch.isfinite(tensor).all()) for tensor in self.moving.values())
+            finite = finite and (self._last is None or bool(torch.isfinite(self._loss(*self._last))))
+        if not finite:
+            raise self._diverged(f"After {place} the weights, or the loss, are not finite")
+
+    def _diverged(self, what: str) -> InputError:
+        with torch.no_grad():
+            for name, tensor in self.moving.items():
+                tensor.copy_(self._good[name])
+        return InputError(
+            f"{what}: training has diverged. The model is again as it was when it was last found well (at the "
+            "start, the end of an epoch or a checkpoint), and nothing was overwritten. Choose a lower learning_rate, a "
+            "warm-up (warmup_steps) or max_grad_norm, and check this batch."
+        )
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.moving.items()}
+
+    def _generator(self, place: Place, purpose: int) -> torch.Generator:
+        seed = int(generator_of(self.settings.seed, 1, place.step, purpose).integers(2**63 - 1))
+        return torch.Generator().manual_seed(seed)
+
+    def state(self, run: dict[str, Any]) -> Checkpoint:
+        """Return everything that going on needs."""
+        optimizer = {
+            name: {key: value for key, value in self.optimizer.state[p].items() if isinstance(value, Tensor)}
+            for name, p in self.trained.items()
+            if p in self.optimizer.state
+        }
+        return Checkpoint(run, self.step, dict(self.model.state_dict()), optimizer)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where a checkpoint was written.
+
+        :raises InputError: If its tensors are not those of this model; nothing is changed then.
+        """
+        own = self.model.state_dict()
+        for wanted, there, what in (
+            (own, checkpoint.model, "weight"),
+            (self.trained, checkpoint.optimizer, "optimizer state"),
+        ):
+            strange = there.keys() - wanted.keys() if what == "optimizer state" else there.keys() ^ wanted.keys()
+            if strange:
+                raise InputError(f"The checkpoint is of another model: the {what} of {min(strange)!r} is not in both.")
+        for name, tensor in checkpoint.model.items():
+            if tensor.shape != own[name].shape:
+                raise InputError(
+                    f"The checkpoint is of another model: {name!r} has shape {tuple(tensor.shape)} in it, but "
+                    f"{tuple(own[name].shape)} in the model."
+                )
+        if checkpoint.step > self.steps:
+            raise InputError(f"The checkpoint is {checkpoint.step} steps on, but there are only {self.steps}.")
+        self.model.load_state_dict(checkpoint.model)
+        numbers = {name: number for number, name in enumerate(self.trained)}
+        state = self.optimizer.state_dict()
+        state["state"] = {numbers[name]: dict(entry) for name, entry in checkpoint.optimizer.items()}
+        self.optimizer.load_state_dict(state)
+        self.step = checkpoint.step
+        self._good = self._copy()
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where and when the state of a run is written.
+
+    :param folder: Of the checkpoint.
+    :param run: What the run was started with.
+    :param every: After so many steps; ``None`` for the ends of epochs alone.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+    every: int | None
+
+    def due(self, step: int) -> bool:
+        """Whether a checkpoint is to be written after so many steps."""
+        return self.every is not None and step % self.every == 0
+
+    def save(self, loop: TrainingLoop) -> None:
+        """Write the state of a loop."""
+        save_checkpoint(self.folder, loop.state(self.run))
+
+    def begin(self, loop: TrainingLoop, resume: bool) -> None:
+        """Bring a loop to where the folder's checkpoint is, if there is one.
+
+        :raises InputError: If there is one but ``resume`` is false, or it is of another run.
+        """
+        if not holds_checkpoint(self.folder):
+            return
+        if not resume:
+            raise InputError(
+                f"{self.folder} holds a checkpoint already. Go on with it (resume=True), or choose another folder."
+            )
+        checkpoint = load_checkpoint(self.folder)
+        check_same_run(checkpoint.run, self.run)
+        loop.restore(checkpoint)

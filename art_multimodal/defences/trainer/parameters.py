@@ -1,0 +1,90 @@
+"""Which parameters belong to which tower, and which of them are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from art_multimodal.defences.trainer.settings import TrainingSettings
+from art_multimodal.errors import InputError
+from art_multimodal.models.dual_encoder import DualEncoder
+
+
+def trained_parameters(model: DualEncoder, settings: TrainingSettings) -> dict[str, nn.Parameter]:
+    """The parameters that training moves, by name.
+
+    To which tower a parameter belongs is asked of autograd: what an image embedding depends on is the image tower's.
+
+    :raises InputError: If all of them are frozen.
+    """
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    scale = model.logit_scale
+    of_scale = {name for name, p in named.items() if p is scale} or _depends(scale, named)
+    wanted: set[str] = set()
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad():
+            if settings.towers != "text":
+                channels = model.preprocess.mean.numel()
+                image = torch.zeros(1, channels, *model.image_size, device=model.device)
+                wanted |= _depends(model.encode_image(image, normalize=False), named)
+            if settings.towers != "image":
+                wanted |= _depends(model.encode_text(model.tokenize(["a"]).to(model.device), normalize=False), named)
+    finally:
+        model.train(was_training)
+    if not wanted:
+        which = "Both towers are" if settings.towers == "both" else f"The {settings.towers} tower is"
+        raise InputError(
+            f"{which} frozen: no parameter has requires_grad=True. Unfreeze some, or choose other `towers`."
+        )
+    wanted = wanted | of_scale if settings.train_logit_scale else wanted - of_scale
+    return {name: p for name, p in named.items() if name in wanted}
+
+
+def _depends(output: Tensor, named: dict[str, nn.Parameter]) -> set[str]:
+    if not named or not output.requires_grad:
+        return set()
+    gradients = torch.autograd.grad(output.sum(), list(named.values()), allow_unused=True)
+    return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+
+
+@contextmanager
+def only(model: nn.Module, trained: dict[str, nn.Parameter]) -> Iterator[None]:
+    """Leave all other parameters out of graphs; the flags, the gradients and the mode are as before afterwards."""
+    before = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    was_training = model.training
+    kept = {id(p) for p in trained.values()}
+    for parameter, _, _ in before:
+        parameter.requires_grad_(id(parameter) in kept)
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, flag, gradient in before:
+            parameter.requires_grad_(flag)
+            parameter.grad = gradient
+        model.train(was_training)
+
+
+def set_mode(model: nn.Module, settings: TrainingSettings) -> None:
+    """Bring a model into the mode of a training step."""
+    model.train(settings.training_mode)
+    for part in model.modules():
+        if isinstance(part, _BatchNorm):
+            part.train(settings.update_batch_norm)
+
+
+def moving_tensors(model: nn.Module, trained: dict[str, nn.Parameter], settings: TrainingSettings) -> dict[str, Tensor]:
+    """Everything that training writes to, by its name in the state of the model."""
+    statistics = {
+        f"{prefix}.{name}" if prefix else name: buffer
+        for prefix, part in model.named_modules()
+        if settings.update_batch_norm and isinstance(part, _BatchNorm)
+        for name, buffer in part.named_buffers(recurse=False)
+    }
+    return {**trained, **statistics}

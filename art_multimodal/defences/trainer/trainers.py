@@ -1,0 +1,360 @@
+"""Adversarial training of CLIP-like models as ART trainers: one of them for each method, all of them thin."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from art.data_generators import DataGenerator
+from art.defences.trainer import Trainer
+
+from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.defences.trainer.checkpoint import digest_of
+from art_multimodal.defences.trainer.embeddings import Embedder, text_attack_of
+from art_multimodal.defences.trainer.loop import Checkpoints, Place, StepRecord, TrainingLoop
+from art_multimodal.defences.trainer.methods import METHODS
+from art_multimodal.defences.trainer.samples import (
+    Batch,
+    Estimator,
+    generator_of,
+    samples_of,
+    shuffled_rows,
+)
+from art_multimodal.defences.trainer.settings import TrainingSettings
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+
+
+class DualEncoderTrainer(Trainer):
+    """Train a CLIP-like model by any method of :data:`METHODS`.
+
+    On a :class:`ZeroShotClassifier` it takes images with class labels: of its class's prompts each sample draws one in
+    every step. On an :class:`ImageTextRetriever` it takes pairs; where a method compares images with all classes, the
+    distinct captions of the batch are the classes, and where it attacks images, it does so against these.
+
+    In every step the batch is attacked with the model as it is then, in evaluation mode, and without gradients to its
+    parameters. Each distinct text is attacked once and encoded once, clean and adversarial images are encoded in one
+    pass. ART's preprocessing defences stand in front of the model as in prediction. The step follows the gradient of
+    the objective alone. The model is trained in place.
+    """
+
+    def __init__(
+        self,
+        classifier: Estimator,
+        method: str,
+        settings: TrainingSettings | None = None,
+        text_attack: TextAttack | None = None,
+        **options: Any,
+    ) -> None:
+        """
+        :param classifier: Around the model to train. Methods that hold it near the original take the original to be the
+            model as it is now.
+        :param method: A name in :data:`METHODS`.
+        :param settings: Everything else; default: :class:`TrainingSettings`.
+        :param text_attack: A :class:`BertAttack` or :class:`CharacterAttack` on ``classifier``, instead of the method's
+            own, which has default settings.
+        :param options: Of the method's objective.
+        :raises InputError: If the method is not known, or what was given does not fit it.
+        """
+        if not isinstance(classifier, (ImageTextRetriever, ZeroShotClassifier)):
+            raise InputError(
+                "A ZeroShotClassifier or an ImageTextRetriever can be trained in this way, not "
+                f"{type(classifier).__name__}."
+            )
+        super().__init__(classifier)
+        self.method_name = method
+        self.method = METHODS[method]
+        self.settings = settings or TrainingSettings()
+        unknown = sorted(options.keys() - self.method.options.keys())
+        if unknown:
+            known = ", ".join(self.method.options) or "none"
+            raise InputError(f"{method} has no option {', '.join(unknown)}. Its options: {known}.")
+        self.options = {**self.method.options, **options}
+        self.text_attack = text_attack_of(classifier, self.method, self.settings, text_attack)
+        #: Losses of the steps of the last call.
+        self.losses: list[float] = []
+        self._original = None
+        if self.method.needs_original:
+            self._original = copy.deepcopy(classifier.dual_encoder).eval().requires_grad_(False)
+
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray | None = None,
+        batch_size: int = 128,
+        nb_epochs: int = 20,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int | None = None,
+        resume: bool = False,
+        callback: Callable[[StepRecord], None] | None = None,
+        verbose: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Train the model.
+
+        :param x: Images ``(N, 3, H, W)`` in [0, 1], or pairs ``(N,)``.
+        :param y: Labels as indices or one-hot rows. Where the method needs none, and for pairs, they may be missing; of
+            pairs with one label all texts belong to all images.
+        :param batch_size: Samples per step; the last batch of an epoch may be smaller.
+        :param nb_epochs: Passes over the samples, each in an order of its own.
+        :param checkpoint: A folder that the state of training is written to after every epoch.
+        :param checkpoint_every: And after every so many steps.
+        :param resume: Go on with the folder's checkpoint, if it holds one. On a CPU the weights are in the end the very
+            ones of a run that was never interrupted.
+        :param callback: Called after each step.
+        :param verbose: Show a progress bar.
+        :raises InputError: For samples that cannot be trained on, a checkpoint of another model or run, or when
+            training diverges. Nothing is lost then: the model is as it was when it was last found well (at the start,
+            the end of an epoch or a checkpoint), and the checkpoint stays.
+        """
+        _refuse(kwargs)
+        samples = samples_of(self.classifier, x, y, self.method, self.settings)
+        _check_counts(batch_size=batch_size, nb_epochs=nb_epochs, checkpoint_every=checkpoint_every)
+        samples.check(batch_size)
+        seed = self.settings.seed
+
+        def batches(start: int) -> Iterator[tuple[Place, Batch]]:
+            step = 0
+            for epoch in range(nb_epochs):
+                for index, rows in enumerate(shuffled_rows(len(samples), batch_size, seed, epoch)):
+                    if step >= start:
+                        batch = samples.batch(rows, generator_of(seed, 2, step))
+                        yield Place(step, epoch, index, tuple(rows.tolist())), batch
+                    step += 1
+
+        of_data = {"samples": len(samples), "digest": samples.digest() if checkpoint is not None else None}
+        per_epoch = -(-len(samples) // batch_size)
+        run = {"batch_size": batch_size, "nb_epochs": nb_epochs, "data": of_data}
+        self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, callback, verbose)
+
+    def fit_generator(
+        self,
+        generator: DataGenerator,
+        nb_epochs: int = 20,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int | None = None,
+        resume: bool = False,
+        callback: Callable[[StepRecord], None] | None = None,
+        verbose: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Train the model on batches that an ART data generator gives, as they come.
+
+        :param generator: Of images and labels, or of pairs and whatever. When training goes on from a checkpoint, it is
+            asked for the batches that were used already again, and has to give the same ones.
+        :param nb_epochs: Passes over ``generator.size`` samples.
+
+        The other arguments are those of :meth:`fit`.
+        """
+        _refuse(kwargs)
+        if generator.size is None:
+            raise InputError("The generator has no size, so it is not known when an epoch ends. Give it one.")
+        _check_counts(nb_epochs=nb_epochs, checkpoint_every=checkpoint_every)
+        per_epoch = -(-int(generator.size) // int(generator.batch_size))
+        seed = self.settings.seed
+
+        def batches(start: int) -> Iterator[tuple[Place, Batch]]:
+            for step in range(nb_epochs * per_epoch):
+                x, y = generator.get_batch()
+                if step < start:
+                    continue
+                labels = None if isinstance(self.classifier, ImageTextRetriever) else y
+                samples = samples_of(self.classifier, x, labels, self.method, self.settings)
+                batch = samples.batch(np.arange(len(samples)), generator_of(seed, 2, step))
+                yield Place(step, *divmod(step, per_epoch)), batch
+
+        of_data = {"samples": int(generator.size), "digest": None}
+        run = {"batch_size": int(generator.batch_size), "nb_epochs": nb_epochs, "data": of_data}
+        self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, callback, verbose)
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that the trainer was made with, in JSON's types; a checkpoint holds it."""
+        attack = self.text_attack
+        return {
+            "method": self.method_name,
+            "options": {name: _plain(value) for name, value in self.options.items()},
+            "settings": self.settings.as_json(),
+            "text_attack": None
+            if attack is None
+            else {"name": type(attack).__name__}
+            | {name: _plain(getattr(attack, name)) for name in attack.attack_params},
+            "texts": [list(prompts) for prompts in self.classifier.prompts]
+            if isinstance(self.classifier, ZeroShotClassifier)
+            else None,
+        }
+
+    def _run(
+        self,
+        batches: Callable[[int], Iterator[tuple[Place, Batch]]],
+        per_epoch: int,
+        nb_epochs: int,
+        run: dict[str, Any],
+        checkpoint: str | Path | None,
+        checkpoint_every: int | None,
+        resume: bool,
+        callback: Callable[[StepRecord], None] | None,
+        verbose: bool,
+    ) -> None:
+        if checkpoint is None and (resume or checkpoint_every is not None):
+            raise InputError("resume and checkpoint_every need a folder: give `checkpoint`.")
+        embedder = Embedder(self.classifier, self._original, self.method, self.settings, self.text_attack)
+        loop = TrainingLoop(embedder, self.options, nb_epochs * per_epoch, per_epoch)
+        checkpoints = None
+        if checkpoint is not None:
+            run = {
+                **self.configuration(),
+                **run,
+                "began_from": digest_of(self.classifier.dual_encoder.state_dict()),
+                "original": None if self._original is None else digest_of(self._original.state_dict()),
+            }
+            checkpoints = Checkpoints(Path(checkpoint), run, checkpoint_every)
+            checkpoints.begin(loop, resume)
+        self.losses = []
+        module = self.classifier.model
+        was_training = module.training
+        try:
+            self.losses = loop.run(batches(loop.step), checkpoints, callback, verbose)
+        finally:
+            module.train(was_training)
+
+
+class AdversarialTrainerMMCoA(DualEncoderTrainer):
+    """Multimodal contrastive adversarial training: both towers against attacks on images and on texts.
+
+    | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
+    """
+
+    def __init__(
+        self,
+        classifier: Estimator,
+        settings: TrainingSettings | None = None,
+        text_attack: TextAttack | None = None,
+        lambda_img: float = 0.5,
+        lambda_txt: float = 0.5,
+    ) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param settings: ``TrainingSettings(positives="index")`` for the targets as published.
+        :param text_attack: Default: :class:`BertAttack`.
+        :param lambda_img: Weight of adversarial images against clean texts.
+        :param lambda_txt: Weight of adversarial texts against clean images.
+        """
+        super().__init__(classifier, "mmcoa", settings, text_attack, lambda_img=lambda_img, lambda_txt=lambda_txt)
+
+
+class AdversarialTrainerTextContrastive(DualEncoderTrainer):
+    """Contrastive training on adversarial texts and clean images: the text side of MMCoA alone.
+
+    | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
+    """
+
+    def __init__(
+        self, classifier: Estimator, settings: TrainingSettings | None = None, text_attack: TextAttack | None = None
+    ) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param settings: See :class:`TrainingSettings`.
+        :param text_attack: Default: :class:`BertAttack`.
+        """
+        super().__init__(classifier, "text-contrastive", settings, text_attack)
+
+
+class AdversarialTrainerTeCoA(DualEncoderTrainer):
+    """Classification of adversarial images by the prompts of the classes.
+
+    The paper trains the image tower alone: ``TrainingSettings(towers="image")``.
+
+    | Paper link: https://arxiv.org/abs/2212.07016 (TeCoA)
+    """
+
+    def __init__(self, classifier: Estimator, settings: TrainingSettings | None = None) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param settings: See :class:`TrainingSettings`.
+        """
+        super().__init__(classifier, "tecoa", settings)
+
+
+class AdversarialTrainerFARE(DualEncoderTrainer):
+    """Adversarial images are kept where the original model has the clean ones; labels are not used.
+
+    The text tower takes no part.
+
+    | Paper link: https://arxiv.org/abs/2402.12336 (FARE)
+    """
+
+    def __init__(self, classifier: Estimator, settings: TrainingSettings | None = None) -> None:
+        """
+        :param classifier: Around the model to train, as it is before training.
+        :param settings: See :class:`TrainingSettings`.
+        """
+        super().__init__(classifier, "fare", settings)
+
+
+class AdversarialTrainerPMGAFT(DualEncoderTrainer):
+    """TeCoA, held near the answers of the original model and near the model's own answers on clean images.
+
+    | Paper link: https://arxiv.org/abs/2401.04350 (PMG-AFT)
+    """
+
+    def __init__(
+        self,
+        classifier: Estimator,
+        settings: TrainingSettings | None = None,
+        lambda_original: float = 1.0,
+        lambda_clean: float = 1.0,
+    ) -> None:
+        """
+        :param classifier: Around the model to train, as it is before training.
+        :param settings: See :class:`TrainingSettings`.
+        :param lambda_original: Weight of the distance to the original model's answers.
+        :param lambda_clean: Weight of the distance to the answers on clean images.
+        """
+        super().__init__(classifier, "pmg-aft", settings, lambda_original=lambda_original, lambda_clean=lambda_clean)
+
+
+class AdversarialTrainerLEAF(DualEncoderTrainer):
+    """Mistyped texts are kept where the original model has the clean ones. The image tower takes no part.
+
+    | Paper link: https://arxiv.org/abs/2506.03355 (LEAF)
+    """
+
+    def __init__(
+        self, classifier: Estimator, settings: TrainingSettings | None = None, text_attack: TextAttack | None = None
+    ) -> None:
+        """
+        :param classifier: Around the model to train, as it is before training.
+        :param settings: See :class:`TrainingSettings`.
+        :param text_attack: Default: :class:`CharacterAttack` with one edit of the most important word.
+        """
+        super().__init__(classifier, "leaf", settings, text_attack)
+
+
+def _refuse(kwargs: dict[str, Any]) -> None:
+    if kwargs:
+        raise InputError(f"Unknown argument {', '.join(sorted(kwargs))}. What training depends on is in its settings.")
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is None and name == "checkpoint_every":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
+
+
+def _plain(value: Any) -> Any:
+    """A parameter in JSON's types."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (np.integer, np.floating)):
+        return value.item()
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_plain, value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return type(value).__name__
