@@ -17,9 +17,10 @@ def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def registries() -> str:
-    """Everything that the command line knows by name."""
+    """Everything that has a name of its own."""
     from art_multimodal.attacks.registry import ATTACKS
     from art_multimodal.datasets import DATA_SOURCES
+    from art_multimodal.defences.trainer import METHODS
     from art_multimodal.models.loading import MODEL_SOURCES
 
     return "\n".join(
@@ -34,6 +35,8 @@ def registries() -> str:
                 ("name", "changes", "knows", "what it does", "works on"),
                 ((f"`{name}`", a.modality, a.knowledge, a.summary, ", ".join(a.tasks)) for name, a in ATTACKS.items()),
             ),
+            "\n## Training methods\n",
+            table(("name", "what it does"), ((f"`{name}`", method.summary) for name, method in METHODS.items())),
         ]
     )
 
