@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -32,6 +33,8 @@ from .training import (
     weights,
 )
 
+SEEDS = itertools.count()
+
 
 class Kill(BaseException):
     """Stands for a signal."""
@@ -56,6 +59,8 @@ def fit(one: DualEncoderTrainer, kill_at: int | None = None, **arguments) -> dic
         if record.place.step == kill_at:
             raise Kill
 
+    # Torch's own generator, which dropout draws from, is somewhere else in every process.
+    torch.manual_seed(next(SEEDS))
     one.fit(images(15), labels(15), batch_size=4, nb_epochs=3, callback=callback, **arguments)
     return weights(one.classifier.dual_encoder)
 
