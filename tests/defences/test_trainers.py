@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -176,6 +177,7 @@ def test_every_sample_is_seen_once_in_an_epoch():
         ("mmcoa", images(1), labels(1), 3, "belong to one class, or there is only one"),
         ("mmcoa", images(), labels(), 1, "batch_size must be at least 2"),
         ("tecoa", images()[:0], labels()[:0], 3, "no samples"),
+        ("fare", images()[:0], None, 3, "no samples"),
         ("tecoa", images(), None, 3, "give labels"),
         ("tecoa", images(), np.array([0, 1, 2, 3, 0, 1]), 3, "Label 3 is out of range"),
         ("tecoa", images() * 255, labels(), 3, "Divide them by 255"),
@@ -210,6 +212,9 @@ def test_pairs_of_one_image_or_text_are_refused():
         for method in ("mmcoa", "tecoa"):
             with pytest.raises(InputError, match="two images with texts"):
                 DualEncoderTrainer(retriever(), method, settings()).fit(x, None, batch_size=3, nb_epochs=1)
+    for y in (None, np.zeros(0, dtype=int)):
+        with pytest.raises(InputError, match="no samples"):
+            DualEncoderTrainer(retriever(), "mmcoa", settings()).fit(pairs()[:0], y, batch_size=3, nb_epochs=1)
     with pytest.raises(InputError, match="image_text_pairs"):
         DualEncoderTrainer(retriever(), "mmcoa", settings()).fit(images(), labels(), batch_size=3, nb_epochs=1)
 
@@ -275,6 +280,7 @@ def test_the_batch_that_breaks_training_is_named(monkeypatch, tmp_path):
 
     with pytest.raises(InputError, match=r"The loss of batch 3 of epoch 2 \(rows \d+, \d+, \d+\) is nan"):
         one.fit(images(9), labels(9), batch_size=3, nb_epochs=3, callback=broken, checkpoint=tmp_path)
+    assert len(one.losses) == 5
     # As it was at the end of the first epoch, where the checkpoint is.
     assert_equal_weights(weights(estimator.dual_encoder), kept[0])
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["checkpoint.json", "step-000000003.safetensors"]
@@ -311,6 +317,13 @@ def test_settings_and_options_are_checked():
         DualEncoderTrainer(TinyEncoder(), "mmcoa")
     with pytest.raises(InputError, match="Unknown argument epochs"):
         DualEncoderTrainer(classifier(), "mmcoa").fit(images(), labels(), epochs=3)
+
+
+def test_settings_come_back_from_json():
+    before = settings(norm=np.inf, betas=(0.8, 0.9), seed=np.int64(3))
+    after = TrainingSettings(**json.loads(json.dumps(before.as_json())))
+    assert after == settings(norm="inf", betas=(0.8, 0.9), seed=3)
+    assert after.image_budget == before.image_budget
 
 
 def test_another_text_attack_can_be_given():

@@ -81,6 +81,8 @@ class TrainingLoop:
         self.moving = moving_tensors(self.model, self.trained, self.settings)
         self.optimizer = self.settings.optimizer_over(self.trained.values())
         self.step = 0
+        #: Of the steps taken by this loop.
+        self.losses: list[float] = []
         self._good = self._copy()
         self._last: tuple[Batch, Tensor | None, tuple[str, ...] | None] | None = None
 
@@ -90,20 +92,19 @@ class TrainingLoop:
         checkpoints: Checkpoints | None = None,
         callback: Callable[[StepRecord], None] | None = None,
         verbose: bool = False,
-    ) -> list[float]:
-        """Train on batches, from number :attr:`step` on, and return their losses.
+    ) -> None:
+        """Train on batches, from number :attr:`step` on.
 
         :raises InputError: If a loss, a gradient or the weights are not finite; the model is then as it was when they
             were last seen to be, and no checkpoint is written.
         """
-        losses: list[float] = []
         skipped = seen = 0
         with only(self.model, self.trained), tqdm(total=self.steps, initial=self.step, disable=not verbose) as bar:
             for place, batch in batches:
                 seen += 1
                 if batch.teaches(self.embedder.method):
                     record = self._take(place, batch)
-                    losses.append(record.loss)
+                    self.losses.append(record.loss)
                     bar.set_postfix(loss=f"{record.loss:.4g}", refresh=False)
                     if callback is not None:
                         callback(record)
@@ -128,7 +129,6 @@ class TrainingLoop:
                 "to contrast.",
                 stacklevel=4,
             )
-        return losses
 
     def _take(self, place: Place, batch: Batch) -> StepRecord:
         """Take one step along the gradient of the loss alone."""

@@ -21,6 +21,8 @@ from art_multimodal.groups import image_groups, numbered, text_groups
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
 
+_TEXTS_AT_ONCE = 4096
+
 Estimator = ZeroShotClassifier | ImageTextRetriever
 
 
@@ -110,7 +112,9 @@ class Samples:
         if not len(self):
             raise InputError("There are no samples to train on.")
         if self.method.needs_own_texts or self.method.needs_class_texts:
-            self.estimator.dual_encoder.tokenize(self.all_texts())
+            texts = self.all_texts()
+            for start in range(0, len(texts), _TEXTS_AT_ONCE):
+                self.estimator.dual_encoder.tokenize(texts[start : start + _TEXTS_AT_ONCE])
         contrasts = "positives" in self.method.needs or (self.method.needs_class_texts and is_pairs(self.x))
         if contrasts and (len(self) == 1 or self.is_one()):
             raise InputError(
@@ -206,7 +210,11 @@ def samples_of(
             raise InputError("An ImageTextRetriever is trained on pairs, made by image_text_pairs(images, texts).")
         check_strings(x["text"])
         check_images(x["image"])
-        classes = 0 if y is None else int(np.shape(y)[1] if np.ndim(y) == 2 and np.shape(y)[1] > 1 else np.max(y) + 1)
+        classes = (
+            0
+            if y is None
+            else int(np.shape(y)[1] if np.ndim(y) == 2 and np.shape(y)[1] > 1 else np.max(y, initial=0) + 1)
+        )
         return CaptionedSamples(estimator, x, label_indices(y, classes, len(x)), method, settings)
     if is_pairs(x):
         raise InputError(

@@ -77,6 +77,8 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # As it comes from JSON it is a list.
+        object.__setattr__(self, "betas", tuple(self.betas))
         for name, known in (
             ("towers", TOWERS),
             ("positives", POSITIVES),

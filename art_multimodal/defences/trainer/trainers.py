@@ -75,7 +75,7 @@ class DualEncoderTrainer(Trainer):
             raise InputError(f"{method} has no option {', '.join(unknown)}. Its options: {known}.")
         self.options = {**self.method.options, **options}
         self.text_attack = text_attack_of(classifier, self.method, self.settings, text_attack)
-        #: Losses of the steps of the last call.
+        #: Losses of the steps that the last call took, as far as it came.
         self.losses: list[float] = []
         self._original = None
         if self.method.needs_original:
@@ -213,11 +213,11 @@ class DualEncoderTrainer(Trainer):
             }
             checkpoints = Checkpoints(Path(checkpoint), run, checkpoint_every)
             checkpoints.begin(loop, resume)
-        self.losses = []
+        self.losses = loop.losses
         module = self.classifier.model
         was_training = module.training
         try:
-            self.losses = loop.run(batches(loop.step), checkpoints, callback, verbose)
+            loop.run(batches(loop.step), checkpoints, callback, verbose)
         finally:
             module.train(was_training)
 
