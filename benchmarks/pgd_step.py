@@ -43,7 +43,7 @@ PROTOCOL = (
     "art_ours: art.attacks.evasion.ProjectedGradientDescent on ZeroShotClassifier. "
     "art_stock: the same attack on a stock PyTorchClassifier around the plain module, whose parameters require "
     "gradients. "
-    "naive: the text tower runs in every step and gradients of all parameters are computed; `naive_repeats` steps only."
+    "naive: the text tower runs in every step, over all positions of the context, and gradients of all parameters are computed; `naive_repeats` steps only."
 )
 
 
@@ -142,11 +142,13 @@ def naive(module: PlainModule, tokens: Tensor, x: np.ndarray, y: np.ndarray) -> 
     """Return PGD steps of a plain script: both towers in every step, and ``loss.backward()`` for all parameters."""
     clean, labels = torch.from_numpy(x), torch.from_numpy(y)
     encoder = module.encoder
+    # As open_clip runs it, over all positions of the context; the adapter leaves padding out.
+    text_tower = getattr(getattr(encoder, "model", None), "encode_text", encoder.text_tower)
 
     def run(steps: int) -> None:
         delta = torch.zeros_like(clean).uniform_(-EPS, EPS).requires_grad_(True)
         for _ in range(steps):
-            texts = F.normalize(encoder.text_tower(tokens), dim=-1)
+            texts = F.normalize(text_tower(tokens), dim=-1)
             logits = encoder.logit_scale.exp() * module.image_features(clean + delta) @ texts.T
             F.cross_entropy(logits, labels).backward()
             moved = (delta.detach() + EPS * delta.grad.sign()).clamp(-EPS, EPS)
