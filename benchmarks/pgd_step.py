@@ -43,7 +43,8 @@ PROTOCOL = (
     "art_ours: art.attacks.evasion.ProjectedGradientDescent on ZeroShotClassifier. "
     "art_stock: the same attack on a stock PyTorchClassifier around the plain module, whose parameters require "
     "gradients. "
-    "naive: the text tower runs in every step, over all positions of the context, and gradients of all parameters are computed; `naive_repeats` steps only."
+    "naive: the text tower runs in every step, over all positions of the context, and gradients of all parameters are "
+    "computed; `naive_repeats` steps only."
 )
 
 
