@@ -25,7 +25,7 @@ def label_indices(y: np.ndarray | None, nb_classes: int, nb_samples: int) -> np.
             f"Labels must have shape ({nb_samples},) or ({nb_samples}, {nb_classes}) for {nb_samples} images, "
             f"not {y.shape}."
         )
-    if nb_samples and not np.array_equal(y, np.round(y)):
+    if nb_samples and not (y.dtype.kind in "biuf" and np.isfinite(y).all() and np.array_equal(y, np.round(y))):
         raise InputError("Labels must be whole class indices or one-hot rows.")
     y = y.astype(np.int64)
     if nb_samples and (y.min() < 0 or y.max() >= nb_classes):

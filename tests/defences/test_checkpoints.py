@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 from art.data_generators import NumpyDataGenerator
+from art.defences.preprocessor import SpatialSmoothing
 from safetensors.torch import load_file
 from tiny import TinyEncoder
 
-from art_multimodal.defences.trainer import AdversarialTrainerMMCoA, DualEncoderTrainer, checkpoint
+from art_multimodal.defences.trainer import AdversarialTrainerMMCoA, DualEncoderTrainer, checkpoint, loop
 from art_multimodal.errors import InputError
 
 from .training import (
@@ -137,6 +138,27 @@ def test_a_run_on_a_generator_goes_on_too(tmp_path):
     assert_equal_weights(run(checkpoint=tmp_path, checkpoint_every=2, resume=True), whole)
 
 
+def test_a_run_goes_on_where_only_a_batch_of_one_sample_is_left_of_an_epoch(tmp_path, monkeypatch):
+    def run(**arguments):
+        one = DualEncoderTrainer(classifier(), "text-contrastive", settings())
+        with pytest.warns(UserWarning, match="batches were left out"):
+            one.fit(images(7), labels(7), 3, 2, **arguments)
+        return weights(one.classifier.dual_encoder)
+
+    whole = run()
+
+    def killed(folder, state):
+        checkpoint.save_checkpoint(folder, state)
+        raise Kill
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", killed)
+        with pytest.raises(Kill):
+            run(checkpoint=tmp_path, checkpoint_every=2)
+    assert checkpoint.load_checkpoint(tmp_path).step == 2
+    assert_equal_weights(run(checkpoint=tmp_path, checkpoint_every=2, resume=True), whole)
+
+
 def test_what_a_checkpoint_holds(tmp_path):
     one = trainer()
     after = fit(one, checkpoint=tmp_path)
@@ -217,6 +239,22 @@ def test_a_checkpoint_of_something_else_is_refused(other, message, tmp_path):
         fit(one, checkpoint=tmp_path, resume=True)
     assert_equal_weights(weights(one.classifier.dual_encoder), start)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_other_preprocessing_is_refused(tmp_path):
+    def run(window):
+        defence = SpatialSmoothing(window_size=window, channels_first=True)
+        one = DualEncoderTrainer(classifier(preprocessing_defences=defence), "clean", settings())
+        one.fit(images(), labels(), 3, 1, checkpoint=tmp_path, resume=True)
+
+    run(3)
+    run(3)
+    with pytest.raises(InputError, match=r"preprocessing_defences was .*'window_size': 3"):
+        run(5)
+    with pytest.raises(InputError, match=r"preprocessing_defences was .* now None"):
+        DualEncoderTrainer(classifier(), "clean", settings()).fit(
+            images(), labels(), 3, 1, checkpoint=tmp_path, resume=True
+        )
 
 
 def test_other_data_is_refused(tmp_path):

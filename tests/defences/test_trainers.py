@@ -204,6 +204,13 @@ def test_captions_longer_than_the_context_are_refused_before_the_first_step():
     assert not records
 
 
+@pytest.mark.parametrize("wrong", [[np.nan] * 6, [0, 1, 2, 0, 1, np.inf], ["a"] * 6, [0.5] * 6])
+def test_labels_that_are_no_numbers_of_classes_are_refused(wrong):
+    for estimator, x in ((classifier(), images()), (retriever(), pairs())):
+        with pytest.raises(InputError, match="Labels must be whole class indices or one-hot rows"):
+            DualEncoderTrainer(estimator, "mmcoa", settings()).fit(x, np.array(wrong), batch_size=6, nb_epochs=1)
+
+
 def test_pairs_of_one_image_or_text_are_refused():
     for x in (
         image_text_pairs(images(), ["the number two"] * 6),

@@ -114,15 +114,16 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
     :raises InputError: Naming what differs.
     """
-    if saved == now:
+    before, after = _flat(saved), _flat(now)
+    # What one of them does not mention is as good as None.
+    differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if not differing:
         return
     if saved.get("began_from") != now["began_from"]:
         raise InputError(
             "The checkpoint is of another model: that training began from other weights. Go on with a trainer on the "
             "model as it was when the training began, not on one that has been trained since."
         )
-    before, after = _flat(saved), _flat(now)
-    differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     shown = [f"{name} was {before.get(name)!r:.60}, now {after.get(name)!r:.60}" for name in differing[:5]]
     raise InputError(
         f"The checkpoint is of another run: {'; '.join(shown)}. Go on with the same settings, or start anew in another "

@@ -113,7 +113,8 @@ class TrainingLoop:
                 self.step = place.step + 1
                 bar.update()
                 ends_epoch = self.step % self.steps_per_epoch == 0
-                if ends_epoch and skipped == seen:
+                # All since the very first: a run that goes on near the end of an epoch has seen too little to judge.
+                if ends_epoch and skipped == self.step:
                     raise InputError(
                         f"No batch of epoch {place.epoch + 1} holds two classes (or two images with texts of their "
                         "own), so there is nothing to contrast. Shuffle the samples, or make the batches larger."

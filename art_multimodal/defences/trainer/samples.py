@@ -210,12 +210,7 @@ def samples_of(
             raise InputError("An ImageTextRetriever is trained on pairs, made by image_text_pairs(images, texts).")
         check_strings(x["text"])
         check_images(x["image"])
-        classes = (
-            0
-            if y is None
-            else int(np.shape(y)[1] if np.ndim(y) == 2 and np.shape(y)[1] > 1 else np.max(y, initial=0) + 1)
-        )
-        return CaptionedSamples(estimator, x, label_indices(y, classes, len(x)), method, settings)
+        return CaptionedSamples(estimator, x, label_indices(y, _classes_in(y), len(x)), method, settings)
     if is_pairs(x):
         raise InputError(
             "A ZeroShotClassifier is trained on images with class labels. For pairs use ImageTextRetriever."
@@ -224,6 +219,14 @@ def samples_of(
     if labels is None and method.needs_labels:
         raise InputError("This method needs to know the class of each image: give labels in `y`.")
     return LabelledSamples(estimator, check_images(x, estimator.input_shape[0]), labels, method, settings)
+
+
+def _classes_in(y: np.ndarray | None) -> int:
+    """How many classes there are by labels of pairs; none where these are no labels."""
+    y = np.asarray([] if y is None else y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        return y.shape[1]
+    return int(y.max(initial=0)) + 1 if y.dtype.kind in "biuf" and np.isfinite(y).all() else 0
 
 
 def shuffled_rows(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:

@@ -185,6 +185,11 @@ class DualEncoderTrainer(Trainer):
             "texts": [list(prompts) for prompts in self.classifier.prompts]
             if isinstance(self.classifier, ZeroShotClassifier)
             else None,
+            "preprocessing_defences": [
+                {"name": type(defence).__name__} | {name: _plain(getattr(defence, name)) for name in defence.params}
+                for defence in self.classifier.preprocessing_defences or []
+            ]
+            or None,
         }
 
     def _run(
