@@ -270,3 +270,18 @@ def test_in_retrieval_nobody_broke_what_was_wrong_before() -> None:
     results = summarise({"task": "retrieval", "attacks": names, "data": data}, lines)["results"]
     counts = [results[name].get("broken_by") for name in names]
     assert counts == [{"apgd": 1}, None, {"apgd": 1, "co_attack": 1}]
+
+
+def test_whoever_may_change_both_may_change_one_alone() -> None:
+    # pgd misleads about 0, bert_attack about 1, joint about neither of them, but about 2.
+    lines = [
+        line("clean", [sample(index, 0, 0) for index in range(4)], queries=0),
+        line("pgd", [sample(0, 0, 1), sample(1, 0, 0), sample(2, 0, 0), sample(3, 0, 0)]),
+        line("bert_attack", [sample(0, 0, 0), sample(1, 0, 1), sample(2, 0, 0), sample(3, 0, 0)]),
+        line("joint", [sample(0, 0, 0), sample(1, 0, 0), sample(2, 0, 1), sample(3, 0, 0)]),
+    ]
+    results = summarise(header(4, ["pgd", "bert_attack", "joint"]), lines)["results"]
+    assert [results[name]["accuracy"] for name in ("image", "text", "joint", "multimodal")] == [0.75, 0.75, 0.75, 0.25]
+    assert results["multimodal"]["knowledge"] == "worst case of pgd, bert_attack, joint"
+    alone = summarise(header(4, ["joint"]), [lines[0], lines[3]])["results"]
+    assert alone["multimodal"]["accuracy"] == 0.75

@@ -81,7 +81,10 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
         "decision": _DECISION[task],
         "accuracy": "over all evaluated samples; a sample that is wrong before the attack counts as wrong",
         "attack_success_rate": "over the samples that are right before the attack; only these are attacked",
-        "modality_rows": "worst case per sample over the attacks of the modality",
+        "modality_rows": (
+            "worst case per sample over the attacks of the modality; of multimodal over those on images, on texts and "
+            "on both, since whoever may change both may change one alone"
+        ),
         "intervals": "95 % percentile bootstrap over samples",
         "queries": (
             "mean forward evaluations of images per attacked sample; gradients counts those with a backward pass; of "

@@ -115,7 +115,7 @@ def _text(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
 
 
 def _multimodal(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
-    return f"When image and text are attacked together within these limits, {_consequence(report, row)}."
+    return f"When image, text or both are attacked within these limits, {_consequence(report, row)}."
 
 
 def _typographic(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:

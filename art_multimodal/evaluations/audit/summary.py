@@ -15,6 +15,8 @@ from art_multimodal.functional.statistics import bootstrap_ci95, proportion_ci95
 
 CLEAN = "clean"
 RECALL_AT = (1, 5, 10)
+#: Modalities whose attacks count for the row of another one, too.
+_ALONE_TOO = {"multimodal": ("image", "text", "multimodal")}
 
 
 #: Of a sample in retrieval: the rank of its best caption for the image, and that of the image for each caption.
@@ -108,7 +110,9 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     for name in attacks:
         results[name] = _attack_result(name, rows[name], clean)
     for modality in summary_rows(attacks)[1 + len(attacks) :]:
-        results[modality] = _worst_case(modality, [a for a in attacks if ATTACKS[a].modality == modality], rows, clean)
+        # Whoever may change image and text may also change one of them alone.
+        within = _ALONE_TOO.get(modality, (modality,))
+        results[modality] = _worst_case(modality, [a for a in attacks if ATTACKS[a].modality in within], rows, clean)
     importance = {m: _accuracy(sum(right.values()), len(right)) for m, right in without.items()}
     expected = header["data"]["selected"]
     to_attack = len(clean) if retrieval else sum(clean.values())
