@@ -9,19 +9,18 @@ The objective is CLIP's, with several positives: a caption is a positive of ever
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from art_multimodal.datasets.demo_digits import ink_on_paper, load_strokes
 from art_multimodal.models.demo.captions import DIGIT_NAMES, HELD_OUT_TEMPLATES, INKS, PAPERS, random_caption
 from art_multimodal.models.demo.digits import WEIGHTS, DigitsEncoder
+from art_multimodal.models.demo.training import training_options, write_weights
 
 
 def augment(strokes: Tensor, generator: torch.Generator) -> Tensor:
@@ -46,7 +45,10 @@ def augment(strokes: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def multi_positive_loss(logits: Tensor, positives: Tensor) -> Tensor:
-    """Symmetric cross-entropy against targets spread evenly over the true pairs of each row and column."""
+    """Symmetric cross-entropy against targets spread evenly over the true pairs of each row and column.
+
+    The mean of ``functional.contrastive.contrastive_cross_entropy`` but for rounding, which the shipped weights keep.
+    """
     rows = positives / positives.sum(dim=1, keepdim=True)
     columns = positives.T / positives.T.sum(dim=1, keepdim=True)
     return 0.5 * (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, columns))
@@ -119,16 +121,12 @@ def train(steps: int, batch_size: int, learning_rate: float, seed: int) -> Digit
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2500)
+    parser = training_options(__doc__, steps=2500, learning_rate=1e-3)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=str(WEIGHTS))
     arguments = parser.parse_args()
     model = train(arguments.steps, arguments.batch_size, arguments.learning_rate, arguments.seed)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, arguments.out)
-    print(f"wrote {sum(p.numel() for p in model.parameters())} parameters to {arguments.out}")
+    write_weights(model, arguments.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ captions of the digits demo, from descriptions with many more words than these, 
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 
 from art_multimodal.models.demo.captions import DIGIT_NAMES, INKS, PAPERS, random_caption
 from art_multimodal.models.demo.scenes import KINDS, NOTHING, RELATION_NAMES, word_question
+from art_multimodal.models.demo.training import training_options
 from art_multimodal.models.masked_language_model import DEMO
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -198,11 +198,8 @@ def train(steps: int, batch_size: int, learning_rate: float, seed: int) -> tuple
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3500)
+    parser = training_options(__doc__, steps=3500, learning_rate=3e-3)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=str(DEMO))
     arguments = parser.parse_args()
     model, tokenizer = train(arguments.steps, arguments.batch_size, arguments.learning_rate, arguments.seed)

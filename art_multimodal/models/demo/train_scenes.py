@@ -11,13 +11,11 @@ so that the towers soon find out what there is to tell apart. Single objects com
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +24,7 @@ from art_multimodal.models.demo.scene_captions import random_caption
 from art_multimodal.models.demo.scene_encoder import EMBEDDING, WEIGHTS, SceneEncoder
 from art_multimodal.models.demo.scenes import KINDS, NOTHING, draw, place_objects
 from art_multimodal.models.demo.train_digits import multi_positive_loss
+from art_multimodal.models.demo.training import training_options, write_weights
 
 #: Shares of scenes with one, two and three objects at the start and from two fifths of the training on.
 _EASY, _FULL = np.array([0.8, 0.2, 0.0]), np.array([0.1, 0.35, 0.55])
@@ -122,17 +121,13 @@ def train(steps: int, batch_size: int, learning_rate: float, seed: int) -> Scene
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser = training_options(__doc__, steps=1000, learning_rate=2e-3)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=str(WEIGHTS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = train(arguments.steps, arguments.batch_size, arguments.learning_rate, arguments.seed)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, arguments.out)
-    print(f"wrote {sum(p.numel() for p in model.parameters())} parameters to {arguments.out}")
+    write_weights(model, arguments.out)
 
 
 if __name__ == "__main__":

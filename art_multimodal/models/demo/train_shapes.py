@@ -13,13 +13,11 @@ question, so that the towers soon find out what there is to tell apart.
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,6 +33,7 @@ from art_multimodal.models.demo.shapes import (
     new_shapes,
     weights_of,
 )
+from art_multimodal.models.demo.training import training_options, write_weights
 
 MODALITIES = ("both", "image", "text")
 
@@ -150,13 +149,10 @@ def train(fusion: str, modality: str, steps: int, groups: int, learning_rate: fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = training_options(__doc__, steps=6000, learning_rate=2e-3)
     parser.add_argument("--fusion", choices=("all", *FUSIONS), default="all")
     parser.add_argument("--modality", choices=MODALITIES, default="both")
-    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--groups", type=int, default=32, help="groups of four samples in a batch")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="another file than the one that is shipped; for one fusion")
     arguments = parser.parse_args()
     if arguments.fusion == "all" and arguments.out is not None:
@@ -168,9 +164,7 @@ def main() -> None:
         model = train(
             fusion, arguments.modality, arguments.steps, arguments.groups, arguments.learning_rate, arguments.seed
         )
-        out = arguments.out or weights_of(fusion)
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, out)
-        print(f"wrote {sum(p.numel() for p in model.parameters())} parameters to {out}")
+        write_weights(model, arguments.out or weights_of(fusion))
 
 
 if __name__ == "__main__":
