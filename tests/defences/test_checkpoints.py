@@ -290,3 +290,19 @@ def test_damaged_checkpoints(tmp_path):
 def test_resuming_needs_a_folder():
     with pytest.raises(InputError, match="need a folder"):
         fit(trainer(), resume=True)
+
+
+def test_epochs_are_announced_and_again_where_training_goes_on_at_their_end(tmp_path) -> None:
+    told: list[int] = []
+    arguments = {"batch_size": 4, "nb_epochs": 2, "checkpoint": tmp_path}
+
+    def announced(epochs: int) -> None:
+        told.append(epochs)
+        if told == [0, 1]:
+            assert checkpoint.load_checkpoint(tmp_path).step == 2
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer("tecoa").fit(images(), labels(), **arguments, epoch_callback=announced)
+    trainer("tecoa").fit(images(), labels(), **arguments, epoch_callback=announced, resume=True)
+    assert told == [0, 1, 1, 2]

@@ -92,13 +92,19 @@ class TrainingLoop:
         checkpoints: Checkpoints | None = None,
         callback: Callable[[StepRecord], None] | None = None,
         verbose: bool = False,
+        epoch_callback: Callable[[int], None] | None = None,
     ) -> None:
         """Train on batches, from number :attr:`step` on.
 
+        :param epoch_callback: Called with the number of epochs done, first with 0; after the checkpoint of an epoch is
+            written, so a run that goes on at the end of an epoch calls it again.
         :raises InputError: If a loss, a gradient or the weights are not finite; the model is then as it was when they
             were last seen to be, and no checkpoint is written.
         """
         skipped = seen = 0
+        told = epoch_callback or (lambda epochs: None)
+        if self.step % self.steps_per_epoch == 0:
+            told(self.step // self.steps_per_epoch)
         with only(self.model, self.trained), tqdm(total=self.steps, initial=self.step, disable=not verbose) as bar:
             for place, batch in batches:
                 seen += 1
@@ -124,6 +130,8 @@ class TrainingLoop:
                     self._good = self._copy()
                     if checkpoints is not None:
                         checkpoints.save(self)
+                if ends_epoch:
+                    told(place.epoch + 1)
         if skipped:
             warnings.warn(
                 f"{skipped} of {seen} batches were left out: all of their samples belong together, so there is nothing "

@@ -92,6 +92,7 @@ class DualEncoderTrainer(Trainer):
         resume: bool = False,
         callback: Callable[[StepRecord], None] | None = None,
         verbose: bool = False,
+        epoch_callback: Callable[[int], None] | None = None,
         **kwargs: Any,
     ) -> None:
         """Train the model.
@@ -107,6 +108,8 @@ class DualEncoderTrainer(Trainer):
             ones of a run that was never interrupted.
         :param callback: Called after each step.
         :param verbose: Show a progress bar.
+        :param epoch_callback: Called with the number of epochs done: with 0 before the first, after each epoch when its
+            checkpoint is written, and again where training goes on at the end of an epoch.
         :raises InputError: For samples that cannot be trained on, a checkpoint of another model or run, or when
             training diverges. Nothing is lost then: the model is as it was when it was last found well (at the start,
             the end of an epoch or a checkpoint), and the checkpoint stays.
@@ -129,7 +132,8 @@ class DualEncoderTrainer(Trainer):
         of_data = {"samples": len(samples), "digest": samples.digest() if checkpoint is not None else None}
         per_epoch = -(-len(samples) // batch_size)
         run = {"batch_size": batch_size, "nb_epochs": nb_epochs, "data": of_data}
-        self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, callback, verbose)
+        told = callback, verbose, epoch_callback
+        self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, *told)
 
     def fit_generator(
         self,
@@ -140,6 +144,7 @@ class DualEncoderTrainer(Trainer):
         resume: bool = False,
         callback: Callable[[StepRecord], None] | None = None,
         verbose: bool = False,
+        epoch_callback: Callable[[int], None] | None = None,
         **kwargs: Any,
     ) -> None:
         """Train the model on batches that an ART data generator gives, as they come.
@@ -169,7 +174,8 @@ class DualEncoderTrainer(Trainer):
 
         of_data = {"samples": int(generator.size), "digest": None}
         run = {"batch_size": int(generator.batch_size), "nb_epochs": nb_epochs, "data": of_data}
-        self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, callback, verbose)
+        told = callback, verbose, epoch_callback
+        self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, *told)
 
     def configuration(self) -> dict[str, Any]:
         """Everything that the trainer was made with, in JSON's types; a checkpoint holds it."""
@@ -203,6 +209,7 @@ class DualEncoderTrainer(Trainer):
         resume: bool,
         callback: Callable[[StepRecord], None] | None,
         verbose: bool,
+        epoch_callback: Callable[[int], None] | None,
     ) -> None:
         if checkpoint is None and (resume or checkpoint_every is not None):
             raise InputError("resume and checkpoint_every need a folder: give `checkpoint`.")
@@ -222,7 +229,7 @@ class DualEncoderTrainer(Trainer):
         module = self.classifier.model
         was_training = module.training
         try:
-            loop.run(batches(loop.step), checkpoints, callback, verbose)
+            loop.run(batches(loop.step), checkpoints, callback, verbose, epoch_callback)
         finally:
             module.train(was_training)
 
