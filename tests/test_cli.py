@@ -12,6 +12,8 @@ from photos import save_photo
 
 from art_multimodal import cli
 from art_multimodal.attacks.registry import ATTACKS
+from art_multimodal.cli import audit
+from art_multimodal.cli.options import parse_distance
 from art_multimodal.errors import InputError
 
 SHAPES = ["audit", "demo:shapes", "--data", "demo:shapes", "--device", "cpu", "--limit", "10", "--eps", "8/255"]
@@ -54,7 +56,7 @@ def test_the_table_fits_into_80_columns(capsys, monkeypatch, share: float) -> No
     names = ["clean", *ATTACKS, "image", "decoupling"]
     results = {name: {**row, **({"share_removed_mean": share} if "decoupling" in name else {})} for name in names}
     budget = {"norm": "inf", "eps": 1.5 / 255, "eps_step": 2 / 255 / 3, "steps": 1000}
-    cli._print_results({"task": "zero-shot", "results": results, "budget": budget, "skipped": []})
+    audit._print_results({"task": "zero-shot", "results": results, "budget": budget, "skipped": []})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(names) + 2 and max(map(len, lines)) <= 80
     for name, line in zip(names, lines[1:], strict=False):
@@ -126,10 +128,10 @@ def test_what_was_not_expected_is_3_with_a_traceback(tmp_path: Path, capsys, mon
     def fail(*args, **kwargs):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(cli, "_run", fail)
+    monkeypatch.setattr(audit, "_run", fail)
     code, _, err = run(capsys, *BASE, "--out", str(tmp_path / "out"))
     assert code == 3 and "boom" in err and "--resume goes on" in err
-    monkeypatch.setattr(cli, "_run", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(audit, "_run", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     code, _, err = run(capsys, *BASE, "--out", str(tmp_path / "out"))
     assert code == 130 and "go on with --resume" in err and "Traceback" not in err
 
@@ -177,10 +179,10 @@ def test_lists(capsys, what: str, names: list[str]) -> None:
 
 
 def test_distances() -> None:
-    assert cli.parse_distance("1/255") == 1 / 255
-    assert cli.parse_distance("0.5") == 0.5
+    assert parse_distance("1/255") == 1 / 255
+    assert parse_distance("0.5") == 0.5
     with pytest.raises(InputError):
-        cli.parse_distance("1/255/2")
+        parse_distance("1/255/2")
 
 
 def test_help_names_the_defaults_that_depend_on_others(capsys, monkeypatch) -> None:

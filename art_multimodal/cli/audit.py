@@ -1,14 +1,8 @@
-"""``art-multimodal``: the command line."""
+"""``art-multimodal audit``."""
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-import traceback
-import warnings
-from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, quiet_libraries
 from art_multimodal.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,88 +19,10 @@ if TYPE_CHECKING:
 
 #: Of retrieval, as a report names them.
 _DIRECTIONS = ("image_to_text", "text_to_image")
-GATE_FAILED, BAD_INPUT, UNEXPECTED, INTERRUPTED = 1, 2, 3, 130
-
-app = typer.Typer(
-    help="Measure and improve the robustness of CLIP-like models.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+#: The exit code.
+GATE_FAILED = 1
 
 
-class Device(str, Enum):
-    """Where the model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Norm(str, Enum):
-    """Norm of the budget."""
-
-    inf = "inf"
-    two = "2"
-
-
-class Task(str, Enum):
-    """What the model is asked to do."""
-
-    classification = "classification"
-    retrieval = "retrieval"
-
-
-class Listing(str, Enum):
-    """What can be listed."""
-
-    models = "models"
-    data = "data"
-    attacks = "attacks"
-
-
-def parse_distance(text: str) -> float:
-    """Read ``"1/255"`` or ``"0.004"``.
-
-    :raises InputError: If it is neither.
-    """
-    numerator, slash, denominator = text.partition("/")
-    try:
-        return float(numerator) / float(denominator) if slash else float(numerator)
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"{text!r} is not a distance. Write a number or a fraction, such as 1/255.") from None
-
-
-def parse_names(text: str | None, option: str, separator: str | None) -> tuple[str, ...] | None:
-    """Read entries from a text file, one per line, or from the text itself.
-
-    :param separator: Between entries in the text itself; ``None`` takes it as a single entry.
-    :raises InputError: If there is nothing in it.
-    """
-    if text is None:
-        return None
-    try:
-        is_file = Path(text).is_file()
-    except (OSError, ValueError):
-        is_file = False
-    if is_file:
-        try:
-            entries = Path(text).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{option}: {text} cannot be read as a UTF-8 text file ({error}).") from error
-    elif text.endswith(".txt"):
-        raise InputError(f"{option}: there is no file {text!r}.")
-    else:
-        entries = text.split(separator) if separator else [text]
-    entries = [entry.strip() for entry in entries]
-    if is_file:
-        entries = [entry for entry in entries if entry]
-    if not entries:
-        raise InputError(f"{option}: {text} is empty.")
-    return tuple(entries)
-
-
-@app.command()
 def audit(
     model: Annotated[
         list[str],
@@ -158,7 +75,7 @@ def audit(
     Several models are also compared, in a report over their own ones. Exit codes: 0 fine, 1 a --fail-under gate
     failed, 2 bad input.
     """
-    _quiet_libraries()
+    quiet_libraries()
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
     from art_multimodal.evaluations.audit.summary import summary_rows
@@ -222,31 +139,6 @@ def audit(
         print(f"gate failed: {failure}", file=sys.stderr)
     if failures:
         raise typer.Exit(GATE_FAILED)
-
-
-@app.command("list")
-def list_entries(what: Annotated[Listing, typer.Argument(help="models, data or attacks")]) -> None:
-    """List the models, data sources or attacks that can be named."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
-    if what is Listing.attacks:
-        _quiet_libraries()
-        from art_multimodal.attacks.registry import ATTACKS
-
-        for name, attack in ATTACKS.items():
-            table.add_row(name, f"{attack.modality}, {attack.knowledge}: {attack.summary}")
-    elif what is Listing.models:
-        from art_multimodal.models.loading import MODEL_SOURCES
-
-        for _, model_source in MODEL_SOURCES.items():
-            table.add_row(model_source.form, model_source.summary)
-    else:
-        from art_multimodal.datasets import DATA_SOURCES
-
-        for _, data_source in DATA_SOURCES.items():
-            table.add_row(data_source.form, data_source.summary)
-    Console().print(table, highlight=False, markup=False)
 
 
 def _run(job: Audit, resume: bool) -> RunLog:
@@ -318,59 +210,3 @@ def _recall_table(report: dict[str, Any]) -> Table:
 def _print_reports(folder: Path) -> None:
     for name in ("report.html", "report.md", "report.json"):
         Console().print(f"{folder / name}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _quiet_libraries() -> None:
-    """Keep libraries' chatter out of the terminal; what went wrong is said by the error that follows."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
-    logging.getLogger().setLevel(logging.CRITICAL)
-    for name in ("art", "open_clip", "transformers", "huggingface_hub", "httpx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    try:
-        result = typer.main.get_command(app).main(
-            args=None if arguments is None else list(arguments), prog_name="art-multimodal", standalone_mode=False
-        )
-        code = result if isinstance(result, int) else 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except PermissionError as error:
-        print(
-            f"error: No permission for {error.filename}. Give a path that can be used, or change its mode.",
-            file=sys.stderr,
-        )
-        return BAD_INPUT
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except Exception as error:
-        if hasattr(error, "format_message"):  # click's usage errors, whose classes typer does not export
-            if message := error.format_message():  # empty after the help text
-                print(f"error: {_one_line(message)} See art-multimodal --help.", file=sys.stderr)
-            return BAD_INPUT
-        traceback.print_exc()
-        print("error: this was not expected. Finished batches are kept; --resume goes on after them.", file=sys.stderr)
-        return UNEXPECTED
-    if code == INTERRUPTED:  # which typer, too, returns for Ctrl-C
-        print("interrupted: finished batches are kept; go on with --resume", file=sys.stderr)
-    return code
-
-
-def _one_line(message: str) -> str:
-    line = " ".join(message.split()).replace("?.", "?")
-    return line if line.endswith(("?", ".")) else line + "."
-
-
-def entry_point() -> None:
-    """The console script."""
-    sys.exit(main())
-
-
-if __name__ == "__main__":
-    entry_point()

@@ -1,0 +1,85 @@
+"""What the commands share: kinds of options, how they are read, and a quiet terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from enum import Enum
+from pathlib import Path
+
+from art_multimodal.errors import InputError
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Norm(str, Enum):
+    """Norm of the budget."""
+
+    inf = "inf"
+    two = "2"
+
+
+class Task(str, Enum):
+    """What the model is asked to do."""
+
+    classification = "classification"
+    retrieval = "retrieval"
+
+
+def parse_distance(text: str) -> float:
+    """Read ``"1/255"`` or ``"0.004"``.
+
+    :raises InputError: If it is neither.
+    """
+    numerator, slash, denominator = text.partition("/")
+    try:
+        return float(numerator) / float(denominator) if slash else float(numerator)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"{text!r} is not a distance. Write a number or a fraction, such as 1/255.") from None
+
+
+def parse_names(text: str | None, option: str, separator: str | None) -> tuple[str, ...] | None:
+    """Read entries from a text file, one per line, or from the text itself.
+
+    :param separator: Between entries in the text itself; ``None`` takes it as a single entry.
+    :raises InputError: If there is nothing in it.
+    """
+    if text is None:
+        return None
+    try:
+        is_file = Path(text).is_file()
+    except (OSError, ValueError):
+        is_file = False
+    if is_file:
+        try:
+            entries = Path(text).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{option}: {text} cannot be read as a UTF-8 text file ({error}).") from error
+    elif text.endswith(".txt"):
+        raise InputError(f"{option}: there is no file {text!r}.")
+    else:
+        entries = text.split(separator) if separator else [text]
+    entries = [entry.strip() for entry in entries]
+    if is_file:
+        entries = [entry for entry in entries if entry]
+    if not entries:
+        raise InputError(f"{option}: {text} is empty.")
+    return tuple(entries)
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' chatter out of the terminal; what went wrong is said by the error that follows."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
+    logging.getLogger().setLevel(logging.CRITICAL)
+    for name in ("art", "open_clip", "transformers", "huggingface_hub", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
