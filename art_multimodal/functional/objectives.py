@@ -17,6 +17,7 @@ the order of the samples. A constant that is added to all logits (SigLIP's bias)
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -84,6 +85,62 @@ def mmcoa(
 def text_contrastive(clean_images: Tensor, adversarial_texts: Tensor, positives: Tensor, scale: Tensor) -> Tensor:
     """Adversarial texts meet clean images: ``[CE(s I T') + CE(s T' I)] / 2`` (the text side of arXiv:2404.19287)."""
     return contrastive_cross_entropy(cosine_logits(clean_images, adversarial_texts, scale), positives).mean()
+
+
+def joint_anchored(
+    clean_images: Tensor,
+    adversarial_images: Tensor,
+    original_images: Tensor,
+    adversarial_texts: Tensor,
+    original_texts: Tensor,
+    class_texts: Tensor,
+    targets: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    lambda_txt: float = 0.5,
+    lambda_joint: float = 0.5,
+    lambda_anchor: float = 1.0,
+) -> Tensor:
+    """Adversarial images are classified, adversarial texts meet clean and adversarial images, all held where they were.
+
+    ``CE(s I' C) + lambda_txt S(s I T') + lambda_joint S(s I' T') + lambda_anchor (|I - O|^2 + |I' - O|^2 + |T' - Q|^2)``
+    with the class texts C, the original model's clean embeddings O and Q, and unit embeddings all over. S sets each
+    pair that belongs together against those that do not: see :func:`pairs_against_others`.
+
+    :param lambda_txt: Weight of adversarial texts against clean images.
+    :param lambda_joint: Weight of adversarial texts against adversarial images.
+    :param lambda_anchor: Weight of the distances to the original embeddings.
+    """
+    loss = tecoa(adversarial_images, class_texts, targets, scale)
+    of_texts = pairs_against_others(cosine_logits(clean_images, adversarial_texts, scale), positives)
+    of_both = pairs_against_others(cosine_logits(adversarial_images, adversarial_texts, scale), positives)
+    loss = loss + lambda_txt * of_texts + lambda_joint * of_both
+    where = F.normalize(original_images, dim=-1)
+    moved = embedding_l2(where, F.normalize(clean_images, dim=-1)) + embedding_l2(
+        where, F.normalize(adversarial_images, dim=-1)
+    )
+    moved = moved + embedding_l2(F.normalize(original_texts, dim=-1), F.normalize(adversarial_texts, dim=-1))
+    return loss + lambda_anchor * moved.mean()
+
+
+def pairs_against_others(logits: Tensor, positives: Tensor) -> Tensor:
+    """Cross-entropy of every pair that belongs together against those of its row, and of its column, that do not.
+
+    Unlike :func:`contrastive_cross_entropy`, pairs that belong together do not compete with each other: nothing is
+    gained by making one of them as likely as the next, and the least likely one is raised the most.
+
+    :param logits: Shape ``[N, M]``.
+    :param positives: Boolean, shape ``[N, M]``; every row and column has one.
+    :return: One number: the mean over rows, then over their pairs, and the same of the columns, averaged.
+    """
+    return (_against_others(logits, positives) + _against_others(logits.T, positives.T)) / 2
+
+
+def _against_others(logits: Tensor, positives: Tensor) -> Tensor:
+    # Finite, so that a row without others has a gradient of zero.
+    others = logits.masked_fill(positives, torch.finfo(logits.dtype).min).logsumexp(dim=1, keepdim=True)
+    of_pairs = F.softplus(others - logits) * positives
+    return (of_pairs.sum(dim=1) / positives.sum(dim=1)).mean()
 
 
 def clean_cross_entropy(clean_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 
 from art_multimodal.functional import objectives
 
-ALL = ("mmcoa", "text_contrastive", "clean_cross_entropy", "tecoa", "fare", "pmg_aft", "leaf")
+ALL = ("mmcoa", "text_contrastive", "clean_cross_entropy", "tecoa", "fare", "pmg_aft", "leaf", "joint_anchored")
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0])
 N, K, D = len(LABELS), 3, 5
 
@@ -83,6 +83,25 @@ def slow(name: str, given: dict[str, torch.Tensor]) -> float:
         return entropy(clean)
     if name == "tecoa":
         return entropy(adversarial)
+    if name == "joint_anchored":
+
+        def against_others(images, texts):
+            table, found = logits(images, texts, a["scale"]), []
+            for one, together in ((table, a["positives"]), (table.T, a["positives"].T)):
+                for row, own in zip(one, together, strict=True):
+                    others = np.exp(row[~own]).sum()
+                    found.append(np.mean([-np.log(np.exp(x) / (np.exp(x) + others)) for x in row[own]]))
+            return np.mean(found)
+
+        def moved(embeddings, others):
+            pairs = zip(embeddings, others, strict=True)
+            return np.mean([((x / np.linalg.norm(x) - y / np.linalg.norm(y)) ** 2).sum() for x, y in pairs])
+
+        images, attacked, texts = a["clean_images"], a["adversarial_images"], a["adversarial_texts"]
+        anchors = moved(images, a["original_images"]) + moved(attacked, a["original_images"])
+        anchors += moved(texts, a["original_texts"])
+        contrasts = 0.5 * against_others(images, texts) + 0.5 * against_others(attacked, texts)
+        return entropy(adversarial) + contrasts + anchors
     if name == "pmg_aft":
         original = answers(a["original_adversarial_images"], a["original_class_texts"], a["original_scale"])
         return entropy(adversarial) + distance(adversarial, original) + distance(adversarial, clean)

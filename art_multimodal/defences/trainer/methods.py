@@ -115,4 +115,13 @@ METHODS.add(
     Method(objectives.pmg_aft, "TeCoA held near the original model's answers and its own clean ones", "cross_entropy"),
 )
 METHODS.add("leaf", Method(objectives.leaf, "mistyped texts stay where the clean ones were", text_attack="characters"))
+METHODS.add(
+    "joint-anchored",
+    Method(
+        objectives.joint_anchored,
+        "adversarial images and texts against each other, both held near the original",
+        "cross_entropy",
+        "words",
+    ),
+)
 METHODS.add("clean", Method(objectives.clean_cross_entropy, "no attack: fine-tuning to compare with"))
