@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class HuggingFaceEncoder(DualEncoder):
         super().__init__(preprocessing_of(image_processor), context_length(model, tokenizer), pad_id=int(pad_id))
         self.model = model
         self.tokenizer = tokenizer
+        self.image_processor = image_processor
         # Sigmoid-trained towers pool at the last position and were trained on padded rows without a mask.
         self._uses_mask = (
             "siglip" not in model.config.model_type
@@ -84,6 +86,16 @@ class HuggingFaceEncoder(DualEncoder):
     def text_parameters(self) -> list[nn.Parameter]:
         vision = {id(p) for name, p in self.named_parameters() if "vision" in name or "visual" in name}
         return [p for p in self.parameters() if id(p) not in vision]
+
+
+def save_hugging_face(encoder: HuggingFaceEncoder, folder: Path) -> None:
+    """Write model, tokenizer and image processor into an empty folder, which ``from_pretrained`` reads.
+
+    :raises OSError: If something cannot be written; safetensors raises an error of its own.
+    """
+    encoder.model.save_pretrained(folder)
+    encoder.tokenizer.save_pretrained(folder)
+    encoder.image_processor.save_pretrained(folder)
 
 
 def _features(output: Any) -> Tensor:

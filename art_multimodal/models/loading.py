@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from art_multimodal.errors import InputError, unknown_name
@@ -35,7 +36,8 @@ MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
 def load_model(spec: str) -> DualEncoder | FusionModel:
     """Load a dual encoder or a fusion model by name, in evaluation mode, on the CPU.
 
-    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``hf:NAME_OR_FOLDER`` or ``mmbt:FOLDER``.
+    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``hf:NAME_OR_FOLDER``, ``mmbt:FOLDER`` or
+        ``checkpoint:FOLDER``.
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
@@ -88,6 +90,22 @@ def _load_mmbt(rest: str) -> FusionModel:
     return load_mmbt(rest)
 
 
+def _load_checkpoint(rest: str) -> DualEncoder:
+    from art_multimodal.models.saving import INDEX, load_saved_model, saved_folder
+
+    if not rest:
+        raise InputError("checkpoint: names no folder. Give checkpoint:FOLDER, what train wrote to its --out.")
+    folder = Path(rest).expanduser()
+    # What a training run wrote: its best model, unless another is named.
+    found = next((path for path in (folder, folder / "best") if saved_folder(path)), None)
+    if found is None:
+        raise InputError(
+            f"{folder} holds no saved model: there is no {INDEX}, nor one in best/. Give the folder that train wrote "
+            "to, or its best/ or last/."
+        )
+    return load_saved_model(found)
+
+
 MODEL_SOURCES.add(
     "demo",
     ModelSource(
@@ -113,3 +131,9 @@ MODEL_SOURCES.add(
     ),
 )
 MODEL_SOURCES.add("mmbt", ModelSource("mmbt:FOLDER", "an MMBT (image tokens in a BERT) saved by save_mmbt", _load_mmbt))
+MODEL_SOURCES.add(
+    "checkpoint",
+    ModelSource(
+        "checkpoint:FOLDER", "the best model of a training run, or FOLDER/last: what train wrote", _load_checkpoint
+    ),
+)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError, unknown_name
@@ -15,15 +17,19 @@ from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.open_clip_text import causal_text_of
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
+#: What open_clip itself calls them in a folder.
+WEIGHTS_FILE, CONFIG_FILE = "open_clip_model.safetensors", "open_clip_config.json"
+
 
 class OpenCLIPEncoder(DualEncoder):
     """An open_clip model behind the :class:`DualEncoder` contract.
 
     :param model: What ``open_clip.create_model`` returns.
     :param tokenizer: What ``open_clip.get_tokenizer`` returns for the same architecture.
+    :param architecture: What ``open_clip.get_model_config`` returns; only saving needs it.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, architecture: dict[str, Any] | None = None) -> None:
         from open_clip import get_model_preprocess_cfg
 
         config = get_model_preprocess_cfg(model)
@@ -41,6 +47,7 @@ class OpenCLIPEncoder(DualEncoder):
         super().__init__(preprocess, context_length=int(model.context_length), pad_id=int(pad_id))
         self.model = model
         self.tokenizer = tokenizer
+        self.architecture = architecture
 
     @property
     def logit_scale(self) -> Tensor:  # type: ignore[override]
@@ -90,20 +97,80 @@ def load_open_clip(architecture: str, pretrained: str) -> OpenCLIPEncoder:
     if not tag and not path.is_file():
         raise _no_such_weights(architecture, pretrained, path, tags)
     source = pretrained if tag else str(path)
-    # A tag knows whether its weights were trained with QuickGELU; the plain architecture name does not.
-    quick_gelu = bool(tag.get("quick_gelu", False)) if tag else False
+    config = open_clip.get_model_config(architecture)
+    beside = {} if tag else _config_beside(path)
+    # A tag, or what open_clip writes beside weights, knows whether they were trained with QuickGELU; the plain
+    # architecture name does not.
+    if (tag or beside.get("model_cfg", {})).get("quick_gelu", False):
+        config["quick_gelu"] = True
+    preprocessing = None if tag else beside.get("preprocess_cfg") or _published_preprocessing(architecture, tags)
+    model = _created(
+        source,
+        architecture,
+        "Are you online? The path of a checkpoint file works offline." if tag else "Is the file a complete checkpoint?",
+        model_name=architecture,
+        pretrained=source,
+        force_quick_gelu=config.get("quick_gelu", False),
+        force_preprocess_cfg=preprocessing,
+    )
+    return OpenCLIPEncoder(model, _load_tokenizer(architecture), config).eval()
+
+
+def save_open_clip(encoder: OpenCLIPEncoder, folder: Path) -> None:
+    """Write weights, configuration and tokenizer into an empty folder, from which open_clip makes the model again.
+
+    ``open_clip.create_model_from_pretrained("local-dir:FOLDER")`` reads it, and :func:`load_open_clip_folder`.
+
+    :raises InputError: If the encoder does not know its architecture.
+    :raises OSError: If something cannot be written; safetensors raises an error of its own.
+    """
+    from open_clip import get_model_preprocess_cfg
+    from safetensors.torch import save_file
+
+    if encoder.architecture is None:
+        raise InputError(
+            "This OpenCLIPEncoder cannot be saved: it does not know its architecture. Load the model with load_model, "
+            "or give OpenCLIPEncoder(model, tokenizer, open_clip.get_model_config(NAME))."
+        )
+    state = encoder.model.state_dict()
+    # Copies: safetensors refuses tensors that share memory or are not contiguous.
+    tensors = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}
+    save_file(tensors, folder / WEIGHTS_FILE)
+    config = {"model_cfg": encoder.architecture, "preprocess_cfg": dict(get_model_preprocess_cfg(encoder.model))}
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if hasattr(encoder.tokenizer, "save_pretrained"):
+        encoder.tokenizer.save_pretrained(str(folder))
+
+
+def load_open_clip_folder(folder: Path) -> OpenCLIPEncoder:
+    """Load what :func:`save_open_clip` wrote.
+
+    :raises InputError: If it cannot be used.
+    """
+    import open_clip
+
+    name = f"local-dir:{folder}"
+    _config_beside(folder / WEIGHTS_FILE)
+    model = _created(str(folder), "its configuration", "Is the folder complete?", model_name=name)
+    return OpenCLIPEncoder(model, _load_tokenizer(name), open_clip.get_model_config(name)).eval()
+
+
+def _created(source: str, architecture: str, hint: str, **arguments: Any) -> Any:
+    """Let open_clip create a model with all of its weights, and say what is wrong where it cannot.
+
+    :param source: Of the weights, for messages.
+    """
+    import open_clip
+
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="QuickGELU mismatch")
-            model = open_clip.create_model(
-                architecture,
-                pretrained=source,
+            return open_clip.create_model(
                 weights_only=True,
-                force_quick_gelu=quick_gelu,
                 require_pretrained=True,
                 # The checkpoint holds both towers: base weights of a tower would be fetched from a hub for nothing.
                 pretrained_text=False,
-                force_preprocess_cfg=None if tag else _published_preprocessing(architecture, tags),
+                **arguments,
             )
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -117,15 +184,24 @@ def load_open_clip(architecture: str, pretrained: str) -> OpenCLIPEncoder:
             for sign in ("Missing key", "size mismatch", "Unexpected key", "missing keys", "width changed")
         ):
             raise InputError(f"{source} is not a checkpoint of {architecture}: {message[:300]}") from error
-        message = f"Cannot load {source} into {architecture}: {type(error).__name__}: {message[:200]}"
-        hint = (
-            "Are you online? The path of a checkpoint file works offline."
-            if tag
-            else "Is the file a complete checkpoint?"
-        )
-        raise InputError(f"{message} {hint}") from error
-    tokenizer = _load_tokenizer(architecture)
-    return OpenCLIPEncoder(model, tokenizer).eval()
+        raise InputError(
+            f"Cannot load {source} into {architecture}: {type(error).__name__}: {message[:200]} {hint}"
+        ) from error
+
+
+def _config_beside(weights: Path) -> dict[str, Any]:
+    """What open_clip wrote beside a file of weights; nothing if it did not write that file.
+
+    :raises InputError: If it cannot be read.
+    """
+    path = weights.with_name(CONFIG_FILE)
+    if weights.name != WEIGHTS_FILE or not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {"model_cfg": dict(config["model_cfg"]), "preprocess_cfg": dict(config.get("preprocess_cfg", {}))}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a configuration of open_clip ({type(error).__name__}: {error}).") from error
 
 
 def _published_preprocessing(architecture: str, tags: list[str]) -> dict | None:
