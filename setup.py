@@ -41,6 +41,7 @@ setup(
     },
     install_requires=[
         "adversarial-robustness-toolbox>=1.20.1,<1.21",
+        "confusable-homoglyphs>=3.3",
         "jinja2>=3.1",
         "numpy>=2.0",
         "open_clip_torch>=3.0",
@@ -49,6 +50,7 @@ setup(
         "safetensors>=0.4",
         "scikit-learn>=1.5",
         "scipy>=1.15",
+        "symspellpy>=6.9",
         "torch>=2.5",
         "torchvision>=0.20",
         "tqdm>=4.66",

@@ -1,13 +1,58 @@
-"""Gradients with respect to images that lie in front of ART's preprocessing defences."""
+"""ART's preprocessing defences: those of texts stand inside the model, gradients pass through those of images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from art.estimators.pytorch import PyTorchEstimator
 from torch import Tensor
+
+from art_multimodal.errors import InputError
+from art_multimodal.models.base import ImageTextModel
+from art_multimodal.models.defended import defended
+
+if TYPE_CHECKING:
+    from art.defences.preprocessor import Preprocessor
+
+Model = TypeVar("Model", bound=ImageTextModel)
+
+
+def with_text_defences(
+    model: Model, defences: Preprocessor | list[Preprocessor] | None
+) -> tuple[Model, list[Preprocessor] | None]:
+    """Put preprocessors of texts, which are those with a method ``repair``, in front of a model.
+
+    ART hands preprocessors images only. Inside the model every text meets them, also those of an attack.
+
+    :return: A view of the model that reads repaired texts (the model itself without any such preprocessor), and the
+        other preprocessors, for ART.
+    """
+    if defences is None:
+        return model, None
+    given = list(defences) if isinstance(defences, (list, tuple)) else [defences]
+    texts = tuple(defence.repair for defence in given if _is_for_texts(defence))
+    images = [defence for defence in given if not _is_for_texts(defence)]
+    return (defended(model, texts) if texts else model), images or None
+
+
+def check_image_defences(defences: list[Preprocessor] | None) -> None:
+    """Refuse preprocessors of texts where it is too late for them.
+
+    :raises InputError: If there is one.
+    """
+    for defence in defences or ():
+        if _is_for_texts(defence):
+            raise InputError(
+                f"{type(defence).__name__} repairs texts, and the estimator has read its texts already. Give it to the "
+                "estimator's constructor."
+            )
+
+
+def _is_for_texts(defence: Preprocessor) -> bool:
+    return callable(getattr(defence, "repair", None))
 
 
 def preprocessed(estimator: PyTorchEstimator, images: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from art.estimators.classification.classifier import ClassifierMixin
 from torch import nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.defences import with_text_defences
 from art_multimodal.estimators.image_classifier import default_loss, finite_labels
 from art_multimodal.estimators.pair_estimator import PairEstimator, check_batch_size
 from art_multimodal.estimators.text_bound import TextBoundClassifier
@@ -55,10 +56,12 @@ class FusionClassifier(ClassifierMixin, PairEstimator):
         :param loss: Default: cross-entropy.
         :param optimizer: Over ``model.parameters()``; only training needs it.
         :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``. Other sizes are accepted too.
-        :param preprocessing_defences: ART preprocessors, applied to the images in front of the model.
+        :param preprocessing_defences: ART preprocessors in front of the model: of images, or of texts
+            (:class:`TextPreprocessor`).
         :param postprocessing_defences: ART postprocessors, applied to the predictions.
         :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
         """
+        model, preprocessing_defences = with_text_defences(model, preprocessing_defences)
         super().__init__(
             model=model,
             image_size=model.image_size,

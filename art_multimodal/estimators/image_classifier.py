@@ -11,6 +11,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.defences import check_image_defences
 from art_multimodal.labels import label_indices
 
 
@@ -109,6 +110,10 @@ class ImageClassifier(PyTorchClassifier):
         :raises InputError: If the model's scores are not finite.
         """
         return finite_labels(self.predict(x, batch_size=batch_size))
+
+    def _update_preprocessing_operations(self) -> None:
+        check_image_defences(self.preprocessing_defences)
+        super()._update_preprocessing_operations()
 
     def _check_input(self, x: np.ndarray) -> None:
         check_input(x, self._input_shape[0])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.defences import check_image_defences
 from art_multimodal.estimators.image_classifier import fresh_optimizer
 from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.models.base import ImageTextModel
@@ -115,6 +116,10 @@ class PairEstimator(PyTorchEstimator):
         folder = Path(path or config.ART_DATA_PATH)
         folder.mkdir(parents=True, exist_ok=True)
         save_model(self.image_text_model, str(folder / f"{filename}.safetensors"))
+
+    def _update_preprocessing_operations(self) -> None:
+        check_image_defences(self.preprocessing_defences)
+        super()._update_preprocessing_operations()
 
     def _further_settings(self) -> dict[str, Any]:
         """What a subclass's constructor takes beyond this one's, for a copy of its own."""

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.defences import score_and_gradient
+from art_multimodal.estimators.defences import score_and_gradient, with_text_defences
 from art_multimodal.estimators.image_classifier import check_input
 from art_multimodal.estimators.pair_estimator import PairEstimator, check_batch_size
 from art_multimodal.estimators.retriever_module import RetrieverModule
@@ -60,10 +60,12 @@ class ImageTextRetriever(PairEstimator):
         :param model: The dual encoder; shared, not copied.
         :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``. Other sizes are accepted too.
         :param optimizer: Over ``model.parameters()``; only training needs it.
-        :param preprocessing_defences: ART preprocessors, applied to the images in front of the model.
+        :param preprocessing_defences: ART preprocessors in front of the model: of images, or of texts
+            (:class:`TextPreprocessor`).
         :param postprocessing_defences: ART postprocessors, applied to the predictions.
         :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
         """
+        model, preprocessing_defences = with_text_defences(model, preprocessing_defences)
         super().__init__(
             model=RetrieverModule(model).train(model.training),
             image_size=model.image_size,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.defences import with_text_defences
 from art_multimodal.estimators.image_classifier import ImageClassifier, default_loss, fresh_optimizer
 from art_multimodal.estimators.zero_shot_module import ZeroShotModule
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -63,7 +64,8 @@ class ZeroShotClassifier(ImageClassifier):
         :param loss: Default: cross-entropy.
         :param optimizer: Over ``model.parameters()``; only training needs it.
         :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``. Other sizes are accepted too.
-        :param preprocessing_defences: ART preprocessors, applied in front of the model.
+        :param preprocessing_defences: ART preprocessors in front of the model: of images, or of texts
+            (:class:`TextPreprocessor`), which then repair every prompt.
         :param postprocessing_defences: ART postprocessors, applied to the predictions.
         :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
         :raises InputError: For class names, templates or prompts that cannot be used, or a text beyond the context.
@@ -75,6 +77,7 @@ class ZeroShotClassifier(ImageClassifier):
             if prompts is not None
             else fill_templates(self._class_names, self._templates or ())
         )
+        model, preprocessing_defences = with_text_defences(model, preprocessing_defences)
         super().__init__(
             model=ZeroShotModule(model, self._prompts, probabilities=_probabilities).train(model.training),
             loss=loss or default_loss(_probabilities),
