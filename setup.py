@@ -40,6 +40,7 @@ setup(
         "art_multimodal.evaluations.audit": ["templates/*.j2"],
     },
     install_requires=[
+        "accelerate>=1.0",
         "adversarial-robustness-toolbox>=1.20.1,<1.21",
         "confusable-homoglyphs>=3.3",
         "jinja2>=3.1",

@@ -1,0 +1,110 @@
+"""Several processes that work on one task, as ``accelerate launch`` or ``torchrun`` start them.
+
+Without a launcher there is one process, nothing is imported, and every function here does nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from art_multimodal.errors import InputError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+#: How long one process waits for another that is alive. One that dies is noticed at once, so this only has to be longer
+#: than any work between two meetings, such as an audit's whole share.
+_PATIENCE = timedelta(days=30)
+
+
+def process_count() -> int:
+    """How many processes there are.
+
+    The first call of any of these functions meets the other processes, and makes each one's own device the current
+    one: call it before the first estimator is made.
+    """
+    state = _state()
+    return 1 if state is None else state.num_processes
+
+
+def process_index() -> int:
+    """The number of this process, from 0 on."""
+    state = _state()
+    return 0 if state is None else state.process_index
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process that prints and writes."""
+    return process_index() == 0
+
+
+def wait_for_everyone() -> None:
+    """Go on when all processes have come here."""
+    gathered(None)
+
+
+def gathered(value: Any) -> list[Any]:
+    """Return what each process has, in their order; all of them have to call this.
+
+    :param value: Of JSON's types.
+    """
+    state = _state()
+    if state is None:
+        return [value]
+    import torch
+    from torch import distributed
+
+    text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(state.device)
+    sizes = [torch.zeros(1, dtype=torch.int64, device=state.device) for _ in range(state.num_processes)]
+    distributed.all_gather(sizes, torch.tensor([len(text)], device=state.device))
+    longest = int(max(sizes))
+    texts = [torch.zeros(longest, dtype=torch.uint8, device=state.device) for _ in sizes]
+    distributed.all_gather(texts, torch.nn.functional.pad(text, (0, longest - len(text))))
+    return [json.loads(bytes(part[: int(size)].tolist())) for part, size in zip(texts, sizes, strict=True)]
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """What is refused in one process is refused in all: the body's ``InputError`` is raised in each of them.
+
+    All processes have to come here, and go on when all have left the body. Only for bodies in which they do not meet.
+    """
+    refusal = None
+    try:
+        yield
+    except InputError as error:
+        refusal = error
+    messages = gathered(None if refusal is None else str(refusal))
+    if refusal is not None:
+        raise refusal
+    for message in messages:
+        if message is not None:
+            raise InputError(message)
+
+
+def share_of(count: int, index: int | None = None) -> slice:
+    """The part of ``count`` things in a row that is a process's own; parts differ by one at most, and may be empty.
+
+    :param index: Of the process; default: this one.
+    """
+    processes, index = process_count(), process_index() if index is None else index
+    least, more = divmod(count, processes)
+    start = index * least + min(index, more)
+    return slice(start, start + least + (index < more))
+
+
+def _state() -> PartialState | None:
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        return None
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Without a GPU it has to be told so, or it would take this for the only process. All calls share one state.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    return PartialState(cpu=cpu, timeout=_PATIENCE)
