@@ -12,6 +12,7 @@ VERSION = re.search(
 
 # ART imports these two for some of its attacks and defences without declaring them.
 ART_EXTRAS = ["multiprocess", "statsmodels"]
+TENSORBOARD = ["tensorboardX>=2.6"]
 TEST = [
     "pytest>=8",
     "pytest-timeout",
@@ -22,6 +23,7 @@ TEST = [
     "ipywidgets",
     "matplotlib",
     *ART_EXTRAS,
+    *TENSORBOARD,
 ]
 
 setup(
@@ -60,6 +62,7 @@ setup(
     ],
     extras_require={
         "art": ART_EXTRAS,
+        "tensorboard": TENSORBOARD,
         "test": TEST,
         "docs": ["sphinx>=8", "furo", "myst-parser"],
         "dev": [*TEST, "ruff", "mypy"],
