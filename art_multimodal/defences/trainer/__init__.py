@@ -2,20 +2,22 @@
 
 from art_multimodal.defences.trainer.loop import StepRecord
 from art_multimodal.defences.trainer.methods import METHODS, Method
-from art_multimodal.defences.trainer.settings import TrainingSettings
-from art_multimodal.defences.trainer.trainers import (
+from art_multimodal.defences.trainer.named import (
     AdversarialTrainerFARE,
+    AdversarialTrainerJointAnchored,
     AdversarialTrainerLEAF,
     AdversarialTrainerMMCoA,
     AdversarialTrainerPMGAFT,
     AdversarialTrainerTeCoA,
     AdversarialTrainerTextContrastive,
-    DualEncoderTrainer,
 )
+from art_multimodal.defences.trainer.settings import TrainingSettings
+from art_multimodal.defences.trainer.trainers import DualEncoderTrainer
 
 __all__ = [
     "METHODS",
     "AdversarialTrainerFARE",
+    "AdversarialTrainerJointAnchored",
     "AdversarialTrainerLEAF",
     "AdversarialTrainerMMCoA",
     "AdversarialTrainerPMGAFT",

@@ -14,7 +14,10 @@ from art_multimodal.registry import Registry
 
 #: What an objective may ask for; see :mod:`art_multimodal.functional.objectives`.
 IMAGES = ("clean_images", "adversarial_images", "original_images", "original_adversarial_images")
-TEXTS = ("clean_texts", "adversarial_texts", "original_texts", "class_texts", "original_class_texts")
+TEXTS = (
+    *("clean_texts", "adversarial_texts", "original_texts", "class_texts", "original_class_texts"),
+    *("reference_texts", "original_reference_texts"),
+)
 QUANTITIES = (*IMAGES, *TEXTS, "targets", "positives", "scale", "original_scale")
 #: What an image attack raises: the cross-entropy over the class texts, or the squared distance of the embedding to
 #: where the original model has the clean image.
@@ -86,6 +89,11 @@ class Method:
     def needs_own_texts(self) -> bool:
         """Whether a sample's own text takes part."""
         return not self.needs.isdisjoint({"clean_texts", "adversarial_texts", "original_texts"})
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether texts about anything take part."""
+        return any("reference_texts" in name for name in self.needs)
 
     @property
     def needs_labels(self) -> bool:

@@ -1,0 +1,169 @@
+"""The trainers by their names: one for each method, all of them thin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.defences.trainer.samples import Estimator
+from art_multimodal.defences.trainer.settings import TrainingSettings
+from art_multimodal.defences.trainer.trainers import DualEncoderTrainer
+
+
+class AdversarialTrainerMMCoA(DualEncoderTrainer):
+    """Multimodal contrastive adversarial training: both towers against attacks on images and on texts.
+
+    | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
+    """
+
+    def __init__(
+        self,
+        classifier: Estimator,
+        settings: TrainingSettings | None = None,
+        text_attack: TextAttack | None = None,
+        lambda_img: float = 0.5,
+        lambda_txt: float = 0.5,
+    ) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param settings: ``TrainingSettings(positives="index")`` for the targets as published.
+        :param text_attack: Default: :class:`BertAttack`.
+        :param lambda_img: Weight of adversarial images against clean texts.
+        :param lambda_txt: Weight of adversarial texts against clean images.
+        """
+        super().__init__(classifier, "mmcoa", settings, text_attack, lambda_img=lambda_img, lambda_txt=lambda_txt)
+
+
+class AdversarialTrainerTextContrastive(DualEncoderTrainer):
+    """Contrastive training on adversarial texts and clean images: the text side of MMCoA alone.
+
+    | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
+    """
+
+    def __init__(
+        self, classifier: Estimator, settings: TrainingSettings | None = None, text_attack: TextAttack | None = None
+    ) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param settings: See :class:`TrainingSettings`.
+        :param text_attack: Default: :class:`BertAttack`.
+        """
+        super().__init__(classifier, "text-contrastive", settings, text_attack)
+
+
+class AdversarialTrainerTeCoA(DualEncoderTrainer):
+    """Classification of adversarial images by the prompts of the classes.
+
+    The paper trains the image tower alone: ``TrainingSettings(towers="image")``.
+
+    | Paper link: https://arxiv.org/abs/2212.07016 (TeCoA)
+    """
+
+    def __init__(self, classifier: Estimator, settings: TrainingSettings | None = None) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param settings: See :class:`TrainingSettings`.
+        """
+        super().__init__(classifier, "tecoa", settings)
+
+
+class AdversarialTrainerFARE(DualEncoderTrainer):
+    """Adversarial images are kept where the original model has the clean ones; labels are not used.
+
+    The text tower takes no part.
+
+    | Paper link: https://arxiv.org/abs/2402.12336 (FARE)
+    """
+
+    def __init__(self, classifier: Estimator, settings: TrainingSettings | None = None) -> None:
+        """
+        :param classifier: Around the model to train, as it is before training.
+        :param settings: See :class:`TrainingSettings`.
+        """
+        super().__init__(classifier, "fare", settings)
+
+
+class AdversarialTrainerPMGAFT(DualEncoderTrainer):
+    """TeCoA, held near the answers of the original model and near the model's own answers on clean images.
+
+    | Paper link: https://arxiv.org/abs/2401.04350 (PMG-AFT)
+    """
+
+    def __init__(
+        self,
+        classifier: Estimator,
+        settings: TrainingSettings | None = None,
+        lambda_original: float = 1.0,
+        lambda_clean: float = 1.0,
+    ) -> None:
+        """
+        :param classifier: Around the model to train, as it is before training.
+        :param settings: See :class:`TrainingSettings`.
+        :param lambda_original: Weight of the distance to the original model's answers.
+        :param lambda_clean: Weight of the distance to the answers on clean images.
+        """
+        super().__init__(classifier, "pmg-aft", settings, lambda_original=lambda_original, lambda_clean=lambda_clean)
+
+
+class AdversarialTrainerLEAF(DualEncoderTrainer):
+    """Mistyped texts are kept where the original model has the clean ones. The image tower takes no part.
+
+    | Paper link: https://arxiv.org/abs/2506.03355 (LEAF)
+    """
+
+    def __init__(
+        self, classifier: Estimator, settings: TrainingSettings | None = None, text_attack: TextAttack | None = None
+    ) -> None:
+        """
+        :param classifier: Around the model to train, as it is before training.
+        :param settings: See :class:`TrainingSettings`.
+        :param text_attack: Default: :class:`CharacterAttack` with one edit of the most important word.
+        """
+        super().__init__(classifier, "leaf", settings, text_attack)
+
+
+class AdversarialTrainerJointAnchored(DualEncoderTrainer):
+    """Images and texts attacked together, with the model held near what it was: our own method.
+
+    Adversarial images are classified by the prompts (TeCoA), adversarial texts meet both clean and adversarial images
+    (MMCoA has the former), and the embeddings of clean and adversarial images, of adversarial texts and of texts about
+    other things stay near those of the original model's clean ones (FARE and LEAF do so for one tower each). See
+    :func:`~art_multimodal.functional.objectives.joint_anchored`.
+    """
+
+    def __init__(
+        self,
+        classifier: Estimator,
+        settings: TrainingSettings | None = None,
+        text_attack: TextAttack | None = None,
+        reference_texts: Sequence[str] | None = None,
+        lambda_txt: float = 0.5,
+        lambda_joint: float = 0.5,
+        lambda_image_anchor: float = 2.0,
+        lambda_text_anchor: float = 50.0,
+        lambda_reference: float = 50.0,
+    ) -> None:
+        """
+        :param classifier: Around the model to train, as it is before training.
+        :param settings: See :class:`TrainingSettings`.
+        :param text_attack: Default: :class:`BertAttack`.
+        :param reference_texts: Texts that the model shall go on to understand; captions of what it will meet are best.
+            Default: English words in the classifier's templates.
+        :param lambda_txt: Weight of adversarial texts against clean images.
+        :param lambda_joint: Weight of adversarial texts against adversarial images.
+        :param lambda_image_anchor: Weight of the distance of images to the original clean ones.
+        :param lambda_text_anchor: Weight of the distance of adversarial texts to the original clean ones.
+        :param lambda_reference: Weight of the distance of reference texts to the original ones.
+        """
+        super().__init__(
+            classifier,
+            "joint-anchored",
+            settings,
+            text_attack,
+            reference_texts,
+            lambda_txt=lambda_txt,
+            lambda_joint=lambda_joint,
+            lambda_image_anchor=lambda_image_anchor,
+            lambda_text_anchor=lambda_text_anchor,
+            lambda_reference=lambda_reference,
+        )

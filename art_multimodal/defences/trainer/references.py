@@ -1,0 +1,48 @@
+"""Texts about anything: what a model understands by them is held where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from art_multimodal.attacks.evasion.text.words import english_words
+from art_multimodal.defences.trainer.methods import Method
+from art_multimodal.defences.trainer.samples import Estimator
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.text_bound import check_strings
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.prompts import DEFAULT_TEMPLATES
+
+
+def reference_texts_of(estimator: Estimator, method: Method, given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the texts to hold a model to: those given, or English words in the templates of the classifier.
+
+    :return: ``None`` where the method asks for none.
+    :raises InputError: If the ones given cannot be used.
+    """
+    if not method.needs_references:
+        if given is not None:
+            raise InputError("This method asks for no reference texts: leave out reference_texts.")
+        return None
+    if given is not None:
+        if isinstance(given, str):
+            raise InputError(f"reference_texts must be a list of texts, not a single one: {given!r:.60}.")
+        texts = tuple(given)
+        check_strings(texts)
+        if not texts:
+            raise InputError("reference_texts is empty. Give texts, or leave it out: English words are taken then.")
+        estimator.dual_encoder.tokenize(texts)
+        return texts
+    templates: Sequence[str] = DEFAULT_TEMPLATES
+    if isinstance(estimator, ZeroShotClassifier) and estimator.templates is not None:
+        templates = estimator.templates
+    # In turn, so that there are as many texts as words.
+    words = sorted(english_words())
+    return tuple(templates[n % len(templates)].replace("{}", word) for n, word in enumerate(words))
+
+
+def digest_of_texts(texts: Sequence[str]) -> dict[str, Any]:
+    """How many texts there are, and what is equal for equal ones."""
+    digest = blake2b(repr(list(texts)).encode("utf-8", "surrogatepass"), digest_size=16)
+    return {"count": len(texts), "digest": digest.hexdigest()}
