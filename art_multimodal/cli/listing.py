@@ -18,10 +18,11 @@ class Listing(str, Enum):
     models = "models"
     data = "data"
     attacks = "attacks"
+    methods = "methods"
 
 
-def list_entries(what: Annotated[Listing, typer.Argument(help="models, data or attacks")]) -> None:
-    """List the models, data sources or attacks that can be named."""
+def list_entries(what: Annotated[Listing, typer.Argument(help="models, data, attacks or methods")]) -> None:
+    """List the models, data sources, attacks or training methods that can be named."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
@@ -31,6 +32,13 @@ def list_entries(what: Annotated[Listing, typer.Argument(help="models, data or a
 
         for name, attack in ATTACKS.items():
             table.add_row(name, f"{attack.modality}, {attack.knowledge}: {attack.summary}")
+    elif what is Listing.methods:
+        quiet_libraries()
+        from art_multimodal.defences.trainer import METHODS
+
+        for name, method in METHODS.items():
+            options = ", ".join(f"{option}={default}" for option, default in method.options.items())
+            table.add_row(name, method.summary + (f" ({options})" if options else ""))
     elif what is Listing.models:
         from art_multimodal.models.loading import MODEL_SOURCES
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -43,6 +44,25 @@ def parse_distance(text: str) -> float:
         return float(numerator) / float(denominator) if slash else float(numerator)
     except (ValueError, ZeroDivisionError):
         raise InputError(f"{text!r} is not a distance. Write a number or a fraction, such as 1/255.") from None
+
+
+def parse_options(entries: Sequence[str]) -> dict[str, float]:
+    """Read ``NAME=VALUE`` entries.
+
+    :raises InputError: If one is something else, or a name is given twice.
+    """
+    options: dict[str, float] = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        name = name.strip()
+        try:
+            number = float(value)
+        except ValueError:
+            raise InputError(f"--option {entry!r} is not NAME=NUMBER, such as lambda_img=0.5.") from None
+        if name in options:
+            raise InputError(f"--option {name} is given twice.")
+        options[name] = number
+    return options
 
 
 def parse_names(text: str | None, option: str, separator: str | None) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ import typer
 
 from art_multimodal.cli.audit import audit
 from art_multimodal.cli.listing import list_entries
+from art_multimodal.cli.train import train
 from art_multimodal.errors import InputError
 
 BAD_INPUT, UNEXPECTED, INTERRUPTED = 2, 3, 130
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(audit)
+app.command()(train)
 app.command("list")(list_entries)
 
 
@@ -48,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"error: {_one_line(message)} See art-multimodal --help.", file=sys.stderr)
             return BAD_INPUT
         traceback.print_exc()
-        print("error: this was not expected. Finished batches are kept; --resume goes on after them.", file=sys.stderr)
+        print("error: this was not expected. What was finished is kept; --resume goes on after it.", file=sys.stderr)
         return UNEXPECTED
     if code == INTERRUPTED:  # which typer, too, returns for Ctrl-C
-        print("interrupted: finished batches are kept; go on with --resume", file=sys.stderr)
+        print("interrupted: what was finished is kept; go on with --resume", file=sys.stderr)
     return code
 
 

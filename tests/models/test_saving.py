@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from photos import save_photo
 from tiny import TinyEncoder
 
+from art_multimodal import cli
 from art_multimodal.errors import InputError
 from art_multimodal.models import saving
 from art_multimodal.models.demo.digits import DigitsEncoder
@@ -225,3 +227,24 @@ def test_models_without_a_format_are_refused_before_any_work(tmp_path, open_clip
             tmp_path / "best",
         )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("family", ["hf", "open_clip"])
+def test_what_the_command_line_trains_is_read_by_the_libraries(tmp_path, saved, open_clip_checkpoint, family):
+    for index in range(12):
+        save_photo(tmp_path / "photos" / ("cat", "dog")[index % 2] / f"{index}.png", (40, 40), index)
+    spec = {
+        "hf": f"hf:{saved('clip').folder}",
+        "open_clip": f"open_clip:tiny-test/{open_clip_checkpoint('tiny-test')[1]}",
+    }[family]
+    out = tmp_path / "out"
+    arguments = ["--data", f"folder:{tmp_path / 'photos'}", "--epochs", "1", "--steps", "1", "--batch-size", "6"]
+    arguments += ["--validation", "0.3", "--device", "cpu", "--out", str(out)]
+    assert cli.main(["train", "tecoa", spec, *arguments]) == 0
+    trained = load_model(f"checkpoint:{out}")
+    own = f"hf:{out}/best" if family == "hf" else f"open_clip:tiny-test/{out}/best/open_clip_model.safetensors"
+    again = load_model(own)
+    images, tokens = torch.rand(2, 3, 32, 32), trained.tokenize(["a cat", "red dog"])
+    with torch.no_grad():
+        assert torch.equal(trained(images, tokens), again(images, tokens))
+        assert not torch.equal(trained(images, tokens), load_model(spec)(images, tokens))

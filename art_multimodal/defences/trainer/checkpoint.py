@@ -55,9 +55,9 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     index = {"format": _FORMAT, "step": checkpoint.step, "tensors": name, "run": checkpoint.run}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_atomically(folder / name, lambda path: save_file(tensors, path))
+        write_atomically(folder / name, lambda path: save_file(tensors, path))
         text = json.dumps(index, indent=2) + "\n"
-        _write_atomically(folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
+        write_atomically(folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"The checkpoint of step {checkpoint.step} could not be written to {folder}: {error}. What was there "
@@ -114,9 +114,7 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
     :raises InputError: Naming what differs.
     """
-    before, after = _flat(saved), _flat(now)
-    # What one of them does not mention is as good as None.
-    differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    differing = differences(saved, now)
     if not differing:
         return
     if saved.get("began_from") != now["began_from"]:
@@ -124,11 +122,21 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             "The checkpoint is of another model: that training began from other weights. Go on with a trainer on the "
             "model as it was when the training began, not on one that has been trained since."
         )
-    shown = [f"{name} was {before.get(name)!r:.60}, now {after.get(name)!r:.60}" for name in differing[:5]]
+    shown = [f"{name} was {was}, now {is_now}" for name, was, is_now in differing[:5]]
     raise InputError(
         f"The checkpoint is of another run: {'; '.join(shown)}. Go on with the same settings, or start anew in another "
         "folder."
     )
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What differs between two nested mappings of JSON's types: dotted names, and both values as they are shown.
+
+    What one of them does not mention is as good as ``None``.
+    """
+    one, other = _flat(before), _flat(after)
+    names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    return [(name, f"{one.get(name)!r:.60}", f"{other.get(name)!r:.60}") for name in names]
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
@@ -145,7 +153,8 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file so that after a kill, or on a full disk, it is the old one or the new one."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         write(temporary)

@@ -1,0 +1,281 @@
+"""From data sources to arrays that are trained on, and others that are not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from art_multimodal.datasets import CaptionedImages, LabelledImages, UnreadableSample, open_captioned, open_data
+from art_multimodal.defences.trainer.samples import Estimator
+from art_multimodal.defences.training_run.settings import RunSettings
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.pairs import image_text_pairs
+from art_multimodal.prompts import check_templates
+
+#: Share of the machine's memory that images may fill.
+_MEMORY_SHARE = 0.8
+_TEXTS_AT_ONCE = 4096
+
+#: Told how many of how many images have been read.
+Reading = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples as estimators take them.
+
+    :param x: Images ``(N, 3, H, W)``, or pairs ``(N,)``.
+    :param y: Class indices ``(N,)``; none in retrieval.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run trains on, what it is validated on, and what says so in JSON's types."""
+
+    estimator: Estimator
+    train: Part
+    validation: Part
+    protected_words: tuple[str, ...]
+    facts: dict[str, Any]
+    skipped: tuple[UnreadableSample, ...]
+
+
+def open_run_data(
+    settings: RunSettings, model: DualEncoder, device_type: str, strict: bool = False, reading: Reading | None = None
+) -> RunData:
+    """Read all images of a run, at the size of the model.
+
+    :param device_type: As for estimators.
+    :param strict: Stop at an unreadable image instead of leaving it out.
+    :param reading: Is told about progress.
+    :raises InputError: If the data cannot be used, or do not fit the model.
+    """
+    opened = _Labelled(settings, model) if settings.task == "classification" else _Captioned(settings, model)
+    sources, chosen = _choose(settings, opened)
+    _check_memory(sum(map(len, chosen)), model)
+    reader = _Reader(model, strict, sum(map(len, chosen)), reading)
+    read = [reader.read(source, rows) for source, rows in zip(sources, chosen, strict=True)]
+    # What is validated on is not trained on, even where the same image is listed twice.
+    known = {_digest(image) for image in read[1][1]}
+    new = np.array([_digest(image) not in known for image in read[0][1]], dtype=bool)
+    dropped = int((~new).sum())
+    if dropped:
+        read[0] = (read[0][0][new], read[0][1][new])
+    for what, (rows, _) in zip(("train", "validate"), read, strict=True):
+        if not len(rows):
+            why = f" {dropped} images are those of the validation." if dropped and what == "train" else ""
+            raise InputError(f"There are no samples left to {what} on.{why} Give more data, or other --validation.")
+    train, validation = (
+        opened.part(source, rows, images) for source, (rows, images) in zip(sources, read, strict=True)
+    )
+    opened.check(validation)
+    facts = {
+        "spec": settings.data,
+        "fingerprint": sources[0].fingerprint(),
+        "validation_fingerprint": sources[1].fingerprint(),
+        "listed": len(sources[0]),
+        "trained_on": len(train.x),
+        "validated_on": len(validation.x),
+        "left_out_as_in_validation": dropped,
+        "unreadable": len(reader.skipped),
+        "validation_digest": hashlib.sha256(b"".join(map(_digest, read[1][1]))).hexdigest(),
+        **opened.facts,
+    }
+    return RunData(
+        opened.estimator(device_type),
+        train,
+        validation,
+        tuple(dict.fromkeys((*sources[0].protected_words, *settings.protected_words))),
+        facts,
+        tuple(reader.skipped),
+    )
+
+
+class _Labelled:
+    """Images with class labels for a :class:`ZeroShotClassifier`."""
+
+    def __init__(self, settings: RunSettings, model: DualEncoder) -> None:
+        self.model = model
+        transform = model.preprocess.reduce_photo
+        self.data: LabelledImages = open_data(settings.data, settings.classes, transform)
+        self.class_names = self.data.class_names
+        if not (settings.templates or self.data.templates):
+            raise InputError(
+                f"{settings.data} asks questions about its images, which a dual encoder does not read. Choose other "
+                "data, or give --templates."
+            )
+        self.templates = check_templates(settings.templates or self.data.templates)
+        self.validation = self.data
+        if settings.validation_share is None:
+            classes = settings.classes if settings.classes else self._names_for(settings.validation)
+            self.validation = open_data(settings.validation, classes, transform)
+            strange = [name for name in self.validation.class_names if name not in self.class_names]
+            if strange:
+                raise InputError(
+                    f"The validation data have a class {strange[0]!r} that {settings.data} has not. Give data of the "
+                    "same classes."
+                )
+        self.facts = {"class_names": list(self.class_names), "templates": list(self.templates)}
+
+    def _names_for(self, spec: str) -> tuple[str, ...] | None:
+        # The labels of a file may be indices.
+        return self.class_names if spec.startswith("csv:") else None
+
+    def group_of(self, index: int) -> int:
+        return self.data.label_of(index)
+
+    def part(self, source: Any, rows: np.ndarray, images: np.ndarray) -> Part:
+        place = [self.class_names.index(name) for name in source.class_names]
+        return Part(images, np.array([place[source.label_of(int(row))] for row in rows], dtype=np.int64))
+
+    def check(self, validation: Part) -> None:
+        """Nothing: the prompts of the classes are checked with the estimator."""
+
+    def estimator(self, device_type: str) -> Estimator:
+        return ZeroShotClassifier(self.model, self.class_names, self.templates, device_type=device_type)
+
+
+class _Captioned:
+    """Images with captions for an :class:`ImageTextRetriever`."""
+
+    def __init__(self, settings: RunSettings, model: DualEncoder) -> None:
+        for name, value in (("--templates", settings.templates), ("--classes", settings.classes)):
+            if value is not None:
+                raise InputError(f"Retrieval has captions and no classes: leave out {name}.")
+        self.model = model
+        transform = model.preprocess.reduce_photo
+        self.data: CaptionedImages = open_captioned(settings.data, transform)
+        own = settings.validation_share is not None
+        self.validation = self.data if own else open_captioned(settings.validation, transform)
+        self.facts: dict[str, Any] = {}
+
+    def group_of(self, index: int) -> int:
+        return 0
+
+    def part(self, source: Any, rows: np.ndarray, images: np.ndarray) -> Part:
+        captions = [source.captions_of(int(row)) for row in rows]
+        repeated = np.repeat(images, [len(own) for own in captions], axis=0)
+        return Part(image_text_pairs(repeated, [text for own in captions for text in own]), None)
+
+    def check(self, validation: Part) -> None:
+        texts = list(dict.fromkeys(validation.x["text"].tolist()))
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            self.model.tokenize(texts[start : start + _TEXTS_AT_ONCE])
+        if len({_digest(image) for image in validation.x["image"]}) < 2:
+            raise InputError(
+                "Retrieval is validated on at least two images, among which one is looked for. Give more data, or a "
+                "larger --validation."
+            )
+
+    def estimator(self, device_type: str) -> Estimator:
+        return ImageTextRetriever(self.model, device_type=device_type)
+
+
+def _choose(
+    settings: RunSettings, opened: _Labelled | _Captioned
+) -> tuple[list[LabelledImages | CaptionedImages], list[np.ndarray]]:
+    """The two sources, and which samples of each are taken, in the order of the source."""
+    seed, share = settings.training.seed, settings.validation_share
+    sources: list[LabelledImages | CaptionedImages] = [opened.data, opened.validation]
+    if share is None:
+        return sources, [_drawn(len(source), settings.limit, seed) for source in sources]
+    rows = _drawn(len(opened.data), settings.limit, seed)
+    if len(rows) < 2:
+        raise InputError(
+            f"{len(rows)} sample cannot be both trained on and validated on. Give more data, or other --validation."
+        )
+    kept = split_rows(np.array([opened.group_of(int(row)) for row in rows]), share, seed)
+    return sources, [rows[~kept], rows[kept]]
+
+
+def _drawn(count: int, limit: int | None, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).permutation(count)[:limit])
+
+
+def split_rows(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Say which samples are kept for validation: of every group its share, at random.
+
+    At least one sample is kept, and at least one is not; the only one of its group is trained on where possible.
+
+    :param groups: Of each sample, such as its class, ``(N,)``.
+    :return: Boolean, ``(N,)``.
+    """
+    rng = np.random.default_rng((seed, 1))
+    kept = np.zeros(len(groups), dtype=bool)
+    # Rounding every group by itself would keep nothing of many small ones: what is over goes on to the next.
+    over = 0.0
+    for group in np.unique(groups):
+        rows = rng.permutation(np.flatnonzero(groups == group))
+        wanted = share * len(rows) + over
+        count = int(np.clip(round(wanted), 0, len(rows) - 1))
+        over = wanted - count
+        kept[rows[:count]] = True
+    if not kept.any():
+        values, counts = np.unique(groups, return_counts=True)
+        others = np.flatnonzero(np.isin(groups, values[counts > 1]))
+        kept[rng.choice(others if len(others) else len(groups))] = True
+    return kept
+
+
+class _Reader:
+    """Reads images, and brings all of them to the size of a model."""
+
+    def __init__(self, model: DualEncoder, strict: bool, total: int, reading: Reading | None) -> None:
+        self.model = model
+        self.strict = strict
+        self.total = total
+        self.reading = reading or (lambda done, total: None)
+        self.done = 0
+        self.skipped: list[UnreadableSample] = []
+
+    def read(self, source: LabelledImages | CaptionedImages, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the readable ones among some rows, and their images ``(N, 3, H, W)``."""
+        images = np.empty((len(rows), 3, *self.model.image_size), dtype=np.float32)
+        readable = np.zeros(len(rows), dtype=bool)
+        count = 0
+        for number, row in enumerate(map(int, rows)):
+            try:
+                images[count] = self._sized(source.image(row))
+                readable[number] = True
+                count += 1
+            except UnreadableSample as error:
+                if self.strict:
+                    raise InputError(f"{error.name}: {error.reason}. Without --strict it would be left out.") from None
+                self.skipped.append(error)
+            self.done += 1
+            self.reading(self.done, self.total)
+        return rows[readable], images[:count]
+
+    def _sized(self, image: np.ndarray) -> np.ndarray:
+        # A batch is one array. Larger photos were reduced when they were decoded.
+        if image.shape[1:] == self.model.image_size:
+            return image
+        return self.model.preprocess.resize(torch.from_numpy(image)[None])[0].numpy()
+
+
+def _check_memory(count: int, model: DualEncoder) -> None:
+    height, width = model.image_size
+    needed = 3 * 4 * height * width * count
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else np.inf
+    if needed > _MEMORY_SHARE * there:
+        raise InputError(
+            f"{count} images of {width} x {height} pixels take {needed / 2**30:.0f} GiB, more than the memory of this "
+            f"machine ({there / 2**30:.0f} GiB) allows. Give --limit."
+        )
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()

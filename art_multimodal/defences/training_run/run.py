@@ -1,0 +1,281 @@
+"""The run: train, validate between the epochs, keep the best and the last model, and go on after a kill."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
+from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.attacks.registry.text import language_model
+from art_multimodal.datasets import UnreadableSample
+from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, StepRecord
+from art_multimodal.defences.trainer.samples import Estimator
+from art_multimodal.defences.training_run.data import open_run_data
+from art_multimodal.defences.training_run.folder import SCHEMA_VERSION, RunFolder, check_same_run
+from art_multimodal.defences.training_run.settings import RunSettings
+from art_multimodal.defences.training_run.summary import TrainingSummaryWriter, check_tensorboard
+from art_multimodal.defences.training_run.validation import MEASURES, Validation
+from art_multimodal.devices import device_type_of
+from art_multimodal.errors import InputError
+from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.loading import load_model
+from art_multimodal.models.saving import check_can_be_saved, weights_sha256
+from art_multimodal.processes import failing_together, is_main_process, process_count
+from art_multimodal.versions import library_versions
+
+
+class Listener:
+    """Is told how a run goes; a subclass shows it. Here it does nothing."""
+
+    def reading(self, done: int, total: int) -> None:
+        """So many images have been read."""
+
+    def skipped(self, samples: Sequence[UnreadableSample]) -> None:
+        """These images cannot be read, and are left out."""
+
+    def begins(self, run: TrainingRun) -> None:
+        """All is checked; epochs that a resumed run has done already are told one by one after this."""
+
+    def step(self, record: StepRecord) -> None:
+        """A step was taken."""
+
+    def epoch(self, row: dict[str, Any], best: bool) -> None:
+        """An epoch is done and saved: number 0 is the model before training."""
+
+    def warning(self, message: str) -> None:
+        """Something that is no error."""
+
+
+class TrainingRun:
+    """Trains a model by name on data by name, into a folder.
+
+    Whatever can be wrong is found when the run is made or before the first step, and then leaves no trace. Of several
+    processes all train, and the main one validates, writes, and tells the listener.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        out: str | Path,
+        device: str = "auto",
+        strict: bool = False,
+        resume: bool = False,
+        listener: Listener | None = None,
+    ) -> None:
+        """
+        :param settings: What to do.
+        :param out: The folder of the run.
+        :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        :param strict: Stop at an unreadable image instead of leaving it out.
+        :param resume: Go on with the run in the folder, if there is one; settings, model and data must be the same.
+        :param listener: Is told how it goes.
+        :raises InputError: For anything that cannot be used.
+        """
+        # Meets the other processes, so that each takes the device that is its own.
+        self.processes = process_count()
+        self.settings = settings
+        self.folder = RunFolder(out)
+        self.folder.check(resume)
+        self.listener = listener if listener is not None and is_main_process() else Listener()
+        device_type = device_type_of(device)
+        before = self.folder.read()
+        if before is not None:
+            # What is already known to differ need not wait for models and images.
+            check_same_run({**before, "model": {}, "data": {}, "text_attack": {}}, self._header_of(settings))
+        model = load_model(settings.model)
+        if not isinstance(model, DualEncoder):
+            raise InputError(
+                f"{settings.model} is a fusion model. These methods train dual encoders, such as demo:digits."
+            )
+        check_can_be_saved(model)
+        data = open_run_data(settings, model, device_type, strict, self.listener.reading)
+        self.listener.skipped(data.skipped)
+        self.data = data
+        self.model = model
+        method = METHODS[settings.method]
+        text_attack = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=1)
+        self.trainer = DualEncoderTrainer(
+            data.estimator, settings.method, settings.training, text_attack, **settings.options
+        )
+        # All words compete, as in an audit: training takes the cheaper of the two.
+        stronger = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=None)
+        self.validation = Validation(data.estimator, data.validation, method, settings, stronger)
+        self.header = self._header_of(settings) | {
+            "model": {
+                "spec": settings.model,
+                "adapter": type(model).__name__,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "image_size": list(model.image_size),
+                "weights_sha256": weights_sha256(model),
+            },
+            "data": data.facts,
+            "text_attack": self.trainer.configuration()["text_attack"],
+            "protocol": self.validation.protocol(),
+            "device": str(data.estimator.device),
+            "versions": library_versions(),
+        }
+        self.history: list[dict[str, Any]] = []
+        self.resumed = before is not None
+        if before is not None:
+            check_same_run(before, self.header)
+            self.history = before["history"]
+            # They stay as they were when the run began.
+            self.header |= {key: before[key] for key in ("protocol", "device", "versions") if key in before}
+        self._writer: TrainingSummaryWriter | None = None
+        self._tensorboard = False
+        self._began = False
+        self._since = 0.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return -(-len(self.data.train.x) // (self.settings.batch_size * self.processes))
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The row of the best epoch: the highest ``attacked``, then the highest ``clean``, then the first."""
+        validated = [row for row in self.history if row["epoch"] > 0 and "attacked" in row]
+        return max(validated, key=lambda row: (row["attacked"], row["clean"], -row["epoch"]), default=None)
+
+    def run(self, checkpoint_every: int | None = None, tensorboard: bool = False) -> list[dict[str, Any]]:
+        """Train to the end.
+
+        :param checkpoint_every: Keep the state after every so many steps, too.
+        :param tensorboard: Log for TensorBoard.
+        :return: A row for each epoch.
+        :raises InputError: For samples that cannot be trained on, when training diverges, or when the disk is full.
+            What was written until then is whole.
+        """
+        if tensorboard:
+            check_tensorboard()
+        self._tensorboard = tensorboard
+        self.listener.begins(self)
+        best = self.best
+        for row in self.history:
+            self.listener.epoch(row, row is best)
+        self._since = time.perf_counter()
+        train, settings = self.data.train, self.settings
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("always", message=".*batches were left out")
+                self.trainer.fit(
+                    train.x,
+                    train.y,
+                    batch_size=settings.batch_size,
+                    nb_epochs=settings.epochs,
+                    checkpoint=self.folder.state,
+                    checkpoint_every=checkpoint_every,
+                    resume=self.resumed,
+                    callback=self._step_taken,
+                    epoch_callback=self._epoch_done,
+                )
+        except RuntimeError as error:
+            # Of torch's optimizers, where a learning rate leaves the range of float32.
+            if "overflow" not in str(error):
+                raise
+            raise InputError(
+                f"A step overflows ({error}): training has diverged. What was written before is unharmed. Choose a "
+                f"learning_rate lower than {settings.training.learning_rate:g}."
+            ) from error
+        else:
+            for warning in caught:
+                self.listener.warning(str(warning.message))
+        finally:
+            self.folder.steps.close()
+            if self._writer is not None:
+                self._writer.close()
+        return self.history
+
+    def _step_taken(self, record: StepRecord) -> None:
+        if not is_main_process():
+            return
+        if not self._began:
+            # Not before: a run that cannot take its first step leaves no trace.
+            self._began = True
+            self.folder.write(self._written())
+            if self._tensorboard:
+                first = record.place.step
+                self._writer = TrainingSummaryWriter(str(self.folder.tensorboard), first)
+                for row in self.history:
+                    if row["step"] >= first:
+                        self._log(row)
+        self.folder.steps.append(record)
+        if self._writer is not None:
+            self._writer.record(record)
+        self.listener.step(record)
+
+    def _epoch_done(self, epochs: int) -> None:
+        with failing_together():
+            if is_main_process():
+                self._validate_and_save(epochs)
+
+    def _validate_and_save(self, epochs: int) -> None:
+        """Validate, save and note an epoch. After a kill it is asked for again, and does what was not done yet."""
+        if any(row["epoch"] == epochs for row in self.history):
+            return
+        row: dict[str, Any] = {"epoch": epochs, "step": epochs * self.steps_per_epoch}
+        if epochs:
+            row["loss"] = self.folder.steps.mean_loss(epochs - 1)
+        if epochs % self.settings.validate_every == 0 or epochs == self.settings.epochs:
+            row |= self.validation.measure()
+        row["seconds"] = round(time.perf_counter() - self._since, 3)
+        self._since = time.perf_counter()
+        self.history.append(row)
+        is_best = epochs > 0 and self.best is row
+        if epochs:
+            self.folder.save("last", self.model, self.settings.model)
+            if is_best:
+                self.folder.save("best", self.model, self.settings.model)
+            self.folder.write(self._written())
+        self._log(row)
+        self.listener.epoch(row, is_best)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self._writer is not None:
+            numbers = {f"validation/{key}": row[key] for key in MEASURES if key in row}
+            self._writer.update(0, row["step"], numbers=numbers)
+
+    def _written(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            **self.header,
+            "history": self.history,
+            "best_epoch": None if best is None else best["epoch"],
+            "complete": self.history[-1]["epoch"] == self.settings.epochs,
+        }
+
+    @staticmethod
+    def _header_of(settings: RunSettings) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "settings": settings.as_json(),
+            "model": {},
+            "data": {},
+            "text_attack": {},
+        }
+
+
+def text_attack_of(
+    estimator: Estimator, settings: RunSettings, protected_words: tuple[str, ...], candidate_words: int | None
+) -> TextAttack | None:
+    """The method's own attack on texts, which leaves alone the words that the data protect.
+
+    :param candidate_words: How many words of a text compete to be replaced; mistyped is the most important one.
+    """
+    kind = METHODS[settings.method].text_attack
+    if kind is None:
+        return None
+    if kind == "words":
+        return BertAttack(
+            estimator,
+            language_model(settings.training.language_model),
+            candidate_words=candidate_words,
+            protected_words=protected_words,
+            verbose=False,
+        )
+    return CharacterAttack(estimator, candidate_words=1, protected_words=protected_words, verbose=False)

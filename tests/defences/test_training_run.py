@@ -1,0 +1,473 @@
+"""A run as a whole: what is validated on is not trained on, the best model is kept, and no kill loses anything."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from audits import timeless
+from hypothesis import given
+from hypothesis import strategies as st
+from photos import save_photo
+from safetensors.torch import load_file
+
+from art_multimodal import ZeroShotClassifier, load_model
+from art_multimodal.attacks.evasion import BertAttack, CharacterAttack, ProjectedGradientDescentDualEncoder
+from art_multimodal.datasets import open_captioned, open_data
+from art_multimodal.defences.trainer import METHODS, TrainingSettings, checkpoint
+from art_multimodal.defences.training_run import Listener, RunFolder, RunSettings, TrainingRun
+from art_multimodal.defences.training_run import run as run_module
+from art_multimodal.defences.training_run.data import Part, open_run_data, split_rows
+from art_multimodal.defences.training_run.validation import Validation
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.retriever import ImageTextRetriever
+
+from .training import classifier as tiny_classifier
+from .training import images, labels, pairs, retriever
+
+TRAINING = TrainingSettings(learning_rate=1e-3, eps=8 / 255, eps_step=8 / 255, max_iter=1)
+#: Four steps in each of two epochs.
+SMALL = {
+    "method": "tecoa",
+    "model": "demo:digits",
+    "data": "demo:digits",
+    "training": TRAINING,
+    "epochs": 2,
+    "batch_size": 9,
+    "limit": 40,
+}
+
+
+def small(**changes: Any) -> RunSettings:
+    return RunSettings(**{**SMALL, **changes})
+
+
+def start(out: Path, resume: bool = False, listener: Listener | None = None, **changes: Any) -> TrainingRun:
+    return TrainingRun(small(**changes), out, device="cpu", resume=resume, listener=listener)
+
+
+def written(out: Path) -> dict[str, Any]:
+    """What a run leaves, without what the clock put into it."""
+    header = timeless(json.loads((out / "training.json").read_text()))
+    models = {name: load_file(out / name / "model.safetensors") for name in ("best", "last")}
+    return {"header": header, "steps": (out / "steps.jsonl").read_text(), "models": models}
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one["header"] == other["header"] and one["steps"] == other["steps"]
+    for name in ("best", "last"):
+        assert all(torch.equal(tensor, other["models"][name][key]) for key, tensor in one["models"][name].items())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, Any]:
+    """What a run that nobody disturbs leaves."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    start(out).run()
+    return written(out)
+
+
+def test_what_a_run_leaves(whole):
+    header = whole["header"]
+    assert [row["epoch"] for row in header["history"]] == [0, 1, 2] and header["complete"]
+    assert [row["step"] for row in header["history"]] == [0, 4, 8]
+    steps = [json.loads(line) for line in whole["steps"].splitlines()]
+    assert [(line["step"], line["epoch"]) for line in steps] == [(n, n // 4) for n in range(8)]
+    for row in header["history"][1:]:
+        own = [line["loss"] for line in steps if line["epoch"] == row["epoch"] - 1]
+        assert row["loss"] == sum(own) / len(own)
+    assert header["data"]["trained_on"] + header["data"]["validated_on"] == 40
+    assert header["settings"]["training"] == TRAINING.as_json()
+
+
+# --- a kill, an interruption or a full disk ---------------------------------------------------------------------------
+
+
+class Kill(BaseException):
+    """Stands for a signal."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int, after: bool) -> None:
+    """Let the so manyth call of a function be the last thing that happens."""
+    calls: Iterator[int] = iter(range(1000))
+    function = getattr(owner, name)
+
+    def deadly(*arguments, **named):
+        mine = next(calls) == number
+        if mine and not after:
+            raise Kill
+        result = function(*arguments, **named)
+        if mine:
+            raise Kill
+        return result
+
+    monkeypatch.setattr(owner, name, deadly)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "number", "after", "every"),
+    [
+        (Validation, "measure", 0, True, None),  # before the first step
+        (Listener, "step", 0, True, None),
+        (Listener, "step", 5, True, None),  # in an epoch
+        (Listener, "step", 6, True, 3),
+        (Validation, "measure", 1, False, 3),  # the state of the epoch is written, nothing else
+        (RunFolder, "save", 0, False, None),
+        (RunFolder, "save", 0, True, None),  # last is written, best is not
+        (RunFolder, "write", 1, False, None),  # the models are written, but not that they are
+        (RunFolder, "write", 2, False, 3),
+        (checkpoint, "write_atomically", 2, False, 3),  # a state is written, but not that it is
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_end(tmp_path, monkeypatch, whole, owner, name, number, after, every):
+    with monkeypatch.context() as patched:
+        kill_at(patched, owner, name, number, after)
+        with pytest.raises(Kill):
+            start(tmp_path / "out").run(every)
+    shown = Shown()
+    start(tmp_path / "out", resume=True, listener=shown).run(every)
+    assert_same(written(tmp_path / "out"), whole)
+    assert [row["epoch"] for row, _ in shown.rows] == [0, 1, 2]
+    # Once more there is nothing left to do.
+    start(tmp_path / "out", resume=True).run()
+    assert_same(written(tmp_path / "out"), whole)
+
+
+class Shown(Listener):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[dict[str, Any], bool]] = []
+        self.warnings: list[str] = []
+        self.left_out: list[str] = []
+
+    def epoch(self, row: dict[str, Any], best: bool) -> None:
+        self.rows.append((row, best))
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def skipped(self, samples) -> None:
+        self.left_out += [sample.name for sample in samples]
+
+
+@pytest.mark.parametrize("what", ["saved_model.json", "training.json", "checkpoint.json", "steps.jsonl"])
+def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch, whole, what):
+    """It fills up in the second epoch."""
+    out = tmp_path / "out"
+    full: list[bool] = []
+
+    class Fills(Listener):
+        def epoch(self, row, best):
+            if row["epoch"] == 1:
+                full.append(True)
+
+    write_text = Path.write_text
+
+    def failing(path: Path, *arguments, **named):
+        if full and what in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_text(path, *arguments, **named)
+
+    run = start(out, listener=Fills())
+    if what == "steps.jsonl":
+        append = run.folder.steps.append
+
+        class Full:
+            def write(self, text):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            def close(self):
+                pass
+
+        def appended(record):
+            if full:
+                run.folder.steps._stream.close()
+                run.folder.steps._stream = Full()
+            append(record)
+
+        monkeypatch.setattr(run.folder.steps, "append", appended)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", failing)
+        with pytest.raises(InputError, match="No space left on device.*[Mm]ake room"):
+            run.run()
+    header = json.loads((out / "training.json").read_text())
+    assert [row["epoch"] for row in header["history"]] == [0, 1] and not header["complete"]
+    load_model(f"checkpoint:{out}")
+    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+    start(out, resume=True).run()
+    assert_same(written(out), whole)
+
+
+def test_divergence_in_a_later_epoch_leaves_the_earlier_ones(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    out = tmp_path / "out"
+    seen: list[int] = []
+    tecoa = METHODS["tecoa"].objective
+
+    def overflowing(adversarial_images, class_texts, targets, scale):
+        seen.append(1)
+        return tecoa(adversarial_images, class_texts, targets, scale) * (np.inf if len(seen) > 6 else 1)
+
+    monkeypatch.setitem(METHODS._entries, "tecoa", replace(METHODS["tecoa"], objective=overflowing))
+    with pytest.raises(InputError, match="The loss of batch 2 of epoch 2.*training has diverged.*learning_rate"):
+        start(out).run()
+    header = json.loads((out / "training.json").read_text())
+    assert [row["epoch"] for row in header["history"]] == [0, 1]
+    assert checkpoint.load_checkpoint(out / "state").step == 4
+    for name in ("best", "last"):
+        load_model(f"checkpoint:{out / name}")
+
+
+# --- going on with another run ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch) -> Path:
+    with monkeypatch.context() as patched:
+        kill_at(patched, Listener, "step", 5, True)
+        with pytest.raises(Kill):
+            start(tmp_path / "out").run()
+    return tmp_path / "out"
+
+
+def test_only_the_same_run_goes_on(interrupted, monkeypatch):
+    before = {path: path.read_bytes() for path in interrupted.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="holds a run already. Go on with it by --resume"):
+        start(interrupted)
+    for changes, message in [
+        ({"epochs": 3}, "epochs: 2 then, 3 now"),
+        ({"training": TrainingSettings(learning_rate=1e-3)}, "training.eps: 0.03137254901960784 then"),
+        ({"model": "demo:scenes"}, "model: 'demo:digits' then, 'demo:scenes' now"),
+        ({"method": "pmg-aft"}, "method: 'tecoa' then"),
+        ({"validation": "0.2"}, "validation: '0.1' then, '0.2' now"),
+    ]:
+        with pytest.raises(InputError, match="The run to resume was another one"):
+            try:
+                start(interrupted, resume=True, **changes)
+            except InputError as error:
+                assert message in str(error)
+                raise
+
+    def nudged(spec: str):
+        model = load_model(spec)
+        model.logit_scale.data += 1e-3
+        return model
+
+    monkeypatch.setattr(run_module, "load_model", nudged)
+    with pytest.raises(InputError, match="The run to resume was another one.*weights_sha256"):
+        start(interrupted, resume=True)
+    assert {path: path.read_bytes() for path in interrupted.rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_folder_is_refused(interrupted, tmp_path):
+    header = interrupted / "training.json"
+    text = header.read_text()
+    for damaged, message in [
+        (text[: len(text) // 2], "cannot be read"),
+        ("[]", "cannot be read"),
+        (json.dumps({**json.loads(text), "schema_version": 0}), "another version"),
+    ]:
+        header.write_text(damaged)
+        with pytest.raises(InputError, match=message):
+            start(interrupted, resume=True)
+    header.unlink()
+    with pytest.raises(InputError, match=r"holds last but no training.json|holds best but no training.json"):
+        start(interrupted, resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        start(tmp_path / "file" / "out")
+
+
+# --- what is trained on and what is not -------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=60),
+    st.floats(0.01, 0.99),
+    st.integers(0, 5),
+)
+def test_the_split_takes_of_every_class_its_share(groups, share, seed):
+    groups = np.array(groups)
+    kept = split_rows(groups, share, seed)
+    assert kept.any() and not kept.all()
+    assert np.array_equal(kept, split_rows(groups, share, seed))
+    counts = np.array([(kept & (groups == group)).sum() for group in np.unique(groups)])
+    sizes = np.array([(groups == group).sum() for group in np.unique(groups)])
+    if (sizes > 1).any():
+        assert (counts < sizes).all()
+    # Each class has its share but for what rounding hands on; all together have it unless small classes keep their one.
+    if (sizes > 1 / (1 - share) + 2).all():
+        assert abs(kept.sum() - share * len(groups)) <= 1
+        assert (abs(counts - share * sizes) <= 1.5).all()
+
+
+def test_the_parts_share_no_image(tmp_path):
+    for index in range(12):
+        save_photo(tmp_path / "photos" / f"c{index % 2}" / f"{index}.png", (40, 50 + index), index // 3)
+    # Every third image is the same one under other names.
+    for index in range(12):
+        source = tmp_path / "photos" / f"c{index % 2}" / f"{index}.png"
+        (source.parent / f"copy{index}.png").write_bytes(source.read_bytes())
+    settings = small(data=f"folder:{tmp_path / 'photos'}", templates=("a {}",), limit=None, validation="0.25")
+    data = open_run_data(settings, load_model("demo:digits"), "cpu")
+    train, validation = ({image.tobytes() for image in part.x} for part in (data.train, data.validation))
+    assert not train & validation
+    assert len(data.train.x) + len(data.validation.x) + data.facts["left_out_as_in_validation"] == 24
+    assert data.facts["left_out_as_in_validation"] > 0
+    assert data.train.x.shape[1:] == (3, 32, 32)
+
+
+def test_another_source_to_validate_on(tmp_path):
+    names = open_data("demo:digits").class_names
+    for index, name in enumerate(names[3:6]):
+        save_photo(tmp_path / "photos" / name / f"{index}.png", (32, 32), index)
+    spec = f"folder:{tmp_path / 'photos'}"
+    data = open_run_data(small(validation=spec), load_model("demo:digits"), "cpu")
+    # Its folders are sorted, and its labels are those of the data.
+    assert [names[label] for label in data.validation.y] == sorted(names[3:6])
+    assert len(data.train.x) == 40
+    save_photo(tmp_path / "photos" / "eleven" / "1.png", (32, 32), 9)
+    with pytest.raises(InputError, match="have a class 'eleven' that demo:digits has not"):
+        open_run_data(small(validation=spec), load_model("demo:digits"), "cpu")
+    with pytest.raises(InputError, match="no samples left to train on. 40 images are those of the validation"):
+        open_run_data(small(validation="demo:digits"), load_model("demo:digits"), "cpu")
+
+
+def test_unreadable_photos_are_named_and_left_out_and_all_are_brought_to_one_size(tmp_path):
+    for index in range(8):
+        save_photo(tmp_path / "photos" / f"c{index % 2}" / f"{index}.png", (10 + 9 * index, 60 - 5 * index), index)
+    (tmp_path / "photos" / "c0" / "broken.png").write_bytes(b"no photo")
+    settings = small(data=f"folder:{tmp_path / 'photos'}", limit=None, validation="0.3")
+    data = open_run_data(settings, load_model("demo:digits"), "cpu")
+    assert [sample.name for sample in data.skipped] == ["c0/broken.png"] and data.facts["unreadable"] == 1
+    assert len(data.train.x) + len(data.validation.x) == 8 and data.train.x.shape[1:] == (3, 32, 32)
+    with pytest.raises(InputError, match="c0/broken.png: not a readable image.*Without --strict"):
+        open_run_data(settings, load_model("demo:digits"), "cpu", strict=True)
+
+
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_read(monkeypatch):
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 100}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    with pytest.raises(InputError, match="40 images of 32 x 32 pixels take.*Give --limit"):
+        open_run_data(small(), load_model("demo:digits"), "cpu")
+
+
+# --- validation -------------------------------------------------------------------------------------------------------
+
+
+def test_validation_measures_what_an_attack_by_hand_does():
+    classifier = tiny_classifier()
+    part = Part(images(30), labels(30))
+    settings = small(method="mmcoa", validation_steps=5)
+    words = BertAttack(classifier, "demo:mlm", candidate_words=None, verbose=False)
+    found = Validation(classifier, part, METHODS["mmcoa"], settings, words).measure()
+    right = classifier.predict(part.x).argmax(axis=1) == part.y
+    attack = ProjectedGradientDescentDualEncoder(
+        classifier, eps=8 / 255, eps_step=4 / 255, max_iter=5, batch_size=30, seed=0, verbose=False
+    )
+    attacked = attack.generate(part.x[right], part.y[right])
+    resists = right.copy()
+    resists[right] = classifier.predict(attacked).argmax(axis=1) == part.y[right]
+    still = right & (classifier.with_prompts(list(words.generate())).predict(part.x).argmax(axis=1) == part.y)
+    assert found == {
+        "clean": right.mean(),
+        "image": resists.mean(),
+        "text": still.mean(),
+        "attacked": (resists & still).mean(),
+    }
+    assert 0 < found["attacked"] < found["clean"] < 1
+
+
+@pytest.mark.parametrize(
+    ("method", "measures"),
+    [
+        ("tecoa", {"clean", "image", "attacked"}),
+        ("leaf", {"clean", "text", "attacked"}),
+        ("mmcoa", {"clean", "image", "text", "attacked"}),
+        ("clean", {"clean", "image", "attacked"}),
+    ],
+)
+def test_what_a_method_trains_against_is_attacked(method, measures):
+    for estimator, part in ((tiny_classifier(), Part(images(), labels())), (retriever(), Part(pairs(), None))):
+        texts = CharacterAttack(estimator, verbose=False) if METHODS[method].text_attack else None
+        task = "retrieval" if isinstance(estimator, ImageTextRetriever) else "classification"
+        validation = Validation(estimator, part, METHODS[method], small(method=method, task=task), texts)
+        found = validation.measure()
+        assert set(found) == measures and set(validation.protocol()) == measures | {"best"}
+        assert all(0 <= value <= 1 for value in found.values())
+        assert found["attacked"] <= min(value for name, value in found.items() if name != "attacked")
+
+
+def test_validation_of_retrieval_attacks_each_image_once():
+    estimator = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
+    data = open_captioned("demo:scenes")
+    rows = [(data.image(index), text) for index in range(20) for text in data.captions_of(index)]
+    from art_multimodal.pairs import image_text_pairs
+
+    part = Part(image_text_pairs(np.stack([image for image, _ in rows]), [text for _, text in rows]), None)
+    settings = small(method="tecoa", task="retrieval", validation_steps=5)
+    found = Validation(estimator, part, METHODS["tecoa"], settings, None).measure()
+    clean = estimator.recall(part.x, ks=(1,))
+    assert found["clean"] == (clean.image_to_text[1] + clean.text_to_image[1]) / 2
+    captions = [data.captions_of(index) for index in range(20)]
+    gallery = estimator.as_classifier(captions)
+    attack = ProjectedGradientDescentDualEncoder(
+        gallery, eps=8 / 255, eps_step=4 / 255, max_iter=5, batch_size=20, seed=0, verbose=False
+    )
+    attacked = part.x.copy()
+    attacked["image"] = np.repeat(attack.generate(part.x["image"][::2], np.arange(20)), 2, axis=0)
+    recall = estimator.recall(attacked, part.x, ks=(1,))
+    assert found["image"] == found["attacked"] == (recall.image_to_text[1] + recall.text_to_image[1]) / 2
+    assert found["image"] < found["clean"]
+
+
+def test_the_best_epoch_resists_most_then_is_most_accurate_then_comes_first(tmp_path, monkeypatch):
+    said = [(0.9, 0.9), (0.1, 0.8), (0.3, 0.7), (0.3, 0.9), (0.3, 0.9), (0.2, 1.0)]
+    answers = iter([{"clean": clean, "image": attacked, "attacked": attacked} for attacked, clean in said])
+    monkeypatch.setattr(Validation, "measure", lambda self: next(answers))
+    saved: list[str] = []
+    monkeypatch.setattr(RunFolder, "save", lambda self, name, *arguments: saved.append(name))
+    shown = Shown()
+    run = start(tmp_path / "out", epochs=5, listener=shown)
+    run.run()
+    # The model before training is no candidate.
+    assert [best for _, best in shown.rows] == [False, True, True, True, False, False]
+    assert saved == ["last", "best"] * 3 + ["last"] * 2
+    header = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert header["best_epoch"] == run.best["epoch"] == 3
+
+
+def test_validation_every_so_many_epochs_and_in_the_end(tmp_path):
+    rows = start(tmp_path / "out", epochs=3, validate_every=2).run()
+    assert ["attacked" in row for row in rows] == [True, False, True, True]
+    assert all("loss" in row for row in rows[1:])
+
+
+def test_validation_changes_nothing_about_the_training(tmp_path, whole):
+    start(tmp_path / "out", validate_every=2, validation_steps=3).run()
+    last = load_file(tmp_path / "out" / "last" / "model.safetensors")
+    assert all(torch.equal(tensor, last[name]) for name, tensor in whole["models"]["last"].items())
+
+
+def test_batches_of_one_class_are_told_about(tmp_path):
+    shown = Shown()
+    # Alone in its batch, the last sample of an epoch has nothing to be contrasted with.
+    start(tmp_path / "out", method="mmcoa", batch_size=5, limit=40, epochs=1, listener=shown).run()
+    assert shown.warnings == [
+        "1 of 8 batches were left out: all of their samples belong together, so there is nothing to contrast."
+    ]
+
+
+def test_words_that_data_and_user_name_are_protected(tmp_path):
+    run = start(tmp_path / "out", method="mmcoa", protected_words=("photo",))
+    assert run.trainer.text_attack.protected_words == (*"0123456789", "photo")
+    assert run.validation.text_attack.protected_words == (*"0123456789", "photo")
+    assert isinstance(run.trainer.classifier, ZeroShotClassifier)
