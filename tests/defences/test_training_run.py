@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -471,3 +472,13 @@ def test_words_that_data_and_user_name_are_protected(tmp_path):
     assert run.trainer.text_attack.protected_words == (*"0123456789", "photo")
     assert run.validation.text_attack.protected_words == (*"0123456789", "photo")
     assert isinstance(run.trainer.classifier, ZeroShotClassifier)
+
+
+def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert [row["epoch"] for row in names["rows"]] == [0, 1, 2]
+    assert json.loads((tmp_path / "robust" / "training.json").read_text())["complete"]

@@ -98,9 +98,8 @@ class TrainingRun:
         self.model = model
         method = METHODS[settings.method]
         text_attack = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=1)
-        self.trainer = DualEncoderTrainer(
-            data.estimator, settings.method, settings.training, text_attack, **settings.options
-        )
+        options: dict[str, Any] = dict(settings.options)
+        self.trainer = DualEncoderTrainer(data.estimator, settings.method, settings.training, text_attack, **options)
         # All words compete, as in an audit: training takes the cheaper of the two.
         stronger = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=None)
         self.validation = Validation(data.estimator, data.validation, method, settings, stronger)
