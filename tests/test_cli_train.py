@@ -204,6 +204,15 @@ def test_a_folder_in_use_stays_as_it_is(tmp_path: Path, capsys) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
+def test_a_run_that_diverged_at_once_may_be_replaced(tmp_path: Path, capsys) -> None:
+    arguments = ["tecoa", "demo:digits", *QUICK, "--out", str(tmp_path / "out")]
+    assert run(capsys, *arguments, "--learning-rate", "1e30")[0] == 2
+    assert (tmp_path / "out" / "training.json").exists()
+    assert run(capsys, *arguments)[0] == 0
+    steps = [json.loads(line)["step"] for line in (tmp_path / "out" / "steps.jsonl").read_text().splitlines()]
+    assert steps == list(range(8)) and header_of(tmp_path / "out")["complete"]
+
+
 def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path, capsys, monkeypatch) -> None:
     write_text = Path.write_text
 

@@ -43,7 +43,8 @@ class RunFolder:
         if not os.access(existing, os.W_OK | os.X_OK):
             raise InputError(f"Cannot write to {path}: no permission to write in {existing}. Choose another --out.")
         if self.header_file.exists():
-            if not resume:
+            # A run that has kept nothing yet, as one that diverged at once, may be replaced.
+            if not resume and any((path / name).exists() for name in ("best", "last", "state")):
                 raise InputError(f"{path} holds a run already. Go on with it by --resume, or choose another --out.")
             return
         taken = [name for name in ("best", "last", "state", STEPS_FILE) if (path / name).exists()]

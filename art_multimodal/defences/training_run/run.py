@@ -82,7 +82,7 @@ class TrainingRun:
         self.folder.check(resume)
         self.listener = listener if listener is not None and is_main_process() else Listener()
         device_type = device_type_of(device)
-        before = self.folder.read()
+        before = self.folder.read() if resume else None
         if before is not None:
             # What is already known to differ need not wait for models and images.
             check_same_run({**before, "model": {}, "data": {}, "text_attack": {}}, self._header_of(settings))
