@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -82,3 +82,32 @@ def score_and_gradient(
     # numpy defences answer with the gradient that they define for themselves (straight-through, mostly).
     through = estimator._apply_preprocessing_gradient(images.detach().cpu().numpy(), gradient.cpu().numpy())
     return score.detach(), torch.from_numpy(np.ascontiguousarray(through)).to(images)
+
+
+class ChainedPreprocessing(PyTorchEstimator):
+    """Chains of any preprocessors, in the order given. ART chains them only if all are torch modules."""
+
+    @property
+    def _chains(self) -> bool:
+        return len(self.preprocessing_operations) > 1 and not self.all_framework_preprocessing
+
+    def _apply_preprocessing(self, x: Any, y: Any, fit: bool = False, no_grad: bool = True) -> tuple[Any, Any]:
+        if not self._chains:
+            return super()._apply_preprocessing(x, y, fit=fit, no_grad=no_grad)
+        for defence in self._active(fit):
+            x, y = defence(x, y)
+        return x, y
+
+    def _apply_preprocessing_gradient(self, x: Any, gradients: Any, fit: bool = False) -> Any:
+        if not self._chains:
+            return super()._apply_preprocessing_gradient(x, gradients, fit=fit)
+        passed = []
+        for defence in self._active(fit):
+            passed.append((defence, x))
+            x, _ = defence(x, None)
+        for defence, seen in reversed(passed):
+            gradients = defence.estimate_gradient(seen, gradients)
+        return gradients
+
+    def _active(self, fit: bool) -> list[Any]:
+        return [d for d in self.preprocessing_operations if (d.apply_fit if fit else d.apply_predict)]

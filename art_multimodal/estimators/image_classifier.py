@@ -11,7 +11,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.defences import check_image_defences
+from art_multimodal.estimators.defences import ChainedPreprocessing, check_image_defences
 from art_multimodal.labels import label_indices
 
 
@@ -71,7 +71,7 @@ def check_input(x: np.ndarray, channels: int) -> None:
             warnings.warn(f"The images lie in [{low:.4g}, {high:.4g}], not in [0, 1].{hint}", stacklevel=4)
 
 
-class ImageClassifier(PyTorchClassifier):
+class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
     """A genuine ``PyTorchClassifier`` over float32 images ``(N, 3, H, W)`` in [0, 1] of any size.
 
     Its model is a :class:`LearningModule` that holds everything a forward pass needs.
@@ -103,6 +103,22 @@ class ImageClassifier(PyTorchClassifier):
             label_indices(y, self.nb_classes, len(x))
         with self.model.trainable():
             super().fit(x, y, *args, **kwargs)
+
+    def get_activations(
+        self, x: np.ndarray, layer: int | str | None = None, batch_size: int = 128, framework: bool = False
+    ) -> np.ndarray | Tensor:
+        """Return what a layer puts out; arguments are those of ``PyTorchClassifier.get_activations``.
+
+        The hooks that ART leaves in the model would keep it from being pickled or copied; they are taken out again.
+        """
+        before = {module: set(module._forward_hooks) for module in self.model.modules()}
+        try:
+            return super().get_activations(x, layer, batch_size=batch_size, framework=framework)
+        finally:
+            for module, hooks in before.items():
+                for key in set(module._forward_hooks) - hooks:
+                    del module._forward_hooks[key]
+            self.__dict__.pop("_features", None)
 
     def predict_labels(self, x: np.ndarray, batch_size: int = 128) -> np.ndarray:
         """Return the predicted labels ``(N,)``.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.defences import check_image_defences
+from art_multimodal.estimators.defences import ChainedPreprocessing, check_image_defences
 from art_multimodal.estimators.image_classifier import fresh_optimizer
 from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.models.base import ImageTextModel
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class PairEstimator(PyTorchEstimator):
+class PairEstimator(ChainedPreprocessing):
     """Base of :class:`FusionClassifier` and :class:`ImageTextRetriever`.
 
     Images are float32 ``(3, H, W)`` in [0, 1] at any size.

@@ -1,0 +1,33 @@
+"""Keeps what the rows of the matrix measured, and writes it where ``--interop-results`` says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import art
+import numpy as np
+import pytest
+import torch
+
+RESULTS: dict[str, dict[str, dict[str, object]]] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--interop-results", metavar="FILE", help="write the matrix of interoperability to a JSON file")
+
+
+@pytest.fixture
+def results() -> dict:
+    """What was measured, by row and subject."""
+    return RESULTS
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    path = session.config.getoption("--interop-results", default=None)
+    if path:
+        versions = {"art": art.__version__, "torch": torch.__version__, "numpy": np.__version__}
+        versions["python"] = ".".join(map(str, sys.version_info[:2]))
+        found = {"versions": versions, "rows": RESULTS}
+        Path(path).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
