@@ -36,6 +36,8 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/multimodal_attacks.py
 	$(BIN)/python benchmarks/worst_case.py
 	$(BIN)/python benchmarks/muroan_training.py
+	$(BIN)/python benchmarks/training_step_cost.py
+	$(BIN)/python benchmarks/mixed_precision.py
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -145,26 +145,25 @@ def names(count: int) -> list[str]:
 def one_call_each(models: Models, count: int) -> list[str]:
     """The attack as anyone would write it down: every question is a call of its own."""
     protected = ProtectedWords(names(count))
-    found = []
-    for name in names(count):
-        text = TEMPLATE.format(name)
-        clean = _embedding(models, text)
-        words = words_of(text)
-        free = [index for index in range(len(words)) if index not in protected.among(words)]
-        masked = {index: _embedding(models, words[index].replaced(text, "[MASK]")) for index in free}
-        importance = {index: float(embedding_kl(clean, state)) for index, state in masked.items()}
-        best = text
-        for index in sorted(free, key=lambda index: -importance[index]):
-            scores = {}
-            for candidate in _candidates(models, text, index):
-                if not protected.covers(candidate):
-                    other = words[index].replaced(text, in_case_of(candidate, words[index].text))
-                    scores[other] = float(embedding_kl(clean, _embedding(models, other)))
-            if scores:
-                best = max(scores, key=lambda other: scores[other])
-                break
-        found.append(best)
-    return found
+    return [attack_text(models, TEMPLATE.format(name), protected) for name in names(count)]
+
+
+def attack_text(models: Models, text: str, protected: ProtectedWords) -> str:
+    """Attack one text, one call at a time."""
+    clean = _embedding(models, text)
+    words = words_of(text)
+    free = [index for index in range(len(words)) if index not in protected.among(words)]
+    masked = {index: _embedding(models, words[index].replaced(text, "[MASK]")) for index in free}
+    importance = {index: float(embedding_kl(clean, state)) for index, state in masked.items()}
+    for index in sorted(free, key=lambda index: -importance[index]):
+        scores = {}
+        for candidate in _candidates(models, text, index):
+            if not protected.covers(candidate):
+                other = words[index].replaced(text, in_case_of(candidate, words[index].text))
+                scores[other] = float(embedding_kl(clean, _embedding(models, other)))
+        if scores:
+            return max(scores, key=lambda other: scores[other])
+    return text
 
 
 @torch.no_grad()
