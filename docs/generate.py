@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+#: Results that a page of the docs includes, by the names of their files.
+OWN_PAGE = ("robust_training", "robust_training_doubt")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -41,25 +43,33 @@ def registries() -> str:
     )
 
 
+def measurement(path: Path) -> str:
+    """One benchmark's results, as they were written."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    parts = [str(result.get("protocol", "")) + "\n"]
+    for shown in result.get("tables") or [result["table"]]:
+        if "title" in shown:
+            parts.append(f"### {shown['title']}\n")
+        parts.append(table(shown["header"], shown["rows"]))
+    parts.append(f"`{result['command']}`\n")
+    return "\n".join(parts)
+
+
 def benchmarks() -> str:
-    """The results of all benchmarks, as they were written."""
+    """The results of all benchmarks but those with a page of their own."""
     parts = ["# Measurements\n", "Each table was written by a script in `benchmarks/`, in one run.\n"]
     for path in sorted(RESULTS.glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        parts.append(f"## {path.stem.replace('_', ' ')}\n")
-        parts.append(str(result.get("protocol", "")) + "\n")
-        for shown in result.get("tables") or [result["table"]]:
-            if "title" in shown:
-                parts.append(f"### {shown['title']}\n")
-            parts.append(table(shown["header"], shown["rows"]))
-        parts.append(f"`{result['command']}`\n")
+        if path.stem not in OWN_PAGE:
+            parts.append(f"## {path.stem.replace('_', ' ')}\n")
+            parts.append(measurement(path))
     return "\n".join(parts)
 
 
 def write_all(folder: Path) -> None:
     """Write all generated pages into a folder."""
     folder.mkdir(exist_ok=True)
-    for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks())):
+    own = [(f"{stem}.md", measurement(RESULTS / f"{stem}.json")) for stem in OWN_PAGE]
+    for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):
         path = folder / name
         # Unchanged pages keep their date, or Sphinx would build everything every time.
         if not path.exists() or path.read_text(encoding="utf-8") != text:
