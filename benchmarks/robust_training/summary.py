@@ -96,7 +96,7 @@ def claims(shares: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
         found["ours_less_best"] = {
             column: {"best": best, **_difference(shares, OURS, best, column)}
             for column in shares[OURS]
-            for best in [max(rivals, key=lambda name: shares[name][column][0])]
+            for best in sorted(rivals, key=lambda name: -shares[name][column][0])[:1]
         }
         found["ours_less_others"] = {
             other: {column: _difference(shares, OURS, other, column) for column in shares[OURS]}
