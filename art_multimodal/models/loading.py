@@ -45,17 +45,19 @@ def load_model(spec: str) -> DualEncoder | FusionModel:
 
 
 def _load_demo(name: str) -> DualEncoder | FusionModel:
-    from art_multimodal.models.demo.digits import load_digits
+    from art_multimodal.models.demo.digits import ROBUST_WEIGHTS, load_digits
     from art_multimodal.models.demo.scene_encoder import load_scenes
     from art_multimodal.models.demo.shapes import FUSIONS, load_shapes
 
     if name == "digits":
         return load_digits()
+    if name == "digits/robust":
+        return load_digits(ROBUST_WEIGHTS)
     if name == "scenes":
         return load_scenes()
     shapes = {"shapes": FUSIONS[0], **{f"shapes/{fusion}": fusion for fusion in FUSIONS}}
     if name not in shapes:
-        raise unknown_name("demo model", name, ["digits", "scenes", *shapes])
+        raise unknown_name("demo model", name, ["digits", "digits/robust", "scenes", *shapes])
     return load_shapes(shapes[name])
 
 
@@ -109,9 +111,9 @@ def _load_checkpoint(rest: str) -> DualEncoder:
 MODEL_SOURCES.add(
     "demo",
     ModelSource(
-        "demo:digits, demo:scenes or demo:shapes/FUSION",
-        "embedded in the package: a small CLIP on handwritten digits or on captioned scenes, or a fusion model on "
-        "questions about shapes (concat, gated, bilinear, late, cross_attention)",
+        "demo:digits, demo:digits/robust, demo:scenes or demo:shapes/FUSION",
+        "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
+        "scenes, or a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention)",
         _load_demo,
     ),
 )

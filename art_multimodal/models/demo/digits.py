@@ -7,6 +7,7 @@ from pathlib import Path
 from art_multimodal.models.demo.small_clip import SmallClip
 
 WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
+ROBUST_WEIGHTS = WEIGHTS.with_name("digits_robust.safetensors")
 
 
 class DigitsEncoder(SmallClip):
@@ -16,10 +17,10 @@ class DigitsEncoder(SmallClip):
         super().__init__(image_width=96, text_width=96)
 
 
-def load_digits() -> DigitsEncoder:
-    """Return ``demo:digits`` with its trained weights, in evaluation mode."""
+def load_digits(weights: Path = WEIGHTS) -> DigitsEncoder:
+    """Return ``demo:digits``, or with ``ROBUST_WEIGHTS`` ``demo:digits/robust``, in evaluation mode."""
     from safetensors.torch import load_file
 
     model = DigitsEncoder()
-    model.load_state_dict(load_file(WEIGHTS))
+    model.load_state_dict(load_file(weights))
     return model.eval()
