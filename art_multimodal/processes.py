@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from art_multimodal.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import PartialState
 
 #: How long one process waits for another that is alive. One that dies is noticed at once, so this only has to be longer
@@ -41,6 +42,27 @@ def process_index() -> int:
 def is_main_process() -> bool:
     """Whether this is the one process that prints and writes."""
     return process_index() == 0
+
+
+def local_device() -> torch.device:
+    """The device that is this process's own; processes exchange tensors there."""
+    import torch
+
+    state = _state()
+    return torch.device("cpu") if state is None else state.device
+
+
+def check_own_device(device: torch.device) -> None:
+    """Refuse to compute on a GPU that is another process's.
+
+    :raises InputError: Saying what to do.
+    """
+    own = local_device()
+    if process_count() > 1 and "cuda" == device.type == own.type and device.index != own.index:
+        raise InputError(
+            f"The model of process {process_index()} is on {device}, but {own} is its own. Call "
+            "art_multimodal.processes.process_count() before the estimator is made: then it takes the right one."
+        )
 
 
 def wait_for_everyone() -> None:

@@ -7,6 +7,7 @@ An objective asks for what it needs by the names of its parameters, which a trai
 - ``class_texts``: ``[K, D]``, one embedding for each class, or for each distinct caption of the batch.
 - ``original_images``, ``original_texts``: of what is clean, by the model as it was before training;
   ``original_adversarial_images`` and ``original_class_texts`` likewise.
+- ``reference_texts``, ``original_reference_texts``: ``[N, D]``, of texts about anything, drawn anew in every step.
 - ``targets``: ``[N, K]``, the probability that each of the class texts should have for each image.
 - ``positives``: boolean ``[N, N]``, which texts of the batch belong to which images; every row and column has one.
 - ``scale``, ``original_scale``: ``exp(logit_scale)``.
@@ -93,34 +94,44 @@ def joint_anchored(
     original_images: Tensor,
     adversarial_texts: Tensor,
     original_texts: Tensor,
+    reference_texts: Tensor,
+    original_reference_texts: Tensor,
     class_texts: Tensor,
     targets: Tensor,
     positives: Tensor,
     scale: Tensor,
-    lambda_txt: float = 0.5,
+    lambda_txt: float = 0.0,
     lambda_joint: float = 0.5,
-    lambda_anchor: float = 1.0,
+    lambda_image_anchor: float = 2.0,
+    lambda_text_anchor: float = 50.0,
+    lambda_reference: float = 50.0,
 ) -> Tensor:
     """Adversarial images are classified, adversarial texts meet clean and adversarial images, all held where they were.
 
-    ``CE(s I' C) + lambda_txt S(s I T') + lambda_joint S(s I' T') + lambda_anchor (|I - O|^2 + |I' - O|^2 + |T' - Q|^2)``
-    with the class texts C, the original model's clean embeddings O and Q, and unit embeddings all over. S sets each
-    pair that belongs together against those that do not: see :func:`pairs_against_others`.
+    ``CE(s I' C) + lambda_txt S(s I T') + lambda_joint S(s I' T')
+    + lambda_image_anchor (|I - O|^2 + |I' - O|^2) + lambda_text_anchor |T' - Q|^2 + lambda_reference |R - R_original|^2``
+    with unit embeddings all over, the class texts C, and O and Q where the original model has the clean images and
+    texts. S sets each pair that belongs together against those that do not: see :func:`pairs_against_others`. R are
+    texts about other things: what a text attack puts in for a word of training must not become a word without meaning.
 
     :param lambda_txt: Weight of adversarial texts against clean images.
     :param lambda_joint: Weight of adversarial texts against adversarial images.
-    :param lambda_anchor: Weight of the distances to the original embeddings.
+    :param lambda_image_anchor: Weight of the distance of clean and adversarial images to the original clean ones.
+    :param lambda_text_anchor: Weight of the distance of adversarial texts to the original clean ones.
+    :param lambda_reference: Weight of the distance of reference texts to the original ones.
     """
     loss = tecoa(adversarial_images, class_texts, targets, scale)
     of_texts = pairs_against_others(cosine_logits(clean_images, adversarial_texts, scale), positives)
     of_both = pairs_against_others(cosine_logits(adversarial_images, adversarial_texts, scale), positives)
     loss = loss + lambda_txt * of_texts + lambda_joint * of_both
-    where = F.normalize(original_images, dim=-1)
-    moved = embedding_l2(where, F.normalize(clean_images, dim=-1)) + embedding_l2(
-        where, F.normalize(adversarial_images, dim=-1)
-    )
-    moved = moved + embedding_l2(F.normalize(original_texts, dim=-1), F.normalize(adversarial_texts, dim=-1))
-    return loss + lambda_anchor * moved.mean()
+    images = _moved(clean_images, original_images) + _moved(adversarial_images, original_images)
+    loss = loss + lambda_image_anchor * images + lambda_text_anchor * _moved(adversarial_texts, original_texts)
+    return loss + lambda_reference * _moved(reference_texts, original_reference_texts)
+
+
+def _moved(embeddings: Tensor, original: Tensor) -> Tensor:
+    """The mean squared distance of unit embeddings."""
+    return embedding_l2(F.normalize(original, dim=-1), F.normalize(embeddings, dim=-1)).mean()
 
 
 def pairs_against_others(logits: Tensor, positives: Tensor) -> Tensor:

@@ -23,7 +23,18 @@ from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.models.demo.captions import DIGIT_NAMES
 from art_multimodal.pairs import image_text_pairs
 
-from .training import PLAIN, assert_equal_weights, classifier, images, labels, pairs, retriever, settings, weights
+from .training import (
+    PLAIN,
+    assert_equal_weights,
+    classifier,
+    images,
+    labels,
+    pairs,
+    retriever,
+    settings,
+    watch_attacks,
+    weights,
+)
 
 CLASSES = {
     "mmcoa": trainers.AdversarialTrainerMMCoA,
@@ -32,6 +43,7 @@ CLASSES = {
     "fare": trainers.AdversarialTrainerFARE,
     "pmg-aft": trainers.AdversarialTrainerPMGAFT,
     "leaf": trainers.AdversarialTrainerLEAF,
+    "joint-anchored": trainers.AdversarialTrainerJointAnchored,
 }
 TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.", "an image of a {}.")
 
@@ -359,3 +371,27 @@ def test_captions_teach_a_model_to_retrieve():
     one.fit(pairs(), None, batch_size=6, nb_epochs=40)
     assert one.losses[-1] < 0.5 * one.losses[0]
     assert estimator.recall(pairs(), ks=(1,)).text_to_image[1] > before
+
+
+def test_reference_texts_are_drawn_from_those_given_and_checked(monkeypatch):
+    given = [f"a drawing of a {word}" for word in ("tree", "house", "river", "boat")]
+    estimator = classifier()
+    seen = watch_attacks(monkeypatch)
+    trainer = trainers.AdversarialTrainerJointAnchored(estimator, settings(), reference_texts=given)
+    trainer.fit(images(), labels(), batch_size=6, nb_epochs=3)
+    drawn = [batch.references for batch, *_ in seen]
+    assert all(len(texts) == 6 and set(texts) <= set(given) for texts in drawn)
+    assert len(set(drawn)) == 3
+    assert trainer.configuration()["reference_texts"]["count"] == 4
+    # Without any: English words in the classifier's templates.
+    default = trainers.AdversarialTrainerJointAnchored(classifier()).reference_texts
+    assert len(default) > 10_000 and {"a photo of the handwritten digit house.", "a scan of the number house."} & set(
+        default
+    )
+    on_pairs = trainers.AdversarialTrainerJointAnchored(retriever()).reference_texts
+    assert all("{" not in text for text in on_pairs)
+    for wrong in ([], "a text", [1], ["x" * 400]):
+        with pytest.raises(InputError):
+            trainers.AdversarialTrainerJointAnchored(classifier(), reference_texts=wrong)
+    with pytest.raises(InputError, match="leave out reference_texts"):
+        DualEncoderTrainer(classifier(), "mmcoa", reference_texts=given)

@@ -70,6 +70,21 @@ def loss_by_hand(name: str, model, original, batch, adversarial_images, adversar
         return objectives.fare(pictures(model, adversarial_images), pictures(original, batch.images))
     if name == "leaf":
         return objectives.leaf(texts(model, adversarial_texts), texts(original, batch.texts))
+    if name == "joint-anchored":
+        assert len(batch.references) == len(batch.texts)
+        return objectives.joint_anchored(
+            pictures(model, batch.images),
+            pictures(model, adversarial_images),
+            pictures(original, batch.images),
+            texts(model, adversarial_texts),
+            texts(original, batch.texts),
+            texts(model, batch.references),
+            texts(original, batch.references),
+            classes(model),
+            batch.targets,
+            batch.positives,
+            scale,
+        )
     return objectives.pmg_aft(
         pictures(model, batch.images),
         pictures(model, adversarial_images),

@@ -1,4 +1,7 @@
-"""From a batch to the quantities that an objective asks for: attack it, then encode all of it once."""
+"""From a batch to the quantities that an objective asks for: attack it, then encode all of it once.
+
+Several processes share the work: each attacks and encodes its own images, and its part of the distinct texts.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from torch.nn import functional as F
 from art_multimodal.attacks.evasion.image_ascent import Objective, ascend, own_score
 from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.defences.trainer.gathering import gathered_rows
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.samples import Batch, Estimator
 from art_multimodal.defences.trainer.settings import TrainingSettings
@@ -21,22 +25,27 @@ from art_multimodal.estimators.defences import preprocessed
 from art_multimodal.functional.losses import embedding_l2
 from art_multimodal.functional.objectives import cosine_logits, soft_cross_entropy
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.processes import gathered, is_main_process, share_of
 
 _TEXTS_PER_PASS = 256
 
 
 class EncodedTexts:
-    """Unnormalised embeddings of texts, each distinct text encoded once.
+    """Unnormalised embeddings of texts, each distinct text encoded once, in one of the processes.
 
     :param model: The dual encoder, with gradients where its parameters and torch's mode allow them.
-    :param texts: At least one.
+    :param texts: At least one; the same in all processes.
     """
 
     def __init__(self, model: DualEncoder, texts: Sequence[str]) -> None:
         self._row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        tokens = model.tokenize(list(self._row_of)).to(model.device)
-        parts = [model.encode_text(part, normalize=False) for part in tokens.split(_TEXTS_PER_PASS)]
-        self._features = at_least_float32(torch.cat(parts))
+        distinct = list(self._row_of)
+        mine, own = distinct[share_of(len(distinct))], None
+        if mine:
+            tokens = model.tokenize(mine).to(model.device)
+            parts = [model.encode_text(part, normalize=False) for part in tokens.split(_TEXTS_PER_PASS)]
+            own = at_least_float32(torch.cat(parts))
+        self._features = gathered_rows(own, len(distinct), model.device)
 
     def of(self, texts: Sequence[str]) -> Tensor:
         """The embeddings ``[M, D]`` of texts."""
@@ -82,6 +91,8 @@ class Embedder:
     def attacked(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor | None, tuple[str, ...] | None]:
         """Return the adversarial images and texts that the method asks for, with the model as it is, frozen.
 
+        Images are those of this process, texts all.
+
         :param generator: Of the image attack's random starts.
         """
         self.estimator.model.eval()
@@ -89,7 +100,9 @@ class Embedder:
         texts = None
         if self.text_attack is not None and batch.texts is not None:
             distinct = list(dict.fromkeys(batch.texts))
-            adversarial = dict(zip(distinct, self.text_attack.perturb(distinct), strict=True))
+            mine = distinct[share_of(len(distinct))]
+            perturbed = gathered(self.text_attack.perturb(mine) if mine else [])
+            adversarial = dict(zip(distinct, (text for part in perturbed for text in part), strict=True))
             texts = tuple(adversarial[text] for text in batch.texts)
         return images, texts
 
@@ -99,7 +112,8 @@ class Embedder:
         """Return what the objective asks for, by name, with gradients to the parameters that are trained."""
         found = self._encoded(self.model, "", batch, adversarial_images, adversarial_texts)
         scale = self.model.logit_scale.exp()
-        found["scale"] = scale if self.settings.train_logit_scale else scale.detach()
+        # Gradients are summed over the processes, and each has this one whole.
+        found["scale"] = scale if self.settings.train_logit_scale and is_main_process() else scale.detach()
         if self.original is not None:
             with torch.no_grad():
                 found |= self._encoded(self.original, "original_", batch, adversarial_images, adversarial_texts)
@@ -120,17 +134,25 @@ class Embedder:
         # The original model is asked for original_images, which are clean, and for original_adversarial_images.
         clean = prefix or "clean_"
         every_image = {f"{clean}images": batch.images, f"{prefix}adversarial_images": adversarial_images}
-        every_text = {f"{clean}texts": batch.texts, f"{prefix}adversarial_texts": adversarial_texts}
+        every_text = {
+            f"{clean}texts": batch.texts,
+            f"{prefix}adversarial_texts": adversarial_texts,
+            f"{prefix}reference_texts": batch.references,
+        }
         images = {name: part for name, part in every_image.items() if part is not None and name in self.method.needs}
         texts = {name: part for name, part in every_text.items() if part is not None and name in self.method.needs}
         classes = batch.classes if f"{prefix}class_texts" in self.method.needs else None
         found: dict[str, Tensor] = {}
         with self._computing("bf16"):
             if images:
-                # Clean and adversarial ones in one pass.
-                seen = torch.cat([preprocessed(self.estimator, part).detach() for part in images.values()])
-                features = at_least_float32(model.encode_image(seen, normalize=False))
-                found |= dict(zip(images, features.split(len(batch)), strict=True))
+                parts: Sequence[Tensor | None] = [None] * len(images)
+                if len(batch.images):
+                    # Clean and adversarial ones in one pass.
+                    seen = torch.cat([preprocessed(self.estimator, part).detach() for part in images.values()])
+                    features = at_least_float32(model.encode_image(seen, normalize=False))
+                    parts = features.split(len(batch.images))
+                rows = [gathered_rows(part, batch.size, model.device) for part in parts]
+                found |= dict(zip(images, rows, strict=True))
             every = [text for part in texts.values() for text in part]
             every += [text for prompts in classes or () for text in prompts]
             if every:
@@ -142,9 +164,15 @@ class Embedder:
 
     def _attacked_images(self, batch: Batch, generator: torch.Generator) -> Tensor:
         budget = self.settings.image_budget
-        start = budget.random_start(batch.images, generator)
+        # Before any process leaves: they encode the class texts together.
+        raised = self._raised(batch)
+        if not len(batch.images):
+            return batch.images
+        # As one process would draw them, without its pixels.
+        whole = torch.empty(()).expand(batch.size, *batch.images.shape[1:])
+        start = budget.random_start(whole, generator)[batch.own]
         with torch.enable_grad():
-            return ascend(self.estimator, batch.images, self._raised(batch), budget, start).detach()
+            return ascend(self.estimator, batch.images, raised, budget, start).detach()
 
     def _raised(self, batch: Batch) -> Objective:
         def features_of(inputs: Tensor) -> Tensor:
@@ -153,12 +181,14 @@ class Embedder:
 
         if self.method.image_attack == "distance":
             assert self.original is not None
+            if not len(batch.images):
+                return own_score(features_of)
             with torch.no_grad(), self._computing("bf16-attack", "bf16"):
                 seen = preprocessed(self.estimator, batch.images)
                 reference = at_least_float32(self.original.encode_image(seen, normalize=False))
             return own_score(lambda inputs: embedding_l2(reference, features_of(inputs)))
         assert batch.classes is not None and batch.targets is not None
-        targets = batch.targets
+        targets = batch.targets[batch.own]
         with torch.no_grad(), self._computing("bf16-attack", "bf16"):
             classes = EncodedTexts(self.model, [text for texts in batch.classes for text in texts]).of_classes(
                 batch.classes

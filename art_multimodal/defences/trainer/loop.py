@@ -1,9 +1,12 @@
-"""The one loop of all trainers: attack a batch, encode it, minimise an objective; guarded, and kept on the disk."""
+"""The one loop of all trainers: attack a batch, encode it, minimise an objective; guarded, and kept on the disk.
+
+Several processes take every step together: each computes the whole loss, with gradients to its part of the batch.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,11 @@ from art_multimodal.defences.trainer.checkpoint import (
     save_checkpoint,
 )
 from art_multimodal.defences.trainer.embeddings import Embedder
+from art_multimodal.defences.trainer.gathering import average_statistics, summed
 from art_multimodal.defences.trainer.parameters import moving_tensors, only, set_mode, trained_parameters
 from art_multimodal.defences.trainer.samples import Batch, generator_of
 from art_multimodal.errors import InputError
+from art_multimodal.processes import failing_together, is_main_process, process_index
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class TrainingLoop:
         self.steps_per_epoch = steps_per_epoch
         self.trained = trained_parameters(self.model, self.settings)
         self.moving = moving_tensors(self.model, self.trained, self.settings)
+        self._statistics = [tensor for name, tensor in self.moving.items() if name not in self.trained]
         self.optimizer = self.settings.optimizer_over(self.trained.values())
         self.step = 0
         #: Of the steps taken by this loop.
@@ -105,7 +111,8 @@ class TrainingLoop:
         told = epoch_callback or (lambda epochs: None)
         if self.step % self.steps_per_epoch == 0:
             told(self.step // self.steps_per_epoch)
-        with only(self.model, self.trained), tqdm(total=self.steps, initial=self.step, disable=not verbose) as bar:
+        hidden = not (verbose and is_main_process())
+        with only(self.model, self.trained), tqdm(total=self.steps, initial=self.step, disable=hidden) as bar:
             for place, batch in batches:
                 seen += 1
                 if batch.teaches(self.embedder.method):
@@ -132,7 +139,7 @@ class TrainingLoop:
                         checkpoints.save(self)
                 if ends_epoch:
                     told(place.epoch + 1)
-        if skipped:
+        if skipped and is_main_process():
             warnings.warn(
                 f"{skipped} of {seen} batches were left out: all of their samples belong together, so there is nothing "
                 "to contrast.",
@@ -143,23 +150,26 @@ class TrainingLoop:
         """Take one step along the gradient of the loss alone."""
         adversarial = self.embedder.attacked(batch, self._generator(place, 0))
         rate = self.settings.learning_rate_at(place.step, self.steps)
-        # Dropout draws from torch's global generators.
+        # Dropout draws from torch's global generators; in each process from a place of its own.
         devices = [self.embedder.estimator.device] if self.embedder.estimator.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(self._generator(place, 1).initial_seed())
+            torch.manual_seed(self._generator(place, 1 + process_index()).initial_seed())
             set_mode(self.model, self.settings)
             with torch.enable_grad():
                 loss = self._loss(batch, *adversarial)
-        if not loss.requires_grad:
-            raise InputError(
-                f"Nothing that is trained takes part in this objective: with towers={self.settings.towers!r} it has no "
-                "gradient. Train the other tower, or both."
-            )
         if not torch.isfinite(loss.detach()):
             raise self._diverged(f"The loss of {place} is {loss.item()}")
         parameters = list(self.trained.values())
         # Of the trained parameters and nothing else: an attack's gradients are never seen here.
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        own: Sequence[Tensor | None] = [None] * len(parameters)
+        if loss.requires_grad:
+            own = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = summed(own, parameters)
+        if all(gradient is None for gradient in gradients):
+            raise InputError(
+                f"Nothing that is trained takes part in this objective: with towers={self.settings.towers!r} it has no "
+                "gradient. Train the other tower, or both."
+            )
         largest = [gradient.abs().amax() for gradient in gradients if gradient is not None and gradient.numel()]
         if not torch.isfinite(torch.stack(largest)).all():
             raise self._diverged(f"The gradient of {place} is not finite")
@@ -171,6 +181,7 @@ class TrainingLoop:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        average_statistics(self._statistics, len(batch.images) / batch.size)
         self._last = (batch, *adversarial)
         return StepRecord(place, loss.item(), rate)
 
@@ -260,20 +271,23 @@ class Checkpoints:
         return self.every is not None and step % self.every == 0
 
     def save(self, loop: TrainingLoop) -> None:
-        """Write the state of a loop."""
-        save_checkpoint(self.folder, loop.state(self.run))
+        """Write the state of a loop, which is the same in all processes."""
+        with failing_together():
+            if is_main_process():
+                save_checkpoint(self.folder, loop.state(self.run))
 
     def begin(self, loop: TrainingLoop, resume: bool) -> None:
         """Bring a loop to where the folder's checkpoint is, if there is one.
 
         :raises InputError: If there is one but ``resume`` is false, or it is of another run.
         """
-        if not holds_checkpoint(self.folder):
-            return
-        if not resume:
-            raise InputError(
-                f"{self.folder} holds a checkpoint already. Go on with it (resume=True), or choose another folder."
-            )
-        checkpoint = load_checkpoint(self.folder)
-        check_same_run(checkpoint.run, self.run)
-        loop.restore(checkpoint)
+        with failing_together():
+            if not holds_checkpoint(self.folder):
+                return
+            if not resume:
+                raise InputError(
+                    f"{self.folder} holds a checkpoint already. Go on with it (resume=True), or choose another folder."
+                )
+            checkpoint = load_checkpoint(self.folder)
+            check_same_run(checkpoint.run, self.run)
+            loop.restore(checkpoint)

@@ -137,7 +137,7 @@ class AdversarialTrainerJointAnchored(DualEncoderTrainer):
         settings: TrainingSettings | None = None,
         text_attack: TextAttack | None = None,
         reference_texts: Sequence[str] | None = None,
-        lambda_txt: float = 0.5,
+        lambda_txt: float = 0.0,
         lambda_joint: float = 0.5,
         lambda_image_anchor: float = 2.0,
         lambda_text_anchor: float = 50.0,

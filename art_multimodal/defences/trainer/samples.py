@@ -1,4 +1,7 @@
-"""What a step of training sees: batches of images with the texts that belong to them."""
+"""What a step of training sees: batches of images with the texts that belong to them.
+
+Of several processes each has its own part of a batch's images, and all of what is small: texts and targets.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.groups import image_groups, numbered, text_groups
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
+from art_multimodal.processes import share_of
 
 _TEXTS_AT_ONCE = 4096
 
@@ -33,23 +37,26 @@ def generator_of(seed: int, *place: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some samples. What a method does not need is ``None``.
+    """``N`` samples. What a method does not need is ``None``.
 
-    :param images: Shape ``[N, C, H, W]`` in [0, 1].
+    :param images: Shape ``[n, C, H, W]`` in [0, 1]: of the samples that are this process's own.
+    :param own: Which of the ``N`` these are.
+    :param size: ``N``.
     :param texts: Of each sample its caption, or a prompt of its class.
     :param classes: The texts of each class, ``K``; for pairs every distinct caption of the batch is one.
     :param targets: Shape ``[N, K]``, the probability that each class should have.
     :param positives: Boolean, shape ``[N, N]``, which text belongs to which image.
+    :param references: ``N`` texts about anything.
     """
 
     images: Tensor
+    own: slice
+    size: int
     texts: tuple[str, ...] | None = None
     classes: tuple[tuple[str, ...], ...] | None = None
     targets: Tensor | None = None
     positives: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.images)
+    references: tuple[str, ...] | None = None
 
     def teaches(self, method: Method) -> bool:
         """Whether there is anything to tell apart, where the method tells things apart."""
@@ -88,7 +95,7 @@ class Samples:
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         """Return some of the samples.
 
-        :param rows: Their rows.
+        :param rows: Their rows, in all processes together.
         :param rng: Where the prompts drawn come from.
         """
         raise NotImplementedError
@@ -144,9 +151,10 @@ class LabelledSamples(Samples):
         return self.labels is not None and len(np.unique(self.labels)) == 1
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        images = self._on_device(self.x[rows])
+        own = share_of(len(rows))
+        images = self._on_device(self.x[rows[own]])
         if self.labels is None:
-            return Batch(images)
+            return Batch(images, own, len(rows))
         labels, prompts = self.labels[rows], self.estimator.prompts
         # Drawn for all, whether needed or not: a run does not depend on what else the method asks for.
         places = rng.random(len(rows))
@@ -155,7 +163,7 @@ class LabelledSamples(Samples):
         )
         together = self._own_only(labels[:, None] == labels)
         targets = self._on_device(np.eye(len(prompts), dtype=np.float32)[labels])
-        return Batch(images, texts, prompts, targets, self._on_device(together))
+        return Batch(images, own, len(rows), texts, prompts, targets, self._on_device(together))
 
 
 class CaptionedSamples(Samples):
@@ -186,8 +194,11 @@ class CaptionedSamples(Samples):
         classes = tuple(dict.fromkeys(self.x["text"][rows].tolist()))
         wanted = together @ (class_of[:, None] == np.arange(len(classes)))
         targets = (wanted / wanted.sum(axis=1, keepdims=True)).astype(np.float32)
+        own = share_of(len(rows))
         return Batch(
-            self._on_device(self.x["image"][rows]),
+            self._on_device(self.x["image"][rows[own]]),
+            own,
+            len(rows),
             tuple(self.x["text"][rows].tolist()),
             tuple((text,) for text in classes),
             self._on_device(targets),

@@ -1,9 +1,10 @@
-"""Adversarial training of CLIP-like models as ART trainers: one of them for each method, all of them thin."""
+"""Adversarial training of CLIP-like models as an ART trainer, by any method."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from art.defences.trainer import Trainer
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.defences.trainer.checkpoint import digest_of
 from art_multimodal.defences.trainer.embeddings import Embedder, text_attack_of
+from art_multimodal.defences.trainer.gathering import check_same
 from art_multimodal.defences.trainer.loop import Checkpoints, Place, StepRecord, TrainingLoop
 from art_multimodal.defences.trainer.methods import METHODS
+from art_multimodal.defences.trainer.references import digest_of_texts, reference_texts_of
 from art_multimodal.defences.trainer.samples import (
     Batch,
     Estimator,
+    Samples,
     generator_of,
     samples_of,
     shuffled_rows,
@@ -27,6 +31,15 @@ from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.processes import check_own_device, process_count
+
+_SAME_RUN = (
+    "Give all of them the same model (loaded, or made after the same torch.manual_seed), the same samples in the same "
+    "order and the same settings."
+)
+_SAME_BATCHES = (
+    "Each process's generator has to give the same batches: let it shuffle with a fixed seed, or not at all."
+)
 
 
 class DualEncoderTrainer(Trainer):
@@ -40,6 +53,9 @@ class DualEncoderTrainer(Trainer):
     parameters. Each distinct text is attacked once and encoded once, clean and adversarial images are encoded in one
     pass. ART's preprocessing defences stand in front of the model as in prediction. The step follows the gradient of
     the objective alone. The model is trained in place.
+
+    Several processes (``accelerate launch``, ``torchrun``) train one model, each with its part of every batch: the step
+    is that of one process with the whole batch. All are given the same model, data and settings.
     """
 
     def __init__(
@@ -48,6 +64,7 @@ class DualEncoderTrainer(Trainer):
         method: str,
         settings: TrainingSettings | None = None,
         text_attack: TextAttack | None = None,
+        reference_texts: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         """
@@ -57,6 +74,8 @@ class DualEncoderTrainer(Trainer):
         :param settings: Everything else; default: :class:`TrainingSettings`.
         :param text_attack: A :class:`BertAttack` or :class:`CharacterAttack` on ``classifier``, instead of the method's
             own, which has default settings.
+        :param reference_texts: What the model shall go on to understand, where the method asks for such texts: in every
+            step as many as there are samples are drawn. Default: English words in the classifier's templates.
         :param options: Of the method's objective.
         :raises InputError: If the method is not known, or what was given does not fit it.
         """
@@ -75,6 +94,7 @@ class DualEncoderTrainer(Trainer):
             raise InputError(f"{method} has no option {', '.join(unknown)}. Its options: {known}.")
         self.options = {**self.method.options, **options}
         self.text_attack = text_attack_of(classifier, self.method, self.settings, text_attack)
+        self.reference_texts = reference_texts_of(classifier, self.method, reference_texts)
         #: Losses of the steps that the last call took, as far as it came.
         self.losses: list[float] = []
         self._original = None
@@ -100,13 +120,13 @@ class DualEncoderTrainer(Trainer):
         :param x: Images ``(N, 3, H, W)`` in [0, 1], or pairs ``(N,)``.
         :param y: Labels as indices or one-hot rows. Where the method needs none, and for pairs, they may be missing; of
             pairs with one label all texts belong to all images.
-        :param batch_size: Samples per step; the last batch of an epoch may be smaller.
+        :param batch_size: Samples per step and process; the last batch of an epoch may be smaller.
         :param nb_epochs: Passes over the samples, each in an order of its own.
         :param checkpoint: A folder that the state of training is written to after every epoch.
         :param checkpoint_every: And after every so many steps.
         :param resume: Go on with the folder's checkpoint, if it holds one. On a CPU the weights are in the end the very
             ones of a run that was never interrupted.
-        :param callback: Called after each step.
+        :param callback: Called after each step, in every process.
         :param verbose: Show a progress bar.
         :param epoch_callback: Called with the number of epochs done: with 0 before the first, after each epoch when its
             checkpoint is written, and again where training goes on at the end of an epoch.
@@ -117,6 +137,7 @@ class DualEncoderTrainer(Trainer):
         _refuse(kwargs)
         samples = samples_of(self.classifier, x, y, self.method, self.settings)
         _check_counts(batch_size=batch_size, nb_epochs=nb_epochs, checkpoint_every=checkpoint_every)
+        batch_size *= process_count()
         samples.check(batch_size)
         seed = self.settings.seed
 
@@ -125,11 +146,12 @@ class DualEncoderTrainer(Trainer):
             for epoch in range(nb_epochs):
                 for index, rows in enumerate(shuffled_rows(len(samples), batch_size, seed, epoch)):
                     if step >= start:
-                        batch = samples.batch(rows, generator_of(seed, 2, step))
+                        batch = self._batch(samples, rows, step)
                         yield Place(step, epoch, index, tuple(rows.tolist())), batch
                     step += 1
 
-        of_data = {"samples": len(samples), "digest": samples.digest() if checkpoint is not None else None}
+        wanted = checkpoint is not None or process_count() > 1
+        of_data = {"samples": len(samples), "digest": samples.digest() if wanted else None}
         per_epoch = -(-len(samples) // batch_size)
         run = {"batch_size": batch_size, "nb_epochs": nb_epochs, "data": of_data}
         told = callback, verbose, epoch_callback
@@ -150,7 +172,8 @@ class DualEncoderTrainer(Trainer):
         """Train the model on batches that an ART data generator gives, as they come.
 
         :param generator: Of images and labels, or of pairs and whatever. When training goes on from a checkpoint, it is
-            asked for the batches that were used already again, and has to give the same ones.
+            asked for the batches that were used already again, and has to give the same ones. In several processes each
+            one's generator has to give the same batches, of which each process takes its part.
         :param nb_epochs: Passes over ``generator.size`` samples.
 
         The other arguments are those of :meth:`fit`.
@@ -160,7 +183,6 @@ class DualEncoderTrainer(Trainer):
             raise InputError("The generator has no size, so it is not known when an epoch ends. Give it one.")
         _check_counts(nb_epochs=nb_epochs, checkpoint_every=checkpoint_every)
         per_epoch = -(-int(generator.size) // int(generator.batch_size))
-        seed = self.settings.seed
 
         def batches(start: int) -> Iterator[tuple[Place, Batch]]:
             for step in range(nb_epochs * per_epoch):
@@ -169,13 +191,23 @@ class DualEncoderTrainer(Trainer):
                     continue
                 labels = None if isinstance(self.classifier, ImageTextRetriever) else y
                 samples = samples_of(self.classifier, x, labels, self.method, self.settings)
-                batch = samples.batch(np.arange(len(samples)), generator_of(seed, 2, step))
+                if process_count() > 1:
+                    check_same({f"batch {step + 1}": samples.digest()}, _SAME_BATCHES)
+                batch = self._batch(samples, np.arange(len(samples)), step)
                 yield Place(step, *divmod(step, per_epoch)), batch
 
         of_data = {"samples": int(generator.size), "digest": None}
         run = {"batch_size": int(generator.batch_size), "nb_epochs": nb_epochs, "data": of_data}
         told = callback, verbose, epoch_callback
         self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, *told)
+
+    def _batch(self, samples: Samples, rows: np.ndarray, step: int) -> Batch:
+        rng = generator_of(self.settings.seed, 2, step)
+        batch = samples.batch(rows, rng)
+        if self.reference_texts is None:
+            return batch
+        drawn = rng.integers(len(self.reference_texts), size=len(rows))
+        return replace(batch, references=tuple(self.reference_texts[number] for number in drawn))
 
     def configuration(self) -> dict[str, Any]:
         """Everything that the trainer was made with, in JSON's types; a checkpoint holds it."""
@@ -188,6 +220,7 @@ class DualEncoderTrainer(Trainer):
             if attack is None
             else {"name": type(attack).__name__}
             | {name: _plain(getattr(attack, name)) for name in attack.attack_params},
+            "reference_texts": None if self.reference_texts is None else digest_of_texts(self.reference_texts),
             "texts": [list(prompts) for prompts in self.classifier.prompts]
             if isinstance(self.classifier, ZeroShotClassifier)
             else None,
@@ -216,13 +249,16 @@ class DualEncoderTrainer(Trainer):
         embedder = Embedder(self.classifier, self._original, self.method, self.settings, self.text_attack)
         loop = TrainingLoop(embedder, self.options, nb_epochs * per_epoch, per_epoch)
         checkpoints = None
-        if checkpoint is not None:
+        check_own_device(self.classifier.device)
+        if checkpoint is not None or process_count() > 1:
             run = {
                 **self.configuration(),
                 **run,
                 "began_from": digest_of(self.classifier.dual_encoder.state_dict()),
                 "original": None if self._original is None else digest_of(self._original.state_dict()),
             }
+            check_same({**run, "resume": resume, "checkpoint": str(checkpoint), "every": checkpoint_every}, _SAME_RUN)
+        if checkpoint is not None:
             checkpoints = Checkpoints(Path(checkpoint), run, checkpoint_every)
             checkpoints.begin(loop, resume)
         self.losses = loop.losses
@@ -232,118 +268,6 @@ class DualEncoderTrainer(Trainer):
             loop.run(batches(loop.step), checkpoints, callback, verbose, epoch_callback)
         finally:
             module.train(was_training)
-
-
-class AdversarialTrainerMMCoA(DualEncoderTrainer):
-    """Multimodal contrastive adversarial training: both towers against attacks on images and on texts.
-
-    | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
-    """
-
-    def __init__(
-        self,
-        classifier: Estimator,
-        settings: TrainingSettings | None = None,
-        text_attack: TextAttack | None = None,
-        lambda_img: float = 0.5,
-        lambda_txt: float = 0.5,
-    ) -> None:
-        """
-        :param classifier: Around the model to train.
-        :param settings: ``TrainingSettings(positives="index")`` for the targets as published.
-        :param text_attack: Default: :class:`BertAttack`.
-        :param lambda_img: Weight of adversarial images against clean texts.
-        :param lambda_txt: Weight of adversarial texts against clean images.
-        """
-        super().__init__(classifier, "mmcoa", settings, text_attack, lambda_img=lambda_img, lambda_txt=lambda_txt)
-
-
-class AdversarialTrainerTextContrastive(DualEncoderTrainer):
-    """Contrastive training on adversarial texts and clean images: the text side of MMCoA alone.
-
-    | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
-    """
-
-    def __init__(
-        self, classifier: Estimator, settings: TrainingSettings | None = None, text_attack: TextAttack | None = None
-    ) -> None:
-        """
-        :param classifier: Around the model to train.
-        :param settings: See :class:`TrainingSettings`.
-        :param text_attack: Default: :class:`BertAttack`.
-        """
-        super().__init__(classifier, "text-contrastive", settings, text_attack)
-
-
-class AdversarialTrainerTeCoA(DualEncoderTrainer):
-    """Classification of adversarial images by the prompts of the classes.
-
-    The paper trains the image tower alone: ``TrainingSettings(towers="image")``.
-
-    | Paper link: https://arxiv.org/abs/2212.07016 (TeCoA)
-    """
-
-    def __init__(self, classifier: Estimator, settings: TrainingSettings | None = None) -> None:
-        """
-        :param classifier: Around the model to train.
-        :param settings: See :class:`TrainingSettings`.
-        """
-        super().__init__(classifier, "tecoa", settings)
-
-
-class AdversarialTrainerFARE(DualEncoderTrainer):
-    """Adversarial images are kept where the original model has the clean ones; labels are not used.
-
-    The text tower takes no part.
-
-    | Paper link: https://arxiv.org/abs/2402.12336 (FARE)
-    """
-
-    def __init__(self, classifier: Estimator, settings: TrainingSettings | None = None) -> None:
-        """
-        :param classifier: Around the model to train, as it is before training.
-        :param settings: See :class:`TrainingSettings`.
-        """
-        super().__init__(classifier, "fare", settings)
-
-
-class AdversarialTrainerPMGAFT(DualEncoderTrainer):
-    """TeCoA, held near the answers of the original model and near the model's own answers on clean images.
-
-    | Paper link: https://arxiv.org/abs/2401.04350 (PMG-AFT)
-    """
-
-    def __init__(
-        self,
-        classifier: Estimator,
-        settings: TrainingSettings | None = None,
-        lambda_original: float = 1.0,
-        lambda_clean: float = 1.0,
-    ) -> None:
-        """
-        :param classifier: Around the model to train, as it is before training.
-        :param settings: See :class:`TrainingSettings`.
-        :param lambda_original: Weight of the distance to the original model's answers.
-        :param lambda_clean: Weight of the distance to the answers on clean images.
-        """
-        super().__init__(classifier, "pmg-aft", settings, lambda_original=lambda_original, lambda_clean=lambda_clean)
-
-
-class AdversarialTrainerLEAF(DualEncoderTrainer):
-    """Mistyped texts are kept where the original model has the clean ones. The image tower takes no part.
-
-    | Paper link: https://arxiv.org/abs/2506.03355 (LEAF)
-    """
-
-    def __init__(
-        self, classifier: Estimator, settings: TrainingSettings | None = None, text_attack: TextAttack | None = None
-    ) -> None:
-        """
-        :param classifier: Around the model to train, as it is before training.
-        :param settings: See :class:`TrainingSettings`.
-        :param text_attack: Default: :class:`CharacterAttack` with one edit of the most important word.
-        """
-        super().__init__(classifier, "leaf", settings, text_attack)
 
 
 def _refuse(kwargs: dict[str, Any]) -> None:
