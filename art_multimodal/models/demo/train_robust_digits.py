@@ -6,8 +6,7 @@ The exact command, from the root of the repository::
 
 ``demo:digits`` goes on with MMCoA (arXiv:2404.19287), by the trainer that is there for all. Every batch is new: digits
 of the training part, drawn and painted anew, with a new caption for each digit. All images are attacked, within twice
-the budget of ``make audit``; of the captions half get another word and half a typing error, since training on
-words does not help against these.
+the budget of ``make audit``; of the captions half get another word and half a typing error.
 """
 
 from __future__ import annotations
