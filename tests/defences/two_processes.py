@@ -1,0 +1,133 @@
+"""What both processes of ``test_two_processes.py`` run; alone it does the same with twice the batch, to compare with.
+
+    torchrun --nproc_per_node 2 tests/defences/two_processes.py FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS))
+
+from tiny import TinyEncoder  # noqa: E402
+
+from art_multimodal import ZeroShotClassifier  # noqa: E402
+from art_multimodal.attacks.evasion import BertAttack  # noqa: E402
+from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, TrainingSettings  # noqa: E402
+from art_multimodal.errors import InputError  # noqa: E402
+from art_multimodal.estimators.retriever import ImageTextRetriever  # noqa: E402
+from art_multimodal.pairs import image_text_pairs  # noqa: E402
+from art_multimodal.processes import is_main_process, process_count, process_index  # noqa: E402
+
+NAMES = ("zero", "one", "two")
+TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")
+#: Of two processes together. The last batch has three samples, of which one process has one; where a method contrasts
+#: nothing it has one, of which one process has none.
+BATCH, SAMPLES, FEWER, EPOCHS = 4, 11, 9, 2
+
+
+def estimator_of(data: str) -> ZeroShotClassifier | ImageTextRetriever:
+    model = TinyEncoder(seed=3).eval()
+    if data == "captions":
+        return ImageTextRetriever(model, device_type="cpu")
+    return ZeroShotClassifier(model, NAMES, TEMPLATES, device_type="cpu")
+
+
+def samples_of(data: str, count: int = SAMPLES) -> tuple[np.ndarray, np.ndarray | None]:
+    images = np.random.default_rng(4).random((count, 3, 8, 8), dtype=np.float32)
+    if data == "labels":
+        return images, np.arange(count) % 3
+    return image_text_pairs(images, [f"a drawing of the number {n % 5}" for n in range(count)]), None
+
+
+def trained(name: str, data: str, **more: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Weights and losses after training by a method."""
+    estimator = estimator_of(data)
+    # Small steps of plain gradient descent: rounding stays rounding.
+    settings = TrainingSettings(
+        optimizer="sgd", betas=(0.5, 0.5), learning_rate=0.01, eps=0.1, eps_step=0.05, max_iter=3, **more
+    )
+    trainer = DualEncoderTrainer(estimator, name, settings)
+    x, y = samples_of(data, FEWER if name in ("fare", "leaf") else SAMPLES)
+    trainer.fit(x, y, batch_size=BATCH // process_count(), nb_epochs=EPOCHS)
+    return estimator.dual_encoder.state_dict(), trainer.losses
+
+
+def refused() -> dict[str, str]:
+    """What every process says when only one of them runs into trouble."""
+    said = {}
+    estimator = estimator_of("labels")
+    x, y = samples_of("labels")
+    if process_index() == process_count() - 1:
+        # Of this process's images alone; the others see it in what they are sent.
+        encode = estimator.dual_encoder.image_tower
+        estimator.dual_encoder.image_tower = lambda pixels: encode(pixels) * float("nan")  # type: ignore[method-assign]
+    for what, change in (("not finite", {}), ("other samples", {"x": x[process_index() :], "y": y[process_index() :]})):
+        trainer = DualEncoderTrainer(estimator if what == "not finite" else estimator_of("labels"), "tecoa")
+        try:
+            trainer.fit(**{"x": x, "y": y, **change}, batch_size=2, nb_epochs=1)
+        except InputError as error:
+            said[what] = str(error)
+    return said
+
+
+def checkpoints(folder: Path, resume: bool) -> dict[str, torch.Tensor]:
+    """Weights of a run that keeps its state, and goes on with it."""
+    estimator = estimator_of("labels")
+    attack = BertAttack(estimator, verbose=False)
+    trainer = DualEncoderTrainer(estimator, "mmcoa", TrainingSettings(eps=0.1, eps_step=0.05, max_iter=2), attack)
+    x, y = samples_of("labels")
+    stop = 4
+
+    class Stop(Exception):
+        pass
+
+    def killed(record: Any) -> None:
+        if not resume and record.place.step == stop:
+            raise Stop
+
+    with suppress(Stop):
+        trainer.fit(
+            *(x, y),
+            batch_size=BATCH // process_count(),
+            nb_epochs=3,
+            checkpoint=folder,
+            checkpoint_every=1,
+            resume=resume,
+            callback=killed,
+        )
+    return estimator.dual_encoder.state_dict()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    losses = {}
+    for name in METHODS:
+        for data in ("labels", "captions"):
+            weights, losses[f"{name}-{data}"] = trained(name, data)
+            save_file(
+                {key: tensor.contiguous() for key, tensor in weights.items()},
+                folder / f"{name}-{data}-{process_index()}.safetensors",
+            )
+    facts: dict[str, Any] = {"processes": process_count(), "losses": losses}
+    if process_count() > 1:
+        facts["refused"] = refused()
+        checkpoints(folder / "state", resume=False)
+        save_file(checkpoints(folder / "state", resume=True), folder / f"resumed-{process_index()}.safetensors")
+        checkpoints(folder / "other_state", resume=False)
+    (folder / f"facts-{process_index()}.json").write_text(json.dumps(facts))
+    assert is_main_process() == (process_index() == 0)
+
+
+if __name__ == "__main__":
+    main()
