@@ -153,6 +153,7 @@ ROWS = [
         "SpatialSmoothingPyTorch",
         pre.SpatialSmoothingPyTorch,
         lambda: [pre.SpatialSmoothingPyTorch(window_size=3, channels_first=True, clip_values=BOX, device_type="cpu")],
+        needs=("kornia",),
     ),
     at_prediction(
         "TotalVarMin",
@@ -218,6 +219,7 @@ ROWS = [
             pre.SpatialSmoothingPyTorch(window_size=3, channels_first=True, clip_values=BOX, device_type="cpu"),
             StandardisationMeanStdPyTorch(mean=0.1, std=0.9, device_type="cpu"),
         ],
+        needs=("kornia",),
     ),
     in_training("Cutout", pre.Cutout, lambda: pre.Cutout(length=3, channels_first=True)),
     in_training(

@@ -164,7 +164,7 @@ ROWS = [
         art.GRAPHITEBlackbox,
         wrapped(graphite_black),
         count=2,
-        needs=("cv2",),
+        needs=("cv2", "kornia"),
         at_least=0.5,
     ),
     attack_row(
@@ -186,6 +186,6 @@ ROWS = [
         targets=True,
         count=2,
         at_least=0.5,
-        needs=("cv2",),
+        needs=("cv2", "kornia"),
     ),
 ]
