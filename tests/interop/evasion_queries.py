@@ -109,7 +109,7 @@ ROWS = [
     attack_row(
         "PixelAttack",
         art.PixelAttack,
-        lambda v: art.PixelAttack(v, th=40, es=1, max_iter=15, **quiet),
+        lambda v: art.PixelAttack(v, th=100, es=1, max_iter=15, **quiet),
         count=3,
         at_least=0.3,
     ),
