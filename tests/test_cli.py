@@ -49,18 +49,22 @@ def test_audit_of_a_fusion_model(tmp_path: Path, capsys) -> None:
         assert f"{100 * row['accuracy']:.1f} %" in line
 
 
+@pytest.mark.parametrize("defences", [[], ["jpeg:quality=75", "spatial_smoothing:window_size=3"]])
 @pytest.mark.parametrize("share", [0.1234, 1.99e-5])
-def test_the_table_fits_into_80_columns(capsys, monkeypatch, share: float) -> None:
+def test_the_table_fits_into_80_columns(capsys, monkeypatch, share: float, defences: list[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     row = {"n": 12345, "accuracy": 1.0, "accuracy_ci95": [1.0, 1.0], "attack_success_rate": 1.0}
+    row |= {"naive": {"accuracy": 0.875}} if defences else {}
     names = ["clean", *ATTACKS, "image", "decoupling"]
     results = {name: {**row, **({"share_removed_mean": share} if "decoupling" in name else {})} for name in names}
     budget = {"norm": "inf", "eps": 1.5 / 255, "eps_step": 2 / 255 / 3, "steps": 1000}
-    audit._print_results({"task": "zero-shot", "results": results, "budget": budget, "skipped": []})
+    report = {"task": "zero-shot", "results": results, "budget": budget, "skipped": [], "defences": defences}
+    audit._print_results(report)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(names) + 2 and max(map(len, lines)) <= 80
+    assert len(lines) == len(names) + 2 + 2 * bool(defences) and max(map(len, lines)) <= 80
     for name, line in zip(names, lines[1:], strict=False):
         assert line.startswith(f"{name} ") and "12345" in line and "100.0 to 100.0" in line and "…" not in line
+        assert ("87.5 %" in line) == bool(defences)
 
 
 def test_gate(tmp_path: Path, capsys) -> None:
@@ -112,6 +116,14 @@ def test_gate(tmp_path: Path, capsys) -> None:
         (["audit", "demo:digits", "--data", "demo:shapes"], "asks questions about its images"),
         (["audit", "demo:digits", "demo:digits", "--data", "demo:digits"], "demo:digits is named twice"),
         (["list", "atacks"], "atacks"),
+        ([*BASE, "--defence", "jpg"], "Unknown defence 'jpg'. There are jpeg, spatial_smoothing, "),
+        ([*BASE, "--defence", "jpeg:quality=500"], "quality of jpeg must be a number from 1 to 95, not 500"),
+        ([*BASE, "--defence", "jpeg:quality=high"], "quality of jpeg must be a whole number from 1 to 95, not 'high'"),
+        ([*BASE, "--defence", "jpeg:qualiti=5"], "jpeg has no option 'qualiti'. Its options: quality."),
+        ([*BASE, "--defence", "jpeg:"], "is not of the form NAME:OPTION=VALUE, such as jpeg:quality=50"),
+        ([*BASE, "--defence", "unicode:form=NFC"], "The defence unicode has no options; 'form' was given"),
+        ([*BASE, "--defence", "spelling:vocabulary=nowhere.txt"], "The vocabulary nowhere.txt cannot be read"),
+        ([*BASE, "--defence", "gaussian_augmentation", "--draws", "0"], "draws must be at least 1"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys, monkeypatch, arguments, message) -> None:
@@ -170,6 +182,7 @@ def test_a_bad_option_leaves_a_finished_run_as_it_is(tmp_path: Path, capsys) -> 
         ("models", ["demo:digits", "demo:shapes/FUSION", "open_clip:ARCH/TAG_OR_PATH", "hf:ID_OR_PATH"]),
         ("data", ["demo:digits", "demo:shapes", "folder:PATH", "csv:PATH"]),
         ("attacks", list(ATTACKS)),
+        ("defences", ["jpeg:quality=50", "spelling:vocabulary=FILE", "unicode"]),
     ],
 )
 def test_lists(capsys, what: str, names: list[str]) -> None:
@@ -217,6 +230,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
     arguments += ["--classes", "a,b,c,d,e,f,g,h,i,j", "--out", str(tmp_path / "out")]
     arguments += ["--task", "classification", "--language-model", "hf:nowhere", "--max-words", "2", "--max-edits", "3"]
     arguments += ["--top-k", "4", "--protect", "photo, of", "--unprotected", "--max-share", "0.25"]
+    arguments += ["--defence", "jpeg", "--defence", "unicode", "--draws", "3"]
     assert run(capsys, *arguments)[0] == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["device"] == "cpu"
@@ -244,4 +258,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
         "protect_class_names": False,
         "protected_words": ["photo", "of"],
         "max_share": 0.25,
+        # With all options, whatever becomes their default.
+        "defences": ["jpeg:quality=50", "unicode"],
+        "draws": 3,
     }

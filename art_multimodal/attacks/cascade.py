@@ -73,6 +73,7 @@ def prepare_cascade(members: Sequence[Member], estimator: Estimator, budget: Bud
         labels = np.array(y, dtype=np.int64)
         details: list[dict[str, Any]] = [{"broken_by": None} for _ in x]
         flags: dict[str, int] = {}
+        prompts: np.ndarray | None = None
         left = np.arange(len(x))
         for name, entry in entries.items():
             if not len(left):
@@ -84,15 +85,30 @@ def prepare_cascade(members: Sequence[Member], estimator: Estimator, budget: Bud
             assert attacked.labels is not None
             after[left] = attacked.x
             labels[left] = attacked.labels
+            if attacked.prompts is not None:
+                prompts = _intact(estimator, len(x)) if prompts is None else prompts
+                prompts[left] = attacked.prompts
+            elif prompts is not None:
+                prompts[left] = _intact(estimator, len(left))
             for flag, number in attacked.flags.items():
                 flags[flag] = flags.get(flag, 0) + number
             broken = labels[left] != y[left]
             for row, fell, said in zip(left, broken, attacked.details or [{} for _ in left], strict=True):
                 details[row] = _continued(details[row], said, name if fell else None)
             left = left[~broken]
-        return Attacked(after, labels, details, flags)
+        return Attacked(after, labels, details, flags, prompts)
 
     return run
+
+
+def _intact(estimator: Estimator, count: int) -> np.ndarray:
+    """The prompts of a zero-shot classifier, for each of so many samples, ``(N, K)``."""
+    assert isinstance(estimator, ZeroShotClassifier)
+    prompts = np.empty((count, estimator.nb_classes), dtype=object)
+    for number, entry in enumerate(estimator.prompts):
+        for row in range(count):
+            prompts[row, number] = entry
+    return prompts
 
 
 def _continued(before: dict[str, Any], said: dict[str, Any], broken_by: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, quiet_libraries
 from art_multimodal.errors import InputError
+from art_multimodal.processes import gathered, is_main_process
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
@@ -68,6 +69,11 @@ def audit(
         bool, typer.Option("--unprotected", help="let text attacks replace class names, as the paper does")
     ] = False,
     max_share: Annotated[float, typer.Option(help="share of the image that a pasted word may cover")] = 0.1,
+    defence: Annotated[
+        list[str] | None,
+        typer.Option(help="in front of the model, e.g. jpeg:quality=75; repeat for several; see list defences"),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="of a random defence, for each answer and gradient")] = 10,
     fail_under: Annotated[list[str] | None, typer.Option(help="e.g. image.accuracy=0.3; exit code 1 below")] = None,
 ) -> None:
     """Attack models on labelled images, image-text pairs or captioned images; write report.html, .json and .md.
@@ -110,6 +116,8 @@ def audit(
                 protect_class_names=not unprotected,
                 protected_words=parse_names(protect, "--protect", ",") or (),
                 max_share=max_share,
+                defences=tuple(defence or ()),
+                draws=draws,
             ),
             folder,
             device=device.value,
@@ -121,10 +129,13 @@ def audit(
         for job in jobs:
             gate.check_row(summary_rows(job.attacks))
     logs, reports, failures = {}, [], []
+    main = is_main_process()
     for job in jobs:
-        if len(jobs) > 1:
+        if main and len(jobs) > 1:
             Console(stderr=True).print(job.settings.model, style="bold", highlight=False, markup=False)
         logs[job.out] = _run(job, resume)
+        if not main:
+            continue
         reports.append(write_reports(logs[job.out]))
         _print_results(reports[-1])
         _print_reports(job.out)
@@ -132,12 +143,13 @@ def audit(
         failures += [prefix + failure for gate in gates if (failure := gate.failure(reports[-1]["results"]))]
         if gates and not reports[-1]["complete"]:
             failures.append(prefix + "the run is not complete, so its numbers cannot pass")
-    if len(jobs) > 1:
+    if main and len(jobs) > 1:
         write_comparison(out, logs, reports)
         _print_reports(out)
     for failure in failures:
         print(f"gate failed: {failure}", file=sys.stderr)
-    if failures:
+    # Every process ends as the main one does.
+    if gathered(len(failures))[0]:
         raise typer.Exit(GATE_FAILED)
 
 
@@ -151,9 +163,9 @@ def _run(job: Audit, resume: bool) -> RunLog:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not is_main_process()) as progress:
         total = len(job.order)
-        tasks = {name: progress.add_task(name, total=total) for name in ("clean", *job.attacks)}
+        tasks = {name: progress.add_task(name, total=total) for name in ("clean", *job.passes)}
         return job.evaluate(resume=resume, progress=lambda name, count: progress.advance(tasks[name], count))
 
 
@@ -167,6 +179,10 @@ def _print_results(report: dict[str, Any]) -> None:
         images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
         console.print(f"recall in %: text@k of {images} images, image@k of {texts} captions", highlight=False)
     console.print(f"budget: {budget_text(report['budget'])}", highlight=False, markup=False)
+    if report["defences"]:
+        console.print(f"defences: {'; '.join(report['defences'])}", highlight=False, markup=False)
+        what = "text@1" if report["task"] == "retrieval" else "accuracy"
+        console.print(f"naive: {what} under attacks made without knowing of the defences", highlight=False)
     if report["skipped"]:
         first = report["skipped"][0]
         console.print(
@@ -187,11 +203,18 @@ def _table(*columns: str) -> Table:
 def _accuracy_table(report: dict[str, Any]) -> Table:
     from art_multimodal.evaluations.audit.rendering import interval, percent
 
-    table = _table("n", "accuracy", "95 % interval", "success", "removed")
+    # 80 columns do not hold both.
+    defended = bool(report["defences"])
+    table = _table(
+        "n", "accuracy", *(("naive", "95 % interval") if defended else ("95 % interval", "success")), "removed"
+    )
     for name, row in report["results"].items():
+        ends = interval(row["accuracy_ci95"])
         success = percent(row["attack_success_rate"]) if "attack_success_rate" in row else ""
+        naive = percent(row["naive"]["accuracy"]) if "naive" in row else ""
         share = percent(row["share_removed_mean"], 2) if "share_removed_mean" in row else ""
-        table.add_row(name, str(row["n"]), percent(row["accuracy"]), interval(row["accuracy_ci95"]), success, share)
+        middle = (naive, ends) if defended else (ends, success)
+        table.add_row(name, str(row["n"]), percent(row["accuracy"]), *middle, share)
     return table
 
 
@@ -199,11 +222,13 @@ def _recall_table(report: dict[str, Any]) -> Table:
     from art_multimodal.evaluations.audit.rendering import percent
     from art_multimodal.evaluations.audit.summary import RECALL_AT
 
-    table = _table(*(f"{what}@{k}" for what in ("text", "image") for k in RECALL_AT))
+    columns = [f"{what}@{k}" for what in ("text", "image") for k in RECALL_AT]
+    table = _table(*columns, *(["naive"] if report["defences"] else []))
     # Without a readable image there is none.
     for name, row in ((name, row) for name, row in report["results"].items() if "recall" in row):
         found = [row["recall"][way][str(k)] for way in _DIRECTIONS for k in RECALL_AT]
-        table.add_row(name, *(percent(share["accuracy"]).removesuffix(" %") for share in found))
+        shares = [*found, row["naive"]] if "naive" in row else found
+        table.add_row(name, *(percent(share["accuracy"]).removesuffix(" %") for share in shares))
     return table
 
 

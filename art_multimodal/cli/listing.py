@@ -19,10 +19,11 @@ class Listing(str, Enum):
     data = "data"
     attacks = "attacks"
     methods = "methods"
+    defences = "defences"
 
 
-def list_entries(what: Annotated[Listing, typer.Argument(help="models, data, attacks or methods")]) -> None:
-    """List the models, data sources, attacks or training methods that can be named."""
+def list_entries(what: Annotated[Listing, typer.Argument(help="models, data, attacks, methods or defences")]) -> None:
+    """List the models, data sources, attacks, training methods or defences that can be named."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
@@ -39,6 +40,12 @@ def list_entries(what: Annotated[Listing, typer.Argument(help="models, data, att
         for name, method in METHODS.items():
             options = ", ".join(f"{option}={default}" for option, default in method.options.items())
             table.add_row(name, method.summary + (f" ({options})" if options else ""))
+    elif what is Listing.defences:
+        quiet_libraries()
+        from art_multimodal.defences.registry import DEFENCES
+
+        for name, defence in DEFENCES.items():
+            table.add_row(defence.form(name), f"{defence.modality}: {defence.summary}")
     elif what is Listing.models:
         from art_multimodal.models.loading import MODEL_SOURCES
 

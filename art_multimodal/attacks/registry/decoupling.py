@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack
@@ -20,6 +22,8 @@ from art_multimodal.attacks.registry.entry import (
 )
 from art_multimodal.attacks.registry.gallery import on_gallery
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.prompts import fill_templates
 
 
 def _decoupling(search: str, modalities: tuple[str, ...] = ("image", "text")) -> Prepare:
@@ -53,11 +57,23 @@ def _decoupling(search: str, modalities: tuple[str, ...] = ("image", "text")) ->
                 }
                 for record, words in zip(attack.records, places, strict=True)
             ]
-            return Attacked(adversarial, labels, details)
+            prompts = None
+            if isinstance(estimator, ZeroShotClassifier) and estimator.templates:
+                prompts = _prompts_without(estimator, [attack.templates_of(record) for record in attack.records])
+            return Attacked(adversarial, labels, details, prompts=prompts)
 
         return run
 
     return on_gallery(prepare)
+
+
+def _prompts_without(estimator: ZeroShotClassifier, templates: Sequence[Sequence[str]]) -> np.ndarray:
+    """Prompts ``(N, K)`` of the classes by the templates that each sample was left with."""
+    prompts = np.empty((len(templates), estimator.nb_classes), dtype=object)
+    for row, left in enumerate(templates):
+        for number, entry in enumerate(fill_templates(estimator.class_names, left)):
+            prompts[row, number] = entry
+    return prompts
 
 
 ATTACKS.add(

@@ -82,6 +82,8 @@ class Attacked:
     :param details: Per sample, further facts for the record (JSON types). ``texts``: ``[before, after]`` of each text
         that the answer depends on. ``text_queries``: changed texts that were tried.
     :param flags: What makes the numbers suspicious, and how many samples show it.
+    :param prompts: For each sample its prompts, ``(N, K)``, where the attack changed prompts; another classifier can
+        then be asked what it says, too.
     :param versions: In retrieval, what further attacks did to the same samples: of all ranks the worst counts.
     """
 
@@ -89,6 +91,7 @@ class Attacked:
     labels: np.ndarray | None
     details: list[dict[str, Any]] = field(default_factory=list)
     flags: dict[str, int] = field(default_factory=dict)
+    prompts: np.ndarray | None = None
     versions: tuple[Attacked, ...] = ()
 
     @property

@@ -141,7 +141,7 @@ def on_prompts(
         }
         for label, answer, mine, count in zip(y, labels, sets, queries, strict=True)
     ]
-    return Attacked(x, labels, details)
+    return Attacked(x, labels, details, prompts=sets)
 
 
 def on_texts(

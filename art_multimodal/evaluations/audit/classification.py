@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from art_multimodal.attacks.evasion.decoupling.importance import labels_without
 from art_multimodal.attacks.registry import PAIRS, ZERO_SHOT, Attacked
 from art_multimodal.datasets import LabelledImages, Sample
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.pairs import image_text_pairs
@@ -22,19 +25,23 @@ _TEXTS_PER_BATCH = 256
 class ClassificationSubject(Subject):
     """A classifier with labelled samples.
 
-    :param estimator: Of images for a dual encoder, of pairs for a fusion model.
+    :param views: Estimators of images for a dual encoder, of pairs for a fusion model.
     :param data: Labelled samples; with texts for a fusion model.
     :param labels: For each class of the data its index among the estimator's classes.
+    :param seed: Of random defences. What most of the draws say is the answer; where as many say otherwise, that.
     :param templates: Prompt templates of a dual encoder.
     """
 
     def __init__(
         self,
-        estimator: ZeroShotClassifier | FusionClassifier,
+        views: Views[Any],
         data: LabelledImages,
         labels: Sequence[int],
+        seed: int = 0,
         templates: tuple[str, ...] = (),
     ) -> None:
+        self.views, self.seed = views, seed
+        estimator = views.evaluated
         self.on_pairs = isinstance(estimator, FusionClassifier)
         self.task = PAIRS if self.on_pairs else ZERO_SHOT
         self.model = estimator.image_text_model
@@ -56,9 +63,10 @@ class ClassificationSubject(Subject):
         return np.array([sample.label for sample in samples], dtype=np.int64)
 
     def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[dict[str, Any]]:
-        x = self.stack(samples)
-        predicted = self.estimator.predict_labels(x, batch_size=batch_size)
-        without = {m: labels_without(self.estimator, x, m, batch_size=batch_size) for m in self.weighed}
+        x, truth = self.stack(samples), self.labels(samples)
+        with self.seeded(*indices):
+            predicted = self._voted(lambda: self.estimator.predict_labels(x, batch_size=batch_size), truth)
+            without = {m: labels_without(self.estimator, x, m, batch_size=batch_size) for m in self.weighed}
         return [
             {
                 "label": sample.label,
@@ -67,6 +75,29 @@ class ClassificationSubject(Subject):
             }
             for row, sample in enumerate(samples)
         ]
+
+    def scored(self, attacked: Attacked, y: np.ndarray, batch_size: int) -> Attacked:
+        def predict() -> np.ndarray:
+            if attacked.prompts is None:
+                return self.estimator.predict_labels(attacked.x, batch_size=batch_size)
+            return finite_labels(self.estimator.predict_on(attacked.x, attacked.prompts, batch_size))
+
+        labels = self._voted(predict, y)
+        # What misled the one that was attacked need not mislead the one that answers.
+        details = [
+            {**said, "broken_by": None} if right and "broken_by" in said else said
+            for said, right in zip(attacked.details or [{} for _ in y], labels == y, strict=True)
+        ]
+        return replace(attacked, labels=labels, details=details)
+
+    def _voted(self, predict: Callable[[], np.ndarray], truth: np.ndarray) -> np.ndarray:
+        """Labels ``(N,)`` that most draws give; of a tie one that is wrong."""
+        rows = np.arange(len(truth))
+        votes = np.zeros((len(truth), self.estimator.nb_classes))
+        for _ in range(self.views.draws):
+            votes[rows, predict()] += 1
+        votes[rows, truth] -= 0.5
+        return votes.argmax(axis=1)
 
     def judged(
         self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int

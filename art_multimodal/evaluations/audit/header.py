@@ -13,7 +13,7 @@ from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _PACKAGES = ("adversarial-robustness-toolbox", "torch", "torchvision", "open_clip_torch", "transformers", "numpy")
 
 _DECISION = {
@@ -45,6 +45,7 @@ def header_of(
         "settings": settings.as_json(),
         "task": subject.task,
         "attacks": list(attacks),
+        "defences": list(settings.defences),
         "model": subject.describe(settings.model),
         "data": {
             "spec": settings.data,
@@ -117,6 +118,24 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
     if modalities & {"text", "multimodal", "worst"}:
         said["text_budget"] = _text_budget(budget, task)
         said["text_queries"] = "mean number of changed texts tried per attacked sample; shared ones count for each"
+    if settings.defences:
+        said["defences"] = (
+            f"{'; '.join(settings.defences)}, in front of the model in this order, before and under attack; attacks "
+            "are made through them, with ART's gradients where a defence has none of its own (mostly straight through)"
+        )
+        said["naive"] = (
+            "the same attacks made on the model without its defences, and scored with them; the row of a modality is "
+            "the worst case of both kinds"
+        )
+        if subject.views.draws > 1:
+            said["random_defences"] = (
+                f"{settings.draws} draws: attacks are made on the mean embedding over them, gradients included; "
+                + (
+                    "what is found is found by the mean"
+                    if task == RETRIEVAL
+                    else "the answer is what most of as many other draws say, a tie counts against the model"
+                )
+            )
     if "worst" in modalities:
         how = "one attack after the other, each on what is still right; worst_multimodal goes on after the two others"
         if task == RETRIEVAL:

@@ -42,9 +42,10 @@ class RunLog:
     A line that was cut off by a kill is dropped when the log is opened again, so what is read is always whole batches.
     """
 
-    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, header: dict[str, Any], lines_file: str = LINES_FILE) -> None:
         self.folder = folder
         self.header = header
+        self.lines_file = lines_file
 
     @classmethod
     def create(cls, folder: Path, header: dict[str, Any]) -> RunLog:
@@ -76,7 +77,7 @@ class RunLog:
                 f"{folder / HEADER_FILE} cannot be read ({error}). Start again in another --out."
             ) from error
         log = cls(folder, header)
-        log._drop_cut_line()
+        log.drop_cut_line()
         try:
             log.pictures.mkdir(exist_ok=True)
         except OSError as error:
@@ -92,15 +93,25 @@ class RunLog:
 
         :raises InputError: If a line is damaged.
         """
-        path = self.folder / LINES_FILE
+        for _, line in self.lines_with_starts():
+            yield line
+
+    def lines_with_starts(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Read the lines one after the other, each with the byte that it starts at.
+
+        :raises InputError: If a line is damaged.
+        """
+        path, start = self.folder / self.lines_file, 0
         if not path.exists():
             return
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
+        with path.open("rb") as stream:
+            for number, text in enumerate(stream, start=1):
                 try:
-                    yield json.loads(line)
+                    line = json.loads(text)
                 except ValueError as error:
                     raise InputError(f"Line {number} of {path} is damaged. Start again in another --out.") from error
+                yield start, line
+                start += len(text)
 
     @property
     def pictures(self) -> Path:
@@ -108,7 +119,7 @@ class RunLog:
         return self.folder / PICTURES_FOLDER
 
     def _append(self, text: str) -> None:
-        path = self.folder / LINES_FILE
+        path = self.folder / self.lines_file
         try:
             with path.open("ab") as stream:
                 stream.write(text.encode("ascii"))
@@ -117,8 +128,9 @@ class RunLog:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def _drop_cut_line(self) -> None:
-        path = self.folder / LINES_FILE
+    def drop_cut_line(self) -> None:
+        """Cut a last line off that is not whole."""
+        path = self.folder / self.lines_file
         if not path.exists():
             return
         try:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from art_multimodal.datasets import open_captioned, open_data
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.evaluations.audit.classification import ClassificationSubject
+from art_multimodal.evaluations.audit.defending import behind
 from art_multimodal.evaluations.audit.retrieval import RetrievalSubject
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.prompts import check_templates
 
@@ -22,28 +28,45 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
     :raises InputError: If either cannot be used, or they do not fit together.
     """
     model = load_model(settings.model)
-    transform = None if settings.native_size else model.preprocess.reduce_photo
     if settings.task == "retrieval":
-        if not isinstance(model, DualEncoder):
-            raise InputError(
-                f"{settings.model} is a fusion model. Retrieval needs a dual encoder, such as demo:scenes."
-            )
-        for name, value in (("--templates", settings.templates), ("--classes", settings.classes)):
-            if value is not None:
-                raise InputError(f"Retrieval has captions and no classes: leave out {name}.")
-        return RetrievalSubject(
-            ImageTextRetriever(model, device_type=device_type), open_captioned(settings.data, transform)
-        )
+        return _open_retrieval(settings, model, device_type)
     if isinstance(model, DualEncoder):
-        data = open_data(settings.data, classes=settings.classes, transform=transform)
-        if not (settings.templates or data.templates):
-            raise InputError(
-                f"{settings.data} asks questions about its images, which a dual encoder does not read. Use a fusion "
-                "model, such as demo:shapes, or give --templates."
-            )
-        templates = check_templates(settings.templates or data.templates)
-        estimator = ZeroShotClassifier(model, data.class_names, templates, device_type=device_type)
-        return ClassificationSubject(estimator, data, range(len(data.class_names)), templates)
+        return _open_zero_shot(settings, model, device_type)
+    return _open_pairs(settings, model, device_type)
+
+
+def _transform(settings: AuditSettings, model: ImageTextModel) -> Callable[[Any], Any] | None:
+    """What is done to photos as they are read."""
+    return None if settings.native_size else model.preprocess.reduce_photo
+
+
+def _open_retrieval(settings: AuditSettings, model: DualEncoder | FusionModel, device_type: str) -> Subject:
+    if not isinstance(model, DualEncoder):
+        raise InputError(f"{settings.model} is a fusion model. Retrieval needs a dual encoder, such as demo:scenes.")
+    for name, value in (("--templates", settings.templates), ("--classes", settings.classes)):
+        if value is not None:
+            raise InputError(f"Retrieval has captions and no classes: leave out {name}.")
+    data = open_captioned(settings.data, _transform(settings, model))
+    views = behind(model, settings.defences, data.protected_words, settings.draws)
+    retrievers = views.map(lambda one: ImageTextRetriever(one, device_type=device_type))
+    return RetrievalSubject(retrievers, data, settings.seed)
+
+
+def _open_zero_shot(settings: AuditSettings, model: DualEncoder, device_type: str) -> Subject:
+    data = open_data(settings.data, classes=settings.classes, transform=_transform(settings, model))
+    if not (settings.templates or data.templates):
+        raise InputError(
+            f"{settings.data} asks questions about its images, which a dual encoder does not read. Use a fusion "
+            "model, such as demo:shapes, or give --templates."
+        )
+    templates = check_templates(settings.templates or data.templates)
+    names = data.class_names
+    views = behind(model, settings.defences, (*names, *data.protected_words, *templates), settings.draws)
+    classifiers = views.map(lambda one: ZeroShotClassifier(one, names, templates, device_type=device_type))
+    return ClassificationSubject(classifiers, data, range(len(names)), settings.seed, templates)
+
+
+def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -> Subject:
     if settings.templates is not None:
         raise InputError(f"{settings.model} is a fusion model: it reads the texts of the data, not --templates.")
     answers = ", ".join(repr(name) for name in model.class_names[:8])
@@ -51,7 +74,9 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
     in_file = settings.data.startswith("csv:")
     try:
         # A file's labels may be indices into the model's answers.
-        data = open_data(settings.data, settings.classes or (model.class_names if in_file else None), transform)
+        data = open_data(
+            settings.data, settings.classes or (model.class_names if in_file else None), _transform(settings, model)
+        )
     except InputError as error:
         if not in_file:
             raise
@@ -66,8 +91,10 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
     missing = [name for name in data.class_names if name not in model.class_names]
     if missing:
         raise InputError(f"The label {missing[0]!r} is none of the answers of {settings.model}: {answers}.")
+    views = behind(model, settings.defences, (*model.class_names, *data.protected_words), settings.draws)
     return ClassificationSubject(
-        FusionClassifier(model, device_type=device_type),
+        views.map(lambda one: FusionClassifier(one, device_type=device_type)),
         data,
         [model.class_names.index(name) for name in data.class_names],
+        settings.seed,
     )

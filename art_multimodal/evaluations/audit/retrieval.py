@@ -15,6 +15,7 @@ from art_multimodal.attacks.registry import RETRIEVAL, Attacked
 from art_multimodal.datasets import CaptionedImages, Sample, UnreadableSample
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.groups import first_rows, numbered
 from art_multimodal.pairs import image_text_pairs
@@ -30,14 +31,18 @@ class RetrievalSubject(Subject):
     its own attacked image and captions among the clean others, so ranks do not depend on how samples are batched.
     Captions that other samples share with it, and their images, are passed over.
 
+    :param views: Retrievers. With random defences embeddings are means over draws.
     :param data: Captioned images.
+    :param seed: Of random defences.
     """
 
     task = RETRIEVAL
     # One that is found second now may be found eleventh later.
     only_right = False
 
-    def __init__(self, estimator: ImageTextRetriever, data: CaptionedImages) -> None:
+    def __init__(self, views: Views[ImageTextRetriever], data: CaptionedImages, seed: int = 0) -> None:
+        self.views, self.seed = views, seed
+        estimator = views.adaptive
         self.model = estimator.dual_encoder
         self.estimator: ImageTextRetriever = estimator
         self.data: CaptionedImages = data
@@ -73,11 +78,16 @@ class RetrievalSubject(Subject):
         # For attacks on images that know what an image may be mistaken for; labels are places in it. What has the same
         # captions is one class: of two that score alike, all but the first would count as mistaken from the start.
         same = numbered(frozenset(own) for own in captions)
-        self.estimator.gallery = [captions[row] for row in first_rows(same)]
+        for view in (self.views.evaluated, self.views.adaptive, self.views.naive):
+            view.gallery = [captions[row] for row in first_rows(same)]
         self._label = {int(index): int(number) for index, number in zip(order, same, strict=True)}
 
     def prepare(self, order: np.ndarray, batch_size: int) -> str:
         """Embed the gallery. Unreadable samples are none of it."""
+        with self.seeded():
+            return self._prepared(order, batch_size)
+
+    def _prepared(self, order: np.ndarray, batch_size: int) -> str:
         features: list[Tensor] = []
         indices: list[int] = []
         waiting: list[np.ndarray] = []
@@ -121,7 +131,8 @@ class RetrievalSubject(Subject):
     def judged(
         self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
     ) -> list[dict[str, Any]]:
-        versions = [self._judged(indices, samples, one, batch_size) for one in (attacked, *attacked.versions)]
+        with self.seeded(*indices):
+            versions = [self._judged(indices, samples, one, batch_size) for one in (attacked, *attacked.versions)]
         said = []
         for of_sample in zip(*versions, strict=True):
             worst = max(of_sample, key=lambda one: one["image_rank"])

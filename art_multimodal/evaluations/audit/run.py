@@ -14,16 +14,19 @@ import numpy as np
 import torch
 from art.evaluations.evaluation import Evaluation
 
-from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL, select_attacks
+from art_multimodal.attacks.registry import RETRIEVAL, select_attacks
 from art_multimodal.datasets import Sample, UnreadableSample
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.header import check_same_run, header_of
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
 from art_multimodal.evaluations.audit.opening import open_subject
+from art_multimodal.evaluations.audit.passes import entry_of, goes_on_after, passes_of
 from art_multimodal.evaluations.audit.pictures import save_pictures
 from art_multimodal.evaluations.audit.settings import DEFAULT_ATTACKS, AuditSettings
+from art_multimodal.evaluations.audit.sharding import merge, own_log
 from art_multimodal.evaluations.audit.subject import counted_queries, is_right
 from art_multimodal.evaluations.audit.summary import CLEAN, weighed_modalities
+from art_multimodal.processes import failing_together, is_main_process, process_count, process_index
 
 #: Pictures kept for each attack.
 PICTURES_PER_ATTACK = 6
@@ -88,7 +91,8 @@ class Audit(Evaluation):
         self.subject.weighed = weighed_modalities(self.attacks, task)
         self.budget = settings.budget(self.subject.data.protected_words)
         self._gallery = ""
-        self.runs = {name: ATTACKS[name].prepare(self.estimator, self.budget) for name in self.attacks}
+        self.passes = passes_of(self.attacks, bool(settings.defences))
+        self.runs = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
@@ -103,56 +107,75 @@ class Audit(Evaluation):
         :raises InputError: If the folder cannot be used, or the run to resume is another one.
         """
         header = self.header()
-        check_folder(self.out, resume=resume)
         size = self.settings.batch_size
-        going_on = resume and (self.out / HEADER_FILE).exists()
-        if going_on:
-            log = RunLog.open(self.out)
-            check_same_run(log.header, header)
-        else:
-            # First, so that a run that is refused here leaves no trace.
-            self._gallery = self.subject.prepare(self.order, size)
-            log = RunLog.create(self.out, header)
+        with failing_together():
+            check_folder(self.out, resume=resume)
+            going_on = resume and (self.out / HEADER_FILE).exists()
+            if not going_on:
+                # First, so that a run that is refused here leaves no trace.
+                self._gallery = self.subject.prepare(self.order, size)
+        with failing_together():
+            if is_main_process():
+                if going_on:
+                    check_same_run(RunLog.open(self.out).header, header)
+                    self._merge(RunLog(self.out, header))
+                else:
+                    RunLog.create(self.out, header)
+        log = RunLog(self.out, header)
         report = progress or (lambda name, count: None)
         done: set[tuple[int, str]] = set()
-        started: dict[str, dict[str, Any]] = {}
-        pictured = dict.fromkeys(self.attacks, 0)
+        #: Of batches that are not done: a run of several processes may have left several.
+        started: dict[int, dict[str, dict[str, Any]]] = {}
+        pictured: dict[str, list[int]] = {name: [] for name in self.attacks}
         gallery = ""
+        wanted = (CLEAN, *self.passes)
         for line in log.lines():
             # Only what a later step needs is kept: memory must not grow with what is logged already.
-            done.add((line["batch"], line["attack"]))
-            started = {**({} if line["attack"] == CLEAN else started), line["attack"]: line}
+            number = line["batch"]
+            done.add((number, line["attack"]))
+            started.setdefault(number, {})[line["attack"]] = line
+            if all((number, name) in done for name in wanted):
+                del started[number]
             gallery = line.get("gallery_hash", gallery)
             if line["attack"] in pictured:
-                pictured[line["attack"]] += sum(sample.get("picture", False) for sample in line["samples"])
+                pictured[line["attack"]] += [number] * sum(sample.get("picture", False) for sample in line["samples"])
             report(line["attack"], line["listed"])
-        wanted = (CLEAN, *self.attacks)
         todo = [
             (number, start)
             for number, start in enumerate(range(0, len(self.order), size))
             if not all((number, name) in done for name in wanted)
         ]
-        if todo and going_on:
-            self._gallery = self.subject.prepare(self.order, size)
-            if gallery and self._gallery != gallery:
-                raise InputError(
-                    "Images of the run to resume have changed since, and all ranks depend on them. Put them back, or "
-                    "choose another --out."
-                )
-        for number, start in todo:
-            batch = self._read(number, self.order[start : start + size])
-            lines = started if (number, CLEAN) in done else {}
-            _check_same_batch(batch, lines.get(CLEAN))
-            if CLEAN not in lines:
-                lines[CLEAN] = self._clean(batch)
-                log.append(lines[CLEAN])
-                report(CLEAN, lines[CLEAN]["listed"])
-            for name in self.attacks:
-                if (number, name) not in done:
-                    lines[name] = {**self._attack(name, batch, lines, log, pictured), "listed": lines[CLEAN]["listed"]}
-                    log.append(lines[name])
-                    report(name, lines[CLEAN]["listed"])
+        with failing_together():
+            if todo and going_on:
+                self._gallery = self.subject.prepare(self.order, size)
+                if gallery and self._gallery != gallery:
+                    raise InputError(
+                        "Images of the run to resume have changed since, and all ranks depend on them. Put them back, "
+                        "or choose another --out."
+                    )
+            own = own_log(log)
+            for number, start in todo[process_index() :: process_count()]:
+                batch = self._read(number, self.order[start : start + size])
+                lines = started.get(number, {})
+                _check_same_batch(batch, lines.get(CLEAN))
+                if CLEAN not in lines:
+                    lines[CLEAN] = self._clean(batch)
+                    own.append(lines[CLEAN])
+                    report(CLEAN, lines[CLEAN]["listed"])
+                listed = lines[CLEAN]["listed"]
+                for name in self.passes:
+                    if (number, name) not in done:
+                        lines[name] = {**self._attack(name, batch, lines, own, pictured), "listed": listed}
+                        own.append(lines[name])
+                        report(name, listed)
+        with failing_together():
+            if is_main_process():
+                self._merge(log)
         return log
+
+    def _merge(self, log: RunLog) -> None:
+        modalities = {name: entry_of(name).modality for name in self.attacks}
+        merge(log, (CLEAN, *self.passes), modalities, PICTURES_PER_ATTACK)
 
     def _read(self, number: int, positions: np.ndarray) -> _Batch:
         indices, samples, skipped = [], [], []
@@ -193,14 +216,14 @@ class Audit(Evaluation):
         batch: _Batch,
         lines: dict[str, dict[str, Any]],
         log: RunLog,
-        pictured: dict[str, int],
+        pictured: dict[str, list[int]],
     ) -> dict[str, Any]:
-        entry, size = ATTACKS[name], self.settings.batch_size
+        entry, size = entry_of(name), self.settings.batch_size
         started = time.perf_counter()
         # Who is attacked is what the log says was right, on whatever machine the run goes on.
         right = np.array([is_right(said) for said in lines[CLEAN]["samples"]], dtype=bool)
         # In retrieval ranks can always get worse, so nothing has fallen for good.
-        fallen = _fallen(lines, entry.goes_on_after) if self.subject.only_right else {}
+        fallen = _fallen(lines, goes_on_after(name)) if self.subject.only_right else {}
         records = {row: fallen[index] for row, index in enumerate(batch.indices) if index in fallen}
         rows = [r for r in range(len(right)) if r not in records and (right[r] or not self.subject.only_right)]
         fits = [entry.applies(batch.samples[row].image.shape, self.budget) for row in rows]
@@ -222,10 +245,12 @@ class Audit(Evaluation):
             images = attacked.images[self.subject.image_rows(samples)]
             for row, sample, one, image in zip(chosen[places].tolist(), samples, said, images, strict=True):
                 records[row] = {"index": batch.indices[row], "name": sample.name, **one}
-                if pictured[name] < PICTURES_PER_ATTACK and right[row] and not is_right(one):
+                # Of the batches before it: those that other processes, or an earlier run, have done since do not count.
+                taken = sum(number <= batch.number for number in pictured.get(name, ()))
+                if name in pictured and taken < PICTURES_PER_ATTACK and right[row] and not is_right(one):
                     save_pictures(log.pictures, name, batch.indices[row], sample.image, image, entry.modality)
                     records[row] |= {"picture": True, "size": list(sample.image.shape[1:]), "text": sample.text}
-                    pictured[name] += 1
+                    pictured[name].append(batch.number)
         return {
             "batch": batch.number,
             "attack": name,

@@ -22,7 +22,7 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
     if not report["results"][CLEAN]["n"]:
         return ["No sample could be evaluated."]
     said = [] if report["complete"] else ["This run is not finished: the numbers cover what was evaluated so far."]
-    said += _before(report, quote)
+    said += _before(report, quote) + _defences(report, quote)
     for name, say in (
         ("image", _image),
         ("text", _text),
@@ -67,6 +67,24 @@ def _before(report: dict[str, Any], quote: Quote) -> list[str]:
             f"It answers “{name}” for {percent(most / clean['n'])} of them, so it hardly tells the classes apart."
         )
     return said
+
+
+def _defences(report: dict[str, Any], quote: Quote) -> list[str]:
+    """What stands in front of the model, and how much better it looks to an attacker who does not know of it."""
+    if not report.get("defences"):
+        return []
+    said = f"In front of the model, also without an attack: {quote('; '.join(report['defences']))}."
+    left = [
+        f"{percent(row['naive']['accuracy'])} instead of {percent(row['accuracy'])} ({name})"
+        for name, row in report["results"].items()
+        if name not in report["attacks"] and row.get("naive", {}).get("attacked")
+    ]
+    if left:
+        said += (
+            " The numbers are those of attackers who know it. Attacks made without knowing of it leave "
+            f"{', '.join(left)}; that is not robustness, since attackers can adapt."
+        )
+    return [said]
 
 
 def _consequence(report: dict[str, Any], row: dict[str, Any]) -> str:

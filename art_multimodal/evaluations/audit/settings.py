@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from art_multimodal.attacks.registry import Budget, TextBudget
+from art_multimodal.defences.registry import parse_defence
 from art_multimodal.errors import InputError
 from art_multimodal.functional.perturbations import norm_of
 
@@ -42,6 +43,8 @@ class AuditSettings:
     :param protect_class_names: Whether text attacks leave the words of class names alone.
     :param protected_words: Further words that they leave alone, besides those that the data name.
     :param max_share: Largest share of the image that a pasted word may cover.
+    :param defences: In front of the model, in this order, as for ``parse_defence``.
+    :param draws: Of random defences: evaluations of each answer, and draws that an attack's gradient is the mean of.
     """
 
     model: str
@@ -66,6 +69,8 @@ class AuditSettings:
     protect_class_names: bool = True
     protected_words: tuple[str, ...] = ()
     max_share: float = 0.1
+    defences: tuple[str, ...] = ()
+    draws: int = 10
 
     def __post_init__(self) -> None:
         try:
@@ -84,7 +89,7 @@ class AuditSettings:
             )
         if self.eps_step is not None and not 0 < self.eps_step < float("inf"):
             raise InputError(f"The step must be greater than 0, not {self.eps_step}.")
-        for name in ("steps", "max_queries", "batch_size", "limit", "max_words", "max_edits", "top_k"):
+        for name in ("steps", "max_queries", "batch_size", "limit", "max_words", "max_edits", "top_k", "draws"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', ' ')} must be at least 1, not {value}.")
@@ -94,6 +99,8 @@ class AuditSettings:
             raise InputError(f"The seed must be at least 0, not {self.seed}.")
         if not 0 < self.max_share <= 1:
             raise InputError(f"max share is a share of the image, in (0, 1], not {self.max_share:g}.")
+        # Written in full, so that a run knows itself again whatever becomes the default.
+        object.__setattr__(self, "defences", tuple(parse_defence(spec).spec for spec in self.defences))
 
     def budget(self, protected_words: tuple[str, ...] = ()) -> Budget:
         """The budget of each attack.

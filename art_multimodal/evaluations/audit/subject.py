@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from art_multimodal.attacks.registry import Attacked, Estimator
+from art_multimodal.attacks.art_context import global_seed
+from art_multimodal.attacks.registry import Attacked, Budget, Estimator
+from art_multimodal.attacks.registry.entry import Run
 from art_multimodal.datasets import CaptionedImages, LabelledImages, Sample
+from art_multimodal.evaluations.audit.defending import Views
+from art_multimodal.evaluations.audit.passes import entry_of, is_naive
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
 
@@ -30,6 +35,10 @@ class Subject(ABC):
 
     model: DualEncoder | FusionModel
     estimator: Estimator
+    #: The estimator that answers, and those that are attacked.
+    views: Views[Any]
+    #: Of random defences.
+    seed: int
     data: LabelledImages | CaptionedImages
     #: Names of the classes that are predicted; none in retrieval.
     class_names: tuple[str, ...] = ()
@@ -52,6 +61,34 @@ class Subject(ABC):
     @abstractmethod
     def labels(self, samples: Sequence[Sample]) -> np.ndarray:
         """Labels of what :meth:`stack` makes of the samples."""
+
+    def prepare_pass(self, name: str, budget: Budget) -> Run:
+        """Make what runs a pass: an attack on who it is made on, scored on who answers.
+
+        :param name: From :func:`passes_of`.
+        """
+        victim = self.views.naive if is_naive(name) else self.views.adaptive
+        attack = entry_of(name).prepare(victim, budget)
+
+        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+            with self.seeded(seed):
+                attacked = attack(x, y, seed)
+                if is_naive(name):
+                    # What hides gradients from one who does not meet it is nobody's concern.
+                    attacked = replace(attacked, flags={})
+                return attacked if victim is self.views.evaluated else self.scored(attacked, y, budget.batch_size)
+
+        return run
+
+    def scored(self, attacked: Attacked, y: np.ndarray, batch_size: int) -> Attacked:
+        """What was attacked on another estimator, with the labels of the one that answers."""
+        return attacked
+
+    def seeded(self, *seed: int) -> AbstractContextManager[None]:
+        """Random defences draw from the global generators, which are seeded, and restored."""
+        if self.views.draws == 1:
+            return nullcontext()
+        return global_seed(int(np.random.SeedSequence([self.seed, *seed]).generate_state(1, np.uint32)[0]))
 
     def image_rows(self, samples: Sequence[Sample]) -> np.ndarray:
         """Which rows of what :meth:`stack` makes of the samples hold their images, one for each."""
@@ -90,7 +127,7 @@ class Subject(ABC):
         facts: dict[str, Any] = {
             "spec": spec,
             "kind": "dual encoder" if isinstance(self.model, DualEncoder) else "fusion model",
-            "adapter": type(self.model).__name__,
+            "adapter": getattr(type(self.model), "undefended", type(self.model)).__name__,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "weights_sha256": digest.hexdigest(),
             "image_size": list(self.model.image_size),

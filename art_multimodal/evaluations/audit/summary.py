@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL
+from art_multimodal.evaluations.audit.passes import NAIVE, entry_of, goes_on_after, is_naive, passes_of
 from art_multimodal.evaluations.audit.subject import is_right
 from art_multimodal.functional.statistics import bootstrap_ci95, proportion_ci95
 
@@ -64,6 +65,8 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     the samples that were right before it. The row of a modality is the worst case: a sample counts as right only if it
     survived every attack of the modality. Every sample counts once.
 
+    With defences each result of attacks has, under ``naive``, what is left of those that do not know of the defences.
+
     :param header: The log's header.
     :param lines: The log's lines.
     :return: ``complete``, ``skipped`` (unreadable samples), ``results`` by row, and ``without_modality``: accuracy with
@@ -72,7 +75,8 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     attacks: list[str] = header["attacks"]
     nb_classes = len(header["data"]["class_names"])
     retrieval = header["task"] == RETRIEVAL
-    rows = {name: _Row() for name in (CLEAN, *attacks)}
+    passes = passes_of(attacks, bool(header.get("defences")))
+    rows = {name: _Row() for name in (CLEAN, *passes)}
     skipped: list[dict[str, str]] = []
     labels: dict[int, int] = {}
     predictions: dict[int, int] = {}
@@ -109,15 +113,22 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     results: dict[str, Any] = {CLEAN: _clean_result(rows[CLEAN], labels, predictions, nb_classes)}
     for name in attacks:
         results[name] = _attack_result(name, rows[name], clean)
+        if NAIVE + name in rows:
+            results[name]["naive"] = _robustness_of(rows[NAIVE + name], clean)
     for modality in summary_rows(attacks)[1 + len(attacks) :]:
         # Whoever may change image and text may also change one of them alone.
         within = _ALONE_TOO.get(modality, (modality,))
-        results[modality] = _worst_case(modality, [a for a in attacks if ATTACKS[a].modality in within], rows, clean)
+        members = [name for name in passes if entry_of(name).modality in within]
+        results[modality] = _worst_case(modality, members, rows, clean)
+        if naive := [name for name in members if is_naive(name)]:
+            keep = ("n", "accuracy", "accuracy_ci95", "attacked", "attack_success_rate", "attack_success_rate_ci95")
+            worst = _worst_case(modality, naive, rows, clean)
+            results[modality]["naive"] = {key: worst[key] for key in keep}
     importance = {m: _accuracy(sum(right.values()), len(right)) for m, right in without.items()}
     expected = header["data"]["selected"]
     to_attack = len(clean) if retrieval else sum(clean.values())
     done = len(clean) + len(skipped) == expected and all(
-        to_attack == len(rows[name].asked) + len(rows[name].not_applicable) for name in attacks
+        to_attack == len(rows[name].asked) + len(rows[name].not_applicable) for name in passes
     )
     return {"complete": done, "skipped": skipped, "results": results, "without_modality": importance}
 
@@ -130,7 +141,7 @@ def _as_an_attacker_would(rows: dict[str, _Row]) -> None:
         if row is not clean:
             row.correct = {index: row.ranks[index][0] == 1 for index in row.correct if clean.correct[index]}
     for name, row in rows.items():
-        for before in reversed(ATTACKS[name].goes_on_after) if name != CLEAN else ():
+        for before in reversed(goes_on_after(name)) if name != CLEAN else ():
             if before in rows:
                 row.ranks = {i: _worse(r, rows[before].ranks.get(i, r)) for i, r in row.ranks.items()}
                 row.broken_by = {**row.broken_by, **rows[before].broken_by}
@@ -187,12 +198,16 @@ def _robustness(survived: set[int], attacked: set[int], clean: dict[int, bool]) 
     }
 
 
+def _robustness_of(row: _Row, clean: dict[int, bool]) -> dict[str, Any]:
+    """Numbers of a single attack."""
+    return _robustness({i for i, right in row.correct.items() if right}, set(row.correct), clean)
+
+
 def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, Any]:
-    attacked = set(row.correct)
     result = {
         "modality": ATTACKS[name].modality,
         "knowledge": ATTACKS[name].knowledge,
-        **_robustness({i for i, right in row.correct.items() if right}, attacked, clean),
+        **_robustness_of(row, clean),
         "queries": row.queries / len(row.asked) if row.asked else None,
         "gradients": row.gradients / len(row.asked) if row.asked else None,
         "seconds": row.seconds,
@@ -256,7 +271,9 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
             smallest[detail["index"]] = detail
     return {
         "modality": modality,
-        "knowledge": "worst case of " + ", ".join(attacks),
+        "knowledge": "worst case of "
+        + ", ".join(name for name in attacks if not is_naive(name))
+        + (", each also without knowing of the defences" if any(map(is_naive, attacks)) else ""),
         **_robustness(survived, attacked, clean),
         "queries": sum(rows[name].queries for name in attacks) / len(asked) if asked else None,
         "gradients": sum(rows[name].gradients for name in attacks) / len(asked) if asked else None,

@@ -1,0 +1,217 @@
+"""ART's preprocessors by name: ``"jpeg:quality=75"``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from art.defences.preprocessor.preprocessor import Preprocessor
+
+from art_multimodal.errors import InputError
+from art_multimodal.registry import Registry
+
+_BOX = {"clip_values": (0.0, 1.0), "channels_first": True}
+
+
+@dataclass(frozen=True)
+class DefenceOption:
+    """A setting of a defence.
+
+    :param default: Used when it is not given; ``None`` for none.
+    :param low: Least number that is allowed.
+    :param high: Largest one.
+    :param kind: ``int``, ``float``, or ``str`` for a path.
+    """
+
+    default: Any
+    low: float = 0
+    high: float = float("inf")
+    kind: type = int
+
+    def read(self, name: str, text: str) -> Any:
+        """Return what a user wrote as a value.
+
+        :raises InputError: If it is none, or out of range.
+        """
+        if self.kind is str:
+            return text
+        try:
+            value = self.kind(text)
+        except ValueError:
+            what = "a whole number" if self.kind is int else "a number"
+            raise InputError(f"{name} must be {what}{self._range}, not {text!r}.") from None
+        if not self.low <= value <= self.high:
+            raise InputError(f"{name} must be a number{self._range}, not {text}.")
+        return value
+
+    @property
+    def _range(self) -> str:
+        return f" of at least {self.low:g}" if self.high == float("inf") else f" from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class DefenceEntry:
+    """A defence as audits know it.
+
+    :param modality: ``"image"`` or ``"text"``.
+    :param summary: One line for listings and reports.
+    :param build: Makes the preprocessor from its options; of texts with ``known_words``, too.
+    :param options: By name.
+    :param random: Whether it draws random numbers in every call.
+    """
+
+    modality: str
+    summary: str
+    build: Callable[..., Preprocessor]
+    options: Mapping[str, DefenceOption] = field(default_factory=dict)
+    random: bool = False
+
+    def form(self, name: str) -> str:
+        """The defence as it is written with all of its options, each at its default."""
+        options = (f"{key}={'FILE' if option.kind is str else option.default}" for key, option in self.options.items())
+        return ":".join(part for part in (name, ",".join(options)) if part)
+
+
+@dataclass(frozen=True)
+class Defence:
+    """A defence with its options, as it was asked for."""
+
+    name: str
+    options: Mapping[str, Any]
+
+    @property
+    def entry(self) -> DefenceEntry:
+        """What is known of it."""
+        return DEFENCES[self.name]
+
+    @property
+    def spec(self) -> str:
+        """The defence with all options, in the form that :func:`parse_defence` reads."""
+        options = ",".join(f"{name}={value}" for name, value in self.options.items() if value is not None)
+        return f"{self.name}:{options}" if options else self.name
+
+    def build(self, known_words: Sequence[str] = ()) -> Preprocessor:
+        """Make the preprocessor.
+
+        :param known_words: Words that repair of texts takes for right.
+        :raises InputError: If a file of words cannot be used.
+        """
+        options = dict(self.options)
+        if self.entry.modality == "text":
+            options["known_words"] = known_words
+        return self.entry.build(**options)
+
+
+DEFENCES: Registry[DefenceEntry] = Registry("defence")
+
+
+def parse_defence(spec: str) -> Defence:
+    """Read ``"name:option=value,option=value"``.
+
+    :raises InputError: For an unknown name or option, or a value that is not allowed.
+    """
+    name, colon, rest = spec.partition(":")
+    name = name.strip()
+    if name not in DEFENCES:
+        raise InputError(f"Unknown defence {name!r}. There are {', '.join(DEFENCES)}.")
+    entry = DEFENCES[name]
+    given: dict[str, Any] = {}
+    for part in rest.split(",") if colon else ():
+        option, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not option or not value:
+            raise InputError(f"The defence {spec!r} is not of the form NAME:OPTION=VALUE, such as {entry.form(name)}.")
+        if not entry.options:
+            raise InputError(f"The defence {name} has no options; {option!r} was given.")
+        if option not in entry.options:
+            raise InputError(f"{name} has no option {option!r}. Its options: {', '.join(entry.options)}.")
+        if option in given:
+            raise InputError(f"The option {option} of {name} is given twice.")
+        given[option] = entry.options[option].read(f"{option} of {name}", value)
+    return Defence(name, {key: given.get(key, option.default) for key, option in entry.options.items()})
+
+
+def _jpeg(quality: int) -> Preprocessor:
+    from art.defences.preprocessor import JpegCompression
+
+    return JpegCompression(quality=quality, **_BOX)
+
+
+def _spatial_smoothing(window_size: int) -> Preprocessor:
+    from art_multimodal.defences.straight_through import MedianFilter
+
+    return MedianFilter(window_size=window_size, **_BOX)
+
+
+def _feature_squeezing(bit_depth: int) -> Preprocessor:
+    from art.defences.preprocessor import FeatureSqueezing
+
+    return FeatureSqueezing(clip_values=(0.0, 1.0), bit_depth=bit_depth)
+
+
+def _gaussian_augmentation(sigma: float) -> Preprocessor:
+    from art.defences.preprocessor import GaussianAugmentation
+
+    return GaussianAugmentation(
+        sigma=sigma, augmentation=False, clip_values=(0.0, 1.0), apply_fit=False, apply_predict=True
+    )
+
+
+def _unicode(known_words: Sequence[str]) -> Preprocessor:
+    from art_multimodal.defences.preprocessor import UnicodeNormalisation
+
+    return UnicodeNormalisation()
+
+
+def _spelling(known_words: Sequence[str], vocabulary: str | None) -> Preprocessor:
+    from art_multimodal.defences.preprocessor import SpellingRepair
+
+    words = None
+    if vocabulary is not None:
+        try:
+            words = Path(vocabulary).read_text(encoding="utf-8-sig").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The vocabulary {vocabulary} cannot be read as a UTF-8 text file ({error}).") from error
+        if not words:
+            raise InputError(f"The vocabulary {vocabulary} is empty. Give a text file with words.")
+    return SpellingRepair(words, known_words)
+
+
+DEFENCES.add(
+    "jpeg",
+    DefenceEntry("image", "JPEG compression (ART's)", _jpeg, {"quality": DefenceOption(50, 1, 95)}),
+)
+DEFENCES.add(
+    "spatial_smoothing",
+    DefenceEntry("image", "median filter (ART's)", _spatial_smoothing, {"window_size": DefenceOption(3, 2, 15)}),
+)
+DEFENCES.add(
+    "feature_squeezing",
+    DefenceEntry(
+        "image", "fewer bits for each colour (ART's)", _feature_squeezing, {"bit_depth": DefenceOption(4, 1, 16)}
+    ),
+)
+DEFENCES.add(
+    "gaussian_augmentation",
+    DefenceEntry(
+        "image",
+        "random noise (ART's)",
+        _gaussian_augmentation,
+        {"sigma": DefenceOption(0.1, 1e-6, 10, kind=float)},
+        random=True,
+    ),
+)
+DEFENCES.add(
+    "unicode",
+    DefenceEntry("text", "invisible characters removed, lookalikes of Latin letters folded (ours)", _unicode),
+)
+DEFENCES.add(
+    "spelling",
+    DefenceEntry(
+        "text",
+        "typing errors undone against an English vocabulary, or one in a file of words (ours)",
+        _spelling,
+        {"vocabulary": DefenceOption(None, kind=str)},
+    ),
+)
