@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.models.causal_text import CausalText, encode_trimmed
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.open_clip_text import causal_text_of
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
@@ -24,7 +25,7 @@ WEIGHTS_FILE, CONFIG_FILE = "open_clip_model.safetensors", "open_clip_config.jso
 class OpenCLIPEncoder(DualEncoder):
     """An open_clip model behind the :class:`DualEncoder` contract.
 
-    :param model: What ``open_clip.create_model`` returns.
+    :param model: What ``open_clip.create_model`` returns. It gets layers whose gradients are faster.
     :param tokenizer: What ``open_clip.get_tokenizer`` returns for the same architecture.
     :param architecture: What ``open_clip.get_model_config`` returns; only saving needs it.
     """
@@ -45,6 +46,7 @@ class OpenCLIPEncoder(DualEncoder):
         inner = getattr(tokenizer, "tokenizer", None)  # HFTokenizer wraps a transformers tokenizer
         pad_id = getattr(inner, "pad_token_id", None) or 0
         super().__init__(preprocess, context_length=int(model.context_length), pad_id=int(pad_id))
+        with_fast_gradients(model)
         self.model = model
         self.tokenizer = tokenizer
         self.architecture = architecture
