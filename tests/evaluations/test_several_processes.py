@@ -1,0 +1,103 @@
+"""An audit of two processes writes what one writes, and goes on after a kill with any number of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
+from art_multimodal.evaluations.audit.log import RunLog
+from art_multimodal.evaluations.audit.sharding import merge
+
+SETTINGS = AuditSettings(
+    model="demo:digits", data="demo:digits", attacks="pgd,bert_attack", eps=16 / 255, limit=40, batch_size=6
+)
+OPTIONS = ("--data", "demo:digits", "--attacks", "pgd,bert_attack", "--eps", "16/255", "--limit", "40")
+
+
+def two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    command += ["-m", "art_multimodal", "audit", "demo:digits", *OPTIONS, "--batch-size", "6", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def without_times(value: Any) -> Any:
+    """A report, or a log's line, without how long it took and when and where it was made."""
+    if isinstance(value, dict):
+        return {key: without_times(part) for key, part in value.items() if "second" not in key and key != "started"}
+    return [without_times(part) for part in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("single") / "run"
+    write_reports(Audit(SETTINGS, out, device="cpu").evaluate())
+    return out
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    # A gate that fails: in both processes, said once.
+    done = two_processes("--device", "cpu", "--out", str(out), "--fail-under", "pgd.accuracy=0.999")
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert done.stderr.count("gate failed") == 1 and done.stdout.count("95 % interval") == 1
+    assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (out, single)]
+    assert without_times(reports[0]) == without_times(reports[1])
+    pictures = [{path.name: path.read_bytes() for path in (folder / "pictures").iterdir()} for folder in (out, single)]
+    assert pictures[0] == pictures[1] and pictures[0]
+    assert not list(out.glob("log.*.jsonl"))
+
+
+def test_a_run_of_three_that_was_killed_goes_on_alone(single: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    whole = lines_of(single)
+    log = RunLog.create(out, json.loads((single / "run.json").read_text()))
+    for path in (single / "pictures").iterdir():
+        (log.pictures / path.name).write_bytes(path.read_bytes())
+    # What three processes have done: batches 0 and 4 in part, 2 as a whole, and a line that the kill cut off.
+    for process, keep in enumerate([whole[:2], whole[3:4], whole[6:9] + whole[12:13]]):
+        text = "".join(json.dumps(line) + "\n" for line in keep)
+        (out / f"log.{process}.jsonl").write_text(text + ('{"batch": 1, "att' if process == 1 else ""))
+    told = []
+    resumed = Audit(SETTINGS, out, device="cpu").evaluate(resume=True, progress=lambda name, n: told.append((name, n)))
+    assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in whole]
+    assert sum(count for name, count in told if name == "pgd") == 40
+    report = write_reports(resumed)
+    assert without_times(report["results"]) == without_times(
+        json.loads((single / "report.json").read_text())["results"]
+    )
+    assert sorted(path.name for path in log.pictures.iterdir()) == sorted(
+        path.name for path in (single / "pictures").iterdir()
+    )
+
+
+def test_of_more_pictures_the_first_ones_stay(tmp_path: Path) -> None:
+    log = RunLog.create(tmp_path, {})
+
+    def line(batch: int, indices: list[int]) -> str:
+        samples = [{"index": n, "picture": True, "size": [1, 1], "text": None, "right": False} for n in indices]
+        for n in indices:
+            (log.pictures / f"pgd-{n}-clean.png").write_bytes(b"")
+        return json.dumps({"batch": batch, "attack": "pgd", "samples": samples}) + "\n"
+
+    (tmp_path / "log.0.jsonl").write_text(line(0, [5, 6]) + line(2, [7, 8]))
+    (tmp_path / "log.1.jsonl").write_text(line(1, [1, 2]))
+    merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
+    kept = [(one["batch"], [s["index"] for s in one["samples"] if s.get("picture")]) for one in log.lines()]
+    assert kept == [(0, [5, 6]), (1, [1]), (2, [])]
+    assert sorted(path.name for path in log.pictures.iterdir()) == [f"pgd-{n}-clean.png" for n in (1, 5, 6)]
+    before = (tmp_path / "log.jsonl").stat().st_mtime_ns
+    merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
+    assert (tmp_path / "log.jsonl").stat().st_mtime_ns == before
