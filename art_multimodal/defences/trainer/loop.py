@@ -170,8 +170,9 @@ class TrainingLoop:
                 f"Nothing that is trained takes part in this objective: with towers={self.settings.towers!r} it has no "
                 "gradient. Train the other tower, or both."
             )
-        largest = [gradient.abs().amax() for gradient in gradients if gradient is not None and gradient.numel()]
-        if not torch.isfinite(torch.stack(largest)).all():
+        # One pass over each and no copy of it; a nan comes through.
+        ends = [gradient.aminmax() for gradient in gradients if gradient is not None and gradient.numel()]
+        if not torch.isfinite(torch.stack([end for pair in ends for end in pair])).all():
             raise self._diverged(f"The gradient of {place} is not finite")
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
