@@ -121,7 +121,7 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
     if settings.defences:
         said["defences"] = (
             f"{'; '.join(settings.defences)}, in front of the model in this order, before and under attack; attacks "
-            "are made through them, with ART's gradients where a defence has none of its own (mostly straight through)"
+            "are made through them, by the gradient that a defence has, or straight through one that has none"
         )
         said["naive"] = (
             "the same attacks made on the model without its defences, and scored with them; the row of a modality is "
@@ -129,7 +129,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
         )
         if subject.views.draws > 1:
             said["random_defences"] = (
-                f"{settings.draws} draws: attacks are made on the mean embedding over them, gradients included; "
+                f"{settings.draws} draws: attacks are made on the mean embedding over them, gradients included, each "
+                "draw counts as a query; "
                 + (
                     "what is found is found by the mean"
                     if task == RETRIEVAL

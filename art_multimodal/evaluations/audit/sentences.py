@@ -41,6 +41,12 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
             f"all of the text removed {percent(without['text']['accuracy'])}."
         )
     for name, row in report["results"].items():
+        naive = row.get("naive", {}).get("accuracy_ci95")
+        if naive and row["accuracy"] > naive[1]:
+            said.append(
+                f"{name} leaves more when it is made through the defences than when it does not know of them. It is a "
+                "weak attack there, and its number is not robustness: raise the steps, the queries or the draws."
+            )
         if row.get("not_applicable"):
             said.append(f"{name} cannot work on {row['not_applicable']} of the images; its row leaves them out.")
         said += suspicions(row.get("flags", {}), row.get("attacked", 0))

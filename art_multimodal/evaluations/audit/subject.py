@@ -76,6 +76,10 @@ class Subject(ABC):
                 if is_naive(name):
                     # What hides gradients from one who does not meet it is nobody's concern.
                     attacked = replace(attacked, flags={})
+                elif self.views.draws > 1:
+                    # Attacked in expectation already, which is all that is said about random answers.
+                    flags = {flag: number for flag, number in attacked.flags.items() if flag != "random"}
+                    attacked = replace(attacked, flags=flags)
                 return attacked if victim is self.views.evaluated else self.scored(attacked, y, budget.batch_size)
 
         return run
