@@ -102,7 +102,7 @@ RECIPES = {
     "mmcoa-leak": Recipe("mmcoa", "MMCoA with the published leak", leaks=True),
     "joint-anchored": Recipe("joint-anchored", "joint-anchored (ours)"),
     "joint-anchored-no-joint": Recipe(
-        "joint-anchored", "without texts attacked", options={"lambda_joint": 0.0}
+        "joint-anchored", "without the contrast of both attacked", options={"lambda_joint": 0.0}
     ),
     "joint-anchored-clean-images": Recipe(
         "joint-anchored", "attacked texts against clean images, too", options={"lambda_txt": 0.5}
