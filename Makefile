@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= build/audit
+# Of the tests; each takes about 1.5 GB of memory.
+WORKERS ?= 2
 
-.PHONY: audit test lint benchmarks docs clean
+.PHONY: audit test interop lint benchmarks docs clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -18,8 +20,14 @@ audit: $(READY)
 	if [ -f '$(OUT)/run.json' ]; then rm -rf '$(OUT)'; fi
 	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 4/255 --limit 100 --batch-size 100 --out $(OUT)
 
+# A file's tests share what they load, so they stay together. One thread each: more would only wait for each other.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# ART imports numba, kornia and OpenCV for some attacks without declaring them.
+interop: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt numba kornia opencv-python-headless
+	$(BIN)/python -m pytest tests/interop -m 'slow or not slow' --interop-results docs/interoperability.json
 
 lint: $(READY)
 	$(BIN)/ruff check .

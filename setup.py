@@ -16,6 +16,7 @@ TENSORBOARD = ["tensorboardX>=2.6"]
 TEST = [
     "pytest>=8",
     "pytest-timeout",
+    "pytest-xdist",
     "hypothesis",
     "nbclient",
     "nbformat",
