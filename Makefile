@@ -26,7 +26,7 @@ test: $(READY)
 
 # ART imports numba, kornia and OpenCV for some attacks without declaring them.
 interop: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt numba kornia opencv-python-headless
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt numba==0.68.1 kornia==0.9.0 opencv-python-headless==5.0.0.93
 	$(BIN)/python -m pytest tests/interop -m 'slow or not slow' --interop-results docs/interoperability.json
 
 lint: $(READY)

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from interop_tables import interoperability
+
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
 OWN_PAGE = ("robust_training", "robust_training_doubt")
@@ -69,6 +71,7 @@ def write_all(folder: Path) -> None:
     """Write all generated pages into a folder."""
     folder.mkdir(exist_ok=True)
     own = [(f"{stem}.md", measurement(RESULTS / f"{stem}.json")) for stem in OWN_PAGE]
+    own.append(("interoperability.md", interoperability(table)))
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):
         path = folder / name
         # Unchanged pages keep their date, or Sphinx would build everything every time.

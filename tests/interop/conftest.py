@@ -27,7 +27,35 @@ def results() -> dict:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.getoption("--interop-results", default=None)
     if path:
-        versions = {"art": art.__version__, "torch": torch.__version__, "numpy": np.__version__}
-        versions["python"] = ".".join(map(str, sys.version_info[:2]))
-        found = {"versions": versions, "rows": RESULTS}
-        Path(path).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(_found(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _found() -> dict:
+    from interop.catalogue import NOT_APPLICABLE, NOT_YET
+    from interop.matrix import ROWS
+    from interop.row import FAMILIES
+    from interop.subjects import SUBJECTS
+
+    rows = {
+        row.name: {
+            "family": row.family,
+            "note": row.note,
+            "not_for": dict(row.not_for),
+            "broken": row.broken and {"where": row.broken.where, "instead": row.broken.instead},
+            "on": RESULTS.get(row.name, {}),
+        }
+        for row in ROWS
+    }
+    return {
+        "versions": {
+            "ART": art.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "Python": ".".join(map(str, sys.version_info[:2])),
+        },
+        "subjects": SUBJECTS,
+        "families": FAMILIES,
+        "rows": rows,
+        "not_applicable": NOT_APPLICABLE,
+        "not_yet": NOT_YET,
+    }

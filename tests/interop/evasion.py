@@ -14,6 +14,8 @@ from interop.subjects import CLASSES, Subject, make_images
 INF = float("inf")
 #: Rounding, at the edge of a budget.
 MARGIN = 1e-5
+#: On the border between two answers, in scores; the right answers lead by several.
+EDGE = 1e-3
 
 
 def attack_row(
@@ -24,6 +26,7 @@ def attack_row(
     at_least: float = 0.6,
     count: int = 6,
     targets: bool = False,
+    edge: float = 0.0,
     options: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Row:
@@ -34,12 +37,14 @@ def attack_row(
         must become the target.
     :param count: How many images are attacked.
     :param targets: The attack gets labels to reach.
+    :param edge: What the lead of the right answer has to fall below. Above 0 for attacks that end on the border
+        between two answers, where rounding decides.
     :param options: Further arguments of ``generate``.
     """
 
     def run(subject: Subject) -> str:
         attacked = subject.attack(factory, count, targets=targets, **(options or {}))
-        done = attacked.answers == (attacked.labels + 1) % CLASSES if targets else attacked.flipped
+        done = attacked.answers == (attacked.labels + 1) % CLASSES if targets else attacked.lead < edge
         assert attacked.after.shape == attacked.before.shape
         assert attacked.after.min() >= -MARGIN
         assert attacked.after.max() <= 1 + MARGIN

@@ -6,7 +6,7 @@ import numpy as np
 from art.attacks import evasion as art
 from art.attacks.attack import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
-from interop.evasion import INF, attack_row, guides, with_probabilities, wrapped
+from interop.evasion import EDGE, INF, attack_row, guides, with_probabilities, wrapped
 from interop.row import Broken
 
 EPS = 0.15
@@ -254,6 +254,7 @@ ROWS = [
         (INF, 0.25),
         count=2,
         at_least=0.5,
+        not_for={"fusion": "applies, but is not measured: numerical gradients, once for each text"},
         note="`y` are images whose activations are imitated.",
         slow=True,
     ),
@@ -273,20 +274,18 @@ ROWS = [
         art.Wasserstein,
         lambda v: art.Wasserstein(
             v,
-            regularization=100,
-            eps=4.0,
-            eps_step=1.0,
+            regularization=1000,
+            norm="inf",
+            eps=2.0,
+            eps_step=0.1,
             eps_factor=1.3,
             eps_iter=2,
-            max_iter=8,
-            kernel_size=5,
+            max_iter=15,
             conjugate_sinkhorn_max_iter=20,
             projected_sinkhorn_max_iter=20,
             batch_size=6,
             **quiet,
         ),
-        at_least=0.3,
-        slow=True,
     ),
     attack_row(
         "ShadowAttack",
@@ -309,6 +308,7 @@ ROWS = [
         "BrendelBethgeAttack",
         "art.attacks.evasion.brendel_bethge.BrendelBethgeAttack",
         lambda v: art.BrendelBethgeAttack(v, norm=2, steps=20, binary_search_steps=5, init_size=50, batch_size=6),
+        edge=EDGE,
         needs=("numba",),
         slow=True,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from art.attacks import evasion as art
 from art.estimators.classification import PyTorchClassifier
-from interop.evasion import INF, attack_row, guides, with_probabilities, wrapped
+from interop.evasion import EDGE, INF, attack_row, guides, with_probabilities, wrapped
 from interop.row import Broken
 
 quiet = {"verbose": False}
@@ -59,21 +59,25 @@ ROWS = [
         "HopSkipJump",
         art.HopSkipJump,
         lambda v: art.HopSkipJump(v, max_iter=3, max_eval=30, init_eval=10, init_size=50, **quiet),
+        edge=EDGE,
     ),
     attack_row(
         "HopSkipJump in Linf",
         art.HopSkipJump,
         lambda v: art.HopSkipJump(v, norm=np.inf, max_iter=3, max_eval=30, init_eval=10, init_size=50, **quiet),
+        edge=EDGE,
     ),
     attack_row(
         "BoundaryAttack",
         art.BoundaryAttack,
         lambda v: art.BoundaryAttack(v, targeted=False, max_iter=10, num_trial=10, init_size=50, **quiet),
+        edge=EDGE,
     ),
     attack_row(
         "SignOPTAttack",
         art.SignOPTAttack,
         lambda v: art.SignOPTAttack(v, targeted=False, max_iter=10, query_limit=1000, num_trial=20, k=10, **quiet),
+        edge=EDGE,
     ),
     attack_row(
         "SimBA, pixels",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from interop import defences, evasion_gradients, evasion_queries, trainers
+from interop import defences, detector_rows, evasion_gradients, evasion_queries, trainers, wrapper_rows
 from interop.row import Row
 
-ROWS: list[Row] = [row for module in (evasion_gradients, evasion_queries, defences, trainers) for row in module.ROWS]
+MODULES = (evasion_gradients, evasion_queries, defences, trainers, detector_rows, wrapper_rows)
+ROWS: list[Row] = [row for module in MODULES for row in module.ROWS]

@@ -35,7 +35,7 @@ class Broken:
     """
 
     where: str
-    raises: type[Exception]
+    raises: type[Exception] | tuple[type[Exception], ...]
     instead: str = ""
     on: tuple[str, ...] = SUBJECTS
 

@@ -138,7 +138,8 @@ class Subject:
         self, model: nn.Module | None = None, probabilities: bool = False, **settings: Any
     ) -> PyTorchClassifier:
         """A classifier of images around the trained model, or another one."""
-        model = trained(self.name) if model is None else model
+        # ART leaves hooks behind in models.
+        model = copy.deepcopy(trained(self.name)) if model is None else model
         settings = {"device_type": "cpu", **settings}
         if self.name == "zero-shot":
             classifier = ZeroShotClassifier(model, NAMES, **settings)
@@ -172,7 +173,7 @@ class Subject:
             classifier = self.classifier()
             wanted = (labels + 1) % CLASSES if targets else labels
             adversarial = factory(classifier).generate(x, one_hot(wanted), **kwargs)
-            return Attacked(x, adversarial, labels, classifier.predict(adversarial).argmax(axis=1))
+            return Attacked(x, adversarial, labels, classifier.predict(adversarial))
         model = copy.deepcopy(trained(self.name))
         classifier = FusionClassifier(model, device_type="cpu")
         asked = np.arange(count) % len(QUESTIONS)
@@ -184,7 +185,7 @@ class Subject:
         self.evaluated += witness.rows
         self.wrong_texts += witness.wrong
         assert witness.rows, "the witness saw nothing"
-        return Attacked(x, adversarial["image"], labels, classifier.predict(adversarial).argmax(axis=1))
+        return Attacked(x, adversarial["image"], labels, classifier.predict(adversarial))
 
 
 @dataclass(frozen=True)
@@ -194,11 +195,19 @@ class Attacked:
     before: np.ndarray
     after: np.ndarray
     labels: np.ndarray
-    answers: np.ndarray
+    scores: np.ndarray
 
     @property
-    def flipped(self) -> np.ndarray:
-        return self.answers != self.labels
+    def answers(self) -> np.ndarray:
+        return self.scores.argmax(axis=1)
+
+    @property
+    def lead(self) -> np.ndarray:
+        """How far the right answer is ahead of the others, in scores; below 0 where it lost."""
+        rows = np.arange(len(self.labels))
+        others = self.scores.copy()
+        others[rows, self.labels] = -np.inf
+        return self.scores[rows, self.labels] - others.max(axis=1)
 
     def size(self, norm: float) -> float:
         """The largest perturbation of an image in a norm."""

@@ -32,7 +32,7 @@ def cases() -> list:
 @pytest.mark.parametrize(("row", "name"), cases())
 def test_row(row: Row, name: str, results: dict) -> None:
     if row.missing:
-        pytest.skip(f"needs {', '.join(row.missing)}: pip install 'art-multimodal[interop]'")
+        pytest.skip(f"needs {', '.join(row.missing)}, which `make interop` installs")
     np.random.seed(0)
     torch.manual_seed(0)
     random.seed(0)
