@@ -102,7 +102,8 @@ class Audit(Evaluation):
         """Run what is not in the log yet.
 
         :param resume: Go on with the run in the folder, which must have the same settings, model and data.
-        :param progress: Told about every finished attack on a batch, also of those found in the log.
+        :param progress: Told about every finished attack on a batch, also of those found in the log; with several
+            processes about one batch of each at once.
         :return: The complete log.
         :raises InputError: If the folder cannot be used, or the run to resume is another one.
         """
@@ -154,24 +155,33 @@ class Audit(Evaluation):
                         "or choose another --out."
                     )
             own = own_log(log)
-            for number, start in todo[process_index() :: process_count()]:
+            for first in range(0, len(todo), process_count()):
+                at_once = todo[first : first + process_count()]
+                if process_index() >= len(at_once):
+                    break
+                number, start = at_once[process_index()]
                 batch = self._read(number, self.order[start : start + size])
                 lines = started.get(number, {})
                 _check_same_batch(batch, lines.get(CLEAN))
                 if CLEAN not in lines:
                     lines[CLEAN] = self._clean(batch)
                     own.append(lines[CLEAN])
-                    report(CLEAN, lines[CLEAN]["listed"])
+                self._tell(report, CLEAN, at_once, done)
                 listed = lines[CLEAN]["listed"]
                 for name in self.passes:
                     if (number, name) not in done:
                         lines[name] = {**self._attack(name, batch, lines, own, pictured), "listed": listed}
                         own.append(lines[name])
-                        report(name, listed)
+                    self._tell(report, name, at_once, done)
         with failing_together():
             if is_main_process():
                 self._merge(log)
         return log
+
+    def _tell(self, report: Progress, name: str, at_once: list[tuple[int, int]], done: set[tuple[int, str]]) -> None:
+        """Report what all processes are through with when this one is, as far as it can tell."""
+        size = self.settings.batch_size
+        report(name, sum(len(self.order[start : start + size]) for n, start in at_once if (n, name) not in done))
 
     def _merge(self, log: RunLog) -> None:
         modalities = {name: entry_of(name).modality for name in self.attacks}
