@@ -199,7 +199,8 @@ def test_of_pairs_and_of_retrieval(tmp_path: Path) -> None:
     pairs = report_of(
         tmp_path / "pairs",
         AuditSettings("demo:shapes", "demo:shapes", attacks="art_pgd,character_attack,worst_text", **small),
-        defences=("jpeg", "unicode", "spelling"),
+        defences=("jpeg", "gaussian_augmentation:sigma=0.05", "unicode", "spelling"),
+        draws=2,
     )
     found = report_of(
         tmp_path / "retrieval",
@@ -214,6 +215,29 @@ def test_of_pairs_and_of_retrieval(tmp_path: Path) -> None:
             assert row["naive"]["attacked"] == row["attacked"] > 0
     assert found["results"]["pgd"]["naive"]["n"] == 8
     assert "what is found is found by the mean" in found["protocol"]["random_defences"]
+
+
+def test_models_side_by_side_have_both_numbers(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        "audit",
+        "demo:shapes",
+        "demo:shapes/concat",
+        "--data",
+        "demo:shapes",
+        "--attacks",
+        "art_pgd",
+        "--limit",
+    ]
+    arguments += ["8", "--eps", "16/255", "--steps", "2", "--defence", "jpeg", "--out", str(out)]
+    assert main(arguments) == 0
+    report = read_report(out)
+    for name in ("report.html", "report.md"):
+        page = (out / name).read_text()
+        assert "defences jpeg:quality=50" in page
+        for entry in report["models"]:
+            naive = entry["report"]["results"]["art_pgd"]["naive"]
+            assert f"naive {100 * naive['accuracy']:.1f} %" in page
 
 
 def test_hostile_names_of_files_are_escaped(tmp_path: Path) -> None:

@@ -80,16 +80,19 @@ def _defences(report: dict[str, Any], quote: Quote) -> list[str]:
     if not report.get("defences"):
         return []
     said = f"In front of the model, also without an attack: {quote('; '.join(report['defences']))}."
+    rows = {name: row for name, row in report["results"].items() if row.get("naive", {}).get("attacked")}
     left = [
         f"{percent(row['naive']['accuracy'])} instead of {percent(row['accuracy'])} ({name})"
-        for name, row in report["results"].items()
-        if name not in report["attacks"] and row.get("naive", {}).get("attacked")
+        for name, row in rows.items()
+        if name not in report["attacks"] and row["naive"]["accuracy"] > row["accuracy"]
     ]
     if left:
         said += (
             " The numbers are those of attackers who know it. Attacks made without knowing of it leave "
             f"{', '.join(left)}; that is not robustness, since attackers can adapt."
         )
+    elif rows:
+        said += " Attacks made without knowing of it do as much damage as those that know it."
     return [said]
 
 
