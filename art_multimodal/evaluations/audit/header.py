@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from art_multimodal import __version__
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.versions import library_versions
 
 SCHEMA_VERSION = 4
-_PACKAGES = ("adversarial-robustness-toolbox", "torch", "torchvision", "open_clip_torch", "transformers", "numpy")
 
 _DECISION = {
     ZERO_SHOT: "top-1 of the logits over the class prompts",
@@ -72,7 +69,7 @@ def header_of(
         "protocol": _protocol(settings, subject, {ATTACKS[name].modality for name in attacks}, budget),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
-        "versions": _versions(),
+        "versions": library_versions(),
     }
 
 
@@ -171,16 +168,6 @@ def _text_budget(budget: Budget, task: str) -> str:
         f"{words} replaced by one of {text.top_k} that {text.language_model} proposes (all words compete), or {edits} "
         f"edited; {'protected: ' + '; '.join(kept) if kept else unconstrained}"
     )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"art-multimodal": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
 
 
 def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:

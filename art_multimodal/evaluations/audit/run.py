@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from art.evaluations.evaluation import Evaluation
 
 from art_multimodal.attacks.registry import RETRIEVAL, select_attacks
 from art_multimodal.datasets import Sample, UnreadableSample
+from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.header import check_same_run, header_of
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
@@ -79,7 +79,7 @@ class Audit(Evaluation):
         self.settings = settings
         self.out = Path(out)
         self.strict = strict
-        self.subject = open_subject(settings, _device_type(device))
+        self.subject = open_subject(settings, device_type_of(device))
         self.estimator = self.subject.estimator
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
         order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
@@ -300,14 +300,6 @@ def _seed_of(seed: int, attack: str, batch: int, group: int) -> int:
     """A seed of its own for every attack on every batch, whatever ran before it."""
     sequence = np.random.SeedSequence([seed, zlib.crc32(attack.encode()), batch, group])
     return int(sequence.generate_state(1, np.uint32)[0])
-
-
-def _device_type(device: str) -> str:
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"The device must be auto, cpu or cuda, not {device!r}.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("There is no CUDA device here. Use --device auto or --device cpu.")
-    return "cpu" if device == "cpu" else "gpu"
 
 
 def _check_same_batch(batch: _Batch, logged: dict[str, Any] | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,6 +19,7 @@ from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.passes import entry_of, is_naive
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.saving import weights_sha256
 
 
 class Subject(ABC):
@@ -124,16 +124,12 @@ class Subject(ABC):
 
     def describe(self, spec: str) -> dict[str, Any]:
         """What identifies the model in a log."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         facts: dict[str, Any] = {
             "spec": spec,
             "kind": "dual encoder" if isinstance(self.model, DualEncoder) else "fusion model",
             "adapter": getattr(type(self.model), "undefended", type(self.model)).__name__,
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            "weights_sha256": digest.hexdigest(),
+            "weights_sha256": weights_sha256(self.model),
             "image_size": list(self.model.image_size),
         }
         if isinstance(self.model, DualEncoder):
