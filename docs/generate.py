@@ -10,7 +10,7 @@ from interop_tables import interoperability
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
-OWN_PAGE = ("robust_training", "robust_training_doubt")
+OWN_PAGE = ("robust_training", "robust_training_doubt", "defences")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -45,6 +45,14 @@ def registries() -> str:
     )
 
 
+def defence_names() -> str:
+    """What `--defence` takes."""
+    from art_multimodal.defences.registry import DEFENCES
+
+    rows = ((f"`{d.form(name)}`", d.modality, "yes" if d.random else "", d.summary) for name, d in DEFENCES.items())
+    return table(("written", "of", "random", "what it does"), rows)
+
+
 def measurement(path: Path) -> str:
     """One benchmark's results, as they were written."""
     result = json.loads(path.read_text(encoding="utf-8"))
@@ -71,6 +79,7 @@ def write_all(folder: Path) -> None:
     """Write all generated pages into a folder."""
     folder.mkdir(exist_ok=True)
     own = [(f"{stem}.md", measurement(RESULTS / f"{stem}.json")) for stem in OWN_PAGE]
+    own.append(("defence_names.md", defence_names()))
     own.append(("interoperability.md", interoperability(table)))
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):
         path = folder / name

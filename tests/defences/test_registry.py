@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -147,3 +150,17 @@ def test_images_that_leave_the_box_on_an_attacks_way_and_other_dtypes() -> None:
     before = images.clone()
     straight_through(parse_defence("gaussian_augmentation").build())(images)
     torch.testing.assert_close(images, before)
+
+
+def test_the_examples_of_the_page_run(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "defences.md").read_text(encoding="utf-8")
+    audit, estimator = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(audit, {})
+    adaptive, naive = map(float, capsys.readouterr().out.split())
+    assert adaptive < naive
+    names: dict = {}
+    exec(estimator, names)
+    assert names["classifier"].predict(IMAGES).shape == (2, 2)
+    for name in DEFENCES:
+        assert f"`{name}`" in page
