@@ -33,8 +33,6 @@ def interoperability(table: Callable[..., str]) -> str:
         parts.append(table(("what", *subjects, "note"), lines))
     parts.append("## Not applicable\n")
     parts.append(table(("why", "what"), ((why, ", ".join(names)) for why, names in found["not_applicable"].items())))
-    parts.append("## Not run yet\n")
-    parts.append(", ".join(found["not_yet"]) + "\n")
     return "\n".join(parts)
 
 

@@ -108,15 +108,6 @@ NOT_APPLICABLE: dict[str, tuple[str, ...]] = {
         """Attack InputFilter CMAEarlyStoppingException DifferentialEvolutionSolver PixelThreshold
         ProjectedGradientDescentCommon LossMeter FuzzyMapping ClassifierMixin AbstainPredictorMixin get_roc_for_fpr
         get_roc_for_multi_fprs wasserstein_distance BFGSB L0Optimizer L1Optimizer L2Optimizer LinfOptimizer
-        Optimizer"""
+        Optimizer UpSamplerPyTorch"""
     ),
 }
-#: What could apply and is not run yet.
-NOT_YET = _names(
-    """BullseyePolytopeAttackPyTorch GradientMatchingAttack SleeperAgentAttack HiddenTriggerBackdoor
-    HiddenTriggerBackdoorPyTorch
-    BeyondDetectorPyTorch DetectorClassifier GreatScorePyTorch PyTorchDeRandomizedSmoothing BlockAblatorPyTorch
-    ColumnAblatorPyTorch UpSamplerPyTorch EoTImageCenterCropPyTorch EoTImageRotationPyTorch EoTBrightnessPyTorch
-    EoTContrastPyTorch EoTGaussianNoisePyTorch EoTShotNoisePyTorch EoTZoomBlurPyTorch ImageResize ImageResizePyTorch
-    ImageSquarePad ImageSquarePadPyTorch"""
-)

@@ -31,7 +31,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _found() -> dict:
-    from interop.catalogue import NOT_APPLICABLE, NOT_YET
+    from interop.catalogue import NOT_APPLICABLE
     from interop.matrix import ROWS
     from interop.row import FAMILIES
     from interop.subjects import SUBJECTS
@@ -57,5 +57,4 @@ def _found() -> dict:
         "families": FAMILIES,
         "rows": rows,
         "not_applicable": NOT_APPLICABLE,
-        "not_yet": NOT_YET,
     }

@@ -126,10 +126,10 @@ def feature_collision(subject: Subject) -> str:
     )
     seed()
     found, _ = attack.poison(base)
-    return _nearer(classifier, base, found, target)
+    return nearer(classifier, base, found, target)
 
 
-def _nearer(classifier: PyTorchClassifier, base: np.ndarray, found: np.ndarray, target: np.ndarray) -> str:
+def nearer(classifier: PyTorchClassifier, base: np.ndarray, found: np.ndarray, target: np.ndarray) -> str:
     layers = [classifier.get_activations(images.astype(np.float32), 0) for images in (base, found, target)]
     before, after = (float(np.linalg.norm(layer.mean(axis=0) - layers[2][0])) for layer in layers[:2])
     assert after < 0.9 * before, f"distance of features {before:.2f} → {after:.2f}"
