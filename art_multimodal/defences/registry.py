@@ -133,15 +133,15 @@ def parse_defence(spec: str) -> Defence:
 
 
 def _jpeg(quality: int) -> Preprocessor:
-    from art.defences.preprocessor import JpegCompression
+    from art_multimodal.defences.with_gradient import JpegCompressionWithGradient
 
-    return JpegCompression(quality=quality, **_BOX)
+    return JpegCompressionWithGradient(quality=quality, **_BOX)
 
 
 def _spatial_smoothing(window_size: int) -> Preprocessor:
-    from art_multimodal.defences.straight_through import MedianFilter
+    from art_multimodal.defences.with_gradient import SpatialSmoothingWithGradient
 
-    return MedianFilter(window_size=window_size, **_BOX)
+    return SpatialSmoothingWithGradient(window_size=window_size, **_BOX)
 
 
 def _feature_squeezing(bit_depth: int) -> Preprocessor:

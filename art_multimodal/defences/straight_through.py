@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import Preprocessor, PreprocessorPyTorch
-from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 
@@ -19,35 +17,14 @@ def straight_through(preprocessor: Preprocessor) -> Callable[[Tensor], Tensor]:
     ART chains several preprocessors only where all are written in torch. Here any of them follow each other.
 
     Gradients are those that the preprocessor has. One written in torch is differentiated, or where it says so its
-    ``estimate_forward``; of one in numpy the gradient is what its ``estimate_gradient`` returns, mostly the one behind
-    it unchanged (backward pass differentiable approximation).
+    ``estimate_forward``; of one in numpy the gradient is what its ``estimate_gradient`` returns, in ART mostly the one
+    behind it unchanged (backward pass differentiable approximation).
 
     | Paper link: https://arxiv.org/abs/1802.00420 (BPDA)
     """
     if isinstance(preprocessor, PreprocessorPyTorch):
         return _InTorch(preprocessor)
     return _InNumpy(preprocessor)
-
-
-class MedianFilter(SpatialSmoothing):
-    """ART's spatial smoothing with the gradient that a median has, where ART lets gradients through unchanged.
-
-    Each output is one of the pixels in its window, so its gradient goes to that pixel. Attacks that follow it are much
-    stronger. ART's version in torch has it, too, but needs kornia.
-    """
-
-    def estimate_gradient(self, x: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        count, channels, height, width = x.shape
-        before, after = self.window_size // 2, (self.window_size - 1) // 2
-        pixels = np.pad(np.arange(height * width).reshape(height, width), (before, after), mode="symmetric")
-        windows = sliding_window_view(pixels, (self.window_size, self.window_size)).reshape(height * width, -1)
-        flat, behind = np.clip(x, 0, 1).reshape(count * channels, -1), grad.reshape(count * channels, -1)
-        out, middle = np.zeros_like(behind), windows.shape[1] // 2
-        # One at a time: all windows of a batch of photos do not fit into memory.
-        for values, row, target in zip(flat, behind, out, strict=True):
-            chosen = np.argpartition(values[windows], middle, axis=1)[:, middle]
-            np.add.at(target, np.take_along_axis(windows, chosen[:, None], axis=1)[:, 0], row)
-        return out.reshape(x.shape)
 
 
 class _InTorch:

@@ -12,8 +12,10 @@ from art.defences.preprocessor import FeatureSqueezing, JpegCompression, Spatial
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 
 from art_multimodal import InputError
+from art_multimodal.defences import with_gradient
 from art_multimodal.defences.registry import DEFENCES, parse_defence
-from art_multimodal.defences.straight_through import MedianFilter, straight_through
+from art_multimodal.defences.straight_through import straight_through
+from art_multimodal.defences.with_gradient import JpegCompressionWithGradient, SpatialSmoothingWithGradient
 
 IMAGES = np.random.default_rng(0).random((2, 3, 8, 8)).astype(np.float32)
 
@@ -86,7 +88,7 @@ def test_words_of_a_file(tmp_path) -> None:
 
 @pytest.mark.parametrize("window_size", [2, 3, 4, 5, 9])
 def test_the_gradient_of_a_median_is_that_of_finite_differences(window_size: int) -> None:
-    defence = MedianFilter(window_size=window_size, channels_first=True, clip_values=(0.0, 1.0))
+    defence = SpatialSmoothingWithGradient(window_size=window_size, channels_first=True, clip_values=(0.0, 1.0))
     images, behind = IMAGES[:1, :2, :5, :7].astype(np.float64), np.random.default_rng(1).normal(size=(1, 2, 5, 7))
     step = 1e-7
     differences = np.zeros_like(images)
@@ -96,6 +98,32 @@ def test_the_gradient_of_a_median_is_that_of_finite_differences(window_size: int
         less[place] -= step
         differences[place] = ((defence(more)[0] - defence(less)[0]) * behind).sum() / (2 * step)
     np.testing.assert_allclose(defence.estimate_gradient(images, behind), differences, atol=1e-6)
+
+
+def test_the_gradient_of_jpeg_knows_what_the_compression_drops(monkeypatch) -> None:
+    jpeg = JpegCompressionWithGradient(clip_values=(0, 1), quality=50, channels_first=True)
+    # Annex K of the standard, which is quality 50.
+    assert with_gradient._steps(50)[0][0].tolist() == [16, 11, 10, 16, 24, 40, 51, 61]
+    rng = np.random.default_rng(2)
+    images = 0.1 + 0.8 * rng.random((4, 3, 18, 26)).astype(np.float32)
+    predicted, unchanged, actual = [], [], []
+    for _ in range(30):
+        step = (rng.choice([-8, 8], size=images.shape) / 255).astype(np.float32)
+        behind = rng.normal(size=images.shape).astype(np.float32)
+        change = jpeg(images + step)[0] - jpeg(images)[0]
+        found = jpeg.estimate_gradient(images, behind)
+        assert found.dtype == np.float32 and found.shape == images.shape
+        for values, product in ((predicted, found * step), (unchanged, behind * step), (actual, behind * change)):
+            values.extend(product.sum(axis=(1, 2, 3)))
+    assert np.corrcoef(predicted, actual)[0, 1] > 0.4 > 0.3 > np.corrcoef(unchanged, actual)[0, 1]
+    # Without rounding only the fineness of colours is lost; of one channel nothing.
+    monkeypatch.setattr(with_gradient, "_slope", np.ones_like)
+    coarse = np.repeat(np.repeat(rng.normal(size=(4, 3, 9, 13)), 2, axis=2), 2, axis=3)
+    np.testing.assert_allclose(jpeg.estimate_gradient(images, coarse), coarse, atol=1e-9)
+    grey = rng.normal(size=(4, 1, 18, 26))
+    np.testing.assert_allclose(jpeg.estimate_gradient(images[:, :1], grey), grey, atol=1e-9)
+    fine = rng.normal(size=images.shape)
+    assert np.abs(jpeg.estimate_gradient(images, fine) - fine).max() > 0.1
 
 
 class Squares(PreprocessorPyTorch):
@@ -129,11 +157,14 @@ def value_and_gradient(preprocessor, images: torch.Tensor) -> tuple[torch.Tensor
 def test_gradients_are_exact_where_there_are_any_and_straight_through_elsewhere() -> None:
     images = torch.from_numpy(IMAGES)
     behind = torch.arange(images.numel(), dtype=torch.float32).reshape(images.shape)
+    squeezing = parse_defence("feature_squeezing").build()
     jpeg = parse_defence("jpeg").build()
+    of_jpeg = torch.from_numpy(jpeg.estimate_gradient(IMAGES, behind.numpy()))
     for preprocessor, value, gradient in (
         (Squares(), images**2, 2 * images * behind),
         (Rounded(), images.round(), 3 * behind),
-        (jpeg, torch.from_numpy(jpeg(IMAGES)[0]), behind),
+        (squeezing, torch.from_numpy(squeezing(IMAGES)[0]).float(), behind),
+        (jpeg, torch.from_numpy(jpeg(IMAGES)[0]), of_jpeg),
     ):
         after, found = value_and_gradient(preprocessor, images)
         torch.testing.assert_close(after, value)
