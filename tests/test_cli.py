@@ -11,7 +11,7 @@ import pytest
 from photos import save_photo
 
 from art_multimodal import cli
-from art_multimodal.attacks.registry import ATTACKS
+from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL
 from art_multimodal.cli import audit
 from art_multimodal.cli.options import parse_distance
 from art_multimodal.errors import InputError
@@ -65,6 +65,22 @@ def test_the_table_fits_into_80_columns(capsys, monkeypatch, share: float, defen
     for name, line in zip(names, lines[1:], strict=False):
         assert line.startswith(f"{name} ") and "12345" in line and "100.0 to 100.0" in line and "…" not in line
         assert ("87.5 %" in line) == bool(defences)
+
+
+@pytest.mark.parametrize("defences", [[], ["spelling"]])
+def test_the_table_of_retrieval_fits_into_80_columns(capsys, monkeypatch, defences: list[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["clean", *(name for name, entry in ATTACKS.items() if RETRIEVAL in entry.tasks), "multimodal"]
+    recall = {way: {k: {"n": 5, "accuracy": 1.0} for k in ("1", "5", "10")} for way in audit._DIRECTIONS}
+    row = {"recall": recall, **({"naive": {"accuracy": 0.875}} if defences else {})}
+    results = dict.fromkeys(names, row)
+    budget = {"norm": "inf", "eps": 0.1, "eps_step": 0.1, "steps": 3}
+    report = {"task": RETRIEVAL, "results": results, "budget": budget, "skipped": [], "defences": defences}
+    audit._print_results(report)
+    printed = capsys.readouterr().out
+    assert "text@1" in printed and "image@10" in printed and "…" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert ("naive: text@1 under attacks" in printed) == bool(defences)
 
 
 def test_gate(tmp_path: Path, capsys) -> None:

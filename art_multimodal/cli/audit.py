@@ -222,11 +222,14 @@ def _recall_table(report: dict[str, Any]) -> Table:
     from art_multimodal.evaluations.audit.rendering import percent
     from art_multimodal.evaluations.audit.summary import RECALL_AT
 
-    columns = [f"{what}@{k}" for what in ("text", "image") for k in RECALL_AT]
-    table = _table(*columns, *(["naive"] if report["defences"] else []))
+    defended = bool(report["defences"])
+    # 80 columns do not hold more.
+    shown = (RECALL_AT[0], RECALL_AT[-1]) if defended else RECALL_AT
+    columns = [f"{what}@{k}" for what in ("text", "image") for k in shown]
+    table = _table(*columns, *(["naive"] if defended else []))
     # Without a readable image there is none.
     for name, row in ((name, row) for name, row in report["results"].items() if "recall" in row):
-        found = [row["recall"][way][str(k)] for way in _DIRECTIONS for k in RECALL_AT]
+        found = [row["recall"][way][str(k)] for way in _DIRECTIONS for k in shown]
         shares = [*found, row["naive"]] if "naive" in row else found
         table.add_row(name, *(percent(share["accuracy"]).removesuffix(" %") for share in shares))
     return table
