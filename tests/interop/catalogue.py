@@ -101,7 +101,7 @@ NOT_APPLICABLE: dict[str, tuple[str, ...]] = {
         "HuggingFaceClassifierPyTorch PatchEmbed PyTorchVisionTransformer"
     ),
     "changes the number of channels, which a trained image tower cannot take": _names("ThermometerEncoding"),
-    "takes channels last only, and calls numpy.asfarray, which numpy 2 has not (laser_attack.py:322)": _names(
+    "refuses models with channels first (laser_attack.py:166)": _names(
         "LaserAttack LaserBeam LaserBeamAttack LaserBeamGenerator DebugInfo ImageGenerator Line Range"
     ),
     "a part of another class or a base class": _names(

@@ -95,7 +95,7 @@ def in_training(name: str, covers: object, make: Callable[[], Any], **settings: 
     return Row(name, "preprocessors", named(covers), run, **settings)
 
 
-def after_prediction(name: str, covers: object, make: Callable[[], list[Any]], exact: bool = True) -> Row:
+def after_prediction(name: str, covers: object, make: Callable[[], list[Any]], **settings: Any) -> Row:
     """A row of postprocessors: what they make of the plain classifier's probabilities is what is predicted."""
 
     def run(subject: Subject) -> str:
@@ -116,7 +116,16 @@ def after_prediction(name: str, covers: object, make: Callable[[], list[Any]], e
         assert change > 1e-4, "the defence changes nothing"
         return f"probabilities move by up to {change:.2g}"
 
-    return Row(name, "postprocessors", named(covers) if not isinstance(covers, tuple) else named(*covers), run)
+    covers = covers if isinstance(covers, tuple) else (covers,)
+    return Row(name, "postprocessors", named(*covers), run, **settings)
+
+
+def hard_labels(subject: Subject) -> str:
+    """Of each image's scores the largest becomes 1, and the others 0."""
+    plain = subject.classifier().predict(subject.x)
+    scores = subject.classifier(postprocessing_defences=post.ClassLabels()).predict(subject.x)
+    np.testing.assert_array_equal(scores, np.eye(CLASSES)[plain.argmax(axis=1)])
+    return "labels in place of scores"
 
 
 class Greyish(nn.Module):
@@ -235,7 +244,17 @@ ROWS = [
     in_training(
         "GaussianAugmentation", pre.GaussianAugmentation, lambda: pre.GaussianAugmentation(sigma=0.05, ratio=0.5)
     ),
-    after_prediction("ClassLabels", post.ClassLabels, lambda: [post.ClassLabels()]),
+    Row(
+        "ClassLabels",
+        "postprocessors",
+        named(post.ClassLabels),
+        hard_labels,
+        broken=Broken(
+            "defences/postprocessor/class_labels.py:56 writes the labels of all images of a batch into every row",
+            AssertionError,
+            "it with one image at a time",
+        ),
+    ),
     after_prediction("GaussianNoise", post.GaussianNoise, lambda: [post.GaussianNoise(scale=0.1)]),
     after_prediction("HighConfidence", post.HighConfidence, lambda: [post.HighConfidence(cutoff=0.3)]),
     after_prediction("ReverseSigmoid", post.ReverseSigmoid, lambda: [post.ReverseSigmoid(beta=1.0, gamma=0.1)]),

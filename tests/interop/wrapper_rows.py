@@ -82,7 +82,8 @@ ROWS = [
         "wrappers",
         (STRIP, "art.estimators.poison_mitigation.strip.strip.STRIPMixin"),
         do.strip,
-        note="On `with_probabilities()`.",
+        note="On `with_probabilities()`. That clean images pass is shown; not that triggers are held back: ART 1.20.1 "
+        "takes the entropy over the mixed images in place of the classes (strip.py:92).",
     ),
     row(
         "DefensiveDistillation",
