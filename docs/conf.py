@@ -14,7 +14,10 @@ copyright = "2026, the art_multimodal authors"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser"]
 html_theme = "furo"
 html_title = "art_multimodal"
-exclude_patterns = ["_build", *(f"generated/{stem}.md" for stem in (*generate.OWN_PAGE, "defence_names"))]
+exclude_patterns = [
+    "_build",
+    *(f"generated/{stem}.md" for stem in (*generate.OWN_PAGE, "defence_names", "interoperability")),
+]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"

@@ -31,6 +31,16 @@ def auto_attack(view: PyTorchClassifier) -> EvasionAttack:
     )
 
 
+def virtual(view: PyTorchClassifier, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Restarts, as the sign of the direction is chance."""
+    attack = art.VirtualAdversarialMethod(with_probabilities(view), eps=9.0, max_iter=1, finite_diff=0.1, **quiet)
+    best = x
+    for _ in range(4):
+        missed = view.predict(best).argmax(axis=1) == y.argmax(axis=1)
+        best = np.where(missed[:, None, None, None], attack.generate(x), best)
+    return best
+
+
 ROWS = [
     attack_row("FastGradientMethod", art.FastGradientMethod, lambda v: art.FastGradientMethod(v, eps=EPS), linf, 0.3),
     attack_row(
@@ -211,11 +221,11 @@ ROWS = [
     attack_row(
         "VirtualAdversarialMethod",
         art.VirtualAdversarialMethod,
-        lambda v: art.VirtualAdversarialMethod(with_probabilities(v), eps=8.0, max_iter=2, finite_diff=0.1, **quiet),
-        (2, 8.0),
-        0.5,
+        wrapped(virtual),
+        (2, 9.0),
+        at_least=0.5,
         count=2,
-        note="On `with_probabilities()`.",
+        note="On `with_probabilities()`. The sign of the direction that it finds is chance: restart it.",
     ),
     attack_row(
         "UniversalPerturbation",

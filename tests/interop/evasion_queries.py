@@ -135,11 +135,13 @@ ROWS = [
         "AdversarialPatch",
         art.AdversarialPatch,
         patched(art.AdversarialPatch, patch_shape=(3, 12, 12), targeted=False, learning_rate=0.2),
+        at_least=0.3,
     ),
     attack_row(
         "AdversarialPatchPyTorch",
         art.AdversarialPatchPyTorch,
         patched(art.AdversarialPatchPyTorch, patch_shape=(3, 12, 12), targeted=False, learning_rate=0.2),
+        at_least=0.3,
     ),
     attack_row(
         "AdversarialPatchNumpy",
