@@ -10,7 +10,7 @@ import pytest
 import torch
 from art.defences.detector.evasion.evasion_detector import EvasionDetector
 from art.defences.preprocessor import FeatureSqueezing, GaussianAugmentation, SpatialSmoothing
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from art.defences.preprocessor.preprocessor import Preprocessor, PreprocessorPyTorch
 from estimators.captions import make
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,7 +45,9 @@ def cosines(model: TinyEncoder, images: np.ndarray, texts: list[str]) -> np.ndar
 
 def test_scores_are_what_they_are_said_to_be() -> None:
     pairs, others = some_pairs(7), some_pairs(40, seed=1)
-    others["text"][:3] = pairs["text"][:3]
+    # Two of the texts are the most similar ones that there are to their images.
+    closest = cosines(TinyEncoder(), pairs["image"][:2], others["text"].tolist()).argmax(axis=1)
+    pairs["text"][:2] = others["text"][closest]
     texts = pairs["text"].tolist()
     own = np.diag(cosines(TinyEncoder(), pairs["image"], texts))
     detector = ModalityDisagreementDetector(make())
@@ -173,6 +175,24 @@ def test_batches_change_nothing(score: str) -> None:
         assert report["scores"].shape == flagged.shape == (0,)
 
 
+def test_transformations_may_write_into_images_and_see_no_empty_batch() -> None:
+    class Darkening(Preprocessor):
+        def __call__(self, x, y=None):
+            assert len(x)
+            x *= 0.5
+            return x, y
+
+    detector = ModalityDisagreementDetector(make(), "consistency", transformations=[Darkening(), Darkening()])
+    pairs = some_pairs(4)
+    before = pairs["image"].copy()
+    scores = detector.scores(pairs)
+    np.testing.assert_array_equal(pairs["image"], before)
+    by_hand = np.diag(cosines(TinyEncoder(), before / 2, pairs["text"].tolist()))
+    own = np.diag(cosines(TinyEncoder(), before, pairs["text"].tolist()))
+    np.testing.assert_allclose(scores, abs(by_hand - own), atol=1e-6)
+    assert detector.scores(pairs[:0]).shape == (0,)
+
+
 def test_bad_input_is_refused() -> None:
     retriever = make()
     classifier = ZeroShotClassifier(TinyEncoder(), ("cat", "dog"), device_type="cpu")
@@ -211,8 +231,9 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="NaN"), np.testing.suppress_warnings() as quiet:
         quiet.filter(UserWarning)
         detector.detect(damaged)
-    with pytest.raises(InputError, match="at least one of each"):
-        DetectorEvaluation(detector).evaluate(some_pairs(3), {})
+    for clean, attacked in ((3, {}), (0, {"some": some_pairs(3)}), (3, {"none": some_pairs(0)})):
+        with pytest.raises(InputError, match="at least one of each"):
+            DetectorEvaluation(detector).evaluate(some_pairs(clean), attacked)
     adding = ModalityDisagreementDetector(
         retriever, "consistency", transformations=[GaussianAugmentation(augmentation=True, ratio=1.0)]
     )
