@@ -108,8 +108,8 @@ def joint_anchored(
 ) -> Tensor:
     """Adversarial images are classified, adversarial texts meet clean and adversarial images, all held where they were.
 
-    ``CE(s I' C) + lambda_txt S(s I T') + lambda_joint S(s I' T')
-    + lambda_image_anchor (|I - O|^2 + |I' - O|^2) + lambda_text_anchor |T' - Q|^2 + lambda_reference |R - R_original|^2``
+    ``CE(s I' C) + lambda_txt S(s I T') + lambda_joint S(s I' T') + lambda_image_anchor (|I - O|^2 + |I' - O|^2)
+    + lambda_text_anchor |T' - Q|^2 + lambda_reference |R - R_original|^2``
     with unit embeddings all over, the class texts C, and O and Q where the original model has the clean images and
     texts. S sets each pair that belongs together against those that do not: see :func:`pairs_against_others`. R are
     texts about other things: what a text attack puts in for a word of training must not become a word without meaning.

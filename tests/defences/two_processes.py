@@ -1,6 +1,6 @@
 """What both processes of ``test_two_processes.py`` run; alone it does the same with twice the batch, to compare with.
 
-    torchrun --nproc_per_node 2 tests/defences/two_processes.py FOLDER
+torchrun --nproc_per_node 2 tests/defences/two_processes.py FOLDER
 """
 
 from __future__ import annotations
