@@ -18,7 +18,9 @@ def interoperability(table: Callable[..., str]) -> str:
     subjects = found["subjects"]
     evasion = [row for row in found["rows"].values() if row["family"] == "evasion attacks"]
     wrong = sum(cell.get("rows_with_wrong_text", 0) for row in evasion for cell in row["on"].values())
-    parts = [f"Measured with {versions}. {wrong} rows of fusion models were evaluated with a wrong text.\n"]
+    parts = [
+        f"Measured with {versions}. {wrong} rows of fusion models were evaluated with a wrong text. [*]: with a note below the table.\n"
+    ]
     counts = []
     for family in found["families"]:
         rows = [row for row in found["rows"].values() if row["family"] == family]
@@ -29,8 +31,13 @@ def interoperability(table: Callable[..., str]) -> str:
     for family in found["families"]:
         rows = [(name, row) for name, row in found["rows"].items() if row["family"] == family]
         parts.append(f"## {family.capitalize()}\n")
-        lines = [(name, *(_cell(row, subject) for subject in subjects), _note(row)) for name, row in rows]
-        parts.append(table(("what", *subjects, "note"), lines))
+        lines = [
+            (f"{name} [*]" if _note(row) else name, *(_cell(row, subject) for subject in subjects))
+            for name, row in rows
+        ]
+        parts.append(table(("what", *subjects), lines))
+        # Below the table: they are too long for a column of it.
+        parts.append("\n".join(f"- *{name}*: {_note(row)}" for name, row in rows if _note(row)) + "\n")
     parts.append("## Not applicable\n")
     parts.append(table(("why", "what"), ((why, ", ".join(names)) for why, names in found["not_applicable"].items())))
     return "\n".join(parts)
