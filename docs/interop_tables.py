@@ -19,7 +19,8 @@ def interoperability(table: Callable[..., str]) -> str:
     evasion = [row for row in found["rows"].values() if row["family"] == "evasion attacks"]
     wrong = sum(cell.get("rows_with_wrong_text", 0) for row in evasion for cell in row["on"].values())
     parts = [
-        f"Measured with {versions}. {wrong} rows of fusion models were evaluated with a wrong text. [*]: with a note below the table.\n"
+        f"Measured with {versions}. {wrong} rows of fusion models were evaluated with a wrong text. "
+        "[*]: with a note below the table.\n"
     ]
     counts = []
     for family in found["families"]:
