@@ -11,67 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from audits import timeless
 from hypothesis import given
 from hypothesis import strategies as st
 from photos import save_photo
-from safetensors.torch import load_file
 
 from art_multimodal import ZeroShotClassifier, load_model
-from art_multimodal.attacks.evasion import BertAttack, CharacterAttack, ProjectedGradientDescentDualEncoder
-from art_multimodal.datasets import open_captioned, open_data
+from art_multimodal.datasets import open_data
 from art_multimodal.defences.trainer import METHODS, TrainingSettings, checkpoint
-from art_multimodal.defences.training_run import Listener, RunFolder, RunSettings, TrainingRun
+from art_multimodal.defences.training_run import Listener, RunFolder
 from art_multimodal.defences.training_run import run as run_module
-from art_multimodal.defences.training_run.data import Part, open_run_data, split_rows
+from art_multimodal.defences.training_run.data import open_run_data, split_rows
 from art_multimodal.defences.training_run.validation import Validation
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.retriever import ImageTextRetriever
 
-from .training import classifier as tiny_classifier
-from .training import images, labels, pairs, retriever
-
-TRAINING = TrainingSettings(learning_rate=1e-3, eps=8 / 255, eps_step=8 / 255, max_iter=1)
-#: Four steps in each of two epochs.
-SMALL = {
-    "method": "tecoa",
-    "model": "demo:digits",
-    "data": "demo:digits",
-    "training": TRAINING,
-    "epochs": 2,
-    "batch_size": 9,
-    "limit": 40,
-}
-
-
-def small(**changes: Any) -> RunSettings:
-    return RunSettings(**{**SMALL, **changes})
-
-
-def start(out: Path, resume: bool = False, listener: Listener | None = None, **changes: Any) -> TrainingRun:
-    return TrainingRun(small(**changes), out, device="cpu", resume=resume, listener=listener)
-
-
-def written(out: Path) -> dict[str, Any]:
-    """What a run leaves, without what the clock put into it."""
-    header = timeless(json.loads((out / "training.json").read_text()))
-    models = {name: load_file(out / name / "model.safetensors") for name in ("best", "last")}
-    return {"header": header, "steps": (out / "steps.jsonl").read_text(), "models": models}
-
-
-def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one["header"] == other["header"] and one["steps"] == other["steps"]
-    for name in ("best", "last"):
-        assert all(torch.equal(tensor, other["models"][name][key]) for key, tensor in one["models"][name].items())
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, Any]:
-    """What a run that nobody disturbs leaves."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    start(out).run()
-    return written(out)
+from .runs import TRAINING, Shown, assert_same, small, start, written
 
 
 def test_what_a_run_leaves(whole):
@@ -138,24 +91,6 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path, monkeypatch, whole, owne
     # Once more there is nothing left to do.
     start(tmp_path / "out", resume=True).run()
     assert_same(written(tmp_path / "out"), whole)
-
-
-class Shown(Listener):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[dict[str, Any], bool]] = []
-        self.warnings: list[str] = []
-        self.left_out: list[str] = []
-
-    def epoch(self, row: dict[str, Any], best: bool) -> None:
-        self.rows.append((row, best))
-
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def skipped(self, samples) -> None:
-        self.left_out += [sample.name for sample in samples]
 
 
 @pytest.mark.parametrize("what", ["saved_model.json", "training.json", "checkpoint.json", "steps.jsonl"])
@@ -359,103 +294,6 @@ def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_read(mon
     monkeypatch.setattr("os.sysconf", pages.__getitem__)
     with pytest.raises(InputError, match="40 images of 32 x 32 pixels take.*Give --limit"):
         open_run_data(small(), load_model("demo:digits"), "cpu")
-
-
-# --- validation -------------------------------------------------------------------------------------------------------
-
-
-def test_validation_measures_what_an_attack_by_hand_does():
-    classifier = tiny_classifier()
-    part = Part(images(30), labels(30))
-    settings = small(method="mmcoa", validation_steps=5)
-    words = BertAttack(classifier, "demo:mlm", candidate_words=None, verbose=False)
-    found = Validation(classifier, part, METHODS["mmcoa"], settings, words).measure()
-    right = classifier.predict(part.x).argmax(axis=1) == part.y
-    attack = ProjectedGradientDescentDualEncoder(
-        classifier, eps=8 / 255, eps_step=4 / 255, max_iter=5, batch_size=30, seed=0, verbose=False
-    )
-    attacked = attack.generate(part.x[right], part.y[right])
-    resists = right.copy()
-    resists[right] = classifier.predict(attacked).argmax(axis=1) == part.y[right]
-    still = right & (classifier.with_prompts(list(words.generate())).predict(part.x).argmax(axis=1) == part.y)
-    assert found == {
-        "clean": right.mean(),
-        "image": resists.mean(),
-        "text": still.mean(),
-        "attacked": (resists & still).mean(),
-    }
-    assert 0 < found["attacked"] < found["clean"] < 1
-
-
-@pytest.mark.parametrize(
-    ("method", "measures"),
-    [
-        ("tecoa", {"clean", "image", "attacked"}),
-        ("leaf", {"clean", "text", "attacked"}),
-        ("mmcoa", {"clean", "image", "text", "attacked"}),
-        ("clean", {"clean", "image", "attacked"}),
-    ],
-)
-def test_what_a_method_trains_against_is_attacked(method, measures):
-    for estimator, part in ((tiny_classifier(), Part(images(), labels())), (retriever(), Part(pairs(), None))):
-        texts = CharacterAttack(estimator, verbose=False) if METHODS[method].text_attack else None
-        task = "retrieval" if isinstance(estimator, ImageTextRetriever) else "classification"
-        validation = Validation(estimator, part, METHODS[method], small(method=method, task=task), texts)
-        found = validation.measure()
-        assert set(found) == measures and set(validation.protocol()) == measures | {"best"}
-        assert all(0 <= value <= 1 for value in found.values())
-        assert found["attacked"] <= min(value for name, value in found.items() if name != "attacked")
-
-
-def test_validation_of_retrieval_attacks_each_image_once():
-    estimator = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
-    data = open_captioned("demo:scenes")
-    rows = [(data.image(index), text) for index in range(20) for text in data.captions_of(index)]
-    from art_multimodal.pairs import image_text_pairs
-
-    part = Part(image_text_pairs(np.stack([image for image, _ in rows]), [text for _, text in rows]), None)
-    settings = small(method="tecoa", task="retrieval", validation_steps=5)
-    found = Validation(estimator, part, METHODS["tecoa"], settings, None).measure()
-    clean = estimator.recall(part.x, ks=(1,))
-    assert found["clean"] == (clean.image_to_text[1] + clean.text_to_image[1]) / 2
-    captions = [data.captions_of(index) for index in range(20)]
-    gallery = estimator.as_classifier(captions)
-    attack = ProjectedGradientDescentDualEncoder(
-        gallery, eps=8 / 255, eps_step=4 / 255, max_iter=5, batch_size=20, seed=0, verbose=False
-    )
-    attacked = part.x.copy()
-    attacked["image"] = np.repeat(attack.generate(part.x["image"][::2], np.arange(20)), 2, axis=0)
-    recall = estimator.recall(attacked, part.x, ks=(1,))
-    assert found["image"] == found["attacked"] == (recall.image_to_text[1] + recall.text_to_image[1]) / 2
-    assert found["image"] < found["clean"]
-
-
-def test_the_best_epoch_resists_most_then_is_most_accurate_then_comes_first(tmp_path, monkeypatch):
-    said = [(0.9, 0.9), (0.1, 0.8), (0.3, 0.7), (0.3, 0.9), (0.3, 0.9), (0.2, 1.0)]
-    answers = iter([{"clean": clean, "image": attacked, "attacked": attacked} for attacked, clean in said])
-    monkeypatch.setattr(Validation, "measure", lambda self: next(answers))
-    saved: list[str] = []
-    monkeypatch.setattr(RunFolder, "save", lambda self, name, *arguments: saved.append(name))
-    shown = Shown()
-    run = start(tmp_path / "out", epochs=5, listener=shown)
-    run.run()
-    # The model before training is no candidate.
-    assert [best for _, best in shown.rows] == [False, True, True, True, False, False]
-    assert saved == ["last", "best"] * 3 + ["last"] * 2
-    header = json.loads((tmp_path / "out" / "training.json").read_text())
-    assert header["best_epoch"] == run.best["epoch"] == 3
-
-
-def test_validation_every_so_many_epochs_and_in_the_end(tmp_path):
-    rows = start(tmp_path / "out", epochs=3, validate_every=2).run()
-    assert ["attacked" in row for row in rows] == [True, False, True, True]
-    assert all("loss" in row for row in rows[1:])
-
-
-def test_validation_changes_nothing_about_the_training(tmp_path, whole):
-    start(tmp_path / "out", validate_every=2, validation_steps=3).run()
-    last = load_file(tmp_path / "out" / "last" / "model.safetensors")
-    assert all(torch.equal(tensor, last[name]) for name, tensor in whole["models"]["last"].items())
 
 
 def test_batches_of_one_class_are_told_about(tmp_path):
