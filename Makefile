@@ -41,6 +41,7 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/decoupling_cost.py
 	$(BIN)/python benchmarks/bert_attack_cost.py
 	$(BIN)/python benchmarks/text_attacks.py
+	$(BIN)/python benchmarks/defences.py
 	$(BIN)/python benchmarks/text_repair.py
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/multimodal_attacks.py
