@@ -33,9 +33,11 @@ OF_IMAGES: tuple[tuple[str, ...], ...] = (
 OF_TEXTS: tuple[tuple[str, ...], ...] = ((), ("unicode",), ("spelling",))
 PROTOCOL = (
     "demo:digits, {limit} of its held-out images, as `art-multimodal audit` reports them. Images: l_inf, eps "
-    "{eps:g}/255, {steps} steps of pgd, {queries} queries of square. Texts: one edit or one word of each class prompt. "
-    "Naive: the attack is made on the model alone and shown to the defended one. Adaptive: it is made through the "
-    "defences, over {draws} draws of random ones. In percent, with 95 % bootstrap intervals over images."
+    "{eps:g}/255, {steps} steps of {eps_step:g}/255 of pgd, as many of apgd_dlr, {queries} queries of square; "
+    "`image` is the worst of them for each image, of naive ones too. Texts: one edit or one word of each class "
+    "prompt. Naive: the attack is made on the model alone and shown to the defended one. Adaptive: it is made "
+    "through the defences, over {draws} draws of random ones. In percent, with 95 % bootstrap intervals over "
+    "images."
 )
 
 
@@ -46,6 +48,7 @@ def audited(options: argparse.Namespace, attacks: str, defences: tuple[str, ...]
         "demo:digits",
         attacks=attacks,
         eps=options.eps / 255,
+        eps_step=options.eps_step / 255,
         steps=options.steps,
         max_queries=options.queries,
         limit=options.limit,
@@ -81,15 +84,20 @@ def shown(row: dict[str, Any] | None) -> str:
 
 
 def table(
-    options: argparse.Namespace, title: str, attacks: tuple[str, ...], tried: Iterable[tuple[str, ...]], edits: int = 1
+    options: argparse.Namespace,
+    title: str,
+    attacks: tuple[str, ...],
+    tried: Iterable[tuple[str, ...]],
+    edits: int = 1,
+    worst: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """A row for each defence; of each attack the naive number beside the adaptive one."""
+    """A row for each defence; of each attack, and of the worst of them, the naive number beside the adaptive one."""
     rows = []
     for defences in tried:
         results = audited(options, ",".join(attacks), defences, edits)
-        cells = [shown(part) for name in attacks for part in (results[name].get("naive"), results[name])]
+        cells = [shown(part) for name in (*attacks, *worst) for part in (results[name].get("naive"), results[name])]
         rows.append([" then ".join(f"`{name}`" for name in defences) or "none", shown(results["clean"]), *cells])
-    header = ["defence", "clean", *(f"{name}, {kind}" for name in attacks for kind in ("naive", "adaptive"))]
+    header = ["defence", "clean", *(f"{name}, {kind}" for name in (*attacks, *worst) for kind in ("naive", "adaptive"))]
     return {"title": title, "header": header, "rows": rows}
 
 
@@ -98,7 +106,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--eps", type=float, default=12)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--eps-step", type=float, default=1)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "defences.json")
@@ -110,7 +119,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "settings": settings,
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__},
         "tables": [
-            table(options, "Attacks on images", ("pgd", "square"), OF_IMAGES),
+            table(options, "Attacks on images", ("pgd", "apgd_dlr", "square"), OF_IMAGES, worst=("image",)),
             gradients(options),
             table(options, "Attacks on prompts", ("character_attack", "bert_attack"), OF_TEXTS),
             table(options, "Two edits of each prompt", ("character_attack",), OF_TEXTS[::2], edits=2),
