@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,9 @@ class TrainingSummaryWriter(SummaryWriter):
 
         # One folder for all of a run, where ART has one for each call of an attack.
         logdir = summary_writer if isinstance(summary_writer, str) else None
-        self._summary_writer = EventWriter(logdir=logdir, purge_step=self._first_step)
+        # Names tell seconds apart only, and a file of the same name would be written over.
+        suffix = f".{time.time_ns()}"
+        self._summary_writer = EventWriter(logdir=logdir, purge_step=self._first_step, filename_suffix=suffix)
 
     def record(self, record: StepRecord) -> None:
         """Write a step."""
