@@ -41,7 +41,10 @@ def save_model(model: DualEncoder, folder: str | Path, trained_from: str | None 
     :param trained_from: The name of the model that training began with, for those who look.
     :raises InputError: If there is no format for this model, or it cannot be written.
     """
-    folder = Path(folder)
+    # A link stays one, and "." has a name.
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file. Choose a folder to save the model in.")
     facts: dict[str, Any] = {"format": _FORMAT, **_family_of(model)}
     write = _WRITERS[facts["family"]]
     facts |= {"trained_from": trained_from, "weights_sha256": weights_sha256(model)}
@@ -67,11 +70,14 @@ def load_saved_model(folder: str | Path) -> DualEncoder:
         facts = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         if facts["format"] != _FORMAT:
             raise InputError(f"{folder / INDEX} has format {facts['format']}; this version reads format {_FORMAT}.")
-        family, digests = facts["family"], dict(facts["files"])
+        family, digests = facts["family"], {str(name): str(digest) for name, digest in dict(facts["files"]).items()}
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / INDEX} cannot be read ({type(error).__name__}: {error}).") from error
+    unknown = sorted(path.name for path in folder.glob("*.safetensors") if path.name not in digests)
+    if unknown:
+        raise InputError(f"{folder / INDEX} does not list {unknown[0]}: it is not one that was saved there.")
     for name, digest in digests.items():
         path = folder / Path(name).name
         if not path.is_file() or _sha256_of(path) != digest:
@@ -94,7 +100,7 @@ def load_saved_model(folder: str | Path) -> DualEncoder:
 
 def saved_folder(folder: str | Path) -> Path | None:
     """Where the saved model of a folder is, if there is one: a kill may have come while folders were exchanged."""
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     return next((path for path in (folder, _old(folder)) if (path / INDEX).is_file()), None)
 
 

@@ -395,3 +395,21 @@ def test_reference_texts_are_drawn_from_those_given_and_checked(monkeypatch):
             trainers.AdversarialTrainerJointAnchored(classifier(), reference_texts=wrong)
     with pytest.raises(InputError, match="leave out reference_texts"):
         DualEncoderTrainer(classifier(), "mmcoa", reference_texts=given)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    given = settings(
+        max_iter=np.int64(1), eps=np.float32(4 / 255), learning_rate=np.float32(1e-3), betas=np.array([0.9, 0.98])
+    )
+    trainer = trainers.DualEncoderTrainer(classifier(), "tecoa", given)
+    x, y = images()[:8], labels()[:8]
+    trainer.fit(x, y, batch_size=np.int64(4), nb_epochs=np.int32(1), checkpoint=tmp_path)
+    assert (tmp_path / "checkpoint.json").is_file()
+
+
+def test_english_words_that_do_not_fit_are_no_reference_texts():
+    estimator = ZeroShotClassifier(classifier().dual_encoder, ["a", "b"], "x" * 50 + "{}", device_type="cpu")
+    texts = trainers.DualEncoderTrainer(estimator, "joint-anchored", settings()).reference_texts
+    # 50 characters, the word, and the ends: room for a dozen letters.
+    assert max(map(len, texts)) < 64 and len(texts) > 1000
+    estimator.dual_encoder.tokenize(list(texts))

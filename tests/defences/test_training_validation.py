@@ -14,8 +14,9 @@ from art_multimodal.attacks.evasion import BertAttack, CharacterAttack, Projecte
 from art_multimodal.datasets import open_captioned
 from art_multimodal.defences.trainer import METHODS
 from art_multimodal.defences.training_run import RunFolder
-from art_multimodal.defences.training_run.data import Part
+from art_multimodal.defences.training_run.data import Part, open_run_data
 from art_multimodal.defences.training_run.validation import Validation
+from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 
 from .runs import Shown, small, start
@@ -115,3 +116,11 @@ def test_validation_changes_nothing_about_the_training(tmp_path, whole):
     start(tmp_path / "out", validate_every=2, validation_steps=3).run()
     last = load_file(tmp_path / "out" / "last" / "model.safetensors")
     assert all(torch.equal(tensor, last[name]) for name, tensor in whole["models"]["last"].items())
+
+
+def test_captions_count_as_images_in_memory(monkeypatch):
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 100}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    # 20 images with two captions each.
+    with pytest.raises(InputError, match="60 images of"):
+        open_run_data(small(data="demo:scenes", task="retrieval", limit=20), load_model("demo:scenes"), "cpu")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.sharding import merge
@@ -98,6 +99,20 @@ def test_of_more_pictures_the_first_ones_stay(tmp_path: Path) -> None:
     kept = [(one["batch"], [s["index"] for s in one["samples"] if s.get("picture")]) for one in log.lines()]
     assert kept == [(0, [5, 6]), (1, [1]), (2, [])]
     assert sorted(path.name for path in log.pictures.iterdir()) == [f"pgd-{n}-clean.png" for n in (1, 5, 6)]
+    # A batch that two runs did at once, each unaware of the other, counts once.
+    whole = (tmp_path / "log.jsonl").read_text()
+    (tmp_path / "log.jsonl").write_text(whole + whole.splitlines(keepends=True)[2])
+    merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
+    assert (tmp_path / "log.jsonl").read_text() == whole
     before = (tmp_path / "log.jsonl").stat().st_mtime_ns
     merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
     assert (tmp_path / "log.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("left", ["log.jsonl", "log.1.jsonl"])
+def test_lines_of_an_unknown_run_are_not_taken_over(single: Path, tmp_path: Path, left: str, resume: bool) -> None:
+    (tmp_path / left).write_bytes((single / "log.jsonl").read_bytes())
+    with pytest.raises(InputError, match=f"{left} of a run whose run.json is gone"):
+        Audit(SETTINGS, tmp_path, device="cpu").evaluate(resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == [left]

@@ -248,3 +248,29 @@ def test_what_the_command_line_trains_is_read_by_the_libraries(tmp_path, saved, 
     with torch.no_grad():
         assert torch.equal(trained(images, tokens), again(images, tokens))
         assert not torch.equal(trained(images, tokens), load_model(spec)(images, tokens))
+
+
+def test_links_stay_links_and_files_stay_files(tmp_path, monkeypatch):
+    model = load_model("demo:digits")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "best").symlink_to("disk")
+    for _ in range(3):
+        save_model(model, tmp_path / "best")
+    assert (tmp_path / "best").is_symlink() and (tmp_path / "disk" / "saved_model.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "disk"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        save_model(model, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+    monkeypatch.chdir(tmp_path / "disk")
+    assert load_model("checkpoint:.").state_dict().keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("files", [{}, [[1, "x"]], None, {"model.safetensors": 5}])
+def test_weights_that_the_index_does_not_vouch_for_are_not_read(tmp_path, files):
+    save_model(load_model("demo:digits"), tmp_path / "best")
+    index = tmp_path / "best" / "saved_model.json"
+    facts = json.loads(index.read_text())
+    index.write_text(json.dumps({**facts, "files": files}))
+    with pytest.raises(InputError):
+        load_model(f"checkpoint:{tmp_path / 'best'}")

@@ -12,6 +12,7 @@ from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.prompts import DEFAULT_TEMPLATES
 
 
@@ -39,7 +40,22 @@ def reference_texts_of(estimator: Estimator, method: Method, given: Sequence[str
         templates = estimator.templates
     # In turn, so that there are as many texts as words.
     words = sorted(english_words())
-    return tuple(templates[n % len(templates)].replace("{}", word) for n, word in enumerate(words))
+    texts = tuple(templates[n % len(templates)].replace("{}", word) for n, word in enumerate(words))
+    texts = tuple(text for text in texts if _fits(estimator.dual_encoder, text))
+    if not texts:
+        raise InputError("No English word in the templates fits into the model's context. Give reference_texts.")
+    return texts
+
+
+def _fits(encoder: DualEncoder, text: str) -> bool:
+    # A token is a byte at least, apart from those that begin and end a text.
+    if len(text.encode()) + 4 <= encoder.context_length:
+        return True
+    try:
+        encoder.tokenize([text])
+    except InputError:
+        return False
+    return True
 
 
 def digest_of_texts(texts: Sequence[str]) -> dict[str, Any]:

@@ -77,8 +77,11 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        # As it comes from JSON it is a list.
-        object.__setattr__(self, "betas", tuple(self.betas))
+        # As it comes from JSON it is a list; numbers of numpy are none of JSON's.
+        object.__setattr__(self, "betas", tuple(np.asarray(self.betas).tolist()))
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
         for name, known in (
             ("towers", TOWERS),
             ("positives", POSITIVES),
@@ -131,4 +134,4 @@ class TrainingSettings:
     def as_json(self) -> dict[str, Any]:
         """The settings in JSON's types."""
         values = asdict(self)
-        return {**values, "norm": str(norm_of(self.norm)), "betas": list(self.betas), "seed": int(self.seed)}
+        return {**values, "norm": str(norm_of(self.norm)), "betas": list(self.betas)}

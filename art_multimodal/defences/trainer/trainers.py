@@ -137,7 +137,7 @@ class DualEncoderTrainer(Trainer):
         _refuse(kwargs)
         samples = samples_of(self.classifier, x, y, self.method, self.settings)
         _check_counts(batch_size=batch_size, nb_epochs=nb_epochs, checkpoint_every=checkpoint_every)
-        batch_size *= process_count()
+        batch_size, nb_epochs = int(batch_size) * process_count(), int(nb_epochs)
         samples.check(batch_size)
         seed = self.settings.seed
 

@@ -65,7 +65,7 @@ def open_run_data(
     """
     opened = _Labelled(settings, model) if settings.task == "classification" else _Captioned(settings, model)
     sources, chosen = _choose(settings, opened)
-    _check_memory(sum(map(len, chosen)), model)
+    _check_memory(sum(opened.count(source, rows) for source, rows in zip(sources, chosen, strict=True)), model)
     reader = _Reader(model, strict, sum(map(len, chosen)), reading)
     read = [reader.read(source, rows) for source, rows in zip(sources, chosen, strict=True)]
     # What is validated on is not trained on, even where the same image is listed twice.
@@ -137,6 +137,10 @@ class _Labelled:
     def group_of(self, index: int) -> int:
         return self.data.label_of(index)
 
+    def count(self, source: Any, rows: np.ndarray) -> int:
+        """How many images there are at a time."""
+        return len(rows)
+
     def part(self, source: Any, rows: np.ndarray, images: np.ndarray) -> Part:
         place = [self.class_names.index(name) for name in source.class_names]
         return Part(images, np.array([place[source.label_of(int(row))] for row in rows], dtype=np.int64))
@@ -164,6 +168,10 @@ class _Captioned:
 
     def group_of(self, index: int) -> int:
         return 0
+
+    def count(self, source: Any, rows: np.ndarray) -> int:
+        # As they are read, and a copy for each caption.
+        return len(rows) + sum(len(source.captions_of(int(row))) for row in rows)
 
     def part(self, source: Any, rows: np.ndarray, images: np.ndarray) -> Part:
         captions = [source.captions_of(int(row)) for row in rows]

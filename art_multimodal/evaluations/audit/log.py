@@ -157,5 +157,13 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise InputError(f"Cannot write to {folder}: {existing} is a file. Choose another --out.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"Cannot write to {folder}: no permission to write in {existing}. Choose another --out.")
-    if not resume and (folder / HEADER_FILE).exists():
+    if not (folder / HEADER_FILE).exists():
+        lost = [path.name for path in (folder / LINES_FILE, *sorted(folder.glob("log.*.jsonl"))) if path.exists()]
+        if lost:
+            # Whose lines they are, nobody knows: they must not become part of another run.
+            raise InputError(
+                f"{folder} holds {lost[0]} of a run whose {HEADER_FILE} is gone. Choose another --out, or remove the "
+                "folder."
+            )
+    elif not resume:
         raise InputError(f"{folder} holds a run already. Go on with it by --resume, or choose another --out.")

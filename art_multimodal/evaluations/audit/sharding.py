@@ -39,10 +39,12 @@ def merge(log: RunLog, order: Sequence[str], modalities: dict[str, str], most_pi
     place = {name: number for number, name in enumerate(order)}
     # Where each line is, not what it says: memory must not grow with what is logged.
     found: dict[tuple[int, int], tuple[Path, int]] = {}
+    lines = 0
     for one in (log, *parts):
         for start, line in one.lines_with_starts():
+            lines += 1
             found.setdefault((line["batch"], place[line["attack"]]), (one.folder / one.lines_file, start))
-    if not parts and list(found) == sorted(found):
+    if not parts and lines == len(found) and list(found) == sorted(found):
         return
     pictured = dict.fromkeys(modalities, 0)
     target, new = log.folder / LINES_FILE, log.folder / (LINES_FILE + ".tmp")
