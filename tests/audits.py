@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from art_multimodal.evaluations.audit import AuditSettings
+from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
 
 SETTINGS = AuditSettings(
     model="demo:digits",
@@ -56,3 +56,10 @@ def timeless(value: Any) -> Any:
 
 def read_report(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "report.json").read_text())
+
+
+def run_audit(settings: AuditSettings, out: Path) -> RunLog:
+    """Run an audit on the CPU and write its reports."""
+    log = Audit(settings, out, device="cpu").evaluate()
+    write_reports(log)
+    return log

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from audits import read_report, timeless
+from audits import read_report, run_audit, timeless
 
 from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.cli import main
@@ -45,16 +45,12 @@ def report_of(folder: Path, settings: AuditSettings = SETTINGS, **changes: Any) 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
-    log = Audit(SETTINGS, tmp_path_factory.mktemp("defended") / "out", device="cpu").evaluate()
-    write_reports(log)
-    return log
+    return run_audit(SETTINGS, tmp_path_factory.mktemp("defended") / "out")
 
 
 @pytest.fixture(scope="module")
 def finished_random(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
-    log = Audit(RANDOM, tmp_path_factory.mktemp("random") / "out", device="cpu").evaluate()
-    write_reports(log)
-    return log
+    return run_audit(RANDOM, tmp_path_factory.mktemp("random") / "out")
 
 
 @pytest.mark.parametrize("defence", ["spatial_smoothing", "jpeg", "feature_squeezing:bit_depth=3"])

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from audits import read_report, timeless
+from audits import read_report, run_audit, timeless
 
 from art_multimodal import InputError
 from art_multimodal.cli import main
@@ -28,9 +28,7 @@ SETTINGS = AuditSettings(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
-    log = Audit(SETTINGS, tmp_path_factory.mktemp("audit") / "worst", device="cpu").evaluate()
-    write_reports(log)
-    return log
+    return run_audit(SETTINGS, tmp_path_factory.mktemp("audit") / "worst")
 
 
 def test_both_are_never_safer_than_one(finished: RunLog) -> None:
