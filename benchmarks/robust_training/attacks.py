@@ -150,3 +150,42 @@ def attack_images(
         return images
     budget = Budget("inf", eps, eps / 4, max_iter, max_queries, batch_size=256)
     return prepare_cascade(attacks, classifier, budget)(images, labels, seed).x
+
+
+def survive_worst_words(
+    classifier: ZeroShotClassifier,
+    worst: WorstWords,
+    template: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+    eps: float,
+    seed: int,
+    max_iter: int = 40,
+    starts: int = 2,
+) -> np.ndarray:
+    """Which images keep a positive margin under the worst words, boolean ``[N]``, after descent on just that margin.
+
+    The words are chosen anew in every step, for each image by itself.
+    """
+    model, truth = classifier.dual_encoder, torch.from_numpy(labels)
+    left = np.ones(len(images), dtype=bool)
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(starts):
+        rows = np.flatnonzero(left)
+        if not len(rows):
+            break
+        origin = torch.from_numpy(images[rows])
+        # The first start is the image itself.
+        away = torch.empty(origin.shape).uniform_(-eps, eps, generator=generator) if start else 0.0
+        moved = (origin + away).clamp(0, 1)
+        for step in range(max_iter + 1):
+            moved.requires_grad_(True)
+            margins = worst.margins(model.encode_image(moved), truth[rows], template)
+            left[rows[(margins <= 0).numpy()]] = False
+            if step == max_iter:
+                break
+            (gradient,) = torch.autograd.grad(margins.sum(), moved)
+            # Long steps first, short ones where it matters.
+            length = eps * max(1 / 16, 0.5 * (1 - step / (0.75 * max_iter)))
+            moved = (moved.detach() - length * gradient.sign()).clamp(origin - eps, origin + eps).clamp(0, 1)
+    return left

@@ -18,6 +18,7 @@ from benchmarks.robust_training.attacks import (
     attack_images,
     encode,
     right_in_cells,
+    survive_worst_words,
     unit_images,
 )
 from benchmarks.robust_training.data import Split
@@ -127,7 +128,8 @@ def _survives_both(
     """Who survives words and pixels at once, of those whom neither misleads alone.
 
     Prompts are attacked for all images together, images against these prompts, then the words are chosen anew for each
-    image. Images that were attacked against the clean prompts count, too.
+    image. Images that were attacked against the clean prompts count, too. Then pixels go down the margin under the
+    worst words, which are chosen anew in every step.
     """
     truth = torch.from_numpy(labels)
     survives = left & (worst.margins(unit_images(classifier, images), truth, template) > 0).numpy()
@@ -147,6 +149,8 @@ def _survives_both(
         if len(rows):
             features = unit_images(classifier, attacked)
             survives[rows] = (worst.margins(features, truth[rows], template) > 0).numpy()
+    rows = np.flatnonzero(survives)
+    survives[rows] = survive_worst_words(classifier, worst, template, images[rows], labels[rows], JOINT_EPS / 255, seed)
     return survives
 
 

@@ -22,8 +22,8 @@ PROTOCOL = (
     "evaluated, by APGD-CE, APGD-DLR and Square ({max_queries} queries), 10 steps, each on what the others have left. "
     "Text: one word replaced, class names and their synonyms protected unless said otherwise; KL as published, or the "
     "exact worst words for each image (margin), or the worst of those that no training proposed (unseen). Joint: "
-    "pixels within 2/255 and one word of every prompt. 95 % intervals: bootstrap over images, prompts and training "
-    "seeds ({seeds}), paired between methods."
+    "pixels within 2/255 and one word of every prompt, by descent on the margin under the exact worst words, too. "
+    "95 % intervals: bootstrap over images, prompts and training seeds ({seeds}), paired between methods."
 )
 IMAGE_ONLY = ("tecoa-image", "tecoa", "fare", "pmg-aft")
 TEXT = ("text_kl", "text_margin", "text_margin_unseen")

@@ -144,6 +144,25 @@ def test_worst_words_are_those_of_the_library_for_each_image(words: Words, model
     np.testing.assert_allclose(margins.numpy(), expected, atol=2e-6)
 
 
+def test_descent_on_the_worst_words_breaks_more_the_farther_it_may_go(
+    words: Words, model: SmallCLIP, folder: Path
+) -> None:
+    images = data.cifar("test", folder)
+    classifier = ZeroShotClassifier(model, images.class_names, captions.TEST_TEMPLATES[:1], device_type="cpu")
+    worst = attacks.WorstWords(classifier, attacks.TextThreat(words.language_model, top_k=4))
+    truth = torch.from_numpy(images.labels)
+    before = (worst.margins(attacks.unit_images(classifier, images.images), truth, 0) > 0).numpy()
+    # Labels that the model has, or there would be nothing to break.
+    said = classifier.predict(images.images).argmax(axis=1)
+    left = [
+        attacks.survive_worst_words(classifier, worst, 0, images.images, labels, eps, 0, max_iter=10)
+        for labels, eps in ((images.labels, 0.0), (said, 0.0), (said, 1 / 255), (said, 0.3))
+    ]
+    assert (left[0] == before).all()
+    assert left[1].sum() > left[3].sum() and (left[2] <= left[1]).all()
+    assert len(attacks.survive_worst_words(classifier, worst, 0, images.images[:0], truth[:0].numpy(), 0.1, 0)) == 0
+
+
 def test_unseen_words_never_come_up_in_training(words: Words, model: SmallCLIP, folder: Path) -> None:
     assert words.seen and words.unseen and not words.seen & words.unseen
     train = data.part_of(data.cifar("train", folder), range(16))
