@@ -13,7 +13,8 @@ from rich.table import Table
 
 from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, print_notes, quiet_libraries
 from art_multimodal.errors import InputError
-from art_multimodal.processes import gathered, is_main_process
+from art_multimodal.processes import failing_together, gathered, is_main_process
+from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
@@ -56,6 +57,9 @@ def audit(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="stop at an unreadable image")] = False,
+    max_skipped: Annotated[
+        float, typer.Option(help="share of samples that may be unreadable; exit code 2 above")
+    ] = 0.5,
     language_model: Annotated[
         str, typer.Option(help="proposes words: demo:mlm, or a masked language model by hub name or folder")
     ] = "demo:mlm",
@@ -82,6 +86,7 @@ def audit(
     failed, 2 bad input.
     """
     quiet_libraries()
+    from art_multimodal.datasets.reading import skipped_too_many
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
     from art_multimodal.evaluations.audit.summary import summary_rows
@@ -122,6 +127,7 @@ def audit(
             folder,
             device=device.value,
             strict=strict,
+            max_skipped=max_skipped,
         )
         for name, folder in folders.items()
     ]
@@ -148,9 +154,13 @@ def audit(
     if main and len(jobs) > 1:
         write_comparison(out, logs, reports)
         _print_reports(out)
+    too_many = [error for report in reports if (error := skipped_too_many(report, max_skipped)) is not None]
     for failure in failures:
         print(f"gate failed: {failure}", file=sys.stderr)
     # Every process ends as the main one does.
+    with failing_together():
+        if too_many:
+            raise too_many[0]
     if gathered(len(failures))[0]:
         raise typer.Exit(GATE_FAILED)
 
@@ -173,6 +183,7 @@ def _run(job: Audit, resume: bool) -> RunLog:
 
 def _print_results(report: dict[str, Any]) -> None:
     from art_multimodal.evaluations.audit.rendering import budget_text
+    from art_multimodal.evaluations.audit.sentences import guessing
 
     table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
     console = Console()
@@ -188,10 +199,13 @@ def _print_results(report: dict[str, Any]) -> None:
     if report["skipped"]:
         first = report["skipped"][0]
         console.print(
-            f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}",
+            f"{len(report['skipped'])} samples could not be read, for example {shown(first['name'])}: "
+            f"{shown(first['reason'])}",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
+    print_notes(guessing(report))
 
 
 def _table(*columns: str) -> Table:

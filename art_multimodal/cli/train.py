@@ -68,6 +68,7 @@ def train(
     templates: Annotated[str | None, typer.Option(help="a prompt with {}, or a text file with one per line")] = None,
     classes: Annotated[str | None, typer.Option(help="names separated by commas, or a text file")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="stop at an unreadable image")] = False,
+    max_skipped: Annotated[float, typer.Option(help="share of images that may be unreadable; exit code 2 above")] = 0.5,
     device: Annotated[Device, typer.Option(help="where the model runs")] = Device.auto,
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     checkpoint_every: Annotated[
@@ -130,7 +131,7 @@ def train(
     )
     shown = is_main_process()
     with TrainingDisplay(shown) as display:
-        run = TrainingRun(settings, out, device.value, strict, resume, display)
+        run = TrainingRun(settings, out, device.value, strict, resume, display, max_skipped)
         run.run(checkpoint_every, tensorboard)
     if shown:
         display.end(run)
