@@ -14,9 +14,9 @@ from art_multimodal.datasets.photos import ENDINGS, HEIF_ENDINGS
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
 
-#: Other names of a column, in lower case, with spaces between; ``filepath`` and ``title`` are those of open_clip's training files.
+#: Other names of a column, in lower case; ``filepath`` and ``title`` are those of open_clip's training files.
 ALIASES = {
-    "image": "filepath file_path filename file_name file path image_path image_file image_name imagepath img img_path",
+    "image": "filepath file_path filename file_name file path image_path image_file image_name img img_path",
     "label": "class class_name category target",
     "text": "title caption sentence prompt question",
 }
