@@ -88,3 +88,35 @@ def test_one_model_after_several_and_the_other_way_round(tmp_path: Path) -> None
     assert [path.name for path in out.iterdir() if path.is_dir()] == ["pictures"]
     assert cli.main([*several, "--overwrite"]) == 0
     assert not (out / "run.json").exists() and len([path for path in out.iterdir() if path.is_dir()]) == 2
+
+
+TRAIN = ["--data", "demo:digits", "--limit", "12", "--epochs", "1", "--steps", "1", "--device", "cpu", "--eps", "1/255"]
+
+
+def train(out: Path, *more: str, model: str = "demo:digits") -> int:
+    return cli.main(["train", "tecoa", model, *TRAIN, "--out", str(out), *more])
+
+
+def test_a_training_run_is_replaced(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    assert train(out, "--tensorboard") == 0
+    before = files(out)
+    assert train(out, "--seed", "1") == 2
+    assert "replace it by --overwrite" in capsys.readouterr().err
+    for model in (f"checkpoint:{out}", f"checkpoint:{out}/last"):
+        assert train(out, "--overwrite", model=model) == 2
+        assert "which --overwrite would remove" in capsys.readouterr().err
+    assert train(out, "--overwrite", "--resume") == 2
+    assert train(out, "--overwrite", "--steps", "0") == 2
+    assert files(out) == before
+    assert train(out, "--overwrite", "--seed", "1") == 0
+    assert json.loads((out / "training.json").read_text())["settings"]["training"]["seed"] == 1
+    assert not (out / "tensorboard").exists()
+    # What a checkpoint does not list was put there by somebody.
+    for foreign in ("best/mine.txt", "state/mine.txt", "mine.txt", "last/more/mine.txt"):
+        (out / foreign).parent.mkdir(exist_ok=True)
+        (out / foreign).write_text("mine")
+        before = files(out)
+        assert train(out, "--overwrite") == 2 and files(out) == before
+        assert foreign.partition("/")[0] in capsys.readouterr().err
+        (out / foreign).unlink()

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from art_multimodal.cli.audit_results import print_reports, print_results
 from art_multimodal.cli.names import DEVICES, NORMS, TASKS, attack_names, data_spec, defence_spec, model_spec
-from art_multimodal.cli.options import parse_distance, parse_names, print_notes, quiet_libraries
+from art_multimodal.cli.options import check_one_of, parse_distance, parse_names, print_notes, quiet_libraries
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
@@ -208,8 +208,7 @@ def audit(
     names = [*(model or []), *(models or [])]
     if not names:
         raise InputError("Missing argument MODEL. For example: art-multimodal audit demo:digits --data demo:digits.")
-    if resume and overwrite:
-        raise InputError("--resume goes on with the run in --out, --overwrite replaces it: give one of them.")
+    check_one_of(resume, overwrite)
     quiet_libraries()
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison

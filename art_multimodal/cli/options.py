@@ -14,6 +14,12 @@ from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
 
 
+def check_one_of(resume: bool, overwrite: bool) -> None:
+    """Raise ``InputError`` where a run is to be gone on with and replaced."""
+    if resume and overwrite:
+        raise InputError("--resume goes on with the run in --out, --overwrite replaces it: give one of them.")
+
+
 def parse_distance(text: str, option: str) -> float:
     """Read ``"1/255"`` or ``"0.004"``.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from art_multimodal.cli.names import DEVICES, NORMS, TASKS, data_spec, method_name, model_spec
-from art_multimodal.cli.options import parse_distance, parse_names, parse_options, quiet_libraries
+from art_multimodal.cli.options import check_one_of, parse_distance, parse_names, parse_options, quiet_libraries
 from art_multimodal.errors import InputError
 from art_multimodal.processes import is_main_process
 
@@ -311,6 +311,12 @@ def train(
             help="go on with the run in --out",
         ),
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", rich_help_panel=_RUN, help="replace the run in --out; other files are never removed"
+        ),
+    ] = False,
     tensorboard: Annotated[
         bool,
         typer.Option(
@@ -324,6 +330,7 @@ def train(
 
     OUT then is a MODEL: art-multimodal audit checkpoint:OUT. Exit codes: 0 fine, 2 bad input.
     """
+    check_one_of(resume, overwrite)
     quiet_libraries()
     from art_multimodal.cli.training_display import TrainingDisplay
     from art_multimodal.defences.trainer import TrainingSettings
@@ -375,7 +382,7 @@ def train(
     )
     shown = is_main_process()
     with TrainingDisplay(shown) as display:
-        run = TrainingRun(settings, out, DEVICES.find(device), strict, resume, display)
+        run = TrainingRun(settings, out, DEVICES.find(device), strict, resume, display, overwrite)
         run.run(checkpoint_every, tensorboard)
     if shown:
         display.end(run)
