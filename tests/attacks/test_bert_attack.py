@@ -14,6 +14,7 @@ from attacks.text_attacks import (
     language_model,
     pairs,
     slow_best,
+    spans,
     zero_shot,
 )
 from hypothesis import given, settings
