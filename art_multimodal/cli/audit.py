@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, quiet_libraries
+from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, print_notes, quiet_libraries
 from art_multimodal.errors import InputError
 from art_multimodal.processes import gathered, is_main_process
 
@@ -133,6 +133,8 @@ def audit(
     for job in jobs:
         if main and len(jobs) > 1:
             Console(stderr=True).print(job.settings.model, style="bold", highlight=False, markup=False)
+        if main:
+            print_notes(job.subject.notes)
         logs[job.out] = _run(job, resume)
         if not main:
             continue

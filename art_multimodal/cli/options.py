@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
+
+from rich.console import Console
 
 from art_multimodal.errors import InputError
 
@@ -92,6 +94,12 @@ def parse_names(text: str | None, option: str, separator: str | None) -> tuple[s
     if not entries:
         raise InputError(f"{option}: {text} is empty.")
     return tuple(entries)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Say, a line each, what a user should know about how data and model were understood."""
+    for note in notes:
+        Console().print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
 
 
 def quiet_libraries() -> None:
