@@ -107,6 +107,13 @@ class Audit(Evaluation):
         self.passes = passes_of(self.attacks, bool(settings.defences))
         self.runs = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
 
+    def check_readable(self) -> None:
+        """Find out, before any work and without leaving a trace, whether enough samples can be read.
+
+        :raises InputError: If none can, or more than ``max_skipped`` of them are not there.
+        """
+        check_readable(self.subject.data, self.order, self.max_skipped, self.subject.read)
+
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
         return header_of(self.settings, self.subject, self.attacks, self.budget, len(self.order))
@@ -127,7 +134,7 @@ class Audit(Evaluation):
             going_on = resume and (self.out / HEADER_FILE).exists()
             if not going_on:
                 # First, so that a run that is refused here leaves no trace.
-                check_readable(self.subject.data, self.order, self.max_skipped, self.subject.read)
+                self.check_readable()
                 self._gallery = self.subject.prepare(self.order, size)
         with failing_together():
             if is_main_process():
