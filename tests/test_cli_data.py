@@ -87,7 +87,7 @@ def test_out_beside_the_list_and_its_images(photos: Path, capsys, monkeypatch) -
 def test_nothing_that_can_be_read_leaves_no_trace(photos: Path, tmp_path: Path, capsys) -> None:
     spec = listed(photos, {"photos/dog/0.jpg": "dog", "photos/hat/1.jpg": "hat"})
     code, _, err = audit(capsys, spec, tmp_path / "out", "--max-skipped", "1")
-    assert code == 2 and err.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert code == 2 and err.splitlines()[-1].startswith("error: ") and not (tmp_path / "out").exists()
     assert "None of the 2 samples can be read" in err and "there is no such file. In its folder there is " in err
     # Nor where only opening the files tells.
     for path in photos.rglob("*.png"):
@@ -158,7 +158,7 @@ def test_no_better_than_guessing_is_said(photos: Path, tmp_path: Path, capsys) -
     assert "guessing among 2 classes (50.0 %)" in printed
     assert "guessing among 2 classes" in (tmp_path / "out" / "report.md").read_text()
     code, printed, _ = audit(capsys, "demo:digits", tmp_path / "digits", "--limit", "20")
-    assert code == 0 and "guessing" not in printed
+    assert code == 0 and "guessing among" not in printed
 
 
 def test_captions_beyond_the_context_are_left_out(tmp_path: Path, capsys) -> None:
