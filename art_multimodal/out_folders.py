@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from art_multimodal.errors import InputError
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief
 
 _REPORTS = {"report.json", "report.md", "report.html"}
 #: Files and folders of audits and training runs, and of nothing else in their place.
@@ -28,13 +28,13 @@ def check_apart(out: Path, folders: Iterable[Path]) -> None:
     """
     place = _resolved(out)
     if place is None:
-        raise InputError(f"--out {shown(out)[:200]} cannot be used. Choose another one.")
+        raise InputError(f"--out {brief(out)[:200]} cannot be used. Choose another one.")
     for folder in folders:
         data = _resolved(folder)
         if data is not None and (place == data or data in place.parents or place in data.parents):
             how = "is" if place == data else "is in" if data in place.parents else "is above"
             raise InputError(
-                f"--out {shown(out)} {how} the folder of the data, {shown(folder)}: what is written there would lie "
+                f"--out {brief(out)} {how} the folder of the data, {brief(folder)}: what is written there would lie "
                 "among the images. Choose another --out, beside the data."
             )
 
@@ -62,11 +62,11 @@ def check_no_strangers(out: Path) -> None:
         for entry in entries:
             if not _belongs(entry):
                 raise InputError(
-                    f"--out {shown(out)} holds files that are of no run, such as {shown(entry.name)}. Choose a new or "
-                    f"empty folder, for example --out {shown(out / 'audit')}."
+                    f"--out {brief(out)} holds files that are of no run, such as {brief(entry.name)}. Choose a new or "
+                    f"empty folder, for example --out {brief(out / 'audit')}."
                 )
     except OSError as error:
-        raise InputError(f"--out {shown(out)[:200]} cannot be used: {error.strerror}. Choose another one.") from error
+        raise InputError(f"--out {brief(out)[:200]} cannot be used: {error.strerror}. Choose another one.") from error
 
 
 def _belongs(entry: Path) -> bool:

@@ -13,7 +13,7 @@ from art_multimodal.datasets.photos import PhotoTransform
 from art_multimodal.datasets.table import Table, column_of, read_table
 from art_multimodal.errors import InputError
 from art_multimodal.prompts import check_class_names
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief
 
 #: Bytes at each end of a file by which equal ones are looked for.
 _ENDS = 4096
@@ -69,11 +69,11 @@ class CsvData(LabelledPhotos):
             hint = ": are they captions? Then give --task retrieval" if table.columns[1] == "text" else ""
             notes.append(
                 f"{len(other)} image(s) are listed under several labels, of which one at most is predicted, for "
-                f"example {shown(name)} under {said[:200]}{hint}"
+                f"example {brief(name)} under {said[:200]}{hint}"
             )
         if again:
             notes.append(
-                f"{len(again)} row(s) list an image again, for example {shown(self.names[again[0]])}; each counts"
+                f"{len(again)} row(s) list an image again, for example {brief(self.names[again[0]])}; each counts"
             )
         return notes
 
@@ -97,7 +97,7 @@ def _classes_of(
     values: Sequence[str], classes: Sequence[str] | None, table: Table
 ) -> tuple[tuple[str, ...], dict[str, int], tuple[str, ...]]:
     """Class names, the index of each kind of label, and notes."""
-    file = shown(table.file.name)
+    file = brief(table.file.name)
     kinds = sorted(set(values))
     if classes and all("=" in entry for entry in classes) and not set(kinds) <= set(classes):
         naming = assign_entries(kinds, classes, "label")
@@ -166,7 +166,7 @@ class CaptionedCsvData(ListedPhotos, CaptionedImages):
         self.notes = table.notes
         if twins:
             self.notes += (
-                f"{len(twins)} file(s) have the same bytes as another one, for example {shown(copy)}: they count as "
+                f"{len(twins)} file(s) have the same bytes as another one, for example {brief(copy)}: they count as "
                 "one image with the captions of all",
             )
 
@@ -219,7 +219,7 @@ def _digest(path: Path) -> bytes:
 def _check_no_urls(names: Sequence[str], table: Table) -> None:
     if all(map(is_url, names)):
         raise InputError(
-            f"The images of {shown(table.file.name)} are URLs, such as {shown(names[0])[:80]}, which are not fetched. "
+            f"The images of {brief(table.file.name)} are URLs, such as {brief(names[0])[:80]}, which are not fetched. "
             "Download them, and list the local files."
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 from art_multimodal.datasets.photos import PhotoTransform, UnreadableSample, absence, read_photo
 from art_multimodal.datasets.source import LabelledImages
 from art_multimodal.prompts import DEFAULT_TEMPLATES
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _IS_URL = "a URL, which is not fetched: download the images, and list the local files"
@@ -120,17 +120,17 @@ def _advice(root: Path, name: str, path: Path) -> str:
     if re.match(r"[A-Za-z]:[\\/]", name):
         return "It is a path of Windows: give paths of this machine."
     if not Path(name).is_absolute() and _is_there(Path(name)):
-        return f"Names are relative to the folder {shown(root)}, and this one is there from the current folder."
+        return f"Names are relative to the folder {brief(root)}, and this one is there from the current folder."
     try:
         folder = path.parent
         if not folder.is_dir():
-            return f"There is no folder {shown(folder)} either: names are relative to {shown(root)}."
+            return f"There is no folder {brief(folder)} either: names are relative to {brief(root)}."
         wanted = path.stem.casefold()
         for number, entry in enumerate(folder.iterdir()):
             if number == _LOOKED_AT:
                 break
             if entry.stem.casefold() == wanted:
-                return f"In its folder there is {shown(entry.name)}: mend the names."
+                return f"In its folder there is {brief(entry.name)}: mend the names."
     except (OSError, ValueError):
         pass
     return ""

@@ -13,7 +13,7 @@ from art_multimodal.datasets.naming import folder_order, name_folders
 from art_multimodal.datasets.photos import ENDINGS, HEIF_ENDINGS, PhotoTransform, endings_read, heif_reader
 from art_multimodal.errors import InputError
 from art_multimodal.out_folders import is_run_folder
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief
 
 #: What archives and network disks leave beside folders of people.
 _NO_CLASSES = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information", "__pycache__"}
@@ -50,15 +50,15 @@ class ImageFolderData(LabelledPhotos):
             loose, folders = _inside(root)
             listings = {folder.name: _below(folder) for folder in folders}
         except OSError as error:
-            where = shown(error.filename or root)
+            where = brief(error.filename or root)
             raise InputError(f"The folder {where[:200]} cannot be read: {error.strerror}.") from error
         except (RuntimeError, ValueError) as error:
-            raise InputError(f"The folder {shown(path)} cannot be read: {shown(error)}.") from error
+            raise InputError(f"The folder {brief(path)} cannot be read: {brief(error)}.") from error
         runs = [run for listing in listings.values() for run in listing.runs]
         listings = {name: found for name, found in listings.items() if root / name not in runs}
         if not listings:
             raise InputError(
-                f"The folder {shown(root)} has no class folders{_loose_images(loose)}. Put the images of each class "
+                f"The folder {brief(root)} has no class folders{_loose_images(loose)}. Put the images of each class "
                 "into a folder of its own."
             )
         named = classes is not None and all("=" in entry for entry in classes)
@@ -68,8 +68,8 @@ class ImageFolderData(LabelledPhotos):
         order = folder_order(listings)
         if len(order) == 1 and len(_inside(root / order[0])[1]) > 1:
             raise InputError(
-                f"The folder {shown(root)} has a single folder, {shown(order[0])}, which has others in it. Did you "
-                f"mean --data folder:{shown(root / order[0])}?"
+                f"The folder {brief(root)} has a single folder, {brief(order[0])}, which has others in it. Did you "
+                f"mean --data folder:{brief(root / order[0])}?"
             )
         naming = name_folders(order, classes)
         files = [
@@ -84,9 +84,9 @@ class ImageFolderData(LabelledPhotos):
 
 def _no_folder(root: Path) -> InputError:
     if root.is_file():
-        other = f"Did you mean csv:{shown(root)}?" if root.suffix.lower() in (".csv", ".tsv") else "Unpack an archive."
-        return InputError(f"{shown(root)} is a file, not a folder. {other}")
-    return InputError(f"There is no folder '{shown(root)}'. Give a folder with one folder of images per class.")
+        other = f"Did you mean csv:{brief(root)}?" if root.suffix.lower() in (".csv", ".tsv") else "Unpack an archive."
+        return InputError(f"{brief(root)} is a file, not a folder. {other}")
+    return InputError(f"There is no folder '{brief(root)}'. Give a folder with one folder of images per class.")
 
 
 def _inside(root: Path) -> tuple[list[Path], list[Path]]:
@@ -129,7 +129,7 @@ def _check_not_empty(listings: dict[str, _Listing]) -> None:
     if not empty:
         return
     there = [
-        f"{shown(name)} ({_by_ending(listings[name].others)})" if listings[name].others else shown(name)
+        f"{brief(name)} ({_by_ending(listings[name].others)})" if listings[name].others else brief(name)
         for name in empty[:5]
     ]
     raise InputError(
@@ -145,8 +145,8 @@ def _check_no_splits(root: Path, listings: dict[str, _Listing]) -> None:
         return
     first = root / splits[next(split for split in _SPLITS if split in splits)]
     raise InputError(
-        f"The folders in {shown(root)} look like splits of the data ({', '.join(map(shown, listings))}), not like "
-        f"classes. Give one of them: --data folder:{shown(first)}; or names with --classes FOLDER=NAME,..."
+        f"The folders in {brief(root)} look like splits of the data ({', '.join(map(brief, listings))}), not like "
+        f"classes. Give one of them: --data folder:{brief(first)}; or names with --classes FOLDER=NAME,..."
     )
 
 
@@ -154,7 +154,7 @@ def _some_splits(names: Sequence[str]) -> list[str]:
     splits = [name for name in names if name.lower() in _SPLITS]
     if len(splits) < 2:
         return []
-    return [f"the class folders {', '.join(map(shown, splits))} look like splits of the data, not like classes"]
+    return [f"the class folders {', '.join(map(brief, splits))} look like splits of the data, not like classes"]
 
 
 def _left_out(root: Path, loose: Sequence[Path], listings: Iterable[_Listing], runs: Sequence[Path]) -> list[str]:
@@ -162,7 +162,7 @@ def _left_out(root: Path, loose: Sequence[Path], listings: Iterable[_Listing], r
     notes = []
     others = [path for listing in listings for path in listing.others]
     if others:
-        example = shown(others[0].relative_to(root).as_posix())
+        example = brief(others[0].relative_to(root).as_posix())
         notes.append(
             f"{len(others)} file(s) in the class folders were not taken for images: {_by_ending(others)}, for example "
             f"{example}{_heif_hint(listings)}"
@@ -171,10 +171,10 @@ def _left_out(root: Path, loose: Sequence[Path], listings: Iterable[_Listing], r
     if images:
         notes.append(
             f"{len(images)} image(s) beside the class folders belong to no class and are left out, for example "
-            f"{shown(images[0].name)}"
+            f"{brief(images[0].name)}"
         )
     if runs:
-        first = shown(runs[0].relative_to(root).as_posix())
+        first = brief(runs[0].relative_to(root).as_posix())
         notes.append(f"{len(runs)} folder(s) of earlier runs among the images are left out, for example {first}")
     return notes
 
@@ -185,14 +185,14 @@ def _images_of(files: Sequence[Path]) -> list[Path]:
 
 def _loose_images(files: Sequence[Path]) -> str:
     images = _images_of(files)
-    return f", only {len(images)} image(s) such as {shown(images[0].name)}" if images else ""
+    return f", only {len(images)} image(s) such as {brief(images[0].name)}" if images else ""
 
 
 def _by_ending(files: Sequence[Path]) -> str:
     """``6 .heic, 1 without an ending``: the most frequent first."""
     counts = Counter(path.suffix.lower()[:12] for path in files)
     most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    said = [f"{count} {shown(ending) if ending else 'without an ending'}" for ending, count in most[:5]]
+    said = [f"{count} {brief(ending) if ending else 'without an ending'}" for ending, count in most[:5]]
     return ", ".join(said) + (", ..." if len(most) > 5 else "")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from art_multimodal.errors import InputError
 from art_multimodal.prompts import check_class_names
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief, shown
 
 _WORDNET_ID = re.compile(r"n[0-9]{8}")
 #: Numbers as labels, also as pandas writes whole ones: ``0.0``.
@@ -69,9 +69,9 @@ def assign_entries(keys: Sequence[str], entries: Sequence[str], what: str) -> Na
     for key, _, name in (entry.partition("=") for entry in entries):
         key, name = key.strip(), name.strip()
         if names.setdefault(key, name) != name:
-            raise InputError(f"--classes names the {what} {shown(key)} twice. Give it one name.")
+            raise InputError(f"--classes names the {what} {brief(key)} twice. Give it one name.")
     wanted = [names.get(key, names.get(shown(key))) for key in keys]
-    missing = [shown(key) for key, name in zip(keys, wanted, strict=True) if name is None]
+    missing = [brief(key) for key, name in zip(keys, wanted, strict=True) if name is None]
     if missing:
         raise InputError(f"--classes names no class for the {what}(s) {', '.join(missing[:5])}.")
     class_names = check_class_names(list(dict.fromkeys(name for name in wanted if name is not None)))
@@ -124,15 +124,15 @@ def notes_on(class_names: Sequence[str]) -> tuple[str, ...]:
 
 def repr_of(name: str) -> str:
     """A name in quotes, fit to be shown."""
-    return f"'{shown(name)}'"
+    return f"'{brief(name)}'"
 
 
 def _named_after(folders: Sequence[str]) -> Naming:
     strange = [folder for folder in folders if not _is_text(folder)]
     if strange:
         raise InputError(
-            f"The name of the class folder {shown(strange[0])} is not UTF-8, so it is no class name. Rename it, or "
-            f"name it with --classes: '{shown(strange[0])}=NAME', and so on for each folder."
+            f"The name of the class folder {brief(strange[0])} is not UTF-8, so it is no class name. Rename it, or "
+            f"name it with --classes: '{brief(strange[0])}=NAME', and so on for each folder."
         )
     if all(_WORDNET_ID.fullmatch(folder) for folder in folders):
         return _named_by_wordnet(folders)
@@ -187,7 +187,7 @@ def _by_name(folders: Sequence[str], names: tuple[str, ...]) -> Naming | None:
         places = exact.get(folder) or spaced.get(folder.replace("_", " ")) or folded.get(fold(folder)) or []
         if len(places) > 1:
             raise InputError(
-                f"--classes has {len(places)} classes that the folder {shown(folder)} could be. Give FOLDER=NAME "
+                f"--classes has {len(places)} classes that the folder {brief(folder)} could be. Give FOLDER=NAME "
                 "entries."
             )
         found.append(places[0] if places else None)
@@ -200,7 +200,7 @@ def _by_name(folders: Sequence[str], names: tuple[str, ...]) -> Naming | None:
         other = folders[found.index(None)]
         raise InputError(
             f"--classes has names of some folders, such as {repr_of(names[labels[0]])}, and none of the folder "
-            f"{shown(other)}. Give FOLDER=NAME entries."
+            f"{brief(other)}. Give FOLDER=NAME entries."
         )
     notes = [*_merged(folders, labels, names, "folders"), *_unused(labels, names)]
     if labels != sorted(labels):
@@ -226,7 +226,7 @@ def _by_number(folders: Sequence[str], names: tuple[str, ...]) -> Naming:
     notes = []
     if first or len(labels) < len(names):
         notes.append(
-            f"the class folders are numbers, counted from {first}: folder {shown(folders[0])} is "
+            f"the class folders are numbers, counted from {first}: folder {brief(folders[0])} is "
             f"{repr_of(names[labels[0]])}"
         )
     return Naming(names, tuple(labels), (*notes, *_unused(labels, names)))
@@ -242,10 +242,10 @@ def _by_place(folders: Sequence[str], names: tuple[str, ...]) -> Naming:
     if natural != list(folders):
         place = next(i for i, (one, other) in enumerate(zip(folders, natural, strict=True)) if one != other)
         raise InputError(
-            f"It is not certain which name of --classes is whose: {shown(folders[place])} and {shown(natural[place])} "
+            f"It is not certain which name of --classes is whose: {brief(folders[place])} and {brief(natural[place])} "
             "sort differently as numbers and as letters, or by case. Give FOLDER=NAME entries."
         )
-    pairs = [f"{shown(one)} is {repr_of(name)}" for one, name in zip(folders, names, strict=True)]
+    pairs = [f"{brief(one)} is {repr_of(name)}" for one, name in zip(folders, names, strict=True)]
     more = f", ... ({len(pairs)})" if len(pairs) > _MENTIONED else ""
     note = f"the class folders have the names of --classes in sorted order: {', '.join(pairs[:_MENTIONED])}{more}"
     return Naming(names, tuple(range(len(names))), (note,))
@@ -256,7 +256,7 @@ def _merged(keys: Sequence[str], labels: Sequence[int], names: Sequence[str], wh
     for key, label in zip(keys, labels, strict=True):
         of.setdefault(label, []).append(key)
     return [
-        f"the {what} {' and '.join(map(shown, own))} are one class, {repr_of(names[label])}"
+        f"the {what} {' and '.join(map(brief, own))} are one class, {repr_of(names[label])}"
         for label, own in of.items()
         if len(own) > 1
     ][:_MENTIONED]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief, shown
 
 #: Changes a decoded photo before it becomes an array, to the model's size for example.
 PhotoTransform = Callable[[Image.Image], Image.Image]
@@ -55,7 +55,7 @@ class UnreadableSample(Exception):
     """
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{shown(name)}: {reason}")
+        super().__init__(f"{brief(name)}: {reason}")
         self.name = name
         self.reason = reason
 

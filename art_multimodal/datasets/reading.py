@@ -11,7 +11,7 @@ from art_multimodal.datasets.captioned import CaptionedImages
 from art_multimodal.datasets.photos import UnreadableSample
 from art_multimodal.datasets.source import LabelledImages
 from art_multimodal.errors import InputError
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief
 
 #: Share of samples that may be unreadable: of more than half, something is wrong with the data, not with some files.
 MAX_SKIPPED = 0.5
@@ -74,13 +74,13 @@ def refusal(name: str, reason: str, count: int, total: int, max_skipped: float, 
     advice = f" {advice}" if advice else ""
     if total and count == total:
         return InputError(
-            f"None of the {total} samples can be read, so nothing can be measured. The first: {shown(name)}: "
+            f"None of the {total} samples can be read, so nothing can be measured. The first: {brief(name)}: "
             f"{reason}.{advice}"
         )
     if count > max_skipped * total:
         return InputError(
             f"{count} of {total} samples ({100 * count / total:.1f} %) cannot be read, more than --max-skipped "
-            f"{max_skipped:g} allows. The first: {shown(name)}: {reason}.{advice} Mend the data, or raise the share."
+            f"{max_skipped:g} allows. The first: {brief(name)}: {reason}.{advice} Mend the data, or raise the share."
         )
     return None
 
@@ -93,7 +93,7 @@ def skipped_too_many(report: Mapping[str, Any], max_skipped: float) -> InputErro
     if not report["skipped"]:
         return None
     first, total = report["skipped"][0], report["data"]["selected"]
-    return refusal(first["name"], shown(first["reason"]), len(report["skipped"]), total, max_skipped)
+    return refusal(first["name"], brief(first["reason"]), len(report["skipped"]), total, max_skipped)
 
 
 def unreadable_texts(tokenize: Callable[[list[str]], object], texts: Iterable[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from art_multimodal.datasets.photos import ENDINGS, HEIF_ENDINGS
 from art_multimodal.errors import InputError
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief
 
 #: Other names of a column, in lower case; ``filepath`` and ``title`` are those of open_clip's training files.
 ALIASES = {
@@ -77,18 +77,18 @@ def read_table(path: str, choose: Choice, needed: str) -> Table:
             return _read(file, stream, choose, needed)
     except UnicodeError as error:
         raise InputError(
-            f"{shown(file.name)} is not UTF-8{_place_of(file)}. Save it as UTF-8 (in a spreadsheet: CSV UTF-8)."
+            f"{brief(file.name)} is not UTF-8{_place_of(file)}. Save it as UTF-8 (in a spreadsheet: CSV UTF-8)."
         ) from error
     except csv.Error as error:
         raise InputError(
-            f"{shown(file.name)} is not a readable CSV file: {shown(error)}. Look for a quote that is not closed."
+            f"{brief(file.name)} is not a readable CSV file: {brief(error)}. Look for a quote that is not closed."
         ) from error
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{shown(path)[:200]} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        raise InputError(f"{brief(path)[:200]} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{shown(path)[:200]} cannot be read: {shown(error)}.") from error
+        raise InputError(f"{brief(path)[:200]} cannot be read: {brief(error)}.") from error
 
 
 def column_of(role: str, header: Sequence[str], file: str) -> str | None:
@@ -101,7 +101,7 @@ def column_of(role: str, header: Sequence[str], file: str) -> str | None:
     found = [name for name in dict.fromkeys(header) if name in ALIASES[role].split()]
     if len(found) > 1:
         raise InputError(
-            f"{shown(file)} has no column {role}, and {len(found)} that may be meant: {', '.join(found)}. Rename the "
+            f"{brief(file)} has no column {role}, and {len(found)} that may be meant: {', '.join(found)}. Rename the "
             f"right one to {role}."
         )
     return found[0] if found else None
@@ -109,11 +109,11 @@ def column_of(role: str, header: Sequence[str], file: str) -> str | None:
 
 def _check_file(file: Path) -> None:
     if file.is_dir():
-        raise InputError(f"{shown(file)} is a folder. Did you mean folder:{shown(file)}?")
+        raise InputError(f"{brief(file)} is a folder. Did you mean folder:{brief(file)}?")
     if not file.is_file():
-        raise InputError(f"There is no file '{shown(file)}'.")
+        raise InputError(f"There is no file '{brief(file)}'.")
     if file.stat().st_size > _MOST_BYTES:
-        raise InputError(f"{shown(file.name)} is larger than {_MOST_BYTES >> 30} GiB. Give a part of it.")
+        raise InputError(f"{brief(file.name)} is larger than {_MOST_BYTES >> 30} GiB. Give a part of it.")
 
 
 def _encoding_of(file: Path) -> str:
@@ -121,7 +121,7 @@ def _encoding_of(file: Path) -> str:
         head = stream.read(4096)
     for beginning, what in _NO_TEXT:
         if head.startswith(beginning):
-            raise InputError(f"{shown(file.name)} is {what}, not a text file. Save it as CSV in UTF-8.")
+            raise InputError(f"{brief(file.name)} is {what}, not a text file. Save it as CSV in UTF-8.")
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return encoding
@@ -157,11 +157,11 @@ def _read(file: Path, stream: TextIO, choose: Choice, needed: str) -> Table:
     header = [name.strip().lower() for name in next(reader, [])]
     chosen = choose(header)
     if chosen is None:
-        raise InputError(f"{shown(file.name)} needs the columns {needed}; {_what_it_has(header)}")
+        raise InputError(f"{brief(file.name)} needs the columns {needed}; {_what_it_has(header)}")
     for _, column in chosen:
         if header.count(column) > 1:
             raise InputError(
-                f"The column {shown(column)} stands {_times(header.count(column))} in {shown(file.name)}. Remove or "
+                f"The column {brief(column)} stands {_times(header.count(column))} in {brief(file.name)}. Remove or "
                 "rename one."
             )
     places = [header.index(column) for _, column in chosen]
@@ -169,17 +169,17 @@ def _read(file: Path, stream: TextIO, choose: Choice, needed: str) -> Table:
     for line, fields in rows:
         for (_, column), field in zip(chosen, fields, strict=True):
             if not field:
-                raise InputError(f"Line {line} of {shown(file.name)} has an empty {shown(column)}.")
+                raise InputError(f"Line {line} of {brief(file.name)} has an empty {brief(column)}.")
     if not rows:
-        raise InputError(f"{shown(file.name)} lists no images.")
+        raise InputError(f"{brief(file.name)} lists no images.")
     renamed = [(column, role) for role, column in chosen if column != role]
     notes = []
     if renamed:
         taken = " and ".join(f"{column} for {role}" for column, role in renamed)
-        notes.append(f"{shown(file.name)}: the column {taken} is taken" if len(renamed) == 1 else "")
-        notes[-1] = notes[-1] or f"{shown(file.name)}: the columns {taken} are taken"
+        notes.append(f"{brief(file.name)}: the column {taken} is taken" if len(renamed) == 1 else "")
+        notes[-1] = notes[-1] or f"{brief(file.name)}: the columns {taken} are taken"
     if separator != ",":
-        notes.append(f"{shown(file.name)} is read as separated by {_NAMES.get(separator, repr(separator))}")
+        notes.append(f"{brief(file.name)} is read as separated by {_NAMES.get(separator, repr(separator))}")
     return Table(file, tuple(role for role, _ in chosen), rows, tuple(notes))
 
 
@@ -207,7 +207,7 @@ def _rows(
             continue
         if len(row) > len(header):
             raise InputError(
-                f"Line {line} of {shown(file)} has more fields than the header. "
+                f"Line {line} of {brief(file)} has more fields than the header. "
                 'Put texts with commas into quotes: "a dog, asleep".'
             )
         yield line, [row[place].strip() if place < len(row) else "" for place in places]
@@ -218,8 +218,8 @@ def _what_it_has(header: list[str]) -> str:
         return "it has none."
     first = header[0]
     if first.endswith((*ENDINGS, *HEIF_ENDINGS)):
-        return f"its first line names a file, {shown(first)[:60]}. Put a line with the names of the columns above it."
-    return f"it has {', '.join(map(shown, header[:12]))}{', ...' if len(header) > 12 else ''}."
+        return f"its first line names a file, {brief(first)[:60]}. Put a line with the names of the columns above it."
+    return f"it has {', '.join(brief(name, 40) for name in header[:12])}{', ...' if len(header) > 12 else ''}."
 
 
 def _times(count: int) -> str:
