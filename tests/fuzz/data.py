@@ -209,7 +209,7 @@ def write_photos(rng: np.random.Generator, root: Path) -> list[str]:
                     os.mkfifo(path)
                 else:
                     path.write_bytes(image_bytes(rng))
-            except (OSError, ValueError):
+            except (OSError, ValueError, RuntimeError):
                 continue
             made.append(path.relative_to(root).as_posix())
     return made

@@ -62,10 +62,18 @@ class RetrievalSubject(Subject):
         self._first = np.zeros(0, dtype=bool)
 
     def read(self, index: int) -> Sample:
-        captions = self._captions[index]
-        if not captions:
+        image = self._image(index)
+        return Sample(self.data.name_of(index), image, self._label[index], captions=self._captions_of(index))
+
+    def _image(self, index: int) -> np.ndarray:
+        """The image of a sample that has a caption."""
+        if index in self._reason:
             raise UnreadableSample(self.data.name_of(index), self._reason[index])
-        return Sample(self.data.name_of(index), self.data.image(index), self._label[index], captions=captions)
+        return self.data.image(index)
+
+    def _captions_of(self, index: int) -> tuple[str, ...]:
+        """The captions of a sample that the model can read."""
+        return self._captions.get(index, self.data.captions_of(index))
 
     def stack(self, samples: Sequence[Sample]) -> np.ndarray:
         images = np.stack([sample.image for sample in samples])
@@ -118,7 +126,7 @@ class RetrievalSubject(Subject):
         places_of: dict[bytes, list[int]] = {}
         for index in map(int, order):
             try:
-                image = self.read(index).image
+                image = self._image(index)
             except UnreadableSample:
                 continue
             pixels = np.ascontiguousarray(image)
@@ -134,8 +142,8 @@ class RetrievalSubject(Subject):
             digest.update(pixels.data)
         self._place = {index: place for place, index in enumerate(indices)}
         self._twins = {place: places for places in places_of.values() if len(places) > 1 for place in places}
-        self._caption_of = [caption for index in indices for caption in self._captions[index]]
-        self._owner = np.repeat(np.arange(len(indices)), [len(self._captions[index]) for index in indices]).astype(
+        self._caption_of = [caption for index in indices for caption in self._captions_of(index)]
+        self._owner = np.repeat(np.arange(len(indices)), [len(self._captions_of(index)) for index in indices]).astype(
             np.int64
         )
         self._with_caption = {}
