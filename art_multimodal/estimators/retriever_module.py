@@ -33,14 +33,15 @@ class TextEncoder(RememberedFeatures):
         number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = tuple(number_of)
         if distinct != self._texts:
-            self._texts, self._kept = distinct, None
+            self._texts = distinct
+            self.forget()
         dual_encoder = self._dual_encoder[0]
 
         def encode() -> Tensor:
             tokens = dual_encoder.tokenize(distinct).to(dual_encoder.device)
             return torch.cat([dual_encoder.encode_text(part, normalize=False) for part in tokens.split(batch_size)])
 
-        features = self.remember(dual_encoder.text_parameters(), encode)
+        features = self.remember(dual_encoder, dual_encoder.text_parameters(), encode)
         return features[torch.tensor([number_of[text] for text in texts], device=features.device)]
 
 

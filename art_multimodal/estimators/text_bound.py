@@ -67,7 +67,7 @@ class BoundFusion(RememberedFeatures):
         """Embeddings of the distinct texts, where the towers are separate."""
         model = self.fusion_model
         weights = (*model.parameters(), *model.buffers())
-        return self.remember(weights, lambda: model.encode_text(move_tokens(self.tokens, device)))
+        return self.remember(model, weights, lambda: model.encode_text(move_tokens(self.tokens, device)))
 
     def forward(self, images: Tensor) -> Tensor:
         model, rows = self.fusion_model, self.rows(len(images), images.device)

@@ -29,17 +29,11 @@ class DualEncoder(ImageTextModel):
     logit_scale: Tensor
     #: Added to the logits by sigmoid-trained models (SigLIP); ``None`` elsewhere.
     logit_bias: Tensor | None = None
-    #: How often the mode has changed. Meanwhile weights may have been written in ways that torch does not see.
-    mode_changes: int = 0
 
     def __init__(self, preprocess: ImagePreprocessing, context_length: int, pad_id: int = 0) -> None:
         super().__init__(preprocess)
         self.context_length = context_length
         self.pad_id = pad_id
-
-    def train(self, mode: bool = True) -> DualEncoder:
-        self.mode_changes += any(part.training != mode for part in self.modules())
-        return super().train(mode)
 
     def encode_image(self, images: Tensor, normalize: bool = True) -> Tensor:
         """Embed images.
