@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from art_multimodal.estimators.modules import RememberedFeatures
 from art_multimodal.estimators.zero_shot_module import DualEncoderModule, similarity_logits
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.texts import as_texts
 
 
 class TextEncoder(RememberedFeatures):
@@ -30,6 +31,7 @@ class TextEncoder(RememberedFeatures):
         :param texts: At least one.
         :param batch_size: Texts per forward pass.
         """
+        texts = as_texts(texts)
         number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = tuple(number_of)
         if distinct != self._texts:

@@ -14,13 +14,10 @@ _WHOLE, _PLACES, _AT_EACH = 1024, 4, 32
 class WeightState:
     """What weights were when this was made; :meth:`holds` as long as they are the same.
 
-    | what happened to the weights | noticed |
-    |---|---|
-    | written in place, loaded (``load_state_dict``), moved, converted, replaced, adapters added or taken away | always |
-    | written in ways that torch does not count: ``param.data``, fused and most foreign optimizers, other processes | where it changes a number that is compared: all of a tensor of up to 1,024, 128 of a larger one |
-    | adapters switched on, off or over, or merged (peft) | always |
-
-    So a step of training is noticed, and a few numbers of a large matrix, written through ``param.data``, may not be.
+    Noticed is whatever is written in place or loaded, moved, converted or replaced, and adapters (of peft) that are
+    added, switched or merged. What torch does not count as a change (writes to ``param.data``, fused optimizers) is
+    noticed by the numbers themselves: all of a tensor of up to 1,024, of a larger one 128 at four places. So a step of
+    training is noticed, and a few numbers of a large matrix, written through ``param.data``, may not be.
 
     :param weights: Everything that what is remembered was computed from.
     :param modules: Where adapters may be.

@@ -12,6 +12,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.causal_text import CausalText, encode_sharing_prefixes
 from art_multimodal.models.preprocessing import ImagePreprocessing
+from art_multimodal.texts import as_texts
 
 
 class DualEncoder(ImageTextModel):
@@ -81,13 +82,12 @@ class DualEncoder(ImageTextModel):
     def tokenize(self, texts: Sequence[str], allow_empty: bool = False) -> Tensor:
         """Turn texts into token ids of shape ``[M, context_length]``.
 
+        :param texts: Strings; a single one is one text.
         :param allow_empty: Take an empty text for what it is, instead of for a mistake.
         :raises InputError: If a text is empty or longer than the context. It is never cut silently.
         """
-        texts = list(texts)
+        texts = as_texts(texts)
         for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"A text must be a string, not {type(text).__name__}: {text!r:.60}.")
             if not text.strip() and not allow_empty:
                 raise InputError("A text is empty. Give every class and caption at least one word.")
         tokens = self.token_ids(texts, self.context_length)

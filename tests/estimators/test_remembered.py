@@ -1,4 +1,4 @@
-"""What is remembered of the weights does not outlive them, however they were written; and nobody else is slowed down."""
+"""What is remembered of the weights does not outlive them, however they were written; no other optimizer is slowed."""
 
 from __future__ import annotations
 
