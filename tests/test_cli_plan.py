@@ -39,14 +39,14 @@ def test_the_cost_of_every_attack_is_known() -> None:
 @pytest.mark.parametrize(
     ("model", "task", "attacks"),
     [
-        ("demo:digits/robust", "classification", "image,independent,joint,worst_image,decoupling,typographic"),
+        ("demo:digits/robust", "classification", "pgd,apgd,square,joint,worst_image,decoupling_guided"),
         ("demo:shapes", "classification", "art_pgd,co_attack,joint,decoupling_guided"),
         ("demo:scenes", "retrieval", "apgd,similarity_pgd,set_level_guidance,co_attack"),
     ],
 )
 def test_no_attack_costs_more_than_planned(tmp_path: Path, model: str, task: str, attacks: str) -> None:
     data = model.partition("/")[0]
-    settings = AuditSettings(model, data, attacks, task, eps=2 / 255, steps=4, max_queries=20, limit=4)
+    settings = AuditSettings(model, data, attacks, task, eps=2 / 255, steps=4, max_queries=20, limit=3)
     audit = Audit(settings, tmp_path, device="cpu")
     planned = {one.name: one for one in plan_of(audit).passes}
     for line in audit.evaluate().lines():
@@ -134,7 +134,7 @@ def test_many_batches_do_not_fill_a_log(capsys) -> None:
 def test_a_terminal_has_one_bar_with_what_is_left(capsys, monkeypatch) -> None:
     monkeypatch.setattr(audit_display, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=80))
     lines = lines_of(capsys, 2)
-    assert "done" in lines[-1] and "100 %" in lines[-1]
+    assert any("done" in line and "100 %" in line for line in lines)
     assert not any(line.startswith("pgd: ") for line in lines)
 
 
