@@ -53,7 +53,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise
         raise InputError(f"{name} cannot be read as JSON ({type(error).__name__}: {one_line(error)}).") from error
     if not isinstance(content, dict):
-        raise InputError(f"{name} must hold a JSON object, not a {type(content).__name__}.")
+        raise InputError(f"{name} cannot be read: it must hold a JSON object, not a {type(content).__name__}.")
     if _depth(content) > _DEEPEST:
         raise InputError(f"{name} is nested more than {_DEEPEST} deep, so it is no configuration of a model.")
     return content

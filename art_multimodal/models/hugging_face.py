@@ -190,7 +190,7 @@ def preprocessing_of(processor: Any, side: int | None = None) -> ImagePreprocess
         mode, resized = "squash", (size["height"], size["width"])
     else:
         raise _unknown_preprocessing(processor)
-    if crop and not {"height", "width"} <= set(crop):
+    if crop and not settings and not {"height", "width"} <= set(crop):
         raise _unknown_preprocessing(processor)
     final = (crop["height"], crop["width"]) if crop and not settings else resized
     # A flat picture keeps its colour, so black and white show how values are scaled, whatever settings say so.

@@ -126,7 +126,10 @@ def transformers_folder(name: str, source: object) -> Path:
                 f"{shown(source)} names {shown(name)[:80]!r}, which is neither a folder here nor a hub name (ORG/NAME)."
             )
         # Without weights: what the checkpoint itself holds is all that is loaded.
-        folder = hub_folder(name, ("*.json", "*.txt", "*.model"))
+        try:
+            folder = hub_folder(name, ("*.json", "*.txt", "*.model"))
+        except InputError as error:
+            raise InputError(f"The tokenizer or text tower of {shown(source)} cannot be loaded. {error}") from error
     check_folder(folder)
     return folder
 

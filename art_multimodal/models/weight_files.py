@@ -89,7 +89,7 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in message or "TorchScript" in message:
             raise InputError(
                 f"{name} is not a checkpoint of plain tensors; loading it could run code, so it was refused. Save the "
-                "weights as safetensors (safetensors.torch.save_file) and give that file."
+                "weights as safetensors (safetensors.torch.save_file, or save_pretrained of transformers)."
             ) from error
         raise InputError(
             f"Cannot load {name}: {type(error).__name__}: {message[:200]} Is the file a complete checkpoint?"
