@@ -118,7 +118,7 @@ def hostile_checkpoints(made: dict[str, Path], folder: Path, seed: int, count: i
             path = draw.choices(files, weights)[0]
             if path.is_file():
                 changes.append(f"{path.relative_to(target)}: {_change(path, draw)}")
-        _vouch(target)
+        vouch(target)
         yield Hostile(f"{name.rpartition(':')[0]}:{target}", "; ".join(changes))
 
 
@@ -188,7 +188,7 @@ def _places(settings: Any) -> Iterator[tuple[Any, Any]]:
                 waiting.append(holder[key])
 
 
-def _vouch(folder: Path) -> None:
+def vouch(folder: Path) -> None:
     """Whoever changes a saved model writes the digests anew."""
     index = folder / "saved_model.json"
     try:
