@@ -173,7 +173,10 @@ def _check_archive(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise InputError(f"Cannot load {shown(path)}: it is a packed archive, which torch.save does not write.")
+            raise InputError(
+                f"{shown(path)} is a packed archive, as of TorchScript, and not a checkpoint of plain tensors; loading "
+                "it could run code, so it was refused. Save the weights as safetensors (safetensors.torch.save_file)."
+            )
 
 
 # --- what a configuration would build ---------------------------------------------------------------------------------

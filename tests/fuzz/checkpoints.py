@@ -130,7 +130,7 @@ def _change(path: Path, draw: random.Random) -> str:
         return _damage(path, content, draw)
     try:
         settings = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _damage(path, content, draw)
     places = list(_places(settings))
     holder, key = draw.choice(places) if places else (settings, "x")
@@ -197,5 +197,5 @@ def vouch(folder: Path) -> None:
         facts["files"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         index.unlink()
         index.write_text(json.dumps(facts))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fuzz.checkpoints import make_checkpoints
+from fuzz.checkpoints import make_checkpoints, vouch
 from models.conftest import RunsCode
 from safetensors.torch import load_file
 
@@ -222,8 +222,20 @@ def test_a_pickle_that_asks_to_be_loaded_again(made, tmp_path, canary, monkeypat
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     folder = copy_of(made, "open_clip:local-dir:0", tmp_path, canary)
     (folder / "open_clip_model.safetensors").unlink()
-    torch.save([RunsCode(canary), RaisesTypeError()][::-1], folder / "open_clip_pytorch_model.bin")
+    path = folder / "open_clip_pytorch_model.bin"
+    torch.save([RaisesTypeError(), RunsCode(canary)], path)
+    with pytest.raises(TypeError):
+        torch.load(path, weights_only=True)
+    restricted = []
+    load = torch.load
+
+    def recorded(*arguments, **named):
+        restricted.append(named.get("weights_only"))
+        return load(*arguments, **named)
+
+    monkeypatch.setattr(torch, "load", recorded)
     refused(f"open_clip:local-dir:{folder}", "Cannot load")
+    assert restricted and all(restricted)
 
 
 def test_torchscript_archives(made, tmp_path, canary):
@@ -273,11 +285,9 @@ def test_a_vocabulary_outside_of_the_folder(made, tmp_path, canary):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_saved_models_with_digests_written_anew(made, tmp_path, canary, number):
-    from fuzz.checkpoints import vouch
-
     folder = copy_of(made, f"checkpoint:{number}", tmp_path, canary)
     change(folder / "tokenizer_config.json", lambda s: s.update(auto_map=CODE["tokenizer_config.json"]))
     if number:
         edit_open_clip(folder, hf_tokenizer_name="x", tokenizer_kwargs={"trust_remote_code": True})
     vouch(folder)
-    refused(f"checkpoint:{folder}", "auto_map")
+    refused(f"checkpoint:{folder}", "trust_remote_code" if number else "auto_map")
