@@ -1,8 +1,8 @@
 """Runs the whole suite as other processors would: ``make test-kernels``, some two hours on two cores.
 
-Each run is the suite with other kernels of torch, MKL and oneDNN (``default`` has no vector instructions of its own,
-``avx2`` is an older processor, ``native`` is this one), with one or two threads, beside busy processes, or with the last
-bits of all sums moved (:mod:`rounding`). A test that fails in one of them judges rounding, the clock or the machine.
+Each run is the suite with other kernels of torch, MKL and oneDNN (``default`` has no vector instructions of its
+own, ``avx2`` is an older processor, ``native`` is this one), with one or two threads, beside busy processes, or with
+the last bits of all sums moved (:mod:`rounding`). A test that fails in one of them judges rounding, the clock or the machine.
 
 python tests/kernels.py [NAME ...] [-- PYTEST OPTIONS]
 """
@@ -64,10 +64,10 @@ def run(name: str, more: list[str]) -> tuple[str, float, bool]:
     lines = found.stdout.splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     print("\n".join(failed), flush=True)
-    last = next(
+    ends = [line for line in lines if re.search(r"\d+ (passed|failed|error)", line)] or [found.stderr[-300:]]
         (line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error)", line)), found.stderr[-300:]
     )
-    return last.strip("= "), time.monotonic() - started, found.returncode == 0
+    return ends[-1].strip("= "), time.monotonic() - started, found.returncode == 0
 
 
 def main(arguments: list[str]) -> int:

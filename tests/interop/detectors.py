@@ -123,8 +123,8 @@ def feature_collision(subject: Subject) -> str:
     target = subject.x[subject.labels == 1][:1]
     base = subject.x[subject.labels == 2][:1]
     found = []
-    # Its steps have the learning rate's length in units of the layer, and leap where that does not fit: as a user would,
-    # several are tried. What a single one finds may hang on the last bit.
+    # Its steps have the learning rate's length in units of the layer, and leap where that does not fit: as a user
+    # would, several are tried. What a single one finds may hang on the last bit.
     for rate in (0.1, 0.3, 1.0, 3.0, 5.0, 7.0):
         attack = poisoning.FeatureCollisionAttack(
             classifier, target, feature_layer=0, max_iter=20, learning_rate=rate, similarity_coeff=0.1, verbose=False
