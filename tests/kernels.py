@@ -2,7 +2,8 @@
 
 Each run is the suite with other kernels of torch, MKL and oneDNN (``default`` has no vector instructions of its
 own, ``avx2`` is an older processor, ``native`` is this one), with one or two threads, beside busy processes, or with
-the last bits of all sums moved (:mod:`rounding`). A test that fails in one of them judges rounding, the clock or the machine.
+the last bits of all sums moved (:mod:`rounding`). A test that fails in one of them judges rounding, the clock or the
+machine.
 
 python tests/kernels.py [NAME ...] [-- PYTEST OPTIONS]
 """
@@ -65,8 +66,6 @@ def run(name: str, more: list[str]) -> tuple[str, float, bool]:
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     print("\n".join(failed), flush=True)
     ends = [line for line in lines if re.search(r"\d+ (passed|failed|error)", line)] or [found.stderr[-300:]]
-        (line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error)", line)), found.stderr[-300:]
-    )
     return ends[-1].strip("= "), time.monotonic() - started, found.returncode == 0
 
 

@@ -2,7 +2,8 @@
 
 Kernels for other processors add in another order, so sums differ in their last bits. Here every result of a product
 or a sum in float32 is moved by at most one unit in the last place of what is typical in it, up or down by a hash of
-its value: equal values still give equal results, as they do on one processor. A test whose verdict changes judges rounding.
+its value: equal values still give equal results, as they do on one processor. A test whose verdict changes judges
+rounding.
 """
 
 from __future__ import annotations
