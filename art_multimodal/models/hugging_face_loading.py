@@ -15,6 +15,7 @@ from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_ba
 from art_multimodal.errors import InputError
 from art_multimodal.models.checked_json import check_folder, read_json
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.hub import PICKLES, SAFETENSORS, SETTINGS, hub_folder
 from art_multimodal.models.hugging_face import HuggingFaceEncoder
@@ -48,6 +49,7 @@ def load_hugging_face(name_or_path: str) -> DualEncoder | FusionModel:
         )
     tokenizer = load_tokenizer(folder)
     processor = _load_part(transformers.AutoImageProcessor, folder)
+    with_fast_gradients(model)
     encoder = (adapter or HuggingFaceEncoder)(model, tokenizer, processor).eval()
     encoder.notes += unused
     return encoder

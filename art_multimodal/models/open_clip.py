@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from art_multimodal.errors import InputError
 from art_multimodal.models.causal_text import CausalText, encode_trimmed
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.open_clip_text import causal_text_of
 from art_multimodal.models.preprocessing import ImagePreprocessing, check_sides
 from art_multimodal.models.texts import check_context, reserved_positions
@@ -24,7 +23,7 @@ WEIGHTS_FILE, CONFIG_FILE = "open_clip_model.safetensors", "open_clip_config.jso
 class OpenCLIPEncoder(DualEncoder):
     """An open_clip model behind the :class:`DualEncoder` contract.
 
-    :param model: What ``open_clip.create_model`` returns. It gets layers whose gradients are faster.
+    :param model: What ``open_clip.create_model`` returns; it stays as it is.
     :param tokenizer: What ``open_clip.get_tokenizer`` returns for the same architecture.
     :param architecture: What ``open_clip.get_model_config`` returns; only saving needs it.
     """
@@ -49,7 +48,6 @@ class OpenCLIPEncoder(DualEncoder):
         length = model.context_length or tokenizer.context_length
         context = check_context(length, reserved=reserved_positions(model))
         super().__init__(preprocess, context_length=context, pad_id=int(pad_id))
-        with_fast_gradients(model)
         self.model = model
         self.tokenizer = tokenizer
         self.architecture = architecture

@@ -15,6 +15,7 @@ from typing import Any
 
 from art_multimodal.errors import InputError, one_line, unknown_name
 from art_multimodal.models.checked_json import check_folder, check_link, read_json
+from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.hub import hub_folder, is_hub_name
 from art_multimodal.models.open_clip import CONFIG_FILE, WEIGHTS_FILE, OpenCLIPEncoder
 from art_multimodal.models.open_clip_config import (
@@ -235,6 +236,7 @@ def _loaded(plan: _Plan, tower: Path | None = None) -> OpenCLIPEncoder:
         own = image_tower_of(read_weights(tower), model.visual, shown(tower))
         model.visual.load_state_dict(own)
         notes += (f"the image tower is that of {shown(tower)}, the text tower and all else that of {plan.source}",)
+    with_fast_gradients(model)
     encoder = OpenCLIPEncoder(model, _tokenizer(plan), plan.config).eval()
     encoder.notes += notes
     return encoder
