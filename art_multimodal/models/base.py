@@ -20,6 +20,9 @@ class ImageTextModel(nn.Module):
     :param preprocess: Resize and normalisation; part of the model, so that perturbations live in the caller's pixels.
     """
 
+    #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
+    notes: tuple[str, ...] = ()
+
     def __init__(self, preprocess: ImagePreprocessing) -> None:
         super().__init__()
         self.preprocess = preprocess
