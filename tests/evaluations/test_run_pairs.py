@@ -272,4 +272,4 @@ def test_questions_beyond_the_context_are_unreadable_samples(tmp_path: Path) -> 
     settings = AuditSettings("demo:shapes", f"csv:{tmp_path / 'pairs.csv'}", "art_pgd", steps=1)
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"] and report["results"]["clean"]["n"] == 2
-    assert len(report["skipped"]) == 1 and "tokens" in report["skipped"][0]["reason"]
+    assert len(report["skipped"]) == 1 and "more than the" in report["skipped"][0]["reason"]
