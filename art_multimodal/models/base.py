@@ -20,6 +20,9 @@ class ImageTextModel(nn.Module):
     :param preprocess: Resize and normalisation; part of the model, so that perturbations live in the caller's pixels.
     """
 
+    #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
+    source_sha256: str | None = None
+
     def __init__(self, preprocess: ImagePreprocessing) -> None:
         super().__init__()
         self.preprocess = preprocess

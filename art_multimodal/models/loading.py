@@ -36,8 +36,8 @@ MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
 def load_model(spec: str) -> DualEncoder | FusionModel:
     """Load a dual encoder or a fusion model by name, in evaluation mode, on the CPU.
 
-    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``hf:NAME_OR_FOLDER``, ``mmbt:FOLDER`` or
-        ``checkpoint:FOLDER``.
+    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``hf:NAME_OR_FOLDER``, ``mmbt:FOLDER``,
+        ``checkpoint:FOLDER``, or ``python:FILE:FUNCTION``, which runs that file.
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
@@ -92,6 +92,12 @@ def _load_mmbt(rest: str) -> FusionModel:
     return load_mmbt(rest)
 
 
+def _load_python(rest: str) -> DualEncoder | FusionModel:
+    from art_multimodal.models.python_file import load_python
+
+    return load_python(rest)
+
+
 def _load_checkpoint(rest: str) -> DualEncoder:
     from art_multimodal.models.saving import INDEX, load_saved_model, saved_folder
 
@@ -137,5 +143,13 @@ MODEL_SOURCES.add(
     "checkpoint",
     ModelSource(
         "checkpoint:FOLDER", "the best model of a training run, or FOLDER/last: what train wrote", _load_checkpoint
+    ),
+)
+MODEL_SOURCES.add(
+    "python",
+    ModelSource(
+        "python:FILE:FUNCTION",
+        "a model of your own: FILE is run, with your rights, and FUNCTION() returns the model",
+        _load_python,
     ),
 )
