@@ -37,7 +37,18 @@ def test_the_file_is_a_model_of_the_command_line(tmp_path: Path, monkeypatch, ca
     towers = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
     path = tmp_path / "my_model.py"
     path.write_text(towers, encoding="utf-8")
-    audit = ["audit", "python:my_model.py:load", "--data", "demo:digits", "--attacks", "fgsm", "--limit", "8"]
+    audit = [
+        "audit",
+        "python:my_model.py:load",
+        "--data",
+        "demo:digits",
+        "--attacks",
+        "pgd",
+        "--steps",
+        "2",
+        "--limit",
+        "8",
+    ]
     audit += ["--out", "out", "--device", "cpu"]
     assert main(audit) == 0
     assert main([*audit, "--resume"]) == 0
