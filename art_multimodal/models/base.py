@@ -22,6 +22,8 @@ class ImageTextModel(nn.Module):
 
     #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
     source_sha256: str | None = None
+    #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
+    notes: tuple[str, ...] = ()
 
     def __init__(self, preprocess: ImagePreprocessing) -> None:
         super().__init__()
