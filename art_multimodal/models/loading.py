@@ -40,8 +40,8 @@ def load_model(spec: str) -> DualEncoder | FusionModel:
 
     :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``open_clip:ARCHITECTURE/BASE+PATH`` (an image
         tower alone over a base), ``open_clip:hf-hub:ORG/NAME``, ``open_clip:local-dir:FOLDER``, ``hf:NAME_OR_FOLDER``,
-        ``mmbt:FOLDER``, ``checkpoint:FOLDER``, or ``python:FILE:FUNCTION``, which runs that file. Its ``notes`` say what
-        was left out, resized or changed.
+        ``mmbt:FOLDER``, ``checkpoint:FOLDER``, or ``python:FILE:FUNCTION``, which runs that file. Its ``notes`` say
+        what was left out, resized or changed.
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
