@@ -23,6 +23,7 @@ from art_multimodal.attacks.registry.entry import (
     Prepare,
     Run,
 )
+from art_multimodal.attacks.registry.exhaustive import budget_alone, every_text_attack
 from art_multimodal.attacks.registry.image import art_pgd, away_from_captions, ball, inside_budget, pgd
 from art_multimodal.attacks.registry.text import bert_attack, labels_for, on_prompts, on_texts
 from art_multimodal.estimators.fusion import FusionClassifier
@@ -67,7 +68,7 @@ def _co_attack(estimator: Estimator, budget: Budget, seed: int) -> EvasionAttack
 
 
 def _joint(estimator: Estimator, budget: Budget, seed: int) -> EvasionAttack:
-    text_attack = bert_attack("margin")(estimator, budget)
+    text_attack = every_text_attack(estimator, budget, budget_alone)
     return CoAttack(estimator, text_attack, loss="margin", rounds=2, **ball(budget, seed))
 
 

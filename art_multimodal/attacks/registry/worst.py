@@ -23,6 +23,7 @@ from art_multimodal.attacks.registry.entry import (
     Prepare,
     Run,
 )
+from art_multimodal.attacks.registry.exhaustive import EVERY_WORD
 from art_multimodal.attacks.registry.gallery import on_gallery
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
@@ -183,6 +184,7 @@ def suspecting(prepare: Prepare) -> Prepare:
 
 _IMAGE = suspecting(ensemble("apgd", ("pgd_targeted", TARGETED_PGD), "square"))
 _TEXT = ("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin")
+_EVERY_WORD = ("text_exhaustive", EVERY_WORD)
 _EVERYWHERE = (ZERO_SHOT, PAIRS, RETRIEVAL)
 
 
@@ -209,8 +211,12 @@ ATTACKS.add(
     AttackEntry(
         "worst",
         "black box",
-        "the four text attacks, each on what is left",
-        by_task(ensemble(*_TEXT), _registered(*_TEXT)),
+        "every word that the language model knows and every typing error, all competing, for each image by itself; then "
+        "the four quick text attacks, each on what is left",
+        by_task(
+            ensemble(_EVERY_WORD, *_TEXT),
+            side_by_side(("text_exhaustive", EVERY_WORD.prepare), *((name, ATTACKS[name].prepare) for name in _TEXT)),
+        ),
         tasks=_EVERYWHERE,
     ),
 )
