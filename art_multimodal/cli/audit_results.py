@@ -14,6 +14,7 @@ _DIRECTIONS = ("image_to_text", "text_to_image")
 
 def print_results(report: dict[str, Any]) -> None:
     from art_multimodal.evaluations.audit.rendering import budget_text
+    from art_multimodal.evaluations.audit.word_curve import CURVED, points_in_words
 
     table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
     console = Console()
@@ -22,6 +23,12 @@ def print_results(report: dict[str, Any]) -> None:
         images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
         console.print(f"recall in %: text@k of {images} images, image@k of {texts} captions", highlight=False)
     console.print(f"budget: {budget_text(report['budget'])}", highlight=False, markup=False)
+    curve = report["results"].get(CURVED, {}).get("word_curve")
+    if curve:
+        points = points_in_words(report["results"][CURVED], report)
+        console.print(
+            f"{CURVED}: {', '.join(f'{left} {words}' for words, left in points)}", highlight=False, markup=False
+        )
     if report["defences"]:
         console.print(f"defences: {'; '.join(report['defences'])}", highlight=False, markup=False)
         what = "text@1" if report["task"] == "retrieval" else "accuracy"

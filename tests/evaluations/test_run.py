@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_attacks_run_by_hand(finished: RunLog, digits, 
 
 def test_report_names_everything_that_a_number_depends_on(finished: RunLog) -> None:
     report = read_report(finished.folder)
-    assert report["schema_version"] == 4
+    assert report["schema_version"] == 5
     assert report["complete"] is True
     assert report["seed"] == 3
     assert report["task"] == "zero-shot"

@@ -121,7 +121,7 @@ ATTACKS.add(
         "text",
         "black box",
         "every replacement and every typing error of the budget, all words competing, for each image by itself; exact "
-        f"up to {MOST_TEXTS:,} texts for all class prompts, or {MOST_TEXTS_OF_A_SAMPLE:,} for the text of a sample (ours)",
+        f"up to {MOST_TEXTS:,} texts for all class prompts, or {MOST_TEXTS_OF_A_SAMPLE:,} for a sample's text (ours)",
         exhaustive(budget_alone),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
     ),

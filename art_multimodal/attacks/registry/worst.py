@@ -25,6 +25,7 @@ from art_multimodal.attacks.registry.entry import (
 )
 from art_multimodal.attacks.registry.exhaustive import EVERY_WORD
 from art_multimodal.attacks.registry.gallery import on_gallery
+from art_multimodal.attacks.registry.multimodal import JOINT_OF_EVERY_WORD
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -211,8 +212,8 @@ ATTACKS.add(
     AttackEntry(
         "worst",
         "black box",
-        "every word that the language model knows and every typing error, all competing, for each image by itself; then "
-        "the four quick text attacks, each on what is left",
+        "every word that the language model knows and every typing error, all competing, for each image by itself; "
+        "then the four quick text attacks, each on what is left",
         by_task(
             ensemble(_EVERY_WORD, *_TEXT),
             side_by_side(("text_exhaustive", EVERY_WORD.prepare), *((name, ATTACKS[name].prepare) for name in _TEXT)),
@@ -225,10 +226,11 @@ ATTACKS.add(
     AttackEntry(
         "worst",
         "white box",
-        "joint, independent and co_attack, each on what is left by those before and by the two others (in retrieval "
+        "joint (with any word that the language model knows), independent and co_attack, each on what is left by those "
+        "before and by the two others (in retrieval "
         f"set_level_guidance, independent and co_attack); at least {LEAST_STEPS} steps",
         by_task(
-            ensemble("joint", "independent", "co_attack"),
+            ensemble(("joint", JOINT_OF_EVERY_WORD), "independent", "co_attack"),
             _registered("set_level_guidance", "independent", "co_attack"),
         ),
         tasks=_EVERYWHERE,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
+from art_multimodal.attacks.registry.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE, word_curve
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.evaluations.audit.word_curve import CURVED
 from art_multimodal.versions import library_versions
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _DECISION = {
     ZERO_SHOT: "top-1 of the logits over the class prompts",
@@ -37,6 +39,10 @@ def header_of(
 
     :param selected: Number of samples.
     """
+    protocol = _protocol(settings, subject, {ATTACKS[name].modality for name in attacks}, budget)
+    curved = CURVED in attacks and subject.task != RETRIEVAL
+    if curved:
+        protocol["word_curve"] = _word_curve(budget)
     return {
         "schema_version": SCHEMA_VERSION,
         "settings": settings.as_json(),
@@ -62,11 +68,12 @@ def header_of(
             "max_words": budget.text.max_words,
             "max_edits": budget.text.max_edits,
             "top_k": budget.text.top_k,
+            "word_curve": list(word_curve(budget)) if curved else [],
             "protect_class_names": budget.text.protect_class_names,
             "protected_words": list(budget.text.protected_words),
             "max_share": budget.max_share,
         },
-        "protocol": _protocol(settings, subject, {ATTACKS[name].modality for name in attacks}, budget),
+        "protocol": protocol,
         "notes": list(subject.notes),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
@@ -118,6 +125,7 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
         }
     if modalities & {"text", "multimodal", "worst"}:
         said["text_budget"] = _text_budget(budget, task)
+        said["text_search"] = _text_search(task)
         said["text_queries"] = "mean number of changed texts tried per attacked sample; shared ones count for each"
     if settings.defences:
         said["defences"] = (
@@ -159,6 +167,27 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             ),
         }
     return said
+
+
+def _text_search(task: str) -> str:
+    where = (
+        f"up to {MOST_TEXTS:,} texts for all class prompts together"
+        if task == ZERO_SHOT
+        else f"up to {MOST_TEXTS_OF_A_SAMPLE:,} texts for each sample's text"
+    )
+    return (
+        "text_exhaustive, worst_text and joint let all words and all edits compete, for each sample by itself: exact "
+        f"{where}, counted before the work (with several prompts per class, each is replaced in turn, which may miss "
+        "combinations); above it the likeliest are tried and texts_left_out is flagged. Other text attacks are quick"
+    )
+
+
+def _word_curve(budget: Budget) -> str:
+    *some, every = word_curve(budget)
+    return (
+        f"worst_text is read with {', '.join(map(str, some))} proposals for each word and with all {every} entries of "
+        "the language model's vocabulary, whatever top_k says; each point has the ones before, and all typing errors"
+    )
 
 
 def _text_budget(budget: Budget, task: str) -> str:

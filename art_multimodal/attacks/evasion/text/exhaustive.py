@@ -295,7 +295,7 @@ def _within(attack: TextAttack, most: int) -> TextAttack:
 
 
 def _fewest(options: Any) -> int | None:
-    """How many proposals for a word were tried at least: of the attack that tried most, for the text with the fewest."""
+    """How many proposals for a word were tried: by the attack that tried most, for the text with the fewest."""
     tried = [max((number for number in entry.words if number is not None), default=None) for entry in options]
     numbers = [number for number in tried if number is not None]
     return min(numbers, default=None)
