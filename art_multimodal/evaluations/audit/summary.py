@@ -121,8 +121,8 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     results: dict[str, Any] = {CLEAN: _clean_result(rows[CLEAN], labels, predictions, nb_classes)}
     for name in attacks:
         results[name] = _attack_result(name, rows[name], clean)
-        if name == CURVED and not retrieval:
-            results[name]["word_curve"] = _word_curve(rows[name], clean, header["budget"].get("word_curve", ()))
+        if name == CURVED and (sizes := header.get("budget", {}).get("word_curve")):
+            results[name]["word_curve"] = _word_curve(rows[name], clean, sizes)
         if NAIVE + name in rows:
             results[name]["naive"] = _robustness_of(rows[NAIVE + name], clean)
     for modality in summary_rows(attacks)[1 + len(attacks) :]:
