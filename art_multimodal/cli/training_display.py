@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from art_multimodal.cli.options import print_notes
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.defences.trainer import StepRecord
 from art_multimodal.defences.training_run import Listener, TrainingRun
@@ -64,6 +65,9 @@ class TrainingDisplay(Listener):
         if self._reading is None:
             self._reading = self._bar.add_task("images", total=total, loss="")
         self._bar.update(self._reading, completed=done)
+
+    def notes(self, notes: Sequence[str]) -> None:
+        print_notes(notes)
 
     def skipped(self, samples: Sequence[UnreadableSample]) -> None:
         if samples:
