@@ -14,6 +14,7 @@ _DIRECTIONS = ("image_to_text", "text_to_image")
 
 def print_results(report: dict[str, Any]) -> None:
     from art_multimodal.evaluations.audit.rendering import budget_text
+    from art_multimodal.evaluations.audit.sentences import gradient_warnings
 
     table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
     console = Console()
@@ -26,6 +27,8 @@ def print_results(report: dict[str, Any]) -> None:
         console.print(f"defences: {'; '.join(report['defences'])}", highlight=False, markup=False)
         what = "text@1" if report["task"] == "retrieval" else "accuracy"
         console.print(f"naive: {what} under attacks made without knowing of the defences", highlight=False)
+    for warning in gradient_warnings(report):
+        console.print(f"warning: {warning}", highlight=False, markup=False, style="yellow")
     if report["skipped"]:
         first = report["skipped"][0]
         console.print(

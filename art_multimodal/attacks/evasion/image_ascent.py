@@ -63,6 +63,29 @@ def check_image_budget(attack: Any) -> None:
         check_whole_number(attack, name, least)
 
 
+class Unsaturated:
+    """Divides logits that are so far apart that their cross-entropy has no gradient left.
+
+    By one number for each sample, found from the first logits that come and kept, so that what is raised stays one
+    function. Logits that are nearer are left bit for bit as they are.
+
+    :param labels: Class indices ``[N]``.
+    """
+
+    #: How far the label may lie before the next class, or behind it: half of what the exponents of float32 hold.
+    MOST_LEAD = 40.0
+
+    def __init__(self, labels: Tensor) -> None:
+        self.labels = labels
+        self._divisor: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        if self._divisor is None:
+            lead = margin_loss(logits.detach(), self.labels).abs()
+            self._divisor = (lead / self.MOST_LEAD).clamp_min(1)[:, None]
+        return logits / self._divisor
+
+
 def class_loss(name: str, logits: Tensor, labels: Tensor, targeted: bool) -> Tensor:
     """What to raise, ``[N]``, for the model to err on the labels, or to give them when targeted.
 

@@ -27,6 +27,7 @@ from art_multimodal.attacks.registry.entry import (
     Run,
 )
 from art_multimodal.attacks.registry.gallery import on_gallery
+from art_multimodal.attacks.registry.targeted import MOST_TARGETS, targeted_pgd
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -184,6 +185,16 @@ ATTACKS.add(
         "auto-PGD on the difference of logits (ART's)",
         image_attack(_apgd("difference_logits_ratio")),
         minimum_classes=3,  # it compares the three largest logits
+        tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+    ),
+)
+ATTACKS.add(
+    "pgd_targeted",
+    AttackEntry(
+        "image",
+        "white box",
+        f"descent towards each of the {MOST_TARGETS} most likely other classes, on the difference of logits (ours)",
+        on_gallery(targeted_pgd(from_clean=True)),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
     ),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from art_multimodal.attacks.gradient_checks import CHECKED_SAMPLES
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
+from art_multimodal.attacks.registry.targeted import LEAST_STEPS_TOGETHER, MOST_TARGETS
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
@@ -108,7 +110,7 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
                 "most similar ones; the worse of clean and attacked, since an attacker may do nothing"
             ),
             "image_attacks": (
-                "pgd, apgd, apgd_dlr, square and decoupling know the captions of all samples, which they take for "
+                "pgd, apgd, apgd_dlr, pgd_targeted, square and decoupling know the captions of all samples, which they take for "
                 "classes; the others know an image's own captions"
             ),
             "gallery": (
@@ -116,6 +118,18 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
                 "others; equal captions of other images neither help nor harm"
             ),
         }
+    if "image" in modalities:
+        said["quick"] = (
+            f"pgd, art_pgd, apgd and apgd_dlr take {budget.max_iter} steps from one random start: quick looks, which "
+            "leave some samples that more steps would mislead; pgd_targeted goes from the image towards each of the "
+            f"{MOST_TARGETS} most likely other classes, with as many steps for each, and at least "
+            f"{LEAST_STEPS_TOGETHER} for all: the row of images rests on it"
+        )
+    if modalities & {"image", "multimodal", "worst"}:
+        said["hidden_gradients"] = (
+            f"up to {CHECKED_SAMPLES} samples of each batch are looked at; what that asks the model is counted in the "
+            "row that names what was seen"
+        )
     if modalities & {"text", "multimodal", "worst"}:
         said["text_budget"] = _text_budget(budget, task)
         said["text_queries"] = "mean number of changed texts tried per attacked sample; shared ones count for each"

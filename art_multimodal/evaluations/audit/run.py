@@ -14,6 +14,7 @@ import numpy as np
 from art.evaluations.evaluation import Evaluation
 
 from art_multimodal.attacks.registry import RETRIEVAL, select_attacks
+from art_multimodal.attacks.registry.looking import who_looks
 from art_multimodal.datasets import Sample, UnreadableSample
 from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
@@ -89,6 +90,7 @@ class Audit(Evaluation):
         nb_classes = len(self.estimator.gallery if task == RETRIEVAL else self.subject.class_names)
         self.attacks = select_attacks(settings.attacks or DEFAULT_ATTACKS, nb_classes, task)
         self.subject.weighed = weighed_modalities(self.attacks, task)
+        self.subject.looks = who_looks(self.attacks)
         self.budget = settings.budget(self.subject.data.protected_words)
         self._gallery = ""
         self.passes = passes_of(self.attacks, bool(settings.defences))
