@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,19 +71,19 @@ class Unsaturated:
     function. Logits that are nearer are left bit for bit as they are.
 
     :param labels: Class indices ``[N]``.
+    :param dtype: What gradients pass through: that of the model's weights.
     """
 
-    #: How far the label may lie before the next class, or behind it: half of what the exponents of float32 hold.
-    MOST_LEAD = 40.0
-
-    def __init__(self, labels: Tensor) -> None:
+    def __init__(self, labels: Tensor, dtype: torch.dtype) -> None:
         self.labels = labels
+        # How far the label may lie before the next class, or behind it: half of what the exponents hold.
+        self.most_lead = -math.log(torch.finfo(dtype).tiny) / 2
         self._divisor: Tensor | None = None
 
     def __call__(self, logits: Tensor) -> Tensor:
         if self._divisor is None:
             lead = margin_loss(logits.detach(), self.labels).abs()
-            self._divisor = (lead / self.MOST_LEAD).clamp_min(1)[:, None]
+            self._divisor = (lead / self.most_lead).clamp_min(1)[:, None]
         return logits / self._divisor
 
 

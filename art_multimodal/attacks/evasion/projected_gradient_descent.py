@@ -168,7 +168,7 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         """Return the function from model inputs to what is raised, which also tells which of several starts is best."""
         module, loss = self.estimator.model, self.loss
         if loss in CLASS_LOSSES:
-            similarity, targeted, scale = module.head.similarity, self.targeted, Unsaturated(labels)
+            similarity, targeted, scale = module.head.similarity, self.targeted, Unsaturated(labels, classes.dtype)
 
             def raised(inputs: Tensor) -> Tensor:
                 logits = similarity(module.image_features(inputs), classes)

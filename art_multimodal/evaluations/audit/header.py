@@ -110,8 +110,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
                 "most similar ones; the worse of clean and attacked, since an attacker may do nothing"
             ),
             "image_attacks": (
-                "pgd, apgd, apgd_dlr, pgd_targeted, square and decoupling know the captions of all samples, which they take for "
-                "classes; the others know an image's own captions"
+                "pgd, apgd, apgd_dlr, pgd_targeted, square and decoupling know the captions of all samples, which they "
+                "take for classes; the others know an image's own captions"
             ),
             "gallery": (
                 "all evaluated samples; an attacked image stands with its own attacked captions among the clean "

@@ -157,7 +157,7 @@ def is_right(said: dict[str, Any]) -> bool:
 
 @contextmanager
 def counted_queries(model: DualEncoder | FusionModel) -> Iterator[dict[str, int]]:
-    """Count the images that a model is asked about by this thread, and those among them that a gradient is taken for."""
+    """Count the images that this thread asks a model about, and those among them that a gradient is taken for."""
     count = {"queries": 0, "gradients": 0}
     counted = threading.get_ident()
 
