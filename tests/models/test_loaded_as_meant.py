@@ -123,6 +123,44 @@ def test_a_tokenizer_of_another_model(copy):
     assert "do not belong together" in refusal(f"hf:{folder}")
 
 
+def test_all_published_configurations_of_open_clip_are_known():
+    from art_multimodal.models.open_clip_config import check_model_config, check_preprocessing
+
+    for name in open_clip.list_models():
+        check_model_config(open_clip.get_model_config(name), name)
+    for name, tag in open_clip.list_pretrained():
+        settings = open_clip.get_pretrained_cfg(name, tag)
+        check_preprocessing({k: settings[k] for k in ("mean", "std", "interpolation", "resize_mode")}, name)
+
+
+@pytest.mark.parametrize("name", ["RN50", "ViT-B-32", "ViT-B-16-SigLIP2", "MobileCLIP-S1", "coca_ViT-B-32"])
+def test_a_published_architecture_is_no_larger_than_its_own_weights(name):
+    """What compares a configuration with its weights takes both of one model: no memory is needed for it."""
+    from art_multimodal.models.weight_files import WeightSizes, check_build, check_numbers
+
+    with torch.device("meta"):
+        model = open_clip.create_model(name, load_weights=False, device="meta")
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    sizes = WeightSizes("weights", shapes)
+    check_numbers(open_clip.get_model_config(name), name, sizes)
+    check_build(lambda: open_clip.create_model(name, load_weights=False), name, sizes)
+    with pytest.raises(InputError, match="larger model"):
+        small = WeightSizes("weights", dict(list(shapes.items())[:3]))
+        check_build(lambda: open_clip.create_model(name, load_weights=False), name, small)
+
+
+def test_a_link_to_weights_that_somebody_names_is_theirs(open_clip_checkpoint, tmp_path):
+    _, path = open_clip_checkpoint("tiny-test")
+    (tmp_path / "mine.safetensors").symlink_to(path)
+    assert load_model(f"open_clip:tiny-test/{tmp_path}/mine.safetensors").notes == ()
+
+
+def test_what_no_library_reads_is_not_looked_at(copy):
+    folder = copy("hf:0")
+    (folder / "trainer_state.json").write_text('{"loss": NaN, "quantization_config": {}}')
+    assert load_model(f"hf:{folder}").notes == ()
+
+
 # --- padding and positions --------------------------------------------------------------------------------------------
 
 
