@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from art_multimodal.cli.display import say
 from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, quiet_libraries
 from art_multimodal.errors import InputError
 from art_multimodal.processes import gathered, is_main_process
@@ -132,7 +132,7 @@ def audit(
     main = is_main_process()
     for job in jobs:
         if main and len(jobs) > 1:
-            Console(stderr=True).print(job.settings.model, style="bold", highlight=False, markup=False)
+            say(job.settings.model, error=True, style="bold")
         logs[job.out] = _run(job, resume)
         if not main:
             continue
@@ -147,7 +147,7 @@ def audit(
         write_comparison(out, logs, reports)
         _print_reports(out)
     for failure in failures:
-        print(f"gate failed: {failure}", file=sys.stderr)
+        say(f"gate failed: {failure}", error=True)
     # Every process ends as the main one does.
     if gathered(len(failures))[0]:
         raise typer.Exit(GATE_FAILED)
@@ -178,18 +178,14 @@ def _print_results(report: dict[str, Any]) -> None:
     if report["task"] == "retrieval":
         images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
         console.print(f"recall in %: text@k of {images} images, image@k of {texts} captions", highlight=False)
-    console.print(f"budget: {budget_text(report['budget'])}", highlight=False, markup=False)
+    say(f"budget: {budget_text(report['budget'])}")
     if report["defences"]:
-        console.print(f"defences: {'; '.join(report['defences'])}", highlight=False, markup=False)
+        say(f"defences: {'; '.join(report['defences'])}")
         what = "text@1" if report["task"] == "retrieval" else "accuracy"
         console.print(f"naive: {what} under attacks made without knowing of the defences", highlight=False)
     if report["skipped"]:
         first = report["skipped"][0]
-        console.print(
-            f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}",
-            highlight=False,
-            markup=False,
-        )
+        say(f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}")
 
 
 def _table(*columns: str) -> Table:
@@ -237,4 +233,4 @@ def _recall_table(report: dict[str, Any]) -> Table:
 
 def _print_reports(folder: Path) -> None:
     for name in ("report.html", "report.md", "report.json"):
-        Console().print(f"{folder / name}", soft_wrap=True, highlight=False, markup=False)
+        say(f"{folder / name}")
