@@ -12,7 +12,7 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def shown(text: object) -> str:
     r"""A string on one line without control characters: escape sequences, bidi controls and line breaks as escapes.
 
-    Characters of the Unicode categories C (controls, formats, surrogates, private and unassigned ones), Zl and Zp become
+    Characters of the Unicode categories C (controls, formats, surrogates, private, unassigned ones), Zl and Zp become
     ``\n``, ``\x1b``, ``\u202e`` or ``\U000e0001``. A byte of a file name that is no UTF-8, which Python keeps as a lone
     surrogate, becomes that byte: ``\xe9``. Everything else stays, so a name that is fit to be shown is shown as it is.
     """

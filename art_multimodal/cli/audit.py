@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from art_multimodal.cli.display import say
-from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, quiet_libraries
+from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, print_notes, quiet_libraries
 from art_multimodal.errors import InputError
 from art_multimodal.processes import gathered, is_main_process
 
@@ -133,6 +133,8 @@ def audit(
     for job in jobs:
         if main and len(jobs) > 1:
             say(job.settings.model, error=True, style="bold")
+        if main:
+            print_notes(job.subject.notes)
         logs[job.out] = _run(job, resume)
         if not main:
             continue

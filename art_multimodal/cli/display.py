@@ -23,4 +23,3 @@ def escape_what_cannot_be_shown(*streams: TextIO | None) -> None:
     for stream in streams:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 
+from art_multimodal.cli.display import say
 from art_multimodal.errors import InputError
+from art_multimodal.store import read_text_option
 
 
 class Device(str, Enum):
@@ -74,14 +76,12 @@ def parse_names(text: str | None, option: str, separator: str | None) -> tuple[s
     if text is None:
         return None
     try:
-        is_file = Path(text).is_file()
+        # A device or a pipe is no list of names; the error says so.
+        is_file = Path(text).exists() and not Path(text).is_dir()
     except (OSError, ValueError):
         is_file = False
     if is_file:
-        try:
-            entries = Path(text).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{option}: {text} cannot be read as a UTF-8 text file ({error}).") from error
+        entries = read_text_option(text, option).splitlines()
     elif text.endswith(".txt"):
         raise InputError(f"{option}: there is no file {text!r}.")
     else:
@@ -92,6 +92,12 @@ def parse_names(text: str | None, option: str, separator: str | None) -> tuple[s
     if not entries:
         raise InputError(f"{option}: {text} is empty.")
     return tuple(entries)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Say, a line each, what a user should know about how data and model were understood."""
+    for note in notes:
+        say(f"note: {note}")
 
 
 def quiet_libraries() -> None:

@@ -6,6 +6,8 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import typer
 
@@ -106,10 +108,8 @@ def _refused(message: str) -> int:
 def _say(message: str) -> None:
     """One line on standard error, if anybody can read it."""
     line = shown(message)
-    try:
+    with suppress(OSError, ValueError):  # full, or closed
         print(line if len(line) <= _LONGEST else line[:_LONGEST] + " ...", file=sys.stderr, flush=True)
-    except (OSError, ValueError):  # full, or closed
-        pass
 
 
 def _flushed(code: int) -> int:
@@ -123,7 +123,7 @@ def _flushed(code: int) -> int:
         code = _refused(f"Standard output cannot be written ({getattr(error, 'strerror', error)}). Files are written.")
     if code == CLOSED_PIPE or (code == BAD_INPUT and _cannot_flush()):
         # The interpreter would try once more, and complain.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     return code
 
 

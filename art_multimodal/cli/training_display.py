@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from art_multimodal.cli.display import say
+from art_multimodal.cli.options import print_notes
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.defences.trainer import StepRecord
 from art_multimodal.defences.training_run import Listener, TrainingRun
@@ -66,6 +67,9 @@ class TrainingDisplay(Listener):
             self._reading = self._bar.add_task("images", total=total, loss="")
         self._bar.update(self._reading, completed=done)
 
+    def notes(self, notes: Sequence[str]) -> None:
+        print_notes(notes)
+
     def skipped(self, samples: Sequence[UnreadableSample]) -> None:
         if samples:
             say(f"{len(samples)} images could not be read, for example {samples[0].name}: {samples[0].reason}")
@@ -112,4 +116,3 @@ class TrainingDisplay(Listener):
         data = f"--data {run.settings.data}" + (" --task retrieval" if run.settings.task == "retrieval" else "")
         say(f"best: {out / 'best'} (epoch {best['epoch']}); last: {out / 'last'}; numbers: {run.folder.header_file}")
         say(f"audit it: art-multimodal audit checkpoint:{out} {data}")
-

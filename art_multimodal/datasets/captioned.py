@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,10 @@ class CaptionedImages(ABC):
 
     #: Words whose replacement changes what a caption says; attacks on texts are to leave them alone.
     protected_words: tuple[str, ...] = ()
+    #: What a user should know about how the data were understood, one line each, fit to be shown.
+    notes: tuple[str, ...] = ()
+    #: Folders that the samples lie in: nothing is to be written in them, or above them.
+    folders: tuple[Path, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:

@@ -55,6 +55,10 @@ class LabelledImages(ABC):
     templates: tuple[str, ...]
     #: Words besides the class names whose replacement changes what a text says; text attacks are to leave them alone.
     protected_words: tuple[str, ...] = ()
+    #: What a user should know about how the data were understood, one line each, fit to be shown.
+    notes: tuple[str, ...] = ()
+    #: Folders that the samples lie in: nothing is to be written in them, or above them.
+    folders: tuple[Path, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:

@@ -96,6 +96,11 @@ class MaskedLanguageModel:
         """The text that hides a word."""
         return self.tokenizer.mask_token
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Entries of the vocabulary, pieces of words and special tokens included."""
+        return len(self._tokens)
+
     def whole_words(self) -> frozenset[str]:
         """Every entry of the vocabulary that begins a word, in lower case; some of them only begin longer words."""
         words = (
@@ -108,7 +113,7 @@ class MaskedLanguageModel:
     def candidates(
         self,
         places: Sequence[Place],
-        top_k: int = 10,
+        top_k: int | None = 10,
         threshold: float = 0.0,
         stop_words: Iterable[str] = (),
     ) -> list[list[Candidate]]:
@@ -124,11 +129,13 @@ class MaskedLanguageModel:
         token reaches beyond the word, and where the word has the model's unknown token.
 
         :param places: Texts with the start and end of one of their words, in characters.
-        :param top_k: At least 1.
+        :param top_k: At least 1; ``None`` for as many as the vocabulary has entries, :attr:`vocabulary_size`.
         :param threshold: Least probability (softmax over the vocabulary) of a piece, in [0, 1].
         :param stop_words: What is never proposed.
         :raises InputError: For other values of ``top_k`` or ``threshold``, or a place that is empty or off its text.
         """
+        # One name for one question, so that its answer is kept once.
+        top_k = self.vocabulary_size if top_k is None else top_k
         if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
             raise InputError(f"top_k must be a whole number of at least 1, not {top_k!r}.")
         if not 0 <= threshold <= 1:

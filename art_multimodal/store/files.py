@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -98,7 +99,7 @@ def replace_file(path: Path, content: bytes | str | Callable[[Path], Any], sync:
             content(temporary)
             with open_regular(temporary, "r+b") as stream:
                 os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         if sync:
             sync_folder(path.parent)
     except BaseException:
@@ -107,10 +108,8 @@ def replace_file(path: Path, content: bytes | str | Callable[[Path], Any], sync:
 
 
 def _forget(path: Path) -> None:
-    try:
+    with suppress(OSError):  # it stands there as a folder; the first error says what is wrong
         path.unlink(missing_ok=True)
-    except OSError:  # it stands there as a folder; the first error says what is wrong
-        pass
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from attacks.text_attacks import (
     language_model,
     pairs,
     slow_best,
+    spans,
     zero_shot,
 )
 from hypothesis import given, settings
@@ -359,3 +360,12 @@ def test_the_digits_demo_suffers_without_its_class_words_touched(digits, digits_
         attacked.append((estimator.with_prompts(prompts).predict(x).argmax(1) == y).mean())
     assert np.mean(clean) > 0.98
     assert np.mean(attacked) < np.mean(clean) - 0.1
+
+
+def test_the_whole_vocabulary_is_the_largest_top_k() -> None:
+    known = language_model()
+    place = (TEXTS[0], *spans(TEXTS[0])[1])
+    assert known.candidates([place], None) == known.candidates([place], known.vocabulary_size)
+    assert known.candidates([place], None) == known.candidates([place], 10 * known.vocabulary_size)
+    found = [bert_attack(zero_shot(), top_k=k, candidate_words=None).generate() for k in (None, ALL)]
+    assert (found[0] == found[1]).all()

@@ -51,6 +51,7 @@ class RunData:
     protected_words: tuple[str, ...]
     facts: dict[str, Any]
     skipped: tuple[UnreadableSample, ...]
+    notes: tuple[str, ...] = ()
 
 
 def open_run_data(
@@ -101,6 +102,7 @@ def open_run_data(
         tuple(dict.fromkeys((*sources[0].protected_words, *settings.protected_words))),
         facts,
         tuple(reader.skipped),
+        tuple(dict.fromkeys(note for of in (*sources, model) for note in getattr(of, "notes", ()))),
     )
 
 

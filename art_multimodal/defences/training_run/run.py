@@ -34,6 +34,9 @@ class Listener:
     def reading(self, done: int, total: int) -> None:
         """So many images have been read."""
 
+    def notes(self, notes: Sequence[str]) -> None:
+        """What a user should know about how data and model were understood, one line each, fit to be shown."""
+
     def skipped(self, samples: Sequence[UnreadableSample]) -> None:
         """These images cannot be read, and are left out."""
 
@@ -93,6 +96,7 @@ class TrainingRun:
             )
         check_can_be_saved(model)
         data = open_run_data(settings, model, device_type, strict, self.listener.reading)
+        self.listener.notes(data.notes)
         self.listener.skipped(data.skipped)
         self.data = data
         self.model = model
@@ -114,6 +118,7 @@ class TrainingRun:
             "data": data.facts,
             "text_attack": self.trainer.configuration()["text_attack"],
             "protocol": self.validation.protocol(),
+            "notes": list(data.notes),
             "device": str(data.estimator.device),
             "versions": library_versions(),
         }

@@ -67,6 +67,7 @@ def header_of(
             "max_share": budget.max_share,
         },
         "protocol": _protocol(settings, subject, {ATTACKS[name].modality for name in attacks}, budget),
+        "notes": list(subject.notes),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
         "versions": library_versions(),

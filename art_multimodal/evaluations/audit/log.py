@@ -249,8 +249,8 @@ def check_folder(folder: Path, resume: bool) -> None:
         if lost:
             # Whose lines they are, nobody knows: they must not become part of another run.
             raise InputError(
-                f"{shown(folder)} holds {shown(lost[0])} of a run whose {HEADER_FILE} is gone. Choose another --out, or remove the "
-                "folder."
+                f"{shown(folder)} holds {shown(lost[0])} of a run whose {HEADER_FILE} is gone. Choose another "
+                "--out, or remove the folder."
             )
     elif not resume:
         raise InputError(f"{shown(folder)} holds a run already. Go on with it by --resume, or choose another --out.")

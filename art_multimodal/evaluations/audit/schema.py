@@ -20,7 +20,9 @@ def whole(low: int = 0, high: int = _MOST) -> Check:
 
     def check(value: Any) -> None:
         if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"a whole number from {low} to {high}" if high < _MOST else f"a whole number from {low} on")
+            raise ValueError(
+                f"a whole number from {low} to {high}" if high < _MOST else f"a whole number from {low} on"
+            )
 
     return check
 

@@ -52,7 +52,7 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
         said += suspicions(row.get("flags", {}), row.get("attacked", 0))
     if report["skipped"]:
         said.append(f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below.")
-    return said
+    return said + [f"Note: {quote(note)}" for note in report.get("notes", ())]
 
 
 def _before(report: dict[str, Any], quote: Quote) -> list[str]:

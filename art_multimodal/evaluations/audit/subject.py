@@ -122,6 +122,11 @@ class Subject(ABC):
         :raises InputError: Naming the first text that the model cannot read.
         """
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about how data and model were understood, one line each, fit to be shown."""
+        return tuple(dict.fromkeys((*self.data.notes, *getattr(self.model, "notes", ()))))
+
     def describe(self, spec: str) -> dict[str, Any]:
         """What identifies the model in a log."""
         facts: dict[str, Any] = {

@@ -55,7 +55,7 @@ class BertAttack(TextAttack):
         estimator: FusionClassifier | ImageTextRetriever | ZeroShotClassifier,
         language_model: MaskedLanguageModel | str = "demo:mlm",
         max_words: int = 1,
-        top_k: int = 10,
+        top_k: int | None = 10,
         threshold: float = 0.0,
         loss: str = "embedding_kl",
         targeted: bool = False,
@@ -73,7 +73,7 @@ class BertAttack(TextAttack):
             ("bert-base-uncased"), a folder, or ``"demo:mlm"``, which knows the words of the demos alone. Its
             predictions are kept with it: share one between attacks.
         :param max_words: Most words of a text that are changed.
-        :param top_k: Predictions that are looked at, for each piece of a word.
+        :param top_k: Predictions that are looked at, for each piece of a word; ``None`` for the whole vocabulary.
         :param threshold: Least probability of a prediction, in [0, 1].
         :param loss: What is raised: ``"embedding_kl"`` (labels are not used); on a classifier ``"margin"``, the best
             other score minus the label's, on a zero-shot one its mean over the images given; on a retriever
@@ -123,15 +123,16 @@ class BertAttack(TextAttack):
             if self.max_words and len(words[text][index].text) <= LONGEST_WORD
         }
         stop_words = STOP_WORDS if self.stop_words is None else self.stop_words
-        found = model.candidates(list(places.values()), int(self.top_k), self.threshold, stop_words)
-        proposals = {
-            place: [
-                in_case_of(entry.word, words[place[0]][place[1]].text)
+        top_k = None if self.top_k is None else int(self.top_k)
+        found = model.candidates(list(places.values()), top_k, self.threshold, stop_words)
+        proposals = {}
+        for place, entries in zip(places, found, strict=True):
+            word = words[place[0]][place[1]].text
+            proposals[place] = [
+                in_case_of(entry.word, word)
                 for entry in entries
-                if is_word(entry.word) and not _is_piece(entry.word) and not protected.covers(entry.word)
+                if is_word(entry.word) and not _is_piece(entry.word) and protected.allows(word, entry.word)
             ]
-            for place, entries in zip(places, found, strict=True)
-        }
         plan = Plan(
             propose=lambda text, index, word: proposals.get((text, index), ()),
             mask=model.mask_token,
@@ -148,7 +149,8 @@ class BertAttack(TextAttack):
     def _check_params(self) -> None:
         super()._check_params()
         check_whole_number(self, "max_words", 0)
-        check_whole_number(self, "top_k", 1)
+        if self.top_k is not None:
+            check_whole_number(self, "top_k", 1)
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is a probability, in [0, 1], not {self.threshold!r}.")
         if isinstance(self.stop_words, str):

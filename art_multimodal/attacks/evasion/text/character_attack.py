@@ -123,7 +123,7 @@ class CharacterAttack(TextAttack):
             return [
                 edited
                 for edited in dict.fromkeys(edits_of(word, self.alphabet))
-                if edited.casefold() not in taken and is_word(edited) and not protected.covers(edited)
+                if edited.casefold() not in taken and is_word(edited) and protected.allows(word, edited)
             ]
 
         return propose

@@ -209,7 +209,10 @@ class PairVictim(TextVictim):
         with torch.no_grad():
             if self._separate:
                 fused = self.model.join(self._image_features[subjects], fused)
-            return margin_loss(self.model.predict(fused).float(), self.labels[subjects], self.targeted)
+            scores = self.model.predict(fused)
+        # In the precision of the weights: half is too little for a difference, and a double model's answer is double.
+        scores = scores.to(torch.promote_types(torch.float32, scores.dtype))
+        return margin_loss(scores, self.labels[subjects], self.targeted)
 
 
 def _count(tokens: Tokens) -> int:

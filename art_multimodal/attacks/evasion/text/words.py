@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,17 @@ when where whereas whether which while who whole whom whose why will with within
 your yours yourself yourselves isn't aren't wasn't weren't don't doesn't didn't won't can't couldn't
 shouldn't wouldn't hasn't haven't hadn't
 """
+#: Letters of scripts in which a name may stand inside a longer run: Chinese, Japanese, Thai, Lao, Tibetan, Burmese,
+#: Khmer, Balinese, Javanese and Yi, which are written without spaces, and Korean, whose particles are attached.
+_RUN_ON = (
+    "\u0e00-\u109f\u1100-\u11ff\u1780-\u17ff\u1b00-\u1b7f\u3005-\u3007\u3040-\u318f\u31a0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\ua4cf\ua960-\ua9df\uaa60-\uaa7f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+#: Short words that are written together with the word behind them ("and", "in", "like", "the", ...).
+_PREFIXES = {
+    "ARABIC": "(?:[\u0648\u0641]?[\u0628\u0643\u0644\u0633]?(?:\u0627\u0644)?|[\u0648\u0641]?\u0644\u0644)",
+    "HEBREW": "[\u05d5\u05d1\u05d4\u05db\u05dc\u05de\u05e9]{0,4}",
+}
 #: Function words: never proposed as a replacement, since they carry grammar rather than meaning.
 STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
@@ -98,12 +110,17 @@ class ProtectedWords:
     """Words whose replacement would change what a text is about: those of the class names.
 
     Compared without regard to case, the width of characters, a possessive 's and an English plural ending (-s, -es,
-    -ies for -y, -ves for -f or -fe) on either side; irregular plurals ("mice") are other words. Two rules:
+    -ies for -y, -ves for -f or -fe) on either side; irregular plurals ("mice") are other words. Three rules:
 
     * Where a name stands as a whole, its words in order with nothing but spaces and punctuation between them, every
       one of these words is protected ("bird of prey").
     * Each word of a name is protected wherever it stands, unless the name has several words and this one is a function
       word ("of"), and must not come in as a replacement either: "a cat of a dog" would be of two classes.
+    * In scripts that are written without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan, ...), in
+      Korean, whose particles are attached, and behind the attached short words of Arabic and Hebrew, a name may stand
+      inside a longer run of letters. The run may change; every name in it stays whole, and no other comes in.
+
+    A name inside of other compounds (German, Finnish, Turkish endings) is another word.
 
     :param names: Names of one word or several.
     """
@@ -111,15 +128,27 @@ class ProtectedWords:
     def __init__(self, names: Iterable[str]) -> None:
         self._alone: set[str] = set()
         self._phrases: dict[str, list[list[frozenset[str]]]] = {}
+        inside: set[str] = set()
         for name in names:
             parts = [word.text for word in words_of(name)]
             forms = [_forms(part) for part in parts]
             content = [part for part in parts if _plain(part) not in STOP_WORDS]
             for part in content or parts:
                 self._alone |= _forms(part)
+                inside |= _inside_runs(_plain(part))
             if len(parts) > 1:
                 for form in forms[0]:
                     self._phrases.setdefault(form, []).append(forms)
+        # Found wherever they begin, also within each other; at one place the longest.
+        patterns = "|".join(sorted(inside, key=lambda pattern: (-len(pattern), pattern)))
+        self._inside = re.compile(f"(?=({patterns}))") if inside else None
+
+    def allows(self, word: str, replacement: str) -> bool:
+        """Whether a word may take the place of another that is not protected as a whole."""
+        return not self.covers(replacement) and self._names_inside(word) == self._names_inside(replacement)
+
+    def _names_inside(self, word: str) -> list[str]:
+        return self._inside.findall(_plain(word)) if self._inside and not word.isascii() else []
 
     def covers(self, word: str) -> bool:
         """Whether a word is protected wherever it stands."""
@@ -162,6 +191,17 @@ def _is_letter(letter: str) -> bool:
 
 def _plain(word: str) -> str:
     return unicodedata.normalize("NFKC", word).casefold().replace("\u2019", "'")
+
+
+def _inside_runs(name: str) -> set[str]:
+    """Patterns that find a word of a name, as :func:`_plain` writes it, inside a run of letters."""
+    name_here = re.escape(name)
+    if re.search(f"[{_RUN_ON}]", name):
+        return {name_here}
+    # In another script it ends where the other letters begin ("cat" or "3" in a Chinese sentence).
+    patterns = {f"(?:^|(?<=[{_RUN_ON}])){name_here}(?=$|[{_RUN_ON}])"}
+    scripts = {unicodedata.name(letter, "").split(" ")[0] for letter in name}
+    return patterns | {f"^{prefix}{name_here}" for script, prefix in _PREFIXES.items() if script in scripts}
 
 
 def _forms(word: str) -> frozenset[str]:
