@@ -81,7 +81,7 @@ def parse_names(text: str | None, option: str, separator: str | None) -> tuple[s
     except (OSError, ValueError):
         is_file = False
     if is_file:
-        entries = read_text_option(text, option).splitlines()
+        entries = read_text_option(text, f"{option}:").splitlines()
     elif text.endswith(".txt"):
         raise InputError(f"{option}: there is no file {text!r}.")
     else:

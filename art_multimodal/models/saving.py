@@ -20,6 +20,7 @@ from art_multimodal.models.demo.small_clip import SmallClip
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.hugging_face import HuggingFaceEncoder, save_hugging_face
 from art_multimodal.models.open_clip import OpenCLIPEncoder, load_open_clip_folder, save_open_clip
+from art_multimodal.store import sync_folder
 
 #: Says what a folder holds.
 INDEX = "saved_model.json"
@@ -191,7 +192,9 @@ def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
+        sync_folder(part)
         part.rename(folder)
+        sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise InputError(

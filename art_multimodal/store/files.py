@@ -61,14 +61,14 @@ def read_regular(path: Path, limit: int, follow: bool = False) -> bytes:
 def read_text_option(path: str | Path, what: str, limit: int = OPTION_LIMIT) -> str:
     """Read the text file that an option names.
 
-    :param what: The option, for the error.
+    :param what: Begins the error, such as ``--classes:``.
     :param limit: Most bytes that it may have.
     :raises InputError: If it is no regular file (a device, for example), larger, or no UTF-8.
     """
     try:
         return read_regular(Path(path), limit, follow=True).decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        raise InputError(f"{what}: {shown(path)} cannot be read as a UTF-8 text file ({reason_of(error)}).") from error
+        raise InputError(f"{what} {shown(path)} cannot be read as a UTF-8 text file ({reason_of(error)}).") from error
 
 
 def reason_of(error: Exception) -> str:
