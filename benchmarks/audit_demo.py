@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROTOCOL = (
     "The wall time of the whole command `make audit`, interpreter start and reports included, after one run that was "
-    "not counted and did the installation. Accuracies with 95 % bootstrap intervals over the samples; the seed is "
+    "not counted and did the installation. Accuracies with 95 % intervals over the samples; the seed is "
     "fixed, so every run gives the same ones."
 )
 

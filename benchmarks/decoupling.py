@@ -25,7 +25,7 @@ from victims import CIFAR, ROOT, Victim, cifar_victim, digits_victim, shapes_vic
 
 from art_multimodal.attacks.evasion import DecouplingAttack, DecouplingRecord
 from art_multimodal.attacks.evasion.decoupling.importance import labels_without
-from art_multimodal.functional.statistics import proportion_ci95
+from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 from art_multimodal.models.demo.shapes import FUSIONS
 
 PROTOCOL = (
@@ -58,14 +58,6 @@ def attack(victim: Victim, x: np.ndarray, **settings: Any) -> list[DecouplingRec
     return attack.records
 
 
-def mean_ci95(values: np.ndarray) -> list[float] | None:
-    """Percentile bootstrap of a mean."""
-    if len(values) < 2:
-        return None
-    result = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0))
-    return [float(end) for end in result.confidence_interval]
-
-
 def _ratio(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
     return a.mean(axis=axis) / b.mean(axis=axis)
 
@@ -89,7 +81,7 @@ def compare(guided: list[DecouplingRecord], exhaustive: list[DecouplingRecord]) 
         "success_ci95": proportion_ci95(len(wins), len(guided)),
         "success_at_quarter": small / len(guided),
         "share_mean": float(removed.mean()),
-        "share_mean_ci95": mean_ci95(removed),
+        "share_mean_ci95": mean_ci95(removed.tolist(), (0, 1)),
         "share_median": float(np.median(removed)),
         "ratio": float(_ratio(*shares)),
         "ratio_ci95": [float(end) for end in interval.confidence_interval],

@@ -36,7 +36,7 @@ PROTOCOL = (
     "{eps:g}/255, {steps} steps of {eps_step:g}/255 of pgd, as many of apgd_dlr, {queries} queries of square; "
     "`image` is the worst of them for each image, of naive ones too. Texts: one edit or one word of each class "
     "prompt. Naive: the attack is made on the model alone and shown to the defended one. Adaptive: it is made "
-    "through the defences, over {draws} draws of random ones. In percent, with 95 % bootstrap intervals over "
+    "through the defences, over {draws} draws of random ones. In percent, with 95 % intervals over "
     "images."
 )
 

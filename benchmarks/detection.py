@@ -37,7 +37,7 @@ PROTOCOL = (
     "{eps:g}/255 where none is given. Texts: one word or one edit, the words of the facts protected. Succeeds: another "
     "caption is found first among those of all images of the half; for a wrong caption, which comes with the attacked "
     "image: it is found first. All attacked pairs count, also where the attack fails. AUC: area under the ROC curve. "
-    "In parentheses 95 % bootstrap over pairs. "
+    "In parentheses 95 % intervals over pairs. "
     "An attack that knows the detector raises its aim minus {penalty:g} times what the score exceeds the threshold by, "
     "through the preprocessors where the score has them, and keeps the best step. Clean images find another caption "
     "first in {error} of cases."

@@ -41,7 +41,7 @@ PROTOCOL = (
     "protected, eps {shapes_eps:g}/255. The image alone: PGD on the margin, on pairs ART's on the cross-entropy, which "
     "is the same with two answers; independent: that with the text attack alone; joint: CoAttack(loss='margin', "
     "rounds=2), on digits with loss='cross_entropy', too. Accuracy over all samples, success over those that were "
-    "right before; intervals: percentile bootstrap over images or questions, of which the templates of an image stay "
+    "right before; intervals: bootstrap over images or questions, of which the templates of an image stay "
     "together. Differences of success are paired: both attacks on the same samples. Budgets of images are such that "
     "no attack succeeds on all."
 )

@@ -20,7 +20,7 @@ from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
 from art_multimodal.datasets import open_data
 from art_multimodal.datasets.demo_shapes import ShapesData
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.functional.statistics import bootstrap_ci95, proportion_ci95
+from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 from art_multimodal.models.demo.captions import HELD_OUT_TEMPLATES
 from art_multimodal.models.masked_language_model import load_masked_language_model
 from art_multimodal.pairs import image_text_pairs
@@ -30,8 +30,8 @@ PROTOCOL = (
     "One word (BertAttack, with the embedded masked language model) or one edit (CharacterAttack) of each text. Names "
     "of classes and the numerals 0-9 protected, apart from the row that says otherwise. demo:digits: the 540 held-out "
     "digits, accuracy as a mean over 20 templates (the audit's, nine other wordings, ten held-out ones) with a "
-    "percentile bootstrap over templates. demo:shapes: the first held-out questions; colours, shapes and relations "
-    "protected; bootstrap over questions. `candidate_words=None`: all words compete, instead of the most important one."
+    "over templates. demo:shapes: the first held-out questions; colours, shapes and relations "
+    "protected; intervals over questions. `candidate_words=None`: all words compete, instead of the most important one."
 )
 
 TEMPLATES = (
@@ -82,7 +82,7 @@ def digits(templates: tuple[str, ...]) -> list[list[Any]]:
     clean = np.array(accuracy["none"])
     rows = []
     for name, values in accuracy.items():
-        low, high = bootstrap_ci95(values) or (np.nan, np.nan)
+        low, high = mean_ci95(values, (0, 1)) or (np.nan, np.nan)
         losing = int((clean - values > 0.02).sum())
         rows.append(["demo:digits", name, f"{np.mean(values):.3f}", f"{low:.3f} to {high:.3f}", losing])
     return rows

@@ -19,7 +19,7 @@ from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
 from art_multimodal.datasets import open_data
 from art_multimodal.defences.preprocessor import SpellingRepair
-from art_multimodal.functional.statistics import bootstrap_ci95
+from art_multimodal.functional.statistics import mean_ci95
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = (
@@ -34,7 +34,7 @@ TEMPLATES = (
 )
 PROTOCOL = (
     "`demo:digits`, {images} held-out digits; accuracy in percent as a mean over {templates} templates, with 95 % "
-    "bootstrap over templates. Every prompt has one or two edits, or one other word; all unprotected words compete "
+    "intervals over templates. Every prompt has one or two edits, or one other word; all unprotected words compete "
     "for the one that lowers the margin most (`loss='margin'`, `candidate_words=None`), the names of the digits are "
     "protected. Naive: attacked without the repair and then repaired. Adaptive: the attack asks the repairing "
     "model, so it finds edits that are not undone. Worst: the lower of both for each template, since the search is "
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         cells = []
         for repair in repairs:
             values = [100 * one[repair, column] for one in found]
-            low, high = bootstrap_ci95(values) or (np.nan, np.nan)
+            low, high = mean_ci95(values, (0, 100)) or (np.nan, np.nan)
             cells.append(f"{np.mean(values):.1f} ({low:.1f} to {high:.1f})")
         rows.append([attack, kind, *cells])
     result = {

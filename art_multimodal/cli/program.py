@@ -8,13 +8,22 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from art_multimodal import __version__
+from art_multimodal.cli.audit import EXAMPLES as AUDIT_EXAMPLES
 from art_multimodal.cli.audit import audit
 from art_multimodal.cli.display import escape_what_cannot_be_shown
+from art_multimodal.cli.help import Command, Group
+from art_multimodal.cli.listing import EXAMPLES as LIST_EXAMPLES
 from art_multimodal.cli.listing import list_entries
+from art_multimodal.cli.names import option_name
+from art_multimodal.cli.presets import SECTION as PRESETS_SECTION
+from art_multimodal.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from art_multimodal.cli.train import train
+from art_multimodal.cli.usage import explain
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
 
@@ -25,15 +34,48 @@ BAD_INPUT, UNEXPECTED, INTERRUPTED, CLOSED_PIPE = 2, 3, 130, 141
 _LONGEST = 2000
 _GOES_ON = "What was finished is kept; --resume goes on after it."
 
+_EXAMPLES = """\
+art-multimodal audit demo:digits --data demo:digits --eps 4/255
+art-multimodal audit open_clip:ViT-B-32/openai --data folder:photos \\
+  --preset quick
+art-multimodal list attacks
+art-multimodal audit --help"""
+#: Options may be written as other tools write them, in any case; -h is --help.
+_SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": option_name}
+
+
+class AuditCommand(Command):
+    """The audit, whose help lists its presets."""
+
+    sections = (PRESETS_SECTION,)
+
+
 app = typer.Typer(
-    help="Measure and improve the robustness of CLIP-like models.",
+    cls=Group,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings=_SETTINGS,
+    epilog=_EXAMPLES,
 )
-app.command()(audit)
-app.command()(train)
-app.command("list")(list_entries)
+app.command(cls=AuditCommand, epilog=AUDIT_EXAMPLES)(audit)
+app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
+app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"art-multimodal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Measure and improve the robustness of CLIP-like and image-text models."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,8 +105,9 @@ def _run(arguments: list[str]) -> int:
         return CLOSED_PIPE
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors, whose classes typer does not export
-            message = error.format_message()  # empty after the help text
-            return _refused(f"{_sentence(message)} See art-multimodal --help.") if message else BAD_INPUT
+            if error.format_message():  # empty after the help text
+                return _refused(explain(error))
+            return BAD_INPUT
         reason = _of_the_machine(error)
         if reason is not None:
             return _refused(reason)
@@ -134,11 +177,6 @@ def _cannot_flush() -> bool:
     except (OSError, ValueError):
         return True
     return False
-
-
-def _sentence(message: str) -> str:
-    line = " ".join(message.split()).replace("?.", "?")
-    return line if line.endswith(("?", ".")) else line + "."
 
 
 def entry_point() -> None:

@@ -1,4 +1,8 @@
-"""Intervals for the numbers in a report."""
+"""95 % intervals for the numbers in a report, each kind with its coverage tested.
+
+Measured coverage at 20 to 1,000 samples: proportions at least 95 %, differences of paired proportions and means of
+bounded values at least 93 %; see docs/audit.md.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +10,136 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+#: Draws of a bootstrap.
+_RESAMPLES = 2000
+
 
 def proportion_ci95(successes: int, n: int) -> tuple[float, float] | None:
-    """95 % percentile-bootstrap interval of a proportion, computed exactly.
+    """95 % interval of a proportion: Wilson's, with the correction for continuity.
 
-    A resample of ``n`` zeros and ones has a binomial number of ones, so the bootstrap's quantiles are the binomial's:
-    no random numbers are needed. With 0 or ``n`` successes the interval has no width, as any bootstrap's would.
+    It holds the truth in at least 95 % of all cases, whatever the truth is. Without the correction Wilson's falls below
+    93 % at places that matter: to 92 % for 100 samples and a proportion of .01. It has a width everywhere, with 0 or
+    ``n`` successes too.
 
     :return: Lower and upper end, or ``None`` when ``n`` is 0.
     """
-    from scipy.stats import binom
+    from scipy.stats import binomtest
 
     if n == 0:
         return None
-    low, high = binom.ppf([0.025, 0.975], n, successes / n) / n
-    return float(low), float(high)
+    interval = binomtest(int(successes), int(n)).proportion_ci(0.95, method="wilsoncc")
+    return float(interval.low), float(interval.high)
+
+
+def paired_difference_ci95(these: Sequence[bool], others: Sequence[bool]) -> tuple[float, float] | None:
+    """95 % interval of the difference of two proportions on the same samples: ``these`` less ``others``.
+
+    Bonett and Price's: Wald's with one more sample on either side, by Student's t. Only samples on which the two differ
+    say anything, and with none of them it still has a width.
+
+    :param these: Of each sample whether it counts, ``(N,)``.
+    :param others: Likewise, what is subtracted.
+    :return: Lower and upper end, or ``None`` without samples.
+    """
+    from scipy.stats import t
+
+    apart = np.asarray(these, dtype=bool).astype(int) - np.asarray(others, dtype=bool).astype(int)
+    n = len(apart)
+    if n == 0:
+        return None
+    gained, lost = ((apart == 1).sum() + 1) / (n + 2), ((apart == -1).sum() + 1) / (n + 2)
+    half = t.ppf(0.975, max(1, n - 1)) * np.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
+    return max(-1.0, float(gained - lost - half)), min(1.0, float(gained - lost + half))
+
+
+def mean_ci95(
+    values: Sequence[float], bounds: tuple[float, float] | None = None, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval of a mean: the widest, at either end, of Student's t and of the studentised bootstrap.
+
+    Student's t alone covers too little where values are skewed, as shares of removed pixels are; the bootstrap alone
+    where few values differ. Where one value is more than half of all, the interval of the share of the others counts,
+    too: a bootstrap does not know of those that were not drawn.
+
+    :param values: ``(N,)``.
+    :param bounds: Between which values can lie at all. Where all that were seen are equal, no more than Wilson's
+        share of those that were not seen may lie at the bounds: of that the interval is made.
+    :param seed: Of the resampling.
+    :return: Lower and upper end; ``None`` without values, and without bounds where all are equal: how far others lie
+        is unknown then.
+    """
+    from scipy.stats import t
+
+    sample = np.asarray(values, dtype=float)
+    n = len(sample)
+    if n == 0:
+        return None
+    mean = float(sample.mean())
+    if np.ptp(sample) == 0:
+        unseen = proportion_ci95(0, n)
+        if bounds is None or unseen is None:
+            return None
+        return mean - (mean - bounds[0]) * unseen[1], mean + (bounds[1] - mean) * unseen[1]
+    error = sample.std(ddof=1) / np.sqrt(n)
+    ends = t.ppf(0.975, n - 1) * np.array([-1.0, 1.0])
+    drawn = _studentised(sample, mean, np.random.default_rng(seed))
+    if len(drawn):
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        ends = np.array([min(ends[0], -high), max(ends[1], -low)])
+    low, high = mean + ends * error
+    distinct, counts = np.unique(sample, return_counts=True)
+    if 2 * counts.max() > n:
+        mode, rest = distinct[counts.argmax()], n - int(counts.max())
+        # Means if the others, such as they are, had the lowest and the highest share that is possible.
+        either = mode + np.array(proportion_ci95(rest, n)) * (mean - mode) * n / rest
+        low, high = min(low, *either), max(high, *either)
+    return (float(low), float(high)) if bounds is None else (max(bounds[0], float(low)), min(bounds[1], float(high)))
+
+
+def _studentised(sample: np.ndarray, mean: float, rng: np.random.Generator, at_once: int = 100) -> np.ndarray:
+    """Of each resample how far its mean is from the sample's, in its own standard errors; those that have one."""
+    n, found = len(sample), []
+    for _ in range(_RESAMPLES // at_once):
+        drawn = sample[rng.integers(n, size=(at_once, n))]
+        error = drawn.std(axis=1, ddof=1) / np.sqrt(n)
+        # Values that are equal but for the last bit of their sum have no error either.
+        there = error > 1e-12 * np.abs(sample).max()
+        found.append((drawn.mean(axis=1)[there] - mean) / error[there])
+    return np.concatenate(found)
 
 
 def bootstrap_ci95(
     values: Sequence[float], statistic: Callable[..., np.ndarray] = np.mean, seed: int = 0
 ) -> tuple[float, float] | None:
-    """95 % percentile-bootstrap interval of a statistic of real values (2,000 resamples).
+    """95 % bootstrap interval of any statistic of real values: bias-corrected and accelerated, 2,000 resamples.
+
+    Its level is that of Student's t for so many values, as a bootstrap is too narrow for few. Of a mean
+    :func:`mean_ci95` covers better, of a proportion :func:`proportion_ci95`.
 
     :param statistic: Takes an array and ``axis``.
-    :return: Lower and upper end, or ``None`` without values.
+    :return: Lower and upper end; ``None`` without values, and where all of them are equal: resamples then say nothing.
     """
-    from scipy.stats import bootstrap
+    from scipy.stats import bootstrap, norm, t
 
-    if len(values) == 0:
-        return None
     sample = np.asarray(values, dtype=float)
-    if np.ptp(sample) == 0:
-        # Every resample is the same; scipy refuses a single value.
-        point = float(statistic(sample, axis=0))
-        return point, point
-    interval = bootstrap(
-        (sample,),
-        statistic,
-        n_resamples=2000,
-        batch=100,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    n = len(sample)
+    if n == 0 or np.ptp(sample) == 0:
+        return None
+    level = 1 - 2 * norm.sf(t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1)))
+    ends = (np.nan, np.nan)
+    for method in ("BCa", "percentile"):
+        # Where the statistic is the same without any one of the values, there is no acceleration.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            interval = bootstrap(
+                (sample,),
+                statistic,
+                n_resamples=_RESAMPLES,
+                batch=100,
+                confidence_level=level,
+                method=method,
+                rng=np.random.default_rng(seed),
+            ).confidence_interval
+        ends = float(interval.low), float(interval.high)
+        if np.isfinite(ends).all():
+            break
+    return ends

@@ -19,7 +19,7 @@ import torch
 
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder
-from art_multimodal.functional.statistics import bootstrap_ci95
+from art_multimodal.functional.statistics import mean_ci95
 from art_multimodal.models.masked_language_model import load_masked_language_model
 from benchmarks.robust_training.__main__ import RUNS
 from benchmarks.robust_training.attacks import TextThreat, WorstWords, attack_images, survive_worst_words
@@ -93,7 +93,7 @@ def joint(options: argparse.Namespace) -> dict[str, Any]:
     rows, results = [], {}
     for name, entry in found.items():
         less = best - entry["left"].mean(axis=0)
-        low, high = bootstrap_ci95(less)
+        low, high = mean_ci95(less, (-1, 1)) or (np.nan, np.nan)
         results[name] = {
             "ours": float(entry["ours"].mean()),
             "left": float(entry["left"].mean()),

@@ -169,7 +169,9 @@ def faults(given: Input, code: int, out: str, err: str, seconds: float, grown: i
         found.append(f"{seconds:.0f} s")
     if grown > BYTES:
         found.append(f"{grown / 2**30:.1f} GB more")
-    for path in sorted(given.out.glob("report.*")) if given.out and os.path.isdir(given.out) else ():
+    for path in (
+        sorted(given.out.glob("report.*")) if given.out and os.access(given.out, os.R_OK) and given.out.is_dir() else ()
+    ):
         if path.is_symlink() or not path.is_file():
             continue
         content = path.read_bytes()

@@ -68,7 +68,8 @@ class RunFolder:
             # A run that has kept nothing yet, as one that diverged at once, may be replaced.
             if not resume and any((path / name).exists() for name in ("best", "last", "state")):
                 raise InputError(
-                    f"{shown(path)} holds a run already. Go on with it by --resume, or choose another --out."
+                    f"{shown(path)} holds a run already. Go on with it by --resume, replace it by "
+                    "--overwrite, or choose another --out."
                 )
             return
         taken = [name for name in ("best", "last", "state", STEPS_FILE) if (path / name).exists()]

@@ -84,7 +84,10 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             "worst case per sample over the attacks of the modality; of multimodal over those on images, on texts and "
             "on both, since whoever may change both may change one alone"
         ),
-        "intervals": "95 % percentile bootstrap over samples",
+        "intervals": (
+            "95 % over samples: Wilson's with continuity correction for accuracies and success rates; for means of "
+            "shares the wider of Student's t and the studentised bootstrap"
+        ),
         "queries": (
             "mean forward evaluations of images per attacked sample; gradients counts those with a backward pass; of "
             "decoupling, probes of the model, words included and a gradient counted as two"

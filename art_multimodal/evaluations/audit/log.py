@@ -253,4 +253,7 @@ def check_folder(folder: Path, resume: bool) -> None:
                 "--out, or remove the folder."
             )
     elif not resume:
-        raise InputError(f"{shown(folder)} holds a run already. Go on with it by --resume, or choose another --out.")
+        raise InputError(
+            f"{shown(folder)} holds a run already. Go on with it by --resume, replace it by "
+            "--overwrite, or choose another --out."
+        )

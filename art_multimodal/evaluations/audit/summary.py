@@ -12,7 +12,7 @@ import numpy as np
 from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL
 from art_multimodal.evaluations.audit.passes import NAIVE, entry_of, goes_on_after, is_naive, passes_of
 from art_multimodal.evaluations.audit.subject import is_right
-from art_multimodal.functional.statistics import bootstrap_ci95, proportion_ci95
+from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 
 CLEAN = "clean"
 RECALL_AT = (1, 5, 10)
@@ -246,7 +246,7 @@ def _removals(details: list[dict[str, Any]]) -> dict[str, Any]:
     shares = [d["share_removed"] for d in successes]
     return {
         "share_removed_mean": float(np.mean(shares)) if shares else None,
-        "share_removed_mean_ci95": bootstrap_ci95(shares),
+        "share_removed_mean_ci95": mean_ci95(shares, (0, 1)),
         "share_removed_median": float(np.median(shares)) if shares else None,
         "share_removed_min": min(shares, default=None),
         "pixels_mean": float(np.mean([d["pixels"] for d in successes])) if successes else None,
