@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,6 +17,7 @@ def render(name: str, context: dict[str, Any]) -> str:
     return _environment(escape=name.endswith(".html")).get_template(f"{name}.j2").render(context)
 
 
+@cache
 def _environment(escape: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("art_multimodal.evaluations.audit", "templates"),
