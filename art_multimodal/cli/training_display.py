@@ -54,16 +54,18 @@ class TrainingDisplay(Listener):
         self._columns: tuple[str, ...] = ()
 
     def __enter__(self) -> TrainingDisplay:
-        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        # Where nothing was begun there is nothing to end: rich would print an empty line.
+        if self._bar.task_ids:
+            self._bar.stop()
 
     def reading(self, done: int, total: int) -> None:
         if self._reading is None:
+            self._bar.start()
             self._reading = self._bar.add_task("images", total=total, loss="")
         self._bar.update(self._reading, completed=done)
 
@@ -90,6 +92,7 @@ class TrainingDisplay(Listener):
             say(f"{name}: {f'PGD, {budget_text(shown)}' if name == 'image' else protocol[name]}")
         say("")
         say("".join(["epoch", f"{'loss':>{_COLUMN}}", *(f"{name:>{_COLUMN}}" for name in self._columns)]))
+        self._bar.start()
         self._steps = self._bar.add_task("steps", total=settings.epochs * run.steps_per_epoch, loss="")
 
     def step(self, record: StepRecord) -> None:
