@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from art_multimodal.shown import shown
+
 
 class InputError(ValueError):
     """Something that the user gave cannot be used.
@@ -49,3 +51,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     else:
         hint = f"There are {len(known)} known names, for example {', '.join(known[:5])}."
     return InputError(f"Unknown {kind} {name!r}. {hint}")
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """What another library's exception says, on one line without control characters, cut to ``most`` characters."""
+    return shown(" ".join(str(error).split()))[:most]

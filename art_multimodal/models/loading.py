@@ -31,17 +31,27 @@ class ModelSource:
 
 
 MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
+#: Sources of files that others made.
+_FOREIGN = {"open_clip", "hf", "mmbt", "checkpoint"}
 
 
 def load_model(spec: str) -> DualEncoder | FusionModel:
     """Load a dual encoder or a fusion model by name, in evaluation mode, on the CPU.
 
-    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``hf:NAME_OR_FOLDER``, ``mmbt:FOLDER`` or
-        ``checkpoint:FOLDER``.
+    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``open_clip:ARCHITECTURE/BASE+PATH`` (an image
+        tower alone over a base), ``open_clip:hf-hub:ORG/NAME``, ``open_clip:local-dir:FOLDER``, ``hf:NAME_OR_FOLDER``,
+        ``mmbt:FOLDER`` or ``checkpoint:FOLDER``. Its ``notes`` say what was left out, resized or changed.
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
-    return MODEL_SOURCES[scheme].load(rest)
+    if scheme not in _FOREIGN:
+        return MODEL_SOURCES[scheme].load(rest)
+    from art_multimodal.models.trial import check_answers, refusing
+
+    with refusing(spec):
+        model = MODEL_SOURCES[scheme].load(rest)
+        check_answers(model, spec)
+    return model
 
 
 def _load_demo(name: str) -> DualEncoder | FusionModel:
@@ -70,8 +80,18 @@ def _require(module: str, package: str) -> None:
 
 def _load_open_clip(rest: str) -> DualEncoder:
     _require("open_clip", "open_clip_torch")
-    from art_multimodal.models.open_clip import load_open_clip
+    from art_multimodal.models.open_clip_loading import (
+        HUB,
+        LOCAL,
+        load_open_clip,
+        load_open_clip_folder,
+        load_open_clip_hub,
+    )
 
+    if rest.startswith(LOCAL):
+        return load_open_clip_folder(rest.removeprefix(LOCAL))
+    if rest.startswith(HUB):
+        return load_open_clip_hub(rest.removeprefix(HUB))
     architecture, _, pretrained = rest.partition("/")
     return load_open_clip(architecture, pretrained)
 
@@ -120,7 +140,10 @@ MODEL_SOURCES.add(
 MODEL_SOURCES.add(
     "open_clip",
     ModelSource(
-        "open_clip:ARCH/TAG_OR_PATH", "an open_clip architecture with a pretrained tag or a checkpoint", _load_open_clip
+        "open_clip:ARCH/TAG_OR_PATH",
+        "an open_clip architecture with a pretrained tag or a checkpoint (BASE+PATH: an image tower over a base), or "
+        "open_clip:hf-hub:ORG/NAME, open_clip:local-dir:FOLDER",
+        _load_open_clip,
     ),
 )
 MODEL_SOURCES.add(
