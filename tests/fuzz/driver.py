@@ -34,7 +34,7 @@ from typing import Any
 
 from texts import controls
 
-MODULES = ("names", "options", "run_folders", "data", "checkpoints")
+MODULES = ("names", "options", "run_folders", "models_and_data")
 SECONDS, BYTES = 60, 4 << 30
 _CHUNK = 250
 
