@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from art_multimodal.estimators.fusion import FusionClassifier
     from art_multimodal.estimators.retriever import ImageTextRetriever
     from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+    from art_multimodal.models.custom_encoder import CustomDualEncoder
+    from art_multimodal.models.given import as_dual_encoder
     from art_multimodal.models.loading import load_model
     from art_multimodal.pairs import image_text_pairs
 
 __all__ = [
+    "CustomDualEncoder",
     "FusionClassifier",
     "ImageTextRetriever",
     "InputError",
     "ZeroShotClassifier",
     "__version__",
+    "as_dual_encoder",
     "image_text_pairs",
     "load_model",
 ]
@@ -30,6 +34,8 @@ __all__ = [
 check_art()
 
 _HOMES = {
+    "as_dual_encoder": "art_multimodal.models.given",
+    "CustomDualEncoder": "art_multimodal.models.custom_encoder",
     "FusionClassifier": "art_multimodal.estimators.fusion",
     "ImageTextRetriever": "art_multimodal.estimators.retriever",
     "InputError": "art_multimodal.errors",
