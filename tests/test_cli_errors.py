@@ -82,7 +82,7 @@ def test_a_long_message_is_cut(capsys, monkeypatch) -> None:
         ["audit", "demo:\x1b]0;title\x07", "--data", "demo:digits"],
         ["audit", "demo:digits", "--data", "folder:/no\nwhere\u202e"],
         [*BASE, "--defence", "jpeg:\u2028"],
-        [*BASE, "--attacks", "pg\rd"],
+        [*BASE, "--attacks", "no\rsuch\x1b"],
         [*BASE, "--out", "a\0b"],
         ["audit", "hf:a\0b", "--data", "demo:digits"],
         [*BASE, "--out", "x" * 300],
