@@ -22,6 +22,7 @@ from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.hugging_face import HuggingFaceEncoder, save_hugging_face
 from art_multimodal.models.open_clip import OpenCLIPEncoder, save_open_clip
 from art_multimodal.shown import shown
+from art_multimodal.store import sync_folder
 
 #: Says what a folder holds.
 INDEX = "saved_model.json"
@@ -197,7 +198,9 @@ def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
+        sync_folder(part)
         part.rename(folder)
+        sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise InputError(
