@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from art_multimodal.attacks.gradient_checks import CHECKED_SAMPLES
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
 from art_multimodal.attacks.registry.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE, word_curve
+from art_multimodal.attacks.registry.targeted import LEAST_STEPS_TOGETHER, MOST_TARGETS
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.log import SCHEMA_VERSION, other_version
 from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.evaluations.audit.word_curve import CURVED
+from art_multimodal.shown import shown
 from art_multimodal.versions import library_versions
-
-SCHEMA_VERSION = 5
 
 _DECISION = {
     ZERO_SHOT: "top-1 of the logits over the class prompts",
@@ -115,14 +117,26 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
                 "most similar ones; the worse of clean and attacked, since an attacker may do nothing"
             ),
             "image_attacks": (
-                "pgd, apgd, apgd_dlr, square and decoupling know the captions of all samples, which they take for "
-                "classes; the others know an image's own captions"
+                "pgd, apgd, apgd_dlr, pgd_targeted, square and decoupling know the captions of all samples, which they "
+                "take for classes; the others know an image's own captions"
             ),
             "gallery": (
                 "all evaluated samples; an attacked image stands with its own attacked captions among the clean "
                 "others; equal captions of other images neither help nor harm"
             ),
         }
+    if "image" in modalities:
+        said["quick"] = (
+            f"pgd, art_pgd, apgd and apgd_dlr take {budget.max_iter} steps from one random start: quick looks, which "
+            "leave some samples that more steps would mislead; pgd_targeted goes from the image towards each of the "
+            f"{MOST_TARGETS} most likely other classes, with as many steps for each, and at least "
+            f"{LEAST_STEPS_TOGETHER} for all: the row of images rests on it"
+        )
+    if modalities & {"image", "multimodal", "worst"}:
+        said["hidden_gradients"] = (
+            f"up to {CHECKED_SAMPLES} samples of each batch are looked at; what that asks the model is counted in the "
+            "row that names what was seen"
+        )
     if modalities & {"text", "multimodal", "worst"}:
         said["text_budget"] = _text_budget(budget, task)
         said["text_search"] = _text_search(task)
@@ -209,10 +223,7 @@ def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
     :raises InputError: Naming what differs.
     """
     if logged.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"The run was made by another version of art-multimodal (schema {logged.get('schema_version')}, here "
-            f"{SCHEMA_VERSION}). Start again in another --out."
-        )
+        raise other_version(logged.get("schema_version"))
     differences: dict[str, str] = {}
     for part in ("settings", "budget", "model", "data"):
         for key in sorted({*logged.get(part, {}), *wanted[part]}):
@@ -227,5 +238,5 @@ def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = shown(value)
     return text if len(text) <= 40 else text[:37] + "..."

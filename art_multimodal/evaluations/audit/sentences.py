@@ -56,10 +56,22 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
                 f"{name} could not try all texts on {left_out} of {row['attacked']} samples: its number may be above "
                 "the robustness there is. The protocol says how many are tried."
             )
-        said += suspicions(row.get("flags", {}), row.get("attacked", 0))
+        said += _suspicions_of(row)
     if report["skipped"]:
         said.append(f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below.")
     return said + [f"Note: {quote(note)}" for note in report.get("notes", ())]
+
+
+def gradient_warnings(report: dict[str, Any]) -> list[str]:
+    """Why numbers of a report should not be trusted, since gradients are hidden; nothing where nothing is suspicious.
+
+    :param report: What ``report.json`` holds.
+    """
+    return [sentence for row in report["results"].values() for sentence in _suspicions_of(row)]
+
+
+def _suspicions_of(row: dict[str, Any]) -> list[str]:
+    return suspicions(row.get("flags", {}), row.get("attacked", 0))
 
 
 def _before(report: dict[str, Any], quote: Quote) -> list[str]:
@@ -134,7 +146,10 @@ def _words(report: dict[str, Any]) -> str:
 def _image(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
     budget = report["budget"]
     hard_to_see = float(budget["norm"]) == float("inf") and budget["eps"] <= 8.5 / 255
-    return f"When {_limit(budget)}{', which is hard to see' if hard_to_see else ''}, {_consequence(report, row)}."
+    said = f"When {_limit(budget)}{', which is hard to see' if hard_to_see else ''}, {_consequence(report, row)}."
+    if not {"pgd_targeted", "worst_image"} & set(report["attacks"]):
+        said += " Only quick attacks were made: pgd_targeted, or --attacks worst, may leave less."
+    return said
 
 
 def _text(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
