@@ -23,6 +23,15 @@ STAGES, LEAST_STEPS_OF_A_STAGE = 4, 5
 LEAST_STEPS_TOGETHER = 50
 
 
+def steps_from_clean(max_iter: int, targets: int) -> int:
+    """Steps towards each class from the image itself.
+
+    :param max_iter: Steps of the budget.
+    :param targets: How many classes are aimed at.
+    """
+    return max(max_iter, -(-LEAST_STEPS_TOGETHER // targets))
+
+
 def targeted_pgd(from_clean: bool = False) -> Prepare:
     """Projected gradient descent towards one other class after the other, on the difference of logits.
 
@@ -42,7 +51,7 @@ def targeted_pgd(from_clean: bool = False) -> Prepare:
     def prepare(estimator: Estimator, budget: Budget) -> Run:
         assert isinstance(estimator, (FusionClassifier, ZeroShotClassifier))
         targets = min(MOST_TARGETS, estimator.nb_classes - 1)
-        steps = max(budget.max_iter, -(-LEAST_STEPS_TOGETHER // targets)) if from_clean else budget.max_iter
+        steps = steps_from_clean(budget.max_iter, targets) if from_clean else budget.max_iter
         parts = max(1, min(STAGES, steps // LEAST_STEPS_OF_A_STAGE)) if from_clean else STAGES
         ball = ImageBudget(norm_of(budget.norm), budget.eps, budget.eps_step, steps)
         stages = [
