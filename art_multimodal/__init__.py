@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from art_multimodal.toolbox import check_art
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ __all__ = [
     "image_text_pairs",
     "load_model",
 ]
+
+# Before anything imports it: what another package called art does to ART shows itself in strange places.
+check_art()
 
 _HOMES = {
     "as_dual_encoder": "art_multimodal.models.given",

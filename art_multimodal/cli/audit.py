@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from art_multimodal.cli.audit_display import AuditDisplay
 from art_multimodal.cli.audit_results import print_reports, print_results
+from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, NORMS, TASKS, attack_names, data_spec, defence_spec, model_spec
 from art_multimodal.cli.options import check_one_of, parse_distance, parse_names, print_notes, quiet_libraries
 from art_multimodal.cli.presets import PRESETS, with_preset
@@ -295,7 +295,7 @@ def audit(
         print_reports(out)
     too_many = [error for report in reports if (error := skipped_too_many(report, max_skipped)) is not None]
     for failure in failures:
-        print(f"gate failed: {failure}", file=sys.stderr)
+        say(f"gate failed: {failure}", error=True)
     # Every process ends as the main one does.
     with failing_together():
         if too_many:

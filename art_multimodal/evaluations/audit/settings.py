@@ -7,7 +7,7 @@ from typing import Any
 
 from art_multimodal.attacks.registry import Budget, TextBudget
 from art_multimodal.defences.registry import parse_defence
-from art_multimodal.errors import InputError
+from art_multimodal.errors import InputError, check_count
 from art_multimodal.functional.perturbations import norm_of
 
 TASKS = ("classification", "retrieval")
@@ -101,14 +101,12 @@ class AuditSettings:
             )
         if self.eps_step is not None and not 0 < self.eps_step < float("inf"):
             raise InputError(f"The step must be greater than 0, not {self.eps_step}.")
-        for name in ("steps", "max_queries", "batch_size", "limit", "max_words", "max_edits", "top_k", "draws"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name.replace('_', ' ')} must be at least 1, not {value}.")
+        for name in ("steps", "max_queries", "batch_size", "limit", "max_words", "max_edits", "top_k"):
+            check_count(name.replace("_", " "), getattr(self, name))
+        check_count("draws", self.draws, most=10_000)
+        check_count("The seed", self.seed, least=0, most=2**63 - 1)
         if self.max_queries < 10:
             raise InputError(f"max queries must be at least 10, not {self.max_queries}: a search needs some.")
-        if self.seed < 0:
-            raise InputError(f"The seed must be at least 0, not {self.seed}.")
         if not 0 < self.max_share <= 1:
             raise InputError(f"max share is a share of the image, in (0, 1], not {self.max_share:g}.")
         # Written in full, so that a run knows itself again whatever becomes the default.
