@@ -49,6 +49,8 @@ class ImageFolderData(LabelledPhotos):
                 raise _no_folder(root)
             loose, folders = _inside(root)
             listings = {folder.name: _below(folder) for folder in folders}
+        except InputError:
+            raise
         except OSError as error:
             where = brief(error.filename or root)
             raise InputError(f"The folder {where[:200]} cannot be read: {error.strerror}.") from error

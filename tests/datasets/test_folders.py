@@ -99,3 +99,8 @@ def test_a_class_folder_in_latin1(photos: Path) -> None:
 
 def test_the_folder_of_the_data_is_known(photos: Path) -> None:
     assert open_data(f"folder:{photos}").folders == (photos,)
+
+
+def test_a_folder_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^There is no folder '.*nowhere'\. Give a folder with one folder of"):
+        open_data(f"folder:{tmp_path / 'nowhere'}")
