@@ -13,6 +13,7 @@ import torch
 
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.estimators.modules import LearningModule
 
 
 @contextmanager
@@ -39,6 +40,25 @@ def input_shape(estimator: ImageClassifier | FusionClassifier, shape: tuple[int,
         yield
     finally:
         estimator.set_params(input_shape=declared)
+
+
+@contextmanager
+def passes_of(estimator: ImageClassifier | FusionClassifier, most: int) -> Iterator[None]:
+    """Let no pass of the model hold more than so many images, whatever an attack takes for a batch.
+
+    ART's attacks scale gradients by the size of a batch, and some look at all of it: they get all samples as one batch,
+    so that results do not depend on how many fit into memory.
+    """
+    module = estimator.model
+    if not isinstance(module, LearningModule):
+        # A model of pairs: its views on images are bounded as they are made.
+        yield
+        return
+    before, module.most_at_once = module.most_at_once, most
+    try:
+        yield
+    finally:
+        module.most_at_once = before
 
 
 @contextmanager

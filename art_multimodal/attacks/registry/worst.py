@@ -9,7 +9,7 @@ import torch
 
 # As a module: it looks into this registry itself.
 from art_multimodal.attacks import cascade
-from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, start_generator
+from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, own_generators
 from art_multimodal.attacks.gradient_checks import check_gradients
 from art_multimodal.attacks.registry.entry import (
     ATTACKS,
@@ -30,6 +30,7 @@ from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import margin_loss
 from art_multimodal.functional.perturbations import norm_of
+from art_multimodal.pairs import is_pairs
 
 #: Fewest gradient steps of a member: a quick row may take ten, a number that is to be trusted may not.
 LEAST_STEPS = 50
@@ -67,32 +68,36 @@ def targeted_pgd(estimator: Estimator, budget: Budget) -> Run:
         scores = estimator.predict(x, batch_size=budget.batch_size)
         scores[np.arange(len(x)), y] = -np.inf
         likely = np.argsort(-scores, axis=1, kind="stable")[:, : min(MOST_TARGETS, estimator.nb_classes - 1)]
-        generator = start_generator(seed)
+        generators = own_generators(seed, x["image"] if is_pairs(x) else x)
         after, labels, left = x.copy(), y.copy(), np.arange(len(x))
         for targets in likely.T:
             for start in range(0, len(left), budget.batch_size):
                 rows = left[start : start + budget.batch_size]
-                after[rows] = towards(x[rows], y[rows], targets[rows], generator)
+                after[rows] = towards(x[rows], y[rows], targets[rows], [generators[row] for row in rows])
             labels[left] = estimator.predict_labels(after[left], batch_size=budget.batch_size)
             left = left[labels[left] == y[left]]
         return Attacked(after, labels)
 
-    def towards(x: np.ndarray, y: np.ndarray, targets: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    def towards(x: np.ndarray, y: np.ndarray, targets: np.ndarray, generators: list[torch.Generator]) -> np.ndarray:
         """The samples with images attacked towards their targets."""
         if not isinstance(estimator, FusionClassifier):
-            return images_towards(estimator, x, y, targets, generator)
+            return images_towards(estimator, x, y, targets, generators)
         pairs = x.copy()
         # Rows stay in order from here on, so each image may have its own text.
         view = estimator.image_view(x["text"].tolist())
-        pairs["image"] = images_towards(view, np.ascontiguousarray(x["image"]), y, targets, generator)
+        pairs["image"] = images_towards(view, np.ascontiguousarray(x["image"]), y, targets, generators)
         return pairs
 
     def images_towards(
-        classifier: ImageClassifier, x: np.ndarray, y: np.ndarray, targets: np.ndarray, generator: torch.Generator
+        classifier: ImageClassifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        targets: np.ndarray,
+        generators: list[torch.Generator],
     ) -> np.ndarray:
         clean, own, wanted = (torch.from_numpy(array).to(classifier.device) for array in (x, y, targets))
         objective, best = _difference_of_logits(classifier, own, wanted), BestSeen(clean)
-        start = ball.random_start(clean, generator)
+        start = ball.random_starts(clean, generators)
         for stage in stages:
             ascend(classifier, clean, objective, stage, start, best=best)
             start = best.images - clean

@@ -15,6 +15,7 @@ from art_multimodal.attacks.art_context import global_seed
 from art_multimodal.attacks.registry import Attacked, Budget, Estimator
 from art_multimodal.attacks.registry.entry import Run
 from art_multimodal.datasets import CaptionedImages, LabelledImages, Sample
+from art_multimodal.estimators.modules import is_repeated
 from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.passes import entry_of, is_naive
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -156,7 +157,7 @@ def counted_queries(model: DualEncoder | FusionModel) -> Iterator[dict[str, int]
     count = {"queries": 0, "gradients": 0}
 
     def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        count["queries"] += len(inputs[0])
+        count["queries"] += 0 if is_repeated() else len(inputs[0])
         # Not whether the output requires one: the parameters may do so where no gradient is taken.
         count["gradients"] += len(inputs[0]) * inputs[0].requires_grad
 
