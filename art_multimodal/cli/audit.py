@@ -4,106 +4,238 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from art_multimodal.cli.options import Device, Norm, Task, parse_distance, parse_names, print_notes, quiet_libraries
+from art_multimodal.cli.audit_results import print_reports, print_results
+from art_multimodal.cli.names import DEVICES, NORMS, TASKS, attack_names, data_spec, defence_spec, model_spec
+from art_multimodal.cli.options import check_one_of, parse_distance, parse_names, print_notes, quiet_libraries
+from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
-from art_multimodal.processes import gathered, is_main_process
+from art_multimodal.processes import failing_together, gathered, is_main_process
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
 
-#: Of retrieval, as a report names them.
-_DIRECTIONS = ("image_to_text", "text_to_image")
 #: The exit code.
 GATE_FAILED = 1
+
+EXAMPLES = """\
+art-multimodal audit demo:digits --data demo:digits --eps 4/255
+art-multimodal audit open_clip:ViT-B-32/openai --data folder:photos \\
+  --preset quick
+art-multimodal audit hf:openai/clip-vit-base-patch32 --data csv:captions.csv \\
+  --task retrieval --limit 100
+art-multimodal audit demo:digits demo:digits/robust --data demo:digits \\
+  --attacks worst_image --fail-under worst_image.accuracy=0.3 --out both"""
+
+# Groups of --help.
+_WHAT, _BUDGET, _TEXTS = "What is attacked, and how", "Budget of image attacks", "Budget of text attacks"
+_DATA, _DEFENCES, _RUN = "Images and prompts", "Defences", "The run"
 
 
 def audit(
     model: Annotated[
-        list[str],
-        typer.Argument(help="demo:digits, demo:shapes, open_clip:ARCH/TAG_OR_PATH, hf:ID_OR_PATH, ...; one or several"),
-    ],
-    data: Annotated[str, typer.Option(help="demo:NAME, folder:PATH (a folder per class) or csv:PATH")],
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL",
+            rich_help_panel=_WHAT,
+            help="demo:digits, demo:shapes, open_clip:ARCH/TAG_OR_PATH, hf:ID_OR_PATH, ...: see list models; one or "
+            "several",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA", rich_help_panel=_WHAT, help="demo:NAME, folder:PATH (a folder per class) or csv:PATH"
+        ),
+    ] = ...,  # type: ignore[assignment]
     attacks: Annotated[
         str | None,
         typer.Option(
-            help="names or modalities, separated by commas", show_default="image, text, multimodal, decoupling"
+            metavar="NAMES",
+            rich_help_panel=_WHAT,
+            help="names or modalities, separated by commas: see list attacks",
+            show_default="image,text,multimodal,decoupling",
         ),
     ] = None,
-    task: Annotated[Task, typer.Option(help="retrieval: of captions and images")] = Task.classification,
-    eps: Annotated[
-        str | None, typer.Option(help="radius for images in [0, 1]", show_default="1/255 for norm inf")
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PRESETS),
+            rich_help_panel=_WHAT,
+            help="sets --attacks, --steps, --max-queries and --limit where they are not given: see below",
+            show_default=False,
+        ),
     ] = None,
-    eps_step: Annotated[str | None, typer.Option(help="length of a step", show_default="2.5 * eps / steps")] = None,
-    norm: Annotated[Norm, typer.Option(help="norm of the budget")] = Norm.inf,
-    steps: Annotated[int, typer.Option(help="gradient steps")] = 10,
-    max_queries: Annotated[int, typer.Option(help="queries per image of black-box attacks")] = 500,
-    limit: Annotated[int | None, typer.Option(help="most samples, drawn with the seed", show_default="all")] = None,
-    batch_size: Annotated[int, typer.Option(help="samples per batch")] = 32,
-    device: Annotated[Device, typer.Option(help="where the model runs")] = Device.auto,
-    seed: Annotated[int, typer.Option(help="of the choice of samples and of every attack")] = 0,
-    out: Annotated[Path, typer.Option(help="folder for log and reports")] = Path("audit"),
-    templates: Annotated[str | None, typer.Option(help="a prompt with {}, or a text file with one per line")] = None,
-    classes: Annotated[str | None, typer.Option(help="names separated by commas, or a text file")] = None,
-    native_size: Annotated[
-        bool, typer.Option("--native-size", help="do not reduce photos to the model's size")
-    ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="stop at an unreadable image")] = False,
+    task: Annotated[
+        str,
+        typer.Option(
+            metavar="classification|retrieval", rich_help_panel=_WHAT, help="retrieval: of captions and images"
+        ),
+    ] = "classification",
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=_WHAT, help="most samples, drawn with the seed", show_default="all"),
+    ] = None,
+    eps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RADIUS",
+            rich_help_panel=_BUDGET,
+            help="how far images in [0, 1] may move, such as 4/255 or 0.01",
+            show_default="1/255 for norm inf",
+        ),
+    ] = None,
+    eps_step: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH", rich_help_panel=_BUDGET, help="length of a step", show_default="2.5 * eps / steps"
+        ),
+    ] = None,
+    norm: Annotated[
+        str, typer.Option(metavar="inf|2", rich_help_panel=_BUDGET, help="norm that eps is measured in")
+    ] = "inf",
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=_BUDGET, help="gradient steps", show_default="10"),
+    ] = None,
+    max_queries: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=_BUDGET, help="queries per image of black-box attacks", show_default="500"
+        ),
+    ] = None,
+    max_share: Annotated[
+        float,
+        typer.Option(metavar="SHARE", rich_help_panel=_BUDGET, help="share of the image that a pasted word may cover"),
+    ] = 0.1,
+    max_words: Annotated[
+        int, typer.Option(metavar="N", rich_help_panel=_TEXTS, help="words of a text that may be replaced")
+    ] = 1,
+    max_edits: Annotated[
+        int, typer.Option(metavar="N", rich_help_panel=_TEXTS, help="characters of a text that may be edited")
+    ] = 1,
+    top_k: Annotated[int, typer.Option(metavar="N", rich_help_panel=_TEXTS, help="proposals tried for each word")] = 10,
     language_model: Annotated[
-        str, typer.Option(help="proposes words: demo:mlm, or a masked language model by hub name or folder")
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_TEXTS,
+            help="proposes words: demo:mlm, or a masked language model by hub name or folder",
+        ),
     ] = "demo:mlm",
-    max_words: Annotated[int, typer.Option(help="words of a text that may be replaced")] = 1,
-    max_edits: Annotated[int, typer.Option(help="characters of a text that may be edited")] = 1,
-    top_k: Annotated[int, typer.Option(help="proposals tried for each word")] = 10,
     protect: Annotated[
-        str | None, typer.Option(help="words that text attacks leave alone, separated by commas, or a text file")
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            rich_help_panel=_TEXTS,
+            help="words that text attacks leave alone, separated by commas, or a text file",
+        ),
     ] = None,
     unprotected: Annotated[
-        bool, typer.Option("--unprotected", help="let text attacks replace class names, as the paper does")
+        bool,
+        typer.Option(
+            "--unprotected", rich_help_panel=_TEXTS, help="let text attacks replace class names, as the paper does"
+        ),
     ] = False,
-    max_share: Annotated[float, typer.Option(help="share of the image that a pasted word may cover")] = 0.1,
+    templates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROMPT", rich_help_panel=_DATA, help="a prompt with {}, or a text file with one per line"
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", rich_help_panel=_DATA, help="names separated by commas, or a text file"),
+    ] = None,
+    native_size: Annotated[
+        bool,
+        typer.Option("--native-size", rich_help_panel=_DATA, help="do not reduce photos to the model's size"),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", rich_help_panel=_DATA, help="stop at an unreadable image")
+    ] = False,
     defence: Annotated[
         list[str] | None,
-        typer.Option(help="in front of the model, e.g. jpeg:quality=75; repeat for several; see list defences"),
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_DEFENCES,
+            help="in front of the model, e.g. jpeg:quality=75; repeat for several; see list defences",
+        ),
     ] = None,
-    draws: Annotated[int, typer.Option(help="of a random defence, for each answer and gradient")] = 10,
-    fail_under: Annotated[list[str] | None, typer.Option(help="e.g. image.accuracy=0.3; exit code 1 below")] = None,
+    draws: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=_DEFENCES, help="of a random defence, for each answer and gradient"),
+    ] = 10,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", rich_help_panel=_RUN, help="folder for log and reports")
+    ] = Path("audit"),
+    resume: Annotated[bool, typer.Option("--resume", rich_help_panel=_RUN, help="go on with the run in --out")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            rich_help_panel=_RUN,
+            help="replace the run in --out; other files are never removed",
+        ),
+    ] = False,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROW.NUMBER=LEAST", rich_help_panel=_RUN, help="e.g. image.accuracy=0.3; exit code 1 below; repeat"
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(metavar="N", rich_help_panel=_RUN, help="samples per batch")] = 32,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=_RUN, help="where the model runs")
+    ] = "auto",
+    seed: Annotated[
+        int, typer.Option(metavar="N", rich_help_panel=_RUN, help="of the choice of samples and of every attack")
+    ] = 0,
+    models: Annotated[list[str] | None, typer.Option("--model", hidden=True)] = None,
 ) -> None:
     """Attack models on labelled images, image-text pairs or captioned images; write report.html, .json and .md.
 
-    Several models are also compared, in a report over their own ones. Exit codes: 0 fine, 1 a --fail-under gate
-    failed, 2 bad input.
+    Several models are also compared, in a report over their own ones.
+
+    Exit codes: 0 fine, 1 a --fail-under gate failed, 2 bad input, 3 an error that was not expected.
     """
+    names = [*(model or []), *(models or [])]
+    if not names:
+        raise InputError("Missing argument MODEL. For example: art-multimodal audit demo:digits --data demo:digits.")
+    check_one_of(resume, overwrite)
     quiet_libraries()
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
+    from art_multimodal.evaluations.audit.replacing import check_replaceable, remove_run
     from art_multimodal.evaluations.audit.summary import summary_rows
 
-    folders = run_folders(model, out)
-    check_folders(folders, out, resume=resume)
-    if norm is Norm.two and eps is None:
+    folders = run_folders([model_spec(name) for name in names], out)
+    if overwrite:
+        check_replaceable(out)
+    else:
+        check_folders(folders, out, resume=resume)
+    norm = NORMS.find(norm)
+    if norm == "2" and eps is None:
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     gates = [Gate.parse(text) for text in fail_under or []]
+    chosen, _set_by_preset = with_preset(
+        preset, {"attacks": attack_names(attacks), "steps": steps, "max_queries": max_queries, "limit": limit}
+    )
     jobs = [
         Audit(
             AuditSettings(
                 model=name,
-                data=data,
-                attacks=attacks,
-                task=task.value,
-                norm=norm.value,
-                eps=parse_distance(eps or "1/255"),
-                eps_step=None if eps_step is None else parse_distance(eps_step),
-                steps=steps,
-                max_queries=max_queries,
-                limit=limit,
+                data=data_spec(data),
+                task=TASKS.find(task),
+                norm=norm,
+                eps=parse_distance(eps or "1/255", "--eps"),
+                eps_step=None if eps_step is None else parse_distance(eps_step, "--eps-step"),
                 batch_size=batch_size,
                 seed=seed,
                 templates=parse_names(templates, "--templates", None),
@@ -116,11 +248,12 @@ def audit(
                 protect_class_names=not unprotected,
                 protected_words=parse_names(protect, "--protect", ",") or (),
                 max_share=max_share,
-                defences=tuple(defence or ()),
+                defences=tuple(map(defence_spec, defence or ())),
                 draws=draws,
+                **{option: value for option, value in chosen.items() if value is not None},
             ),
             folder,
-            device=device.value,
+            device=DEVICES.find(device),
             strict=strict,
         )
         for name, folder in folders.items()
@@ -130,6 +263,11 @@ def audit(
             gate.check_row(summary_rows(job.attacks))
     logs, reports, failures = {}, [], []
     main = is_main_process()
+    if overwrite:
+        # Not before everything that was given has been found good.
+        with failing_together():
+            if main:
+                remove_run(out)
     for job in jobs:
         if main and len(jobs) > 1:
             Console(stderr=True).print(job.settings.model, style="bold", highlight=False, markup=False)
@@ -139,15 +277,15 @@ def audit(
         if not main:
             continue
         reports.append(write_reports(logs[job.out]))
-        _print_results(reports[-1])
-        _print_reports(job.out)
+        print_results(reports[-1])
+        print_reports(job.out)
         prefix = f"{job.settings.model}: " if len(jobs) > 1 else ""
         failures += [prefix + failure for gate in gates if (failure := gate.failure(reports[-1]["results"]))]
         if gates and not reports[-1]["complete"]:
             failures.append(prefix + "the run is not complete, so its numbers cannot pass")
     if main and len(jobs) > 1:
         write_comparison(out, logs, reports)
-        _print_reports(out)
+        print_reports(out)
     for failure in failures:
         print(f"gate failed: {failure}", file=sys.stderr)
     # Every process ends as the main one does.
@@ -169,74 +307,3 @@ def _run(job: Audit, resume: bool) -> RunLog:
         total = len(job.order)
         tasks = {name: progress.add_task(name, total=total) for name in ("clean", *job.passes)}
         return job.evaluate(resume=resume, progress=lambda name, count: progress.advance(tasks[name], count))
-
-
-def _print_results(report: dict[str, Any]) -> None:
-    from art_multimodal.evaluations.audit.rendering import budget_text
-
-    table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
-    console = Console()
-    console.print(table, highlight=False)
-    if report["task"] == "retrieval":
-        images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
-        console.print(f"recall in %: text@k of {images} images, image@k of {texts} captions", highlight=False)
-    console.print(f"budget: {budget_text(report['budget'])}", highlight=False, markup=False)
-    if report["defences"]:
-        console.print(f"defences: {'; '.join(report['defences'])}", highlight=False, markup=False)
-        what = "text@1" if report["task"] == "retrieval" else "accuracy"
-        console.print(f"naive: {what} under attacks made without knowing of the defences", highlight=False)
-    if report["skipped"]:
-        first = report["skipped"][0]
-        console.print(
-            f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}",
-            highlight=False,
-            markup=False,
-        )
-
-
-def _table(*columns: str) -> Table:
-    table = Table(title=None, pad_edge=False, box=None)
-    table.add_column("", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _accuracy_table(report: dict[str, Any]) -> Table:
-    from art_multimodal.evaluations.audit.rendering import interval, percent
-
-    # 80 columns do not hold both.
-    defended = bool(report["defences"])
-    table = _table(
-        "n", "accuracy", *(("naive", "95 % interval") if defended else ("95 % interval", "success")), "removed"
-    )
-    for name, row in report["results"].items():
-        ends = interval(row["accuracy_ci95"])
-        success = percent(row["attack_success_rate"]) if "attack_success_rate" in row else ""
-        naive = percent(row["naive"]["accuracy"]) if "naive" in row else ""
-        share = percent(row["share_removed_mean"], 2) if "share_removed_mean" in row else ""
-        middle = (naive, ends) if defended else (ends, success)
-        table.add_row(name, str(row["n"]), percent(row["accuracy"]), *middle, share)
-    return table
-
-
-def _recall_table(report: dict[str, Any]) -> Table:
-    from art_multimodal.evaluations.audit.rendering import percent
-    from art_multimodal.evaluations.audit.summary import RECALL_AT
-
-    defended = bool(report["defences"])
-    # 80 columns do not hold more.
-    shown = (RECALL_AT[0], RECALL_AT[-1]) if defended else RECALL_AT
-    columns = [f"{what}@{k}" for what in ("text", "image") for k in shown]
-    table = _table(*columns, *(["naive"] if defended else []))
-    # Without a readable image there is none.
-    for name, row in ((name, row) for name, row in report["results"].items() if "recall" in row):
-        found = [row["recall"][way][str(k)] for way in _DIRECTIONS for k in shown]
-        shares = [*found, row["naive"]] if "naive" in row else found
-        table.add_row(name, *(percent(share["accuracy"]).removesuffix(" %") for share in shares))
-    return table
-
-
-def _print_reports(folder: Path) -> None:
-    for name in ("report.html", "report.md", "report.json"):
-        Console().print(f"{folder / name}", soft_wrap=True, highlight=False, markup=False)

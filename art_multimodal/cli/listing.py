@@ -2,58 +2,83 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from art_multimodal.cli.help import entry
+from art_multimodal.cli.names import Names
 from art_multimodal.cli.options import quiet_libraries
 
-
-class Listing(str, Enum):
-    """What can be listed."""
-
-    models = "models"
-    data = "data"
-    attacks = "attacks"
-    methods = "methods"
-    defences = "defences"
+EXAMPLES = """\
+art-multimodal list models
+art-multimodal list attacks"""
 
 
-def list_entries(what: Annotated[Listing, typer.Argument(help="models, data, attacks, methods or defences")]) -> None:
-    """List the models, data sources, attacks, training methods or defences that can be named."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
-    if what is Listing.attacks:
-        quiet_libraries()
-        from art_multimodal.attacks.registry import ATTACKS
+def _models() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.models.loading import MODEL_SOURCES
 
-        for name, attack in ATTACKS.items():
-            table.add_row(name, f"{attack.modality}, {attack.knowledge}: {attack.summary}")
-    elif what is Listing.methods:
-        quiet_libraries()
-        from art_multimodal.defences.trainer import METHODS
+    for _, source in MODEL_SOURCES.items():
+        yield "", source.form, source.summary
 
-        for name, method in METHODS.items():
-            options = ", ".join(f"{option}={default}" for option, default in method.options.items())
-            table.add_row(name, method.summary + (f" ({options})" if options else ""))
-    elif what is Listing.defences:
-        quiet_libraries()
-        from art_multimodal.defences.registry import DEFENCES
 
-        for name, defence in DEFENCES.items():
-            table.add_row(defence.form(name), f"{defence.modality}: {defence.summary}")
-    elif what is Listing.models:
-        from art_multimodal.models.loading import MODEL_SOURCES
+def _data() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.datasets import DATA_SOURCES
 
-        for _, model_source in MODEL_SOURCES.items():
-            table.add_row(model_source.form, model_source.summary)
-    else:
-        from art_multimodal.datasets import DATA_SOURCES
+    for _, source in DATA_SOURCES.items():
+        yield "", source.form, source.summary
 
-        for _, data_source in DATA_SOURCES.items():
-            table.add_row(data_source.form, data_source.summary)
-    Console().print(table, highlight=False, markup=False)
+
+def _attacks() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.attacks.registry import ATTACKS
+
+    for name, attack in ATTACKS.items():
+        yield attack.modality, name, f"{attack.summary}; {attack.knowledge}"
+
+
+def _methods() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.defences.trainer import METHODS
+
+    for name, method in METHODS.items():
+        options = ", ".join(f"{option}={default}" for option, default in method.options.items())
+        yield "", name, method.summary + (f" ({options})" if options else "")
+
+
+def _defences() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.defences.registry import DEFENCES
+
+    for name, defence in DEFENCES.items():
+        yield defence.modality, defence.form(name), defence.summary
+
+
+#: What can be listed: how it is read, and how one of it is used.
+_LISTINGS: dict[str, tuple[Callable[[], Iterable[tuple[str, str, str]]], str]] = {
+    "models": (_models, "art-multimodal audit MODEL --data DATA"),
+    "data": (_data, "art-multimodal audit MODEL --data DATA"),
+    "attacks": (_attacks, "--attacks NAME,NAME: names, or the modalities over them"),
+    "defences": (_defences, "--defence NAME, or NAME:OPTION=VALUE"),
+    "methods": (_methods, "art-multimodal train METHOD MODEL --data DATA --out FOLDER"),
+}
+_NAMES = Names(
+    "listing",
+    "list",
+    tuple(_LISTINGS),
+    {"model": "models", "datasets": "data", "attack": "attacks", "method": "methods", "trainers": "methods"}
+    | dict.fromkeys(("defence", "defense", "defenses"), "defences"),
+)
+
+
+def list_entries(
+    what: Annotated[str, typer.Argument(metavar="|".join(_LISTINGS), help="what to list", show_default=False)],
+) -> None:
+    """List the models, data sources, attacks, defences or training methods that can be named."""
+    quiet_libraries()
+    entries, usage = _LISTINGS[_NAMES.find(what)]
+    group = ""
+    for modality, name, summary in entries():
+        if modality != group:
+            typer.echo(("\n" if group else "") + typer.style(modality, bold=True))
+            group = modality
+        typer.echo("\n".join(entry(name, summary)))
+    typer.echo(f"\nUse: {usage}")

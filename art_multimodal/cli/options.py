@@ -6,46 +6,45 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from enum import Enum
 from pathlib import Path
 
 from rich.console import Console
 
 from art_multimodal.errors import InputError
+from art_multimodal.shown import shown
 
 
-class Device(str, Enum):
-    """Where the model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+def check_one_of(resume: bool, overwrite: bool) -> None:
+    """Raise ``InputError`` where a run is to be gone on with and replaced."""
+    if resume and overwrite:
+        raise InputError("--resume goes on with the run in --out, --overwrite replaces it: give one of them.")
 
 
-class Norm(str, Enum):
-    """Norm of the budget."""
-
-    inf = "inf"
-    two = "2"
-
-
-class Task(str, Enum):
-    """What the model is asked to do."""
-
-    classification = "classification"
-    retrieval = "retrieval"
-
-
-def parse_distance(text: str) -> float:
+def parse_distance(text: str, option: str) -> float:
     """Read ``"1/255"`` or ``"0.004"``.
 
+    :param option: Where it was given, for the error.
     :raises InputError: If it is neither.
     """
     numerator, slash, denominator = text.partition("/")
     try:
         return float(numerator) / float(denominator) if slash else float(numerator)
     except (ValueError, ZeroDivisionError):
-        raise InputError(f"{text!r} is not a distance. Write a number or a fraction, such as 1/255.") from None
+        hint = text.replace(",", ".")
+        meant = (
+            f"Did you mean {shown(hint)}?"
+            if hint != text and _is_number(hint)
+            else "Write a number or a fraction, such as 1/255."
+        )
+        raise InputError(f"{option}: {shown(repr(text))} is not a distance. {meant}") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_options(entries: Sequence[str]) -> dict[str, float]:

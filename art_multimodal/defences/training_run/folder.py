@@ -45,7 +45,10 @@ class RunFolder:
         if self.header_file.exists():
             # A run that has kept nothing yet, as one that diverged at once, may be replaced.
             if not resume and any((path / name).exists() for name in ("best", "last", "state")):
-                raise InputError(f"{path} holds a run already. Go on with it by --resume, or choose another --out.")
+                raise InputError(
+                    f"{path} holds a run already. Go on with it by --resume, replace it by "
+                    "--overwrite, or choose another --out."
+                )
             return
         taken = [name for name in ("best", "last", "state", STEPS_FILE) if (path / name).exists()]
         if taken:

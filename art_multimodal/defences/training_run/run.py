@@ -16,6 +16,7 @@ from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, StepRec
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.data import open_run_data
 from art_multimodal.defences.training_run.folder import SCHEMA_VERSION, RunFolder, check_same_run
+from art_multimodal.defences.training_run.replacing import check_replaceable, remove_run
 from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.defences.training_run.summary import TrainingSummaryWriter, check_tensorboard
 from art_multimodal.defences.training_run.validation import MEASURES, Validation
@@ -68,6 +69,7 @@ class TrainingRun:
         strict: bool = False,
         resume: bool = False,
         listener: Listener | None = None,
+        overwrite: bool = False,
     ) -> None:
         """
         :param settings: What to do.
@@ -76,13 +78,18 @@ class TrainingRun:
         :param strict: Stop at an unreadable image instead of leaving it out.
         :param resume: Go on with the run in the folder, if there is one; settings, model and data must be the same.
         :param listener: Is told how it goes.
+        :param overwrite: :meth:`run` first removes the run in the folder, which must hold nothing else.
         :raises InputError: For anything that cannot be used.
         """
         # Meets the other processes, so that each takes the device that is its own.
         self.processes = process_count()
         self.settings = settings
         self.folder = RunFolder(out)
-        self.folder.check(resume)
+        self._overwrite = overwrite
+        if overwrite:
+            check_replaceable(self.folder.path, settings.model)
+        else:
+            self.folder.check(resume)
         self.listener = listener if listener is not None and is_main_process() else Listener()
         device_type = device_type_of(device)
         before = self.folder.read() if resume else None
@@ -157,6 +164,10 @@ class TrainingRun:
         if tensorboard:
             check_tensorboard()
         self._tensorboard = tensorboard
+        if self._overwrite:
+            with failing_together():
+                if is_main_process():
+                    remove_run(self.folder.path)
         self.listener.begins(self)
         best = self.best
         for row in self.history:

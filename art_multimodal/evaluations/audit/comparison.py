@@ -52,7 +52,10 @@ def check_folders(folders: dict[str, Path], out: Path, resume: bool) -> None:
     if len(folders) > 1 and single:
         raise InputError(f"{out} holds the run of a single model. Choose another --out.")
     if len(folders) > 1 and compared and not resume:
-        raise InputError(f"{out} holds a comparison already. Go on with it by --resume, or choose another --out.")
+        raise InputError(
+            f"{out} holds a comparison already. Go on with it by --resume, replace it by --overwrite, or choose "
+            "another --out."
+        )
 
 
 def write_comparison(out: Path, runs: dict[Path, RunLog], reports: Sequence[dict[str, Any]]) -> None:

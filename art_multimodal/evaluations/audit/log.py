@@ -166,4 +166,7 @@ def check_folder(folder: Path, resume: bool) -> None:
                 "folder."
             )
     elif not resume:
-        raise InputError(f"{folder} holds a run already. Go on with it by --resume, or choose another --out.")
+        raise InputError(
+            f"{folder} holds a run already. Go on with it by --resume, replace it by "
+            "--overwrite, or choose another --out."
+        )

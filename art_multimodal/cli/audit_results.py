@@ -1,0 +1,83 @@
+"""What an audit prints in the end: its table, what is to be known of it, and where the reports are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+#: Of retrieval, as a report names them.
+_DIRECTIONS = ("image_to_text", "text_to_image")
+
+
+def print_results(report: dict[str, Any]) -> None:
+    from art_multimodal.evaluations.audit.rendering import budget_text
+
+    table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
+    console = Console()
+    console.print(table, highlight=False)
+    if report["task"] == "retrieval":
+        images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
+        console.print(f"recall in %: text@k of {images} images, image@k of {texts} captions", highlight=False)
+    console.print(f"budget: {budget_text(report['budget'])}", highlight=False, markup=False)
+    if report["defences"]:
+        console.print(f"defences: {'; '.join(report['defences'])}", highlight=False, markup=False)
+        what = "text@1" if report["task"] == "retrieval" else "accuracy"
+        console.print(f"naive: {what} under attacks made without knowing of the defences", highlight=False)
+    if report["skipped"]:
+        first = report["skipped"][0]
+        console.print(
+            f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(title=None, pad_edge=False, box=None)
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _accuracy_table(report: dict[str, Any]) -> Table:
+    from art_multimodal.evaluations.audit.rendering import interval, percent
+
+    # 80 columns do not hold both.
+    defended = bool(report["defences"])
+    table = _table(
+        "n", "accuracy", *(("naive", "95 % interval") if defended else ("95 % interval", "success")), "removed"
+    )
+    for name, row in report["results"].items():
+        ends = interval(row["accuracy_ci95"])
+        success = percent(row["attack_success_rate"]) if "attack_success_rate" in row else ""
+        naive = percent(row["naive"]["accuracy"]) if "naive" in row else ""
+        share = percent(row["share_removed_mean"], 2) if "share_removed_mean" in row else ""
+        middle = (naive, ends) if defended else (ends, success)
+        table.add_row(name, str(row["n"]), percent(row["accuracy"]), *middle, share)
+    return table
+
+
+def _recall_table(report: dict[str, Any]) -> Table:
+    from art_multimodal.evaluations.audit.rendering import percent
+    from art_multimodal.evaluations.audit.summary import RECALL_AT
+
+    defended = bool(report["defences"])
+    # 80 columns do not hold more.
+    shown = (RECALL_AT[0], RECALL_AT[-1]) if defended else RECALL_AT
+    columns = [f"{what}@{k}" for what in ("text", "image") for k in shown]
+    table = _table(*columns, *(["naive"] if defended else []))
+    # Without a readable image there is none.
+    for name, row in ((name, row) for name, row in report["results"].items() if "recall" in row):
+        found = [row["recall"][way][str(k)] for way in _DIRECTIONS for k in shown]
+        shares = [*found, row["naive"]] if "naive" in row else found
+        table.add_row(name, *(percent(share["accuracy"]).removesuffix(" %") for share in shares))
+    return table
+
+
+def print_reports(folder: Path) -> None:
+    for name in ("report.html", "report.md", "report.json"):
+        Console().print(f"{folder / name}", soft_wrap=True, highlight=False, markup=False)

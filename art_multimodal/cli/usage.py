@@ -1,0 +1,92 @@
+"""What is said of a command line that cannot be read: the option, what it takes, and an example."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from art_multimodal.shown import shown
+
+#: What one writes for an option or argument, by its parameter; of others the default is an example.
+_EXAMPLES = {
+    "attacks": "image,text",
+    "classes": "cat,dog",
+    "data": "folder:photos",
+    "defence": "jpeg:quality=75",
+    "eps": "1/255",
+    "eps_step": "0.5/255",
+    "fail_under": "image.accuracy=0.3",
+    "limit": "100",
+    "max_queries": "500",
+    "max_grad_norm": "1.0",
+    "method": "tecoa",
+    "model": "demo:digits",
+    "option": "lambda_img=0.5",
+    "out": "results",
+    "protect": "red,green",
+    "preset": "quick",
+    "steps": "10",
+    "templates": '"a photo of a {}."',
+    "validation_steps": "10",
+    "what": "attacks",
+}
+
+
+def explain(error: Any) -> str:
+    """One line for a usage error of click, whose classes typer does not export."""
+    context = getattr(error, "ctx", None)
+    program = context.command_path if context is not None else "art-multimodal"
+    said = _unknown_option(error, context) if hasattr(error, "possibilities") else error.format_message()
+    said = _one_line(said)
+    example = _example(error)
+    if example:
+        said += f" For example: {example}."
+    if "No such command" in said and "Did you mean" not in said and context is not None:
+        said += f" Commands: {', '.join(context.command.list_commands(context))}."
+    return shown(f"{said} See {program} --help.")
+
+
+def _unknown_option(error: Any, context: Any) -> str:
+    known = [
+        opt
+        for param in (context.command.get_params(context) if context is not None else ())
+        if param.param_type_name == "option" and not getattr(param, "hidden", False)
+        for opt in param.opts
+        if opt.startswith("--")
+    ]
+    # The end of a name says as much as letters that are alike: --queries, --edits.
+    word = error.option_name.strip("-")
+    likeness = {
+        opt: 1.0 if len(word) > 2 and opt.endswith(f"-{word}") else difflib.SequenceMatcher(None, word, opt[2:]).ratio()
+        for opt in known
+    }
+    best = max(likeness.values(), default=0.0)
+    near = [opt for opt in known if best >= 0.5 and likeness[opt] > best - 0.1][:3]
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"No such option: {error.option_name}.{hint}"
+
+
+def _example(error: Any) -> str | None:
+    """What could be written in place of what is wrong or missing."""
+    param = getattr(error, "param", None)
+    if param is None:
+        # Of an option without its value click tells the name alone.
+        option = "" if hasattr(error, "possibilities") else getattr(error, "option_name", "")
+        value = _EXAMPLES.get(option.strip("-").replace("-", "_"))
+        return None if value is None else f"{option} {value}"
+    value = _EXAMPLES.get(param.name)
+    if value is None:
+        if param.default is None or callable(param.default) or isinstance(param.default, (bool, list, tuple)):
+            return None
+        value = str(param.default)
+    return value if param.param_type_name == "argument" else f"{param.opts[0]} {value}"
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.split()).replace("?.", "?")
+    # As typer 0.29 has it from pydantic.
+    line = re.sub(
+        r"Input should be a valid (integer|number), unable to parse string as an? (integer|number)", r"not a \1", line
+    )
+    return line if line.endswith(("?", ".")) else line + "."

@@ -1,0 +1,43 @@
+"""Replacing a run, or a comparison of several, by another."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from art_multimodal import replacing
+from art_multimodal.evaluations.audit.log import HEADER_FILE, PICTURES_FOLDER
+
+#: What an audit writes into its folder, and what a kill leaves of it.
+_FILES = re.compile(r"(run\.json|log(\.\d+)?\.jsonl|report\.(html|md|json))(\.tmp)?")
+_PICTURES = re.compile(r"[\w:]+-\d+-(clean|attacked|difference)\.png(\.tmp)?")
+#: In the folder of a comparison: the run of one of its models.
+_RUN = re.compile(r"\d+-[A-Za-z0-9.-]*")
+_WHAT = "an audit"
+
+
+def check_replaceable(folder: Path) -> None:
+    """Find out whether a folder holds nothing but a run, or the runs of several models.
+
+    :raises InputError: If there is anything else in it.
+    """
+    replacing.contents(folder, _is_ours, _WHAT)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the runs in a folder.
+
+    :raises InputError: If there is anything else in it, or they cannot be removed.
+    """
+    replacing.remove(folder, _is_ours, _WHAT, HEADER_FILE)
+
+
+def _is_ours(path: Path, folder: Path) -> bool:
+    place = path.relative_to(folder).parts
+    # The folder of one model within that of several is judged by the same rules.
+    inner = place[1:] if _RUN.fullmatch(place[0]) else place
+    if path.is_dir():
+        return inner == (PICTURES_FOLDER,) or (not inner and (path / HEADER_FILE).is_file())
+    if len(inner) == 2:
+        return inner[0] == PICTURES_FOLDER and _PICTURES.fullmatch(inner[1]) is not None
+    return len(inner) == 1 and _FILES.fullmatch(inner[0]) is not None
