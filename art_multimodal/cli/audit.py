@@ -190,7 +190,19 @@ def audit(
             metavar="ROW.NUMBER=LEAST", rich_help_panel=_RUN, help="e.g. image.accuracy=0.3; exit code 1 below; repeat"
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", rich_help_panel=_RUN, help="samples per batch")] = 32,
+    batch_size: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=_RUN, help="most samples the model sees at once; changes no result"),
+    ] = 32,
+    group_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_RUN,
+            help="samples attacked together, a line of the log each time; ART's attacks draw for all of them",
+            show_default="32, and 8 with --native-size",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=_RUN, help="where the model runs")
     ] = "auto",
@@ -237,6 +249,7 @@ def audit(
                 eps=parse_distance(eps or "1/255", "--eps"),
                 eps_step=None if eps_step is None else parse_distance(eps_step, "--eps-step"),
                 batch_size=batch_size,
+                group_size=group_size,
                 seed=seed,
                 templates=parse_names(templates, "--templates", None),
                 classes=parse_names(classes, "--classes", ","),

@@ -97,7 +97,8 @@ class WorstCase(Evaluation):
     The ensembles are ``worst_image``, ``worst_text`` and ``worst_multimodal`` of the registry. What falls to an attack
     on images alone or on texts alone falls to one on both, so the multimodal accuracy is never above the others.
 
-    Equal seeds give equal results, whatever the batch size of the budget. Images of one shape are taken; of several, evaluate each by itself.
+    Equal seeds give equal results, whatever the batch size of the budget. Images of one shape are taken; of several,
+    evaluate each by itself.
     """
 
     def __init__(

@@ -100,7 +100,7 @@ class Attacked:
         return self.x["image"] if is_pairs(self.x) else self.x
 
 
-#: Samples that are attacked together, by their place in the order: whatever draws one stream of random numbers for all of
+#: Samples that are attacked together, by their place in the order: what draws one stream of random numbers for all of
 #: them, as ART's attacks do, does not depend on how many the model sees at a time.
 SAMPLES_TOGETHER = 32
 
