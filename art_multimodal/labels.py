@@ -6,17 +6,22 @@ import numpy as np
 
 from art_multimodal.errors import InputError
 
+#: Most that a row of probabilities may sum to, rounding included.
+_MOST = 1.05
+
 
 def label_indices(y: np.ndarray | None, nb_classes: int, nb_samples: int) -> np.ndarray | None:
     """Return class indices of shape ``(N,)``, or ``None`` for ``None``.
 
-    :param y: Indices ``(N,)`` or ``(N, 1)``, or one-hot rows ``(N, nb_classes)``.
-    :raises InputError: If the shape does not fit or a label is out of range.
+    :param y: Indices ``(N,)`` or ``(N, 1)``, or rows ``(N, nb_classes)`` whose largest entry is the label: one-hot,
+        probabilities, or scores.
+    :raises InputError: If the shape does not fit, a label is out of range, or a row names several classes or none.
     """
     if y is None:
         return None
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == nb_classes and nb_classes > 1:
+        _check_rows(y)
         y = y.argmax(axis=1)
     elif y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -32,3 +37,41 @@ def label_indices(y: np.ndarray | None, nb_classes: int, nb_samples: int) -> np.
         bad = int(y[(y < 0) | (y >= nb_classes)][0])
         raise InputError(f"Label {bad} is out of range: there are {nb_classes} classes, 0 to {nb_classes - 1}.")
     return y
+
+
+def label_rows(y: np.ndarray, nb_classes: int, nb_samples: int) -> np.ndarray:
+    """Return a row of probabilities for each sample: one-hot, unless mixed labels were given, which stay as they are.
+
+    :param y: As for :func:`label_indices`.
+    :return: Shape ``(N, nb_classes)``, float32.
+    :raises InputError: As :func:`label_indices`, or if there are no labels.
+    """
+    labels = label_indices(y, nb_classes, nb_samples)
+    if labels is None:
+        raise InputError("Labels are needed: one per sample.")
+    rows = np.asarray(y)
+    if rows.shape == (nb_samples, nb_classes) and not np.array_equal(rows, np.round(rows)):
+        return rows.astype(np.float32)
+    return np.eye(nb_classes, dtype=np.float32)[labels]
+
+
+def _check_rows(rows: np.ndarray) -> None:
+    """Refuse rows that do not say one class: several at once would be reduced to the first of them.
+
+    Rows of rounded probabilities need not sum to exactly 1, and scores may be anything.
+    """
+    if rows.dtype.kind not in "biuf" or not np.isfinite(rows).all():
+        raise InputError("Labels must be whole class indices or one-hot rows; these hold NaN, infinite or no numbers.")
+    rows = rows.astype(np.float64)
+    shares = ((rows >= 0) & (rows <= 1)).all(axis=1)
+    tied = (rows == rows.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    whole = (rows == np.round(rows)).all(axis=1)
+    wrong = (shares & ((rows.sum(axis=1) > _MOST) | (rows.max(axis=1) <= 0))) | (whole & tied)
+    if wrong.any():
+        row = int(wrong.argmax())
+        classes = np.flatnonzero(rows[row] > 0)
+        said = f"classes {', '.join(map(str, classes[:3].tolist()))}{', ...' if len(classes) > 3 else ''}"
+        raise InputError(
+            f"Row {row} of the labels names {said if len(classes) else 'no class'}. Here every sample has exactly one: "
+            "give class indices, or one-hot rows."
+        )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from art_multimodal.errors import InputError
+from art_multimodal.images import image_array
+from art_multimodal.texts import as_texts
 
 
 def pair_dtype(image_shape: tuple[int, int, int]) -> np.dtype:
@@ -18,18 +20,16 @@ def image_text_pairs(images: np.ndarray, texts: Sequence[str], allow_empty: bool
     """Join images and texts row by row.
 
     :param images: Shape ``(N, C, H, W)``, values in [0, 1].
-    :param texts: ``N`` strings, not empty.
+    :param texts: ``N`` strings, not empty; a single one for one image.
     :param allow_empty: Take an empty text for what it is (every word removed), instead of for a mistake.
     :return: Shape ``(N,)`` with fields ``image`` and ``text``; ``pairs["image"]`` is a view, not a copy.
     :raises InputError: If counts differ, a text is no string or empty, or :func:`check_images` objects.
     """
     images = check_images(images)
-    texts = [texts] if isinstance(texts, str) else list(texts)
+    texts = as_texts(texts)
     if len(images) != len(texts):
         raise InputError(f"{len(images)} images and {len(texts)} texts cannot be paired: give one text per image.")
     for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"Text {row} must be a string, not {type(text).__name__}.")
         if not text.strip() and not allow_empty:
             raise InputError(f"Text {row} is empty.")
     pairs = np.empty(len(images), dtype=pair_dtype(images.shape[1:]))
@@ -46,14 +46,10 @@ def is_pairs(x: object) -> bool:
 def check_images(images: np.ndarray, channels: int = 3) -> np.ndarray:
     """Return images as contiguous ``float32``, after checking that they are what every contract here expects.
 
-    :param images: Shape ``(N, channels, H, W)``, values in [0, 1].
+    :param images: Shape ``(N, channels, H, W)``, values in [0, 1]; any array that :func:`image_array` takes.
     :raises InputError: Naming what is wrong: shape, channel order, range (0-255) or NaN.
     """
-    images = np.asarray(images)
-    if images.dtype == object or not (
-        np.issubdtype(images.dtype, np.floating) or np.issubdtype(images.dtype, np.integer)
-    ):
-        raise InputError(f"Images must be an array of numbers of one shape, not of dtype {images.dtype}.")
+    images = image_array(images)
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise InputError(f"Images must have shape (N, {channels}, H, W), not {images.shape}.")
     if images.shape[1] != channels:
@@ -62,7 +58,7 @@ def check_images(images: np.ndarray, channels: int = 3) -> np.ndarray:
         )
         raise InputError(f"Images must have shape (N, {channels}, H, W), not {images.shape}.{hint}")
     if len(images) == 0:
-        return np.clip(np.ascontiguousarray(images, dtype=np.float32), 0.0, 1.0)
+        return images
     low, high = float(images.min()), float(images.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
@@ -71,4 +67,4 @@ def check_images(images: np.ndarray, channels: int = 3) -> np.ndarray:
     if low < -1e-4 or high > 1 + 1e-4:
         hint = " Divide them by 255." if high > 2 and low >= 0 else ""
         raise InputError(f"Images must lie in [0, 1], but these lie in [{low:.4g}, {high:.4g}].{hint}")
-    return np.clip(np.ascontiguousarray(images, dtype=np.float32), 0.0, 1.0)
+    return np.clip(images, 0.0, 1.0)

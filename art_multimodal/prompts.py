@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from art_multimodal.errors import InputError
+from art_multimodal.texts import as_texts
 
 #: Takes the place of the class name in a template.
 PLACEHOLDER = "{}"
@@ -63,7 +64,9 @@ def check_prompts(prompts: Sequence[str | Sequence[str]], nb_classes: int) -> tu
 
     :raises InputError: If there is not one entry per class, or a class has no prompt.
     """
-    checked = tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in prompts)
+    if isinstance(prompts, str):
+        prompts = [prompts]
+    checked = tuple(tuple(as_texts(entry)) for entry in prompts)
     if len(checked) != nb_classes:
         raise InputError(f"{len(checked)} prompts were given for {nb_classes} classes: give one entry per class.")
     for index, entry in enumerate(checked):

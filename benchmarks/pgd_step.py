@@ -96,11 +96,13 @@ def load_encoder(name: str) -> DualEncoder:
         return load_model(name)
     import open_clip
 
+    from art_multimodal.models.fast_gradients import with_fast_gradients
     from art_multimodal.models.open_clip import OpenCLIPEncoder
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = open_clip.create_model(name, pretrained=None)
+    with_fast_gradients(model)
     return OpenCLIPEncoder(model, open_clip.get_tokenizer(name)).eval()
 
 

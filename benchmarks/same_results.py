@@ -46,7 +46,13 @@ AUDITS: dict[str, dict[str, Any]] = {
         "max_queries": 60,
     },
     "shapes": {"model": "demo:shapes", "data": "demo:shapes", "eps": 8 / 255, "max_queries": 60},
-    "shapes, worst": {"model": "demo:shapes", "data": "demo:shapes", "attacks": "worst", "eps": 4 / 255, "max_queries": 60},
+    "shapes, worst": {
+        "model": "demo:shapes",
+        "data": "demo:shapes",
+        "attacks": "worst",
+        "eps": 4 / 255,
+        "max_queries": 60,
+    },
     "scenes, retrieval": {
         "model": "demo:scenes",
         "data": "demo:scenes",
@@ -56,7 +62,11 @@ AUDITS: dict[str, dict[str, Any]] = {
         "max_queries": 60,
     },
     "photos of several sizes": {"model": "demo:digits", "attacks": "image", "eps": 8 / 255, "max_queries": 60},
-    "digits, typographic and removal": {"model": "demo:digits", "attacks": "typographic,decoupling", "max_queries": 100},
+    "digits, typographic and removal": {
+        "model": "demo:digits",
+        "attacks": "typographic,decoupling",
+        "max_queries": 100,
+    },
 }
 
 
@@ -77,7 +87,14 @@ def photos(folder: Path) -> str:
 def run_all(names: list[str], limit: int, folder: Path, processes: int) -> None:
     """Run every audit under every batch size and number of threads."""
     for number, name in enumerate(names):
-        settings = AuditSettings(**{"data": f"folder:{folder / 'photos'}" if "photos" in name else "demo:digits", "limit": limit, "steps": 5, **AUDITS[name]})
+        settings = AuditSettings(
+            **{
+                "data": f"folder:{folder / 'photos'}" if "photos" in name else "demo:digits",
+                "limit": limit,
+                "steps": 5,
+                **AUDITS[name],
+            }
+        )
         for size in SIZES:
             for threads in THREADS:
                 torch.set_num_threads(threads)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 from art.estimators.pytorch import PyTorchEstimator
+from scipy.special import softmax
 from torch import Tensor
 
 from art_multimodal.errors import InputError
@@ -85,7 +86,20 @@ def score_and_gradient(
 
 
 class ChainedPreprocessing(PyTorchEstimator):
-    """Chains of any preprocessors, in the order given. ART chains them only if all are torch modules."""
+    """What our estimators do with defences.
+
+    Chains of any preprocessors, in the order given: ART chains them only if all are torch modules. And postprocessors
+    are given probabilities, which is what ART's work on: with one, what is predicted are probabilities, too.
+    """
+
+    #: Whether the model returns probabilities, and not scores.
+    _predicts_probabilities = False
+
+    def _apply_postprocessing(self, preds: np.ndarray, fit: bool) -> np.ndarray:
+        acting = [d for d in self.postprocessing_defences or () if (d.apply_fit if fit else d.apply_predict)]
+        if acting and len(preds) and not self._predicts_probabilities:
+            preds = softmax(preds, axis=1)
+        return super()._apply_postprocessing(preds, fit=fit)
 
     @property
     def _chains(self) -> bool:

@@ -16,7 +16,8 @@ from art_multimodal.estimators.defences import with_text_defences
 from art_multimodal.estimators.image_classifier import default_loss, finite_labels
 from art_multimodal.estimators.pair_estimator import PairEstimator, check_batch_size
 from art_multimodal.estimators.text_bound import TextBoundClassifier
-from art_multimodal.labels import label_indices
+from art_multimodal.images import image_array
+from art_multimodal.labels import label_indices, label_rows
 from art_multimodal.models.fusion import FusionModel, move_tokens
 from art_multimodal.pairs import is_pairs
 
@@ -58,9 +59,14 @@ class FusionClassifier(ClassifierMixin, PairEstimator):
         :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``. Other sizes are accepted too.
         :param preprocessing_defences: ART preprocessors in front of the model: of images, or of texts
             (:class:`TextPreprocessor`).
-        :param postprocessing_defences: ART postprocessors, applied to the predictions.
+        :param postprocessing_defences: ART postprocessors, applied to the predictions, which then are probabilities.
         :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
         """
+        if not isinstance(model, FusionModel):
+            raise InputError(
+                f"FusionClassifier takes a FusionModel, not {type(model).__name__}. A model of your own becomes one "
+                "with CustomFusion; a dual encoder (CLIP) with LateFusion, or it is classified by ZeroShotClassifier."
+            )
         model, preprocessing_defences = with_text_defences(model, preprocessing_defences)
         super().__init__(
             model=model,
@@ -232,7 +238,7 @@ class FusionClassifier(ClassifierMixin, PairEstimator):
         targets = self._targets(y, len(x))
 
         def batch_loss(rows: np.ndarray) -> torch.Tensor:
-            images, target = self._apply_preprocessing(np.ascontiguousarray(x["image"][rows]), targets[rows], fit=True)
+            images, target = self._apply_preprocessing(image_array(x["image"][rows]), targets[rows], fit=True)
             tokens = move_tokens(self._model.tokenize(x["text"][rows].tolist()), self._device)
             scores = self._model(torch.from_numpy(images).to(self._device), tokens)
             return self._loss(scores, _hard_or_mixed(target, scores))
@@ -255,21 +261,13 @@ class FusionClassifier(ClassifierMixin, PairEstimator):
         parts = []
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
-            images = np.ascontiguousarray(x["image"][rows])
+            images = image_array(x["image"][rows])
             parts.append(work(self.image_view(x["text"][rows].tolist()), images, rows))
         return np.concatenate(parts) if parts else nothing
 
     def _targets(self, y: np.ndarray, count: int) -> np.ndarray:
         """One row of probabilities per pair: one-hot, unless mixed labels were given, which stay as they are."""
-        if y is None:
-            raise InputError("Labels are needed: one per pair.")
-        labels = label_indices(y, self.nb_classes, count)
-        rows = np.asarray(y)
-        if rows.shape == (count, self.nb_classes) and not np.array_equal(rows, np.round(rows)):
-            if not np.isfinite(rows).all():
-                raise InputError("The labels hold NaN or infinite values.")
-            return rows.astype(np.float32)
-        return np.eye(self.nb_classes, dtype=np.float32)[labels]
+        return label_rows(y, self.nb_classes, count)
 
     def _image_shape(self, x: np.ndarray) -> tuple[int, ...]:
         return x["image"].shape[1:] if is_pairs(x) else self._input_shape

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import ChainedPreprocessing, check_image_defences
-from art_multimodal.labels import label_indices
+from art_multimodal.images import image_array
+from art_multimodal.labels import label_indices, label_rows
 
 
 class NLLFromProbabilities(nn.NLLLoss):
@@ -51,17 +52,24 @@ def finite_labels(scores: np.ndarray) -> np.ndarray:
     return scores.argmax(axis=1)
 
 
-def check_input(x: np.ndarray, channels: int) -> None:
-    """Check images before they reach a model.
+def shaped_images(x: Any, channels: int) -> np.ndarray:
+    """Return images as :func:`image_array` does.
 
-    :raises InputError: If the shape is not ``(N, channels, H, W)``. Values that no image has are warned about.
+    :raises InputError: If the shape is not ``(N, channels, H, W)``.
     """
+    x = image_array(x)
     if x.ndim != 4 or x.shape[1] != channels:
         hint = ""
         if x.ndim == 4 and x.shape[3] == channels:
             hint = " The channels seem to come last: use x.transpose(0, 3, 1, 2)."
         raise InputError(f"Images must have shape (N, {channels}, H, W), not {x.shape}.{hint}")
-    if len(x):
+    return x
+
+
+def checked_images(x: Any, channels: int) -> np.ndarray:
+    """Return images as :func:`shaped_images` does; values that no image has are warned about."""
+    x = shaped_images(x, channels)
+    if x.size:
         low, high = float(x.min()), float(x.max())
         # A warning, not an error: ART's attacks and defences may pass through such values on their way.
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -69,6 +77,7 @@ def check_input(x: np.ndarray, channels: int) -> None:
         elif low < -0.01 or high > 1.01:
             hint = " Divide 8-bit images by 255." if high > 2 else ""
             warnings.warn(f"The images lie in [{low:.4g}, {high:.4g}], not in [0, 1].{hint}", stacklevel=4)
+    return x
 
 
 class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
@@ -84,7 +93,7 @@ class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
         :param batch_size: Images per forward pass.
         :raises InputError: If the shape is not that of images with channels first.
         """
-        self._check_input(x)
+        x = self._checked(x)
         if len(x) == 0:
             return np.zeros((0, self.nb_classes), dtype=np.float32)
         return super().predict(x, batch_size=batch_size, training_mode=training_mode, **kwargs)
@@ -94,15 +103,65 @@ class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
 
         Arguments are those of ``PyTorchClassifier.fit``.
 
-        :raises InputError: For images that are not finite, or labels out of range.
+        :raises InputError: For images that are not finite, labels out of range, or several labels for an image.
         """
-        self._check_input(x)
+        x = self._checked(x)
         if not np.isfinite(x).all():
             raise InputError("The images to train on hold NaN or infinite values.")
-        if np.ndim(y) == 1 or np.shape(y)[-1] == 1:
-            label_indices(y, self.nb_classes, len(x))
+        y = label_rows(y, self.nb_classes, len(x))
         with self.model.trainable():
             super().fit(x, y, *args, **kwargs)
+
+    def loss_gradient(
+        self, x: np.ndarray | Tensor, y: np.ndarray | Tensor, training_mode: bool = False, **kwargs: Any
+    ) -> np.ndarray | Tensor:
+        """Return the gradient of the loss with respect to images; arguments are those of ``PyTorchClassifier``.
+
+        :param y: Class indices ``(N,)``, one-hot rows, or rows of probabilities.
+        :raises InputError: For arrays that are no images or labels.
+        """
+        # Tensors come from ART's attacks, in every step; what users give them has been an array before.
+        if not isinstance(x, Tensor):
+            x = self._shaped(x)
+        if not isinstance(y, Tensor):
+            y = label_rows(y, self.nb_classes, len(x))
+        if len(x) == 0:
+            return x
+        return super().loss_gradient(x, y, training_mode=training_mode, **kwargs)
+
+    def compute_loss(
+        self, x: np.ndarray | Tensor, y: np.ndarray | Tensor, reduction: str = "none", **kwargs: Any
+    ) -> np.ndarray | Tensor:
+        """Return the loss of each image, ``(N,)``; arguments are those of ``PyTorchClassifier.compute_loss``.
+
+        :raises InputError: For arrays that are no images or labels.
+        """
+        if not isinstance(x, Tensor):
+            x = self._shaped(x)
+            y = label_rows(y, self.nb_classes, len(x))
+        return super().compute_loss(x, y, reduction=reduction, **kwargs)
+
+    def class_gradient(
+        self,
+        x: np.ndarray,
+        label: int | list[int] | np.ndarray | None = None,
+        training_mode: bool = False,
+        **kwargs: Any,
+    ) -> np.ndarray:
+        """Return the gradients of class scores with respect to the images, ``(N, K or 1, 3, H, W)``.
+
+        :param label: One class for all, one per image, or ``None`` for every class.
+        :raises InputError: For arrays that are no images, or labels out of range.
+        """
+        if not isinstance(x, Tensor):
+            x = self._shaped(x)
+        if label is not None and not isinstance(label, Tensor):
+            each = np.full(len(x), label) if np.ndim(label) == 0 else label
+            each = label_indices(each, self.nb_classes, len(x))
+            label = label if np.ndim(label) == 0 else each
+        if len(x) == 0:
+            return np.zeros((0, self.nb_classes if label is None else 1, *x.shape[1:]), dtype=np.float32)
+        return super().class_gradient(x, label, training_mode=training_mode, **kwargs)
 
     def get_activations(
         self, x: np.ndarray, layer: int | str | None = None, batch_size: int = 128, framework: bool = False
@@ -111,6 +170,12 @@ class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
 
         The hooks that ART leaves in the model would keep it from being pickled or copied; they are taken out again.
         """
+        if not isinstance(x, Tensor):
+            x = self._shaped(x)
+            if len(x) == 0:
+                # Of no images the activations have the right shape nevertheless.
+                one = np.zeros((1, *x.shape[1:]), dtype=np.float32)
+                return self.get_activations(one, layer, batch_size=1, framework=framework)[:0]
         before = {module: set(module._forward_hooks) for module in self.model.modules()}
         try:
             return super().get_activations(x, layer, batch_size=batch_size, framework=framework)
@@ -131,5 +196,12 @@ class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
         check_image_defences(self.preprocessing_defences)
         super()._update_preprocessing_operations()
 
-    def _check_input(self, x: np.ndarray) -> None:
-        check_input(x, self._input_shape[0])
+    def _shaped(self, x: Any) -> np.ndarray:
+        return shaped_images(x, self._input_shape[0])
+
+    def _checked(self, x: Any) -> np.ndarray:
+        return checked_images(x, self._input_shape[0])
+
+    @property
+    def _predicts_probabilities(self) -> bool:
+        return self.model.probabilities

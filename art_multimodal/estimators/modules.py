@@ -8,21 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
-from torch.utils.weak import WeakTensorKeyDictionary
 
-#: How often optimizers have stepped over a parameter. Fused ones, and those that write to ``param.data``, leave torch's
-#: version counters as they are.
-_STEPS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-
-def _count_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            _STEPS[parameter] = _STEPS.get(parameter, 0) + 1
-
-
-register_optimizer_step_post_hook(_count_step)
+from art_multimodal.estimators.weights import WeightState
+from art_multimodal.models.base import ImageTextModel
 
 
 @contextmanager
@@ -39,14 +27,6 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
-
-
-def versions_of(weights: Iterable[Tensor]) -> tuple:
-    """What is equal for as long as no optimizer has stepped over weights and nothing else has been written to them.
-
-    By what torch sees: not ``param.data``.
-    """
-    return tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version, _STEPS.get(p, 0)) for p in weights)
 
 
 #: How many passes are under way that repeat one for its gradient.
@@ -122,6 +102,10 @@ class LearningModule(nn.Module):
         finally:
             for part, live in zip(parts, before, strict=True):
                 part.live = live
+                part.forget()
+
+    def forget(self) -> None:
+        """Compute again what was remembered; here there is nothing."""
 
     def parameters_in_graph(self, images: Tensor) -> AbstractContextManager[None]:
         """Around a forward pass: leaves parameters out of the graph when only the images want a gradient.
@@ -140,20 +124,28 @@ class RememberedFeatures(LearningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: tuple[tuple, Tensor] | None = None
+        self._kept: tuple[WeightState, int, Tensor] | None = None
 
-    def train(self, mode: bool = True) -> RememberedFeatures:
-        if any(part.training != mode for part in self.modules()):
-            # Weights may have been written in ways that version counters do not see (param.data).
-            self._kept = None
-        return super().train(mode)
+    def forget(self) -> None:
+        """Compute the features again when they are asked for next."""
+        self._kept = None
 
-    def remember(self, weights: Iterable[Tensor], compute: Callable[[], Tensor]) -> Tensor:
-        """Return what ``compute`` returns, from memory where none of ``weights`` has changed."""
+    def remember(self, model: ImageTextModel, weights: Iterable[Tensor], compute: Callable[[], Tensor]) -> Tensor:
+        """Return what ``compute`` returns, from memory where nothing that it depends on has changed.
+
+        :param model: Whose weights they are.
+        :param weights: All that the features depend on.
+        """
         if self.learning:
+            self._kept = None
             return compute()
-        key = versions_of(weights)
-        if self._kept is None or self._kept[0] != key:
+        weights = tuple(weights)
+        kept = self._kept
+        if kept is None or kept[1] != model.mode_changes or not kept[0].holds(weights):
             with torch.no_grad():
-                self._kept = (key, compute())
-        return self._kept[1]
+                kept = (WeightState(weights, model.modules()), model.mode_changes, compute())
+            self._kept = kept
+        return kept[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}

@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import ChainedPreprocessing, check_image_defences
 from art_multimodal.estimators.image_classifier import fresh_optimizer
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.pairs import is_pairs
+from art_multimodal.texts import check_strings
 
 if TYPE_CHECKING:
     from art.defences.postprocessor import Postprocessor

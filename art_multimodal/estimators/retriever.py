@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy.sparse import csr_array
-from torch import Tensor
+from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import score_and_gradient, with_text_defences
-from art_multimodal.estimators.image_classifier import check_input
+from art_multimodal.estimators.image_classifier import checked_images
 from art_multimodal.estimators.pair_estimator import PairEstimator, check_batch_size
 from art_multimodal.estimators.retriever_module import RetrieverModule
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.contrastive import contrastive_cross_entropy
 from art_multimodal.functional.retrieval import Recall, check_ks, cosine_ranks, recall_at
 from art_multimodal.groups import first_rows, image_groups, numbered, text_groups
+from art_multimodal.images import image_array
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.given import as_dual_encoder
+from art_multimodal.texts import as_texts
 
 if TYPE_CHECKING:
     from art.defences.postprocessor import Postprocessor
@@ -48,8 +50,10 @@ class ImageTextRetriever(PairEstimator):
 
     def __init__(
         self,
-        model: DualEncoder,
+        model: DualEncoder | nn.Module,
         *,
+        tokenizer: Any = None,
+        processor: Any = None,
         input_shape: tuple[int, ...] | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         preprocessing_defences: Preprocessor | list[Preprocessor] | None = None,
@@ -57,14 +61,17 @@ class ImageTextRetriever(PairEstimator):
         device_type: str = "gpu",
     ) -> None:
         """
-        :param model: The dual encoder; shared, not copied.
+        :param model: The dual encoder, or a model of open_clip or transformers; shared, not copied.
+        :param tokenizer: Of a model of open_clip or transformers that is given as it is; see :func:`as_dual_encoder`.
+        :param processor: Likewise, what prepares its images.
         :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``. Other sizes are accepted too.
         :param optimizer: Over ``model.parameters()``; only training needs it.
         :param preprocessing_defences: ART preprocessors in front of the model: of images, or of texts
             (:class:`TextPreprocessor`).
-        :param postprocessing_defences: ART postprocessors, applied to the predictions.
+        :param postprocessing_defences: ART postprocessors, applied to the predictions, which then are probabilities.
         :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
         """
+        model = as_dual_encoder(model, tokenizer, processor)
         model, preprocessing_defences = with_text_defences(model, preprocessing_defences)
         super().__init__(
             model=RetrieverModule(model).train(model.training),
@@ -104,12 +111,11 @@ class ImageTextRetriever(PairEstimator):
     def text_features(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
         """Return unnormalised text embeddings ``(M, D)`` on the model's device; each distinct text is encoded once.
 
-        :param texts: Strings.
+        :param texts: Strings; a single one is one text.
         :param batch_size: Texts per forward pass.
         :raises InputError: If the model refuses a text.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        check_strings(texts)
+        texts = as_texts(texts)
         check_batch_size(batch_size)
         self._model.eval()
         with torch.no_grad():
@@ -250,7 +256,7 @@ class ImageTextRetriever(PairEstimator):
         gradients = []
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
-            images = torch.from_numpy(np.ascontiguousarray(x["image"][rows])).to(self._device)
+            images = torch.from_numpy(image_array(x["image"][rows])).to(self._device)
             gradients.append(self._pulled_back(images, towards[rows]).cpu().numpy())
         return np.concatenate(gradients)
 
@@ -308,11 +314,10 @@ class ImageTextRetriever(PairEstimator):
             self._train(x, batch_loss, batch_size, nb_epochs, training_mode, drop_last, scheduler, verbose)
 
     def _behind_defences(self, images: np.ndarray, fit: bool) -> Tensor:
-        images = np.ascontiguousarray(images, dtype=np.float32)
-        return torch.from_numpy(self._apply_preprocessing(images, y=None, fit=fit)[0]).to(self._device)
+        return torch.from_numpy(self._apply_preprocessing(image_array(images), y=None, fit=fit)[0]).to(self._device)
 
     def _encode_images(self, images: np.ndarray, batch_size: int) -> Tensor:
-        check_input(images, self._input_shape[0])
+        images = checked_images(images, self._input_shape[0])
         check_batch_size(batch_size)
         with torch.no_grad():
             # Of no images the features have the right width nevertheless.

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from art_multimodal.estimators.modules import RememberedFeatures
 from art_multimodal.estimators.zero_shot_module import DualEncoderModule, similarity_logits
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.texts import as_texts
 
 
 class TextEncoder(RememberedFeatures):
@@ -30,17 +31,19 @@ class TextEncoder(RememberedFeatures):
         :param texts: At least one.
         :param batch_size: Texts per forward pass.
         """
+        texts = as_texts(texts)
         number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = tuple(number_of)
         if distinct != self._texts:
-            self._texts, self._kept = distinct, None
+            self._texts = distinct
+            self.forget()
         dual_encoder = self._dual_encoder[0]
 
         def encode() -> Tensor:
             tokens = dual_encoder.tokenize(distinct).to(dual_encoder.device)
             return torch.cat([dual_encoder.encode_text(part, normalize=False) for part in tokens.split(batch_size)])
 
-        features = self.remember(dual_encoder.text_parameters(), encode)
+        features = self.remember(dual_encoder, dual_encoder.text_parameters(), encode)
         return features[torch.tensor([number_of[text] for text in texts], device=features.device)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.estimators.image_classifier import ImageClassifier, default_loss, fresh_optimizer
 from art_multimodal.estimators.modules import LearningModule, RememberedFeatures
 from art_multimodal.models.fusion import FusionModel, move_tokens, take_rows
+from art_multimodal.texts import as_texts
 
 if TYPE_CHECKING:
     from art.data_generators import DataGenerator
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 
 class RowMismatch(InputError):
     """Rows arrived that cannot be matched with the bound texts; nothing is guessed."""
-
-
-def check_strings(texts: Iterable[object]) -> None:
-    """Refuse what is no string.
-
-    :raises InputError: Naming the first.
-    """
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"Text {row} must be a string, not {type(text).__name__}.")
 
 
 class BoundFusion(RememberedFeatures):
@@ -67,7 +58,7 @@ class BoundFusion(RememberedFeatures):
         """Embeddings of the distinct texts, where the towers are separate."""
         model = self.fusion_model
         weights = (*model.parameters(), *model.buffers())
-        return self.remember(weights, lambda: model.encode_text(move_tokens(self.tokens, device)))
+        return self.remember(model, weights, lambda: model.encode_text(move_tokens(self.tokens, device)))
 
     def forward(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """Fuse images with their texts.
@@ -144,10 +135,9 @@ class TextBoundClassifier(ImageClassifier):
         :param settings: Further ones of ``PyTorchClassifier``: optimizer, defences, device.
         :raises InputError: If there is no text, or one is too long for the model.
         """
-        self._texts = (texts,) if isinstance(texts, str) or not isinstance(texts, Iterable) else tuple(texts)
+        self._texts = tuple(as_texts(texts))
         if not self._texts:
             raise InputError("A view on images needs at least one text.")
-        check_strings(self._texts)
         self._settings = settings
         super().__init__(
             model=TextBoundModule(model, self._texts, probabilities).train(model.training),

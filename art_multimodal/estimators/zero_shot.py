@@ -15,6 +15,7 @@ from art_multimodal.estimators.defences import with_text_defences
 from art_multimodal.estimators.image_classifier import ImageClassifier, default_loss, fresh_optimizer
 from art_multimodal.estimators.zero_shot_module import ZeroShotModule
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.given import as_dual_encoder
 from art_multimodal.prompts import (
     DEFAULT_TEMPLATES,
     check_class_names,
@@ -43,11 +44,13 @@ class ZeroShotClassifier(ImageClassifier):
 
     def __init__(
         self,
-        model: DualEncoder,
+        model: DualEncoder | nn.Module,
         class_names: Sequence[str],
         templates: str | Sequence[str] = DEFAULT_TEMPLATES,
         *,
         prompts: Sequence[str | Sequence[str]] | None = None,
+        tokenizer: Any = None,
+        processor: Any = None,
         loss: nn.Module | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         input_shape: tuple[int, int, int] | None = None,
@@ -57,19 +60,22 @@ class ZeroShotClassifier(ImageClassifier):
         _probabilities: bool = False,
     ) -> None:
         """
-        :param model: The dual encoder; shared, not copied.
+        :param model: The dual encoder, or a model of open_clip or transformers; shared, not copied.
         :param class_names: ``K`` distinct names, at least two.
         :param templates: Prompts with ``{}`` in place of the class name; several are averaged, as CLIP does.
         :param prompts: Prompts as they stand, one text or several per class, instead of templates.
+        :param tokenizer: Of a model of open_clip or transformers that is given as it is; see :func:`as_dual_encoder`.
+        :param processor: Likewise, what prepares its images.
         :param loss: Default: cross-entropy.
         :param optimizer: Over ``model.parameters()``; only training needs it.
         :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``. Other sizes are accepted too.
         :param preprocessing_defences: ART preprocessors in front of the model: of images, or of texts
             (:class:`TextPreprocessor`), which then repair every prompt.
-        :param postprocessing_defences: ART postprocessors, applied to the predictions.
+        :param postprocessing_defences: ART postprocessors, applied to the predictions, which then are probabilities.
         :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
         :raises InputError: For class names, templates or prompts that cannot be used, or a text beyond the context.
         """
+        model = as_dual_encoder(model, tokenizer, processor)
         self._class_names = check_class_names(class_names)
         self._templates = None if prompts is not None else check_templates(templates)
         self._prompts = (
@@ -97,10 +103,10 @@ class ZeroShotClassifier(ImageClassifier):
 
     def _check_distinguishable(self, model: DualEncoder) -> None:
         """Refuse class names that the tokenizer turns into the same thing ("cat" and "Cat", often)."""
-        rows = model.tokenize([prompts[0] for prompts in self._prompts]).tolist()
-        seen: dict[tuple[int, ...], str] = {}
+        rows = model.tokenize([prompts[0] for prompts in self._prompts])
+        seen: dict[bytes, str] = {}
         for name, row in zip(self._class_names, rows, strict=True):
-            other = seen.setdefault(tuple(row), name)
+            other = seen.setdefault(row.cpu().numpy().tobytes(), name)
             if other != name:
                 raise InputError(f"To this model the class names {other!r} and {name!r} are the same text. Rename one.")
 
@@ -161,14 +167,13 @@ class ZeroShotClassifier(ImageClassifier):
             :meth:`prompt_features`.
         :raises InputError: If shapes do not fit, or the model refuses a text.
         """
-        self._check_input(x)
+        x = self._checked(x)
         if isinstance(prompts, np.ndarray) and prompts.ndim == 2 and len(prompts) != len(x):
             raise InputError(f"{len(prompts)} sets of prompts came for {len(x)} images: give one per image, or one.")
         if not len(x):
             return np.zeros((0, self.nb_classes), dtype=np.float32)
         features = self.prompt_features(prompts)
-        images = self.image_features(np.ascontiguousarray(x, dtype=np.float32), batch_size)
-        return self.scores(images, features)
+        return self.scores(self.image_features(x, batch_size), features)
 
     def with_templates(self, templates: str | Sequence[str]) -> ZeroShotClassifier:
         """Return a classifier with the same weights, defences and classes, and other templates."""
@@ -201,7 +206,7 @@ class ZeroShotClassifier(ImageClassifier):
     def image_features(self, x: np.ndarray, batch_size: int = 128) -> Tensor:
         """Return unnormalised image embeddings ``(N, D)`` on the model's device, behind ART's preprocessing."""
         self.model.eval()
-        x, _ = self._apply_preprocessing(x, y=None, fit=False)
+        x, _ = self._apply_preprocessing(self._shaped(x), y=None, fit=False)
         with torch.no_grad():
             chunks = [self.model.image_encoder(part.to(self._device)) for part in torch.from_numpy(x).split(batch_size)]
         return torch.cat(chunks)

@@ -70,7 +70,8 @@ class PromptHead(RememberedFeatures):
 
         While training they are computed in every call, with gradients.
         """
-        return self.remember([self.tokens, *self._dual_encoder[0].text_parameters()], self._encode)
+        model = self._dual_encoder[0]
+        return self.remember(model, [self.tokens, *model.text_parameters()], self._encode)
 
     def _encode(self) -> Tensor:
         dual_encoder = self._dual_encoder[0]

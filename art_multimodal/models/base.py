@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from art_multimodal.models.preprocessing import ImagePreprocessing
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class ImageTextModel(nn.Module):
@@ -18,6 +23,17 @@ class ImageTextModel(nn.Module):
     def __init__(self, preprocess: ImagePreprocessing) -> None:
         super().__init__()
         self.preprocess = preprocess
+        # A list, which views of the model share: what one of them trains, all of them have.
+        self._mode_changes = [0]
+
+    @property
+    def mode_changes(self) -> int:
+        """How often the mode has changed. Meanwhile weights may have been written in ways that torch does not see."""
+        return self._mode_changes[0]
+
+    def train(self, mode: bool = True) -> Self:
+        self._mode_changes[0] += any(part.training != mode for part in self.modules())
+        return super().train(mode)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel, Tokens, take_rows
+from art_multimodal.texts import as_texts
 
 #: Maps texts to as many texts.
 TextDefence = Callable[[Sequence[str]], list[str]]
@@ -65,10 +66,9 @@ class _Defended(ImageTextModel):
         return super().pixels(images)
 
     def _repaired(self, texts: Sequence[str]) -> Sequence[str]:
-        # What is no string is for the tokenizer to refuse.
-        if not isinstance(texts, str) and all(isinstance(text, str) for text in texts):
-            for defence in self.text_defences:
-                texts = defence(texts)
+        texts = as_texts(texts)
+        for defence in self.text_defences:
+            texts = defence(texts)
         return texts
 
     def _mean(self, of_draws: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.causal_text import CausalText, encode_sharing_prefixes
 from art_multimodal.models.preprocessing import ImagePreprocessing
+from art_multimodal.texts import as_texts
 
 
 class DualEncoder(ImageTextModel):
@@ -29,17 +30,11 @@ class DualEncoder(ImageTextModel):
     logit_scale: Tensor
     #: Added to the logits by sigmoid-trained models (SigLIP); ``None`` elsewhere.
     logit_bias: Tensor | None = None
-    #: How often the mode has changed. Meanwhile weights may have been written in ways that torch does not see.
-    mode_changes: int = 0
 
     def __init__(self, preprocess: ImagePreprocessing, context_length: int, pad_id: int = 0) -> None:
         super().__init__(preprocess)
         self.context_length = context_length
         self.pad_id = pad_id
-
-    def train(self, mode: bool = True) -> DualEncoder:
-        self.mode_changes += any(part.training != mode for part in self.modules())
-        return super().train(mode)
 
     def encode_image(self, images: Tensor, normalize: bool = True) -> Tensor:
         """Embed images.
@@ -87,13 +82,12 @@ class DualEncoder(ImageTextModel):
     def tokenize(self, texts: Sequence[str], allow_empty: bool = False) -> Tensor:
         """Turn texts into token ids of shape ``[M, context_length]``.
 
+        :param texts: Strings; a single one is one text.
         :param allow_empty: Take an empty text for what it is, instead of for a mistake.
         :raises InputError: If a text is empty or longer than the context. It is never cut silently.
         """
-        texts = list(texts)
+        texts = as_texts(texts)
         for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"A text must be a string, not {type(text).__name__}: {text!r:.60}.")
             if not text.strip() and not allow_empty:
                 raise InputError("A text is empty. Give every class and caption at least one word.")
         tokens = self.token_ids(texts, self.context_length)

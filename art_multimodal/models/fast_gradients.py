@@ -82,12 +82,25 @@ class SelfAttention(nn.MultiheadAttention):
 
 
 def with_fast_gradients(model: nn.Module) -> None:
-    """Give the layers of a model that are one of the above in all but name their class."""
+    """Give the layers of a model that are one of the above in all but name their class.
+
+    Done to the models that are loaded here; to one that was handed in only if its owner calls this.
+    :func:`without_fast_gradients` undoes it.
+    """
     for module in model.modules():
         if type(module) is nn.MultiheadAttention:
             module.__class__ = SelfAttention
         elif type(module) is nn.Conv2d and _embeds_patches(module):
             module.__class__ = PatchEmbedding
+
+
+def without_fast_gradients(model: nn.Module) -> None:
+    """Give the layers of a model the classes back that :func:`with_fast_gradients` found."""
+    for module in model.modules():
+        if type(module) is SelfAttention:
+            module.__class__ = nn.MultiheadAttention
+        elif type(module) is PatchEmbedding:
+            module.__class__ = nn.Conv2d
 
 
 def _embeds_patches(layer: nn.Conv2d) -> bool:

@@ -13,7 +13,6 @@ from torchvision.transforms.functional import to_pil_image
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 # Numbers that PIL gives to its filters, which image processors store.
@@ -26,7 +25,7 @@ class HuggingFaceEncoder(DualEncoder):
     """A transformers dual encoder behind the :class:`DualEncoder` contract.
 
     :param model: A model with ``get_image_features`` and ``get_text_features`` (``AutoModel.from_pretrained``).
-        It gets layers whose gradients are faster.
+        It stays as it is.
     :param tokenizer: Its tokenizer.
     :param image_processor: Its image processor; what it does is done by differentiable torch instead.
     :raises InputError: If the image processor does something that is not known here.
@@ -35,7 +34,6 @@ class HuggingFaceEncoder(DualEncoder):
     def __init__(self, model: nn.Module, tokenizer: Any, image_processor: Any) -> None:
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         super().__init__(preprocessing_of(image_processor), context_length(model, tokenizer), pad_id=int(pad_id))
-        with_fast_gradients(model)
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor

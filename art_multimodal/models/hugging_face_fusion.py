@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.fusion import FusionModel, Tokens
 from art_multimodal.models.hugging_face import context_length, preprocessing_of
 from art_multimodal.models.preprocessing import ImagePreprocessing
@@ -34,7 +33,6 @@ class HuggingFaceFusion(FusionModel):
 
     def __init__(self, model: Any, tokenizer: Any, preprocess: ImagePreprocessing, class_names: Sequence[str]) -> None:
         super().__init__(preprocess, class_names)
-        with_fast_gradients(model)
         self.model: Any = model
         self.tokenizer = tokenizer
         self.context_length = context_length(model, tokenizer)

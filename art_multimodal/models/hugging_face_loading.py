@@ -14,6 +14,7 @@ from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_ba
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.hugging_face import HuggingFaceEncoder
 from art_multimodal.models.hugging_face_fusion import fusion_adapter
@@ -44,6 +45,7 @@ def load_hugging_face(name_or_path: str) -> DualEncoder | FusionModel:
     tokenizer = _load_part(transformers.AutoTokenizer, source, local)
     processor = _load_part(transformers.AutoImageProcessor, source, local)
     check_vocabulary(tokenizer, source)
+    with_fast_gradients(model)
     return (adapter or HuggingFaceEncoder)(model, tokenizer, processor).eval()
 
 

@@ -12,6 +12,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.custom_fusion import check_scores
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel, Tokens
+from art_multimodal.models.given import as_dual_encoder
 from art_multimodal.models.texts import check_texts
 
 
@@ -37,6 +38,7 @@ class LateFusion(FusionModel):
         hidden: int | None = None,
         predictor: nn.Module | None = None,
     ) -> None:
+        dual_encoder = as_dual_encoder(dual_encoder)
         super().__init__(dual_encoder.preprocess, class_names)
         if hidden is not None and predictor is not None:
             raise InputError("Give hidden, the width of the predictor made here, or predictor, one of your own.")

@@ -25,7 +25,7 @@ WEIGHTS_FILE, CONFIG_FILE = "open_clip_model.safetensors", "open_clip_config.jso
 class OpenCLIPEncoder(DualEncoder):
     """An open_clip model behind the :class:`DualEncoder` contract.
 
-    :param model: What ``open_clip.create_model`` returns. It gets layers whose gradients are faster.
+    :param model: What ``open_clip.create_model`` returns; it stays as it is.
     :param tokenizer: What ``open_clip.get_tokenizer`` returns for the same architecture.
     :param architecture: What ``open_clip.get_model_config`` returns; only saving needs it.
     """
@@ -46,7 +46,6 @@ class OpenCLIPEncoder(DualEncoder):
         inner = getattr(tokenizer, "tokenizer", None)  # HFTokenizer wraps a transformers tokenizer
         pad_id = getattr(inner, "pad_token_id", None) or 0
         super().__init__(preprocess, context_length=int(model.context_length), pad_id=int(pad_id))
-        with_fast_gradients(model)
         self.model = model
         self.tokenizer = tokenizer
         self.architecture = architecture
@@ -115,6 +114,7 @@ def load_open_clip(architecture: str, pretrained: str) -> OpenCLIPEncoder:
         force_quick_gelu=config.get("quick_gelu", False),
         force_preprocess_cfg=preprocessing,
     )
+    with_fast_gradients(model)
     return OpenCLIPEncoder(model, _load_tokenizer(architecture), config).eval()
 
 
@@ -154,6 +154,7 @@ def load_open_clip_folder(folder: Path) -> OpenCLIPEncoder:
     name = f"local-dir:{folder}"
     _config_beside(folder / WEIGHTS_FILE)
     model = _created(str(folder), "its configuration", "Is the folder complete?", model_name=name)
+    with_fast_gradients(model)
     return OpenCLIPEncoder(model, _load_tokenizer(name), open_clip.get_model_config(name)).eval()
 
 

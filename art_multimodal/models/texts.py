@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from art_multimodal.errors import InputError
+from art_multimodal.texts import as_texts
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
-    """Return texts as a list. An empty text is allowed.
+    """Return texts as a list; a single string is one text. An empty text is allowed.
 
     :raises InputError: If there is none, or one is no string or cannot be written in UTF-8.
     """
-    if isinstance(texts, str):
-        raise InputError(f"texts must be a list of texts, not the single string {texts!r:.60}.")
-    texts = list(texts)
+    texts = as_texts(texts)
     if not texts:
         raise InputError("There are no texts. Give one per image.")
     for text in texts:
-        if not isinstance(text, str):
-            raise InputError(f"A text must be a string, not {type(text).__name__}: {text!r:.60}.")
         try:
             text.encode()
         except UnicodeEncodeError as error:

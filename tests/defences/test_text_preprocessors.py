@@ -115,8 +115,8 @@ def test_bad_input_is_refused() -> None:
     for settings in ({"vocabulary": "word"}, {"known_words": "word"}, {"vocabulary": [3]}, {"vocabulary": {"a": -1}}):
         with pytest.raises(InputError):
             SpellingRepair(**settings)
-    with pytest.raises(InputError, match="single string"):
-        UnicodeNormalisation().repair("text")
+    with pytest.raises(InputError, match="not NoneType"):
+        UnicodeNormalisation().repair(None)
     with pytest.raises(InputError, match="must be a string"):
         UnicodeNormalisation().repair([3])
 

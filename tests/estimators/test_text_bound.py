@@ -408,9 +408,9 @@ def test_bad_texts_and_images(tiny_images: np.ndarray) -> None:
     with pytest.raises(InputError, match="at least one text"):
         classifier.image_view([])
     for texts, message in (
-        (None, "Text 0 must be a string, not NoneType"),
+        (None, "Texts must be a list of strings, or one string, not NoneType"),
         (["red", 3], "Text 1 must be a string, not int"),
-        (b"red", "must be a string"),
+        (b"red", "not bytes"),
         (["very " * 20], "more than the 62"),
     ):
         with pytest.raises(InputError, match=message):

@@ -96,7 +96,10 @@ def in_training(name: str, covers: object, make: Callable[[], Any], **settings: 
 
 
 def after_prediction(name: str, covers: object, make: Callable[[], list[Any]], **settings: Any) -> Row:
-    """A row of postprocessors: what they make of the plain classifier's probabilities is what is predicted."""
+    """A row of postprocessors: what they make of the plain classifier's probabilities is what is predicted.
+
+    Also by ours that return scores: a postprocessor that is given scores answers, and protects nothing.
+    """
 
     def run(subject: Subject) -> str:
         plain = subject.classifier(probabilities=True).predict(subject.x)
@@ -109,6 +112,11 @@ def after_prediction(name: str, covers: object, make: Callable[[], list[Any]], *
             view = classifier.image_view(QUESTIONS[subject.question], probabilities=True)
         else:
             view = subject.classifier(probabilities=True, postprocessing_defences=make())
+        if subject.name != "control":
+            scoring = classifier.image_view(QUESTIONS[subject.question]) if subject.name == "fusion" else None
+            scoring = scoring or subject.classifier(postprocessing_defences=make())
+            seed()
+            np.testing.assert_allclose(scoring.predict(subject.x), expected, atol=1e-5)
         seed()
         scores = view.predict(subject.x)
         np.testing.assert_allclose(scores, expected, atol=1e-5)

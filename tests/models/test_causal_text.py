@@ -111,7 +111,8 @@ def test_embeddings_are_those_of_the_full_length(make, texts, name):
 @pytest.mark.parametrize("name", [*CAUSAL, "clip", "metaclip_2", "digits"])
 def test_gradients_in_training_are_those_of_the_full_length(make, texts, name):
     encoder, features = make(name)
-    encoder.train()
+    # In float64: some gradients are zero in exact arithmetic (of the bias of keys), and only rounding is left of them.
+    encoder.double().train()
     tokens = encoder.tokenize(texts)
     parameters = dict(encoder.named_parameters())
     found = []
@@ -125,10 +126,10 @@ def test_gradients_in_training_are_those_of_the_full_length(make, texts, name):
         found.append({key: p.grad.clone() for key, p in parameters.items() if p.grad is not None})
         encoder.zero_grad(set_to_none=True)
     assert found[0].keys() == found[1].keys() == found[2].keys() and len(found[0]) > 10
+    scale = max(float(gradient.abs().max()) for gradient in found[2].values())
     for key, gradient in found[2].items():
-        scale = float(gradient.abs().max())
         for other in found[:2]:
-            torch.testing.assert_close(other[key], gradient, rtol=1e-4, atol=1e-5 * scale + 1e-6, msg=key)
+            torch.testing.assert_close(other[key], gradient, rtol=1e-7, atol=1e-10 * scale, msg=key)
 
 
 @pytest.mark.parametrize("name", [*CAUSAL, "digits"])

@@ -163,7 +163,7 @@ def test_tokens_of_another_form(network, tokenize, named):
         custom(network, tokenize=tokenize).tokenize(["a", "b"])
 
 
-@pytest.mark.parametrize(("texts", "named"), [("a cat", "single string"), ([], "no texts"), (["a", None], "NoneType")])
+@pytest.mark.parametrize(("texts", "named"), [(b"a cat", "bytes"), ([], "no texts"), (["a", None], "NoneType")])
 def test_what_is_not_a_list_of_texts(network, texts, named):
     with pytest.raises(InputError, match=named):
         custom(network).tokenize(texts)

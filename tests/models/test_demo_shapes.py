@@ -144,7 +144,7 @@ def test_too_long_is_said_not_cut() -> None:
 
 def test_what_is_no_list_of_texts_is_refused_as_by_other_models() -> None:
     model = new_shapes("concat")
-    for texts, message in (("red", "not the single string"), ([], "no texts"), (["\ud800"], "lone surrogate")):
+    for texts, message in (({"red": 1}, "not dict"), ([], "no texts"), (["\ud800"], "lone surrogate")):
         with pytest.raises(InputError, match=message):
             model.tokenize(texts)
 

@@ -231,7 +231,7 @@ def test_a_text_is_never_cut(pair):
 
 @pytest.mark.parametrize(
     ("texts", "named"),
-    [("a cat", "single string"), ([], "no texts"), (["a", float("nan")], "float"), (["a", "b\udce4"], "udce4")],
+    [(3, "int"), ([], "no texts"), (["a", float("nan")], "float"), (["a", "b\udce4"], "udce4")],
 )
 def test_what_is_not_a_list_of_texts(saved_fusion, texts, named):
     with pytest.raises(InputError, match=named):

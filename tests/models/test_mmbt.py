@@ -153,7 +153,7 @@ def test_a_text_is_never_cut(saved_model):
 
 
 @pytest.mark.parametrize(
-    ("texts", "named"), [("a cat", "single string"), ([], "no texts"), (["a", 3], "int"), (["\ud800"], "ud800")]
+    ("texts", "named"), [(None, "NoneType"), ([], "no texts"), (["a", 3], "int"), (["\ud800"], "ud800")]
 )
 def test_what_is_not_a_list_of_texts(saved_model, texts, named):
     with pytest.raises(InputError, match=named):

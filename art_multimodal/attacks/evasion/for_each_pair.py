@@ -19,9 +19,10 @@ from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.text_bound import RowMismatch, TextBoundClassifier, TextBoundModule, check_strings
+from art_multimodal.estimators.text_bound import RowMismatch, TextBoundClassifier, TextBoundModule
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import is_pairs
+from art_multimodal.texts import check_strings
 
 #: Builds an attack on the classifier of images that it is given.
 AttackFactory = Callable[[TextBoundClassifier], EvasionAttack]

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from art.defences.preprocessor.preprocessor import Preprocessor
 
-from art_multimodal.errors import InputError
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.pairs import is_pairs
+from art_multimodal.texts import as_texts
 
 
 class TextPreprocessor(Preprocessor):
@@ -41,15 +40,11 @@ class TextPreprocessor(Preprocessor):
         return x, y
 
     def repair(self, texts: Sequence[str]) -> list[str]:
-        """Return each text repaired; one with nothing to repair comes back as it is.
+        """Return each text repaired; one with nothing to repair comes back as it is. A single string is one text.
 
         :raises InputError: If a text is no string.
         """
-        if isinstance(texts, str):
-            raise InputError(f"repair takes a list of texts, not the single string {texts!r:.60}.")
-        texts = list(texts)
-        check_strings(texts)
-        return [self._repaired(text) for text in texts]
+        return [self._repaired(text) for text in as_texts(texts)]
 
     def _repaired(self, text: str) -> str:
         raise NotImplementedError

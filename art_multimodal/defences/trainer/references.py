@@ -10,10 +10,10 @@ from art_multimodal.attacks.evasion.text.words import english_words
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.prompts import DEFAULT_TEMPLATES
+from art_multimodal.texts import as_texts
 
 
 def reference_texts_of(estimator: Estimator, method: Method, given: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -27,10 +27,7 @@ def reference_texts_of(estimator: Estimator, method: Method, given: Sequence[str
             raise InputError("This method asks for no reference texts: leave out reference_texts.")
         return None
     if given is not None:
-        if isinstance(given, str):
-            raise InputError(f"reference_texts must be a list of texts, not a single one: {given!r:.60}.")
-        texts = tuple(given)
-        check_strings(texts)
+        texts = tuple(as_texts(given))
         if not texts:
             raise InputError("reference_texts is empty. Give texts, or leave it out: English words are taken then.")
         estimator.dual_encoder.tokenize(texts)

@@ -18,12 +18,12 @@ from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.groups import image_groups, numbered, text_groups
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
 from art_multimodal.processes import share_of
+from art_multimodal.texts import check_strings
 
 _TEXTS_AT_ONCE = 4096
 

@@ -144,5 +144,6 @@ class AuditSettings:
 
     def as_json(self) -> dict[str, Any]:
         """The settings in JSON types."""
-        values = asdict(self)
+        # In full, so that a run knows itself again whatever becomes the default.
+        values = {**asdict(self), "group_size": self.together}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

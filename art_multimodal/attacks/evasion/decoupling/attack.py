@@ -24,11 +24,11 @@ from art_multimodal.attacks.evasion.decoupling.victim import Decision, Victim
 from art_multimodal.attacks.evasion.decoupling.zero_shot import ZeroShotVictim, templates_without
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.occlusion import fill_removed, without_words
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
+from art_multimodal.texts import check_strings
 
 SEARCHES = ("guided", "exhaustive")
 DECISIONS = ("label", "fusion")

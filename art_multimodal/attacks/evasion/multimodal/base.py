@@ -11,9 +11,9 @@ from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.pairs import check_images, is_pairs
+from art_multimodal.texts import check_strings
 
 Estimator = FusionClassifier | ImageTextRetriever | ZeroShotClassifier
 

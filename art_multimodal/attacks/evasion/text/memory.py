@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from art_multimodal.estimators.modules import versions_of
+from art_multimodal.estimators.weights import WeightState
 from art_multimodal.models.dual_encoder import DualEncoder
 
 #: Most numbers that are kept for one model, a quarter of a gigabyte, and most texts.
@@ -32,6 +32,7 @@ class TextMemory:
         self.row_of: dict[str, int] = {}
         self.refused: set[str] = set()
         self._table: Tensor | None = None
+        self._weights: WeightState | None = None
         self._key: tuple = ()
 
     @property
@@ -41,11 +42,12 @@ class TextMemory:
 
     def refresh(self, model: DualEncoder) -> None:
         """Forget everything if the weights, or what the model reads, may have changed."""
-        key = (versions_of(model.text_parameters()), model.context_length, model.mode_changes)
+        weights = model.text_parameters()
+        key = (model.context_length, model.mode_changes)
         with self.lock:
-            if key != self._key or model.training:
+            if key != self._key or model.training or self._weights is None or not self._weights.holds(weights):
                 self._forget()
-                self._key = key
+                self._key, self._weights = key, WeightState(weights, model.modules())
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Return which of these texts are not known, each once, in their order, after making room for them."""

@@ -18,10 +18,10 @@ from art_multimodal.attacks.evasion.text.words import ProtectedWords, words_of
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
+from art_multimodal.texts import as_texts, check_strings
 
 
 class TextAttack(EvasionAttack):
@@ -98,13 +98,12 @@ class TextAttack(EvasionAttack):
     def perturb(self, texts: Sequence[str]) -> list[str]:
         """Attack any texts (captions, for example), by their embeddings; equal texts once.
 
-        :param texts: Strings. Those without a word come back as they are. :attr:`records` has one record per distinct
-            text with a word.
+        :param texts: Strings; a single one is one text. Those without a word come back as they are. :attr:`records` has
+            one record per distinct text with a word.
         :raises InputError: With ``loss="margin"``, on a fusion model without separate towers, or if the model refuses a
             text.
         """
-        texts = list(texts)
-        check_strings(texts)
+        texts = as_texts(texts)
         if self.loss != "embedding_kl":
             raise InputError("perturb(texts) moves embeddings, so it needs loss='embedding_kl'. Use generate(x, y).")
         if not self._embeds_texts:

@@ -18,10 +18,10 @@ from art_multimodal.attacks.evasion.typographic.search import Catalogue, Outcome
 from art_multimodal.attacks.evasion.typographic.victim import Victim
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.text_bound import check_strings
 from art_multimodal.functional.lettering import LEAST_SIZE, load_font, missing_letters
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
+from art_multimodal.texts import check_strings
 
 #: A colour: a name that Pillow knows, one value, or one per channel, in [0, 1].
 Colour = str | float | Sequence[float]
