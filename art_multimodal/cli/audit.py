@@ -107,7 +107,10 @@ def audit(
     max_queries: Annotated[
         int | None,
         typer.Option(
-            metavar="N", rich_help_panel=_BUDGET, help="queries per image of black-box attacks", show_default="500"
+            metavar="N",
+            rich_help_panel=_BUDGET,
+            help="queries per image of black-box attacks; decoupling_exhaustive may ask ten times as many",
+            show_default="500",
         ),
     ] = None,
     max_share: Annotated[

@@ -45,7 +45,8 @@ class _InParts(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, compute: Callable[[Tensor, slice], Tensor], parts: list[slice]) -> Tensor:
         ctx.save_for_backward(images)
         ctx.compute, ctx.parts = compute, parts
-        return torch.cat([compute(images[rows], rows) for rows in parts])
+        seen = images.detach()
+        return torch.cat([compute(seen[rows], rows) for rows in parts])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

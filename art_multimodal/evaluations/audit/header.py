@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
@@ -9,6 +10,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.functional.perturbations import norm_of
 from art_multimodal.versions import library_versions
 
 SCHEMA_VERSION = 4
@@ -103,6 +105,11 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             f"square) draw for {settings.together} samples together, by their place in the order (--group-size)"
         ),
     }
+    if norm_of(budget.norm) == float("inf") and abs(255 * budget.eps - round(255 * budget.eps)) > 1e-6:
+        said["eps"] = (
+            f"{255 * budget.eps:g}/255 is no multiple of 1/255: saved as 8-bit files, as the report's pictures are, "
+            f"attacked images may differ by {math.ceil(255 * budget.eps)}/255; what is scored are floats"
+        )
     if task == RETRIEVAL:
         said |= {
             "accuracy": "recall@1, image to text: share of images whose most similar caption is one of theirs",
@@ -154,7 +161,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
             "decoupling_image": "the same on the image alone: words are nearly free and hide it otherwise",
             "decoupling_exhaustive": (
-                "the published search, label decision, at most 500 combinations; not bound by the limit of queries"
+                "the published search, label decision, at most 500 combinations; not bound by the limit of queries, of "
+                "which it may ask ten times as many: the report says how many it asked"
             ),
             "removal": "removed pixels take the model's mean colour; a removed word is deleted",
             "modality_importance": (
