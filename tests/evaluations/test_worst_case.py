@@ -90,7 +90,7 @@ def test_every_sample_once(estimator, scripts, monkeypatch) -> None:
         assert (row.n, row.attacked, row.accuracy) == (7, 6, row.robust.mean())
         assert row.accuracy_ci95 == proportion_ci95(int(row.robust.sum()), 7)
     assert found["text"].broken_by_counts == {"script 4": 1, "script 5": 1}
-    # By their place, whatever the batch size. Wrong ones are never attacked, and what an ensemble goes on after is not attacked again.
+    # By their place, whatever the batch size. Wrong ones are never attacked, nor what an ensemble goes on after.
     assert [numbers for numbers, _ in scripts["image"]] == [[1, 2, 3], [4, 5, 6]]
     assert [numbers for numbers, _ in scripts["multimodal"]] == [[2, 3], [6]]
     seeds = [seed for batches in scripts.values() for _, seed in batches]
