@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from art_multimodal.shown import shown
+
 
 class InputError(ValueError):
     """Something that the user gave cannot be used.
@@ -12,6 +14,24 @@ class InputError(ValueError):
     The message names what was given, what is allowed and what to do. The command line prints it on one line and exits
     with code 2.
     """
+
+
+#: Most that a count may be: what is counted in 32 bits somewhere below must not overflow there.
+LARGEST_COUNT = 2**31 - 1
+
+
+def check_count(name: str, value: int | None, least: int = 1, most: int = LARGEST_COUNT) -> None:
+    """Refuse a number of things that nobody can have meant, or that a library below could not count.
+
+    :param name: Of the setting.
+    :param value: ``None`` is let through.
+    :raises InputError: If it is no whole number of the range.
+    """
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
+        return
+    if isinstance(value, int) and not isinstance(value, bool) and value > most:
+        raise InputError(f"{name} must be at most {most:,}, not {value if value < 10**20 else 'more than 10^20'}.")
+    raise InputError(f"{name} must be at least {least}, not {value}.")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
@@ -31,3 +51,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     else:
         hint = f"There are {len(known)} known names, for example {', '.join(known[:5])}."
     return InputError(f"Unknown {kind} {name!r}. {hint}")
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """What another library's exception says, on one line without control characters, cut to ``most`` characters."""
+    return shown(" ".join(str(error).split()))[:most]

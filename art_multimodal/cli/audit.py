@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from art_multimodal.cli.audit_display import AuditDisplay
 from art_multimodal.cli.audit_results import print_reports, print_results
+from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, NORMS, TASKS, attack_names, data_spec, defence_spec, model_spec
 from art_multimodal.cli.options import check_one_of, parse_distance, parse_names, print_notes, quiet_libraries
 from art_multimodal.cli.presets import PRESETS, with_preset
@@ -239,7 +238,7 @@ def audit(
     if norm == "2" and eps is None:
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     gates = [Gate.parse(text) for text in fail_under or []]
-    chosen, _set_by_preset = with_preset(
+    chosen, set_by_preset = with_preset(
         preset, {"attacks": attack_names(attacks), "steps": steps, "max_queries": max_queries, "limit": limit}
     )
     jobs = [
@@ -285,11 +284,9 @@ def audit(
             if main:
                 remove_run(out)
     for job in jobs:
-        if main and len(jobs) > 1:
-            Console(stderr=True).print(job.settings.model, style="bold", highlight=False, markup=False)
         if main:
             print_notes(job.subject.notes)
-        logs[job.out] = _run(job, resume)
+        logs[job.out] = _run(job, resume, set_by_preset)
         if not main:
             continue
         reports.append(write_reports(logs[job.out]))
@@ -303,23 +300,16 @@ def audit(
         write_comparison(out, logs, reports)
         print_reports(out)
     for failure in failures:
-        print(f"gate failed: {failure}", file=sys.stderr)
+        say(f"gate failed: {failure}", error=True)
     # Every process ends as the main one does.
     if gathered(len(failures))[0]:
         raise typer.Exit(GATE_FAILED)
 
 
-def _run(job: Audit, resume: bool) -> RunLog:
-    """Run an audit behind one progress bar per attack."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not is_main_process()) as progress:
-        total = len(job.order)
-        tasks = {name: progress.add_task(name, total=total) for name in ("clean", *job.passes)}
-        return job.evaluate(resume=resume, progress=lambda name, count: progress.advance(tasks[name], count))
+def _run(job: Audit, resume: bool, preset: str = "") -> RunLog:
+    """Run an audit behind its plan and how far it has come."""
+    from art_multimodal.evaluations.audit.plan import plan_of
+
+    where = f"{job.settings.model} on {job.estimator.device}"
+    with AuditDisplay(plan_of(job), where, preset, is_main_process()) as display:
+        return job.evaluate(resume=resume, watch=display.passed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from torchvision.transforms.functional import to_pil_image
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.preprocessing import ImagePreprocessing
+from art_multimodal.models.preprocessing import ImagePreprocessing, check_sides
+from art_multimodal.models.texts import check_context, reserved_positions
+from art_multimodal.shown import shown
 
 # Numbers that PIL gives to its filters, which image processors store.
-_RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 #: Families whose text tower pools within the text and attends to nothing behind it, so that padding can be left out.
 _MASKED = {"align", "altclip", "blip", "chinese_clip", "clip", "clipseg", "metaclip_2"}
 
@@ -37,6 +40,9 @@ class HuggingFaceEncoder(DualEncoder):
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
+        self._canonical = _canonical_text(model, tokenizer)
+        if self._canonical is not None:
+            self.notes += ("texts are brought to lower case without punctuation, as open_clip does for SigLIP 2",)
         # Sigmoid-trained towers pool at the last position and were trained on padded rows without a mask.
         self._uses_mask = (
             "siglip" not in model.config.model_type
@@ -81,8 +87,17 @@ class HuggingFaceEncoder(DualEncoder):
         return int(self._mask(tokens).sum())
 
     def token_ids(self, texts: list[str], length: int) -> Tensor:
-        batch = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-        return batch["input_ids"]
+        if self._canonical is not None:
+            texts = [self._canonical(text) for text in texts]
+        ids = self.tokenizer(
+            texts,
+            padding="max_length",
+            padding_side="right",
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
+        )["input_ids"]
+        return check_ids(ids, self.model)
 
     def text_parameters(self) -> list[nn.Parameter]:
         vision = {id(p) for name, p in self.named_parameters() if "vision" in name or "visual" in name}
@@ -111,14 +126,38 @@ def _features(output: Any) -> Tensor:
 
 
 def context_length(model: nn.Module, tokenizer: Any) -> int:
-    """The most tokens that a model reads, special tokens included."""
+    """The most tokens that a model reads, special tokens included.
+
+    :raises InputError: If neither the configuration nor the tokenizer gives a number that can be used.
+    """
     text_config = getattr(model.config, "text_config", model.config)
     length = getattr(text_config, "max_position_embeddings", None) or tokenizer.model_max_length
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            # RoBERTa-like towers start counting positions after the padding id, so they have fewer than they declare.
-            length -= module.padding_idx + 1
-    return min(int(length), int(tokenizer.model_max_length))
+    return check_context(length, tokenizer.model_max_length, reserved=reserved_positions(model))
+
+
+def check_ids(ids: Tensor, model: Any) -> Tensor:
+    """Return token ids that a model of transformers has embeddings for.
+
+    :raises InputError: If it has none for one of them.
+    """
+    config = getattr(model.config, "text_config", model.config)
+    known = getattr(config, "vocab_size", None)
+    if isinstance(known, int) and ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < known:
+        raise InputError(
+            f"The tokenizer gives the id {int(ids.max())}, but the model knows {known} tokens. They do not belong "
+            "together: save the model with its own tokenizer."
+        )
+    return ids
+
+
+def _canonical_text(model: Any, tokenizer: Any) -> Callable[[str], str] | None:
+    """What open_clip does to a text in front of SigLIP 2's tokenizer, for models of transformers that have it."""
+    family = "siglip" in str(model.config.model_type)
+    if not family or not type(tokenizer).__name__.startswith(("Gemma", "Siglip2")):
+        return None
+    from open_clip.tokenizer import get_clean_fn
+
+    return get_clean_fn("canonicalize")
 
 
 def preprocessing_of(processor: Any, side: int | None = None) -> ImagePreprocessing:
@@ -130,8 +169,17 @@ def preprocessing_of(processor: Any, side: int | None = None) -> ImagePreprocess
         pictures come out as from the processor. Others are squashed, or cut in the centre where the processor does so.
     :raises InputError: If the processor does anything else; its results on test pictures are compared.
     """
-    size = dict(getattr(processor, "size", None) or {})
-    crop = dict(processor.crop_size) if getattr(processor, "do_center_crop", False) else {}
+    try:
+        size = {key: value for key, value in dict(getattr(processor, "size", None) or {}).items() if value is not None}
+        crop = dict(processor.crop_size) if getattr(processor, "do_center_crop", False) else {}
+        crop = {key: value for key, value in crop.items() if value is not None}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _unknown_preprocessing(processor) from error
+    kind = type(processor).__name__
+    for key, value in vars(processor).items():
+        if key.startswith("do_") and not isinstance(value, bool | None):
+            raise InputError(f"{kind} has {shown(key)[:60]} set to {shown(value)!r:.60}: true or false is allowed.")
+    check_sides([*size.values(), *crop.values(), *([] if side is None else [side])], f"The size of the {kind}")
     settings: dict[str, Any] = {}
     if "shortest_edge" in size and side is not None:
         mode, resized = "shortest" if crop else "squash", (side, side)
@@ -143,18 +191,31 @@ def preprocessing_of(processor: Any, side: int | None = None) -> ImagePreprocess
         mode, resized = "squash", (size["height"], size["width"])
     else:
         raise _unknown_preprocessing(processor)
+    if crop and not settings and not {"height", "width"} <= set(crop):
+        raise _unknown_preprocessing(processor)
     final = (crop["height"], crop["width"]) if crop and not settings else resized
     # A flat picture keeps its colour, so black and white show how values are scaled, whatever settings say so.
     black, white = (
         _prepared(processor, Image.new("RGB", final[::-1], colour), final, settings).mean(dim=(1, 2))
         for colour in ("black", "white")
     )
+    if not ((white - black).isfinite().all() and (white - black).min() > 1e-6):
+        raise InputError(
+            f"{kind} turns black into {black.tolist()} and white into {white.tolist()}: white must come out above "
+            "black, and both as numbers. Check image_mean, image_std and rescale_factor."
+        )
     resample = getattr(processor, "resample", None)
+    known = _RESAMPLING.get(resample if isinstance(resample, int) else 2 if resample is None else -1)
+    if known is None:
+        raise InputError(
+            f"{type(processor).__name__} resizes with a filter that is not known here (resample: {shown(resample)}). "
+            "Known are the numbers 0 to 5 of Pillow."
+        )
     preprocess = ImagePreprocessing(
         size=final,
         mean=(black / (black - white)).tolist(),
         std=(1 / (white - black)).tolist(),
-        interpolation="bilinear" if resample is None else _RESAMPLING.get(int(resample), "bicubic"),
+        interpolation=known,
         resize_mode=mode,
         first_resize=resized if resized != final else None,
         crop_rounds_down=True,
@@ -183,6 +244,6 @@ def _prepared(processor: Any, picture: Image.Image, size: tuple[int, int], setti
 def _unknown_preprocessing(processor: Any) -> InputError:
     return InputError(
         f"{type(processor).__name__} prepares images in a way that is not known here "
-        f"(size {dict(getattr(processor, 'size', None) or {})}). "
+        f"(size {shown(getattr(processor, 'size', None))[:80]}). "
         "Known: RGB images resized to a fixed height and width or to a shortest edge, with or without a centre crop."
     )

@@ -31,17 +31,28 @@ class ModelSource:
 
 
 MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
+#: Sources of files that others made.
+_FOREIGN = {"open_clip", "hf", "mmbt", "checkpoint"}
 
 
 def load_model(spec: str) -> DualEncoder | FusionModel:
     """Load a dual encoder or a fusion model by name, in evaluation mode, on the CPU.
 
-    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``hf:NAME_OR_FOLDER``, ``mmbt:FOLDER`` or
-        ``checkpoint:FOLDER``.
+    :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``open_clip:ARCHITECTURE/BASE+PATH`` (an image
+        tower alone over a base), ``open_clip:hf-hub:ORG/NAME``, ``open_clip:local-dir:FOLDER``, ``hf:NAME_OR_FOLDER``,
+        ``mmbt:FOLDER``, ``checkpoint:FOLDER``, or ``python:FILE:FUNCTION``, which runs that file. Its ``notes`` say
+        what was left out, resized or changed.
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
-    return MODEL_SOURCES[scheme].load(rest)
+    if scheme not in _FOREIGN:
+        return MODEL_SOURCES[scheme].load(rest)
+    from art_multimodal.models.trial import check_answers, refusing
+
+    with refusing(spec):
+        model = MODEL_SOURCES[scheme].load(rest)
+        check_answers(model, spec)
+    return model
 
 
 def _load_demo(name: str) -> DualEncoder | FusionModel:
@@ -70,8 +81,18 @@ def _require(module: str, package: str) -> None:
 
 def _load_open_clip(rest: str) -> DualEncoder:
     _require("open_clip", "open_clip_torch")
-    from art_multimodal.models.open_clip import load_open_clip
+    from art_multimodal.models.open_clip_loading import (
+        HUB,
+        LOCAL,
+        load_open_clip,
+        load_open_clip_folder,
+        load_open_clip_hub,
+    )
 
+    if rest.startswith(LOCAL):
+        return load_open_clip_folder(rest.removeprefix(LOCAL))
+    if rest.startswith(HUB):
+        return load_open_clip_hub(rest.removeprefix(HUB))
     architecture, _, pretrained = rest.partition("/")
     return load_open_clip(architecture, pretrained)
 
@@ -90,6 +111,12 @@ def _load_mmbt(rest: str) -> FusionModel:
     if not rest:
         raise InputError("mmbt: names no folder. Give mmbt:FOLDER, a folder made by save_mmbt.")
     return load_mmbt(rest)
+
+
+def _load_python(rest: str) -> DualEncoder | FusionModel:
+    from art_multimodal.models.python_file import load_python
+
+    return load_python(rest)
 
 
 def _load_checkpoint(rest: str) -> DualEncoder:
@@ -120,7 +147,10 @@ MODEL_SOURCES.add(
 MODEL_SOURCES.add(
     "open_clip",
     ModelSource(
-        "open_clip:ARCH/TAG_OR_PATH", "an open_clip architecture with a pretrained tag or a checkpoint", _load_open_clip
+        "open_clip:ARCH/TAG_OR_PATH",
+        "an open_clip architecture with a pretrained tag or a checkpoint (BASE+PATH: an image tower over a base), or "
+        "open_clip:hf-hub:ORG/NAME, open_clip:local-dir:FOLDER",
+        _load_open_clip,
     ),
 )
 MODEL_SOURCES.add(
@@ -137,5 +167,13 @@ MODEL_SOURCES.add(
     "checkpoint",
     ModelSource(
         "checkpoint:FOLDER", "the best model of a training run, or FOLDER/last: what train wrote", _load_checkpoint
+    ),
+)
+MODEL_SOURCES.add(
+    "python",
+    ModelSource(
+        "python:FILE:FUNCTION",
+        "a model of your own: FILE is run, with your rights, and FUNCTION() returns the model",
+        _load_python,
     ),
 )

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.hugging_face import context_length
-from art_multimodal.models.hugging_face_loading import checkpoint_source, load_tokenizer, load_weights
+from art_multimodal.models.hugging_face_loading import checkpoint_folder, load_tokenizer, load_weights
+from art_multimodal.models.trial import refusing
 
 DEMO = Path(__file__).parent / "demo" / "weights" / "mlm"
 
@@ -78,6 +79,10 @@ class MaskedLanguageModel:
             raise InputError(f"{type(tokenizer).__name__} has no mask token, so this is no masked language model.")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}.")
+        if len(tokenizer) > model.config.vocab_size:
+            raise InputError(
+                f"The tokenizer has {len(tokenizer)} tokens, the language model knows {model.config.vocab_size} only."
+            )
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -95,6 +100,20 @@ class MaskedLanguageModel:
     def mask_token(self) -> str:
         """The text that hides a word."""
         return self.tokenizer.mask_token
+
+    def check(self) -> None:
+        """Read one text, as a trial.
+
+        :raises InputError: If that cannot be done, or its probabilities are no numbers.
+        """
+        encoded = self.tokenizer(["a"], truncation=False)
+        ids = [token for token in encoded["input_ids"][0] if isinstance(token, int)][: self.context_length]
+        if not ids or not 0 <= min(ids) <= max(ids) < self.model.config.vocab_size:
+            raise InputError("The tokenizer of the language model gives ids that it does not know.")
+        row = {name: encoded[name][0][: len(ids)] for name in self._inputs}
+        if not self._logits([row]).isfinite().all():
+            raise InputError("The language model gives probabilities that are no numbers.")
+        self.cost = ModelCost()
 
     @property
     def vocabulary_size(self) -> int:
@@ -298,9 +317,12 @@ def load_masked_language_model(name: str, batch_size: int = 64) -> MaskedLanguag
 
     if name.startswith("demo:") and name != "demo:mlm":
         raise InputError(f"There is no demo language model {name!r}. There is one: demo:mlm.")
-    source, local = (str(DEMO), True) if name == "demo:mlm" else checkpoint_source(name.removeprefix("hf:"))
-    model = load_weights(transformers.AutoModelForMaskedLM, source, local)
-    return MaskedLanguageModel(model, load_tokenizer(source, local), batch_size)
+    with refusing(name):
+        folder = checkpoint_folder(str(DEMO) if name == "demo:mlm" else name.removeprefix("hf:"))
+        model, _ = load_weights(transformers.AutoModelForMaskedLM, folder)
+        language_model = MaskedLanguageModel(model, load_tokenizer(folder), batch_size)
+        language_model.check()
+    return language_model
 
 
 def _is_encodable(text: str) -> bool:

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.errors import InputError, one_line, unknown_name
+from art_multimodal.models.checked_json import check_folder, check_link, read_json
 from art_multimodal.models.fusion import FusionModel, Tokens
-from art_multimodal.models.preprocessing import ImagePreprocessing
-from art_multimodal.models.texts import check_length, check_texts
+from art_multimodal.models.preprocessing import ImagePreprocessing, check_sides
+from art_multimodal.models.texts import check_context, check_length, check_texts
+from art_multimodal.models.weight_files import check_build, read_weights, sizes_of
+from art_multimodal.shown import shown
 
 _SETTINGS = "mmbt.json"
 _WEIGHTS = "mmbt.safetensors"
@@ -64,7 +67,7 @@ class MMBT(FusionModel):
         self.backbone_name = backbone if isinstance(backbone, str) else None
         self.backbone = torchvision_trunk(backbone) if isinstance(backbone, str) else backbone
         self.image_tokens = image_tokens
-        self.context_length = min(positions, int(tokenizer.model_max_length))
+        self.context_length = check_context(positions, tokenizer.model_max_length)
         side = round(image_tokens**0.5)
         self.pool = nn.AdaptiveAvgPool2d((side, side) if side * side == image_tokens else (1, image_tokens))
         self.projection = nn.Linear(self._feature_channels(), bert.config.hidden_size)
@@ -188,46 +191,72 @@ def load_mmbt(folder: str | Path, backbone: nn.Module | None = None) -> MMBT:
     :raises InputError: If a file is missing or damaged, or weights are missing or of another shape.
     """
     import transformers
-    from safetensors.torch import load_file
 
-    from art_multimodal.models.hugging_face_loading import load_tokenizer, load_weights
+    from art_multimodal.models.hugging_face_loading import checkpoint_folder, load_tokenizer, load_weights
 
     folder = Path(folder).expanduser()
     if not (folder / _SETTINGS).is_file():
-        raise InputError(f"There is no {_SETTINGS} in {str(folder)!r}. Give a folder made by save_mmbt.")
-    bert = load_weights(transformers.BertModel, str(folder / _BERT), local=True)
-    tokenizer = load_tokenizer(str(folder / _BERT))
-    try:
-        settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-        preprocess = ImagePreprocessing(**{key: _tuple(value) for key, value in settings["preprocess"].items()})
-        name, class_names, image_tokens = (settings[key] for key in ("backbone", "class_names", "image_tokens"))
-        if not isinstance(name, str | None) or not isinstance(image_tokens, int):
-            raise TypeError("backbone must be a name or null, and image_tokens a whole number")
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(
-            f"{folder / _SETTINGS} is damaged ({type(error).__name__}: {error!s:.200}). Save the model again."
-        ) from error
+        raise InputError(f"There is no {_SETTINGS} in {shown(folder)!r}. Give a folder made by save_mmbt.")
+    check_folder(folder)
+    if not (folder / _BERT).is_dir():
+        raise InputError(f"There is no folder {_BERT} in {shown(folder)!r}. Give a folder made by save_mmbt.")
+    check_link(folder / _BERT)
+    bert_folder = checkpoint_folder(str(folder / _BERT))
+    bert, _ = load_weights(transformers.BertModel, bert_folder)
+    tokenizer = load_tokenizer(bert_folder)
+    name, class_names, image_tokens, preprocess = _read_settings(folder / _SETTINGS)
     trunk = name if backbone is None else backbone
     if trunk is None:
         raise InputError(
             f"The model in {folder} was made with a module as backbone. Give it: load_mmbt(folder, backbone=module)."
         )
+    sizes = sizes_of([folder / _WEIGHTS])
+    if isinstance(trunk, str):
+        check_build(lambda: torchvision_trunk(trunk), folder / _SETTINGS, sizes)
     model = MMBT(bert, tokenizer, trunk, preprocess, class_names, image_tokens)
-    try:
-        weights = load_file(folder / _WEIGHTS)
-    except Exception as error:
-        raise InputError(
-            f"{folder / _WEIGHTS} cannot be read ({type(error).__name__}: {error!s:.200}). Save the model again."
-        ) from error
+    weights = read_weights(folder / _WEIGHTS)
     own = _own_weights(model)
     wrong = sorted({n for n in own if n not in weights or weights[n].shape != own[n].shape} | (set(weights) - set(own)))
     if wrong:
         raise InputError(
-            f"{folder / _WEIGHTS} does not fit {_SETTINGS}: {len(wrong)} weights are missing, not expected or of "
-            f"another shape, for example {', '.join(wrong[:3])}. Are both files of the same model?"
+            f"{shown(folder / _WEIGHTS)} does not fit {_SETTINGS}: {len(wrong)} weights are missing, not expected or "
+            f"of another shape, for example {', '.join(wrong[:3])}. Are both files of the same model?"
         )
     model.load_state_dict(weights, strict=False)
     return model.eval()
+
+
+def _read_settings(path: Path) -> tuple[str | None, list[str], int, ImagePreprocessing]:
+    """The backbone's name, the class names, the number of image tokens, and the preprocessing.
+
+    :raises InputError: If something is missing or of another kind.
+    """
+    settings = read_json(path)
+    try:
+        given = settings["preprocess"]
+        sides = [given["size"], given["first_resize"] or given["size"]]
+        for pair in sides:
+            check_sides(pair if isinstance(pair, list) and len(pair) == 2 else [pair], f"A size in {shown(path)}")
+        channels = [given["mean"], given["std"]]
+        if not all(isinstance(numbers, list) and len(numbers) == 3 for numbers in channels):
+            raise TypeError("mean and std must be lists of three numbers")
+        if not all(abs(float(number)) < 1e6 for numbers in channels for number in numbers) or 0 in given["std"]:
+            raise ValueError("mean and std must be numbers, std not zero")
+        preprocess = ImagePreprocessing(**{key: _tuple(value) for key, value in given.items()})
+        name, class_names, image_tokens = (settings[key] for key in ("backbone", "class_names", "image_tokens"))
+        if not isinstance(name, str | None) or isinstance(image_tokens, bool) or not isinstance(image_tokens, int):
+            raise TypeError("backbone must be a name or null, and image_tokens a whole number")
+        if not isinstance(class_names, list) or not all(isinstance(label, str) for label in class_names):
+            raise TypeError("class_names must be a list of texts")
+        if not isinstance(given["fill"], int | float | None):
+            raise TypeError("fill must be a number or null")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{shown(path)} is damaged ({type(error).__name__}: {one_line(error)}). Save the model again."
+        ) from error
+    return name, class_names, image_tokens, preprocess
 
 
 def _tuple(value: Any) -> Any:

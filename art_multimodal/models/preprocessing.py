@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from art_multimodal.errors import InputError
+from art_multimodal.models.resampling import FILTERS, resample
+from art_multimodal.shown import shown
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 RESIZE_MODES = ("shortest", "squash", "longest")
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", *FILTERS)
+#: Most pixels of a side that a model works on; beyond those of known models, and a picture of it takes 50 MB.
+LARGEST_SIDE = 2048
 
 
 class ImagePreprocessing(nn.Module):
@@ -24,7 +31,7 @@ class ImagePreprocessing(nn.Module):
     :param size: Height and width that the image tower works on.
     :param mean: Per channel, subtracted.
     :param std: Per channel, divides.
-    :param interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``.
+    :param interpolation: ``"bicubic"``, ``"bilinear"``, ``"nearest"``, ``"lanczos"``, ``"box"`` or ``"hamming"``.
     :param resize_mode: ``"shortest"`` (shorter side to ``size``, then centre crop: CLIP), ``"squash"`` (aspect ratio
         not kept: SigLIP) or ``"longest"`` (longer side to ``size``, then pad).
     :param first_resize: What is resized to before a centre crop to ``size``, where that is not ``size``: the length of
@@ -50,6 +57,8 @@ class ImagePreprocessing(nn.Module):
         super().__init__()
         if resize_mode not in RESIZE_MODES:
             raise ValueError(f"resize_mode must be one of {RESIZE_MODES}, not {resize_mode!r}.")
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, not {interpolation!r}.")
         self.size = (int(size[0]), int(size[1]))
         self.interpolation = interpolation
         self.resize_mode = resize_mode
@@ -117,6 +126,8 @@ class ImagePreprocessing(nn.Module):
     def _interpolate(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         if self.interpolation == "nearest":
             return F.interpolate(images, size, mode="nearest-exact")
+        if self.interpolation in FILTERS:
+            return resample(images, size, self.interpolation).clamp(0.0, 1.0)
         resized = F.interpolate(images, size, mode=self.interpolation, align_corners=False, antialias=True)
         return resized.clamp(0.0, 1.0)
 
@@ -127,3 +138,16 @@ class ImagePreprocessing(nn.Module):
         top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
         canvas[..., top : top + height, left : left + width] = images
         return canvas
+
+
+def check_sides(sides: Iterable[Any], what: str) -> None:
+    """Refuse sides of pictures that are no whole numbers of 1 to 2048 pixels.
+
+    :param what: Whose sides these are, for messages.
+    :raises InputError: If there is such a side.
+    """
+    for side in sides:
+        if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= LARGEST_SIDE:
+            raise InputError(
+                f"{what} must be a whole number of 1 to {LARGEST_SIDE} pixels a side, not {shown(side)!r:.60}."
+            )

@@ -14,12 +14,15 @@ import torch
 from torch import nn
 
 from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.models.checked_json import read_json
 from art_multimodal.models.demo.digits import DigitsEncoder
 from art_multimodal.models.demo.scene_encoder import SceneEncoder
 from art_multimodal.models.demo.small_clip import SmallClip
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.hugging_face import HuggingFaceEncoder, save_hugging_face
-from art_multimodal.models.open_clip import OpenCLIPEncoder, load_open_clip_folder, save_open_clip
+from art_multimodal.models.open_clip import OpenCLIPEncoder, save_open_clip
+from art_multimodal.shown import shown
+from art_multimodal.store import sync_folder
 
 #: Says what a folder holds.
 INDEX = "saved_model.json"
@@ -67,14 +70,16 @@ def load_saved_model(folder: str | Path) -> DualEncoder:
         raise InputError(f"{folder} holds no saved model: there is no {INDEX}.")
     folder = found
     try:
-        facts = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        facts = read_json(folder / INDEX)
         if facts["format"] != _FORMAT:
-            raise InputError(f"{folder / INDEX} has format {facts['format']}; this version reads format {_FORMAT}.")
+            raise InputError(
+                f"{folder / INDEX} has format {shown(facts['format'])[:40]}; this version reads format {_FORMAT}."
+            )
         family, digests = facts["family"], {str(name): str(digest) for name, digest in dict(facts["files"]).items()}
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / INDEX} cannot be read ({type(error).__name__}: {error}).") from error
+        raise InputError(f"{shown(folder / INDEX)} cannot be read ({type(error).__name__}: {shown(error)}).") from error
     unknown = sorted(path.name for path in folder.glob("*.safetensors") if path.name not in digests)
     if unknown:
         raise InputError(f"{folder / INDEX} does not list {unknown[0]}: it is not one that was saved there.")
@@ -88,6 +93,8 @@ def load_saved_model(folder: str | Path) -> DualEncoder:
     if family == "demo":
         model: Any = _load_demo(folder, str(facts.get("name")))
     elif family == "open_clip":
+        from art_multimodal.models.open_clip_loading import load_open_clip_folder
+
         model = load_open_clip_folder(folder)
     elif family == "hf":
         from art_multimodal.models.hugging_face_loading import load_hugging_face
@@ -191,7 +198,9 @@ def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
+        sync_folder(part)
         part.rename(folder)
+        sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise InputError(

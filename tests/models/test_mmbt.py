@@ -245,7 +245,7 @@ def refusal(folder) -> str:
     ("name", "named"),
     [
         ("mmbt.json", "save_mmbt"),
-        ("mmbt.safetensors", "mmbt.safetensors cannot be read"),
+        ("mmbt.safetensors", "mmbt.safetensors: FileNotFoundError"),
         ("bert/model.safetensors", "bert"),
         ("bert/config.json", "bert"),
         ("bert/tokenizer.json", "tokenizer"),
@@ -278,7 +278,7 @@ def test_a_damaged_file(copy, name):
         ({"class_names": ["yes", "no"]}, "classifier.weight"),
         ({"preprocess": {"size": 32}}, "damaged"),
         ({"preprocess": None}, "damaged"),
-        ([], "damaged"),
+        ([], "must hold a JSON object"),
     ],
 )
 def test_settings_that_do_not_fit(copy, settings, named):

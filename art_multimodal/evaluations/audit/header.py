@@ -7,13 +7,13 @@ from typing import Any
 
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.log import SCHEMA_VERSION, other_version
 from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.functional.perturbations import norm_of
+from art_multimodal.shown import shown
 from art_multimodal.versions import library_versions
-
-SCHEMA_VERSION = 4
 
 _DECISION = {
     ZERO_SHOT: "top-1 of the logits over the class prompts",
@@ -192,10 +192,7 @@ def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
     :raises InputError: Naming what differs.
     """
     if logged.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"The run was made by another version of art-multimodal (schema {logged.get('schema_version')}, here "
-            f"{SCHEMA_VERSION}). Start again in another --out."
-        )
+        raise other_version(logged.get("schema_version"))
     differences: dict[str, str] = {}
     for part in ("settings", "budget", "model", "data"):
         for key in sorted({*logged.get(part, {}), *wanted[part]}):
@@ -211,5 +208,5 @@ def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = shown(value)
     return text if len(text) <= 40 else text[:37] + "..."

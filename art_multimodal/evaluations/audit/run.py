@@ -21,18 +21,21 @@ from art_multimodal.evaluations.audit.header import check_same_run, header_of
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.passes import entry_of, goes_on_after, passes_of
-from art_multimodal.evaluations.audit.pictures import save_pictures
+from art_multimodal.evaluations.audit.pictures import are_whole, save_pictures
 from art_multimodal.evaluations.audit.settings import DEFAULT_ATTACKS, AuditSettings
 from art_multimodal.evaluations.audit.sharding import merge, own_log
 from art_multimodal.evaluations.audit.subject import counted_queries, is_right
 from art_multimodal.evaluations.audit.summary import CLEAN, weighed_modalities
 from art_multimodal.processes import failing_together, is_main_process, process_count, process_index
+from art_multimodal.store import FolderLock
 
 #: Pictures kept for each attack.
 PICTURES_PER_ATTACK = 6
 
 #: Called with the name of an attack (or "clean") and the number of samples that it has just finished.
 Progress = Callable[[str, int], None]
+#: Called with the same, and the seconds that it took.
+Watch = Callable[[str, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -102,15 +105,20 @@ class Audit(Evaluation):
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
         return header_of(self.settings, self.subject, self.attacks, self.budget, len(self.order))
 
-    def evaluate(self, resume: bool = False, progress: Progress | None = None) -> RunLog:
+    def evaluate(self, resume: bool = False, progress: Progress | None = None, watch: Watch | None = None) -> RunLog:
         """Run what is not in the log yet.
 
         :param resume: Go on with the run in the folder, which must have the same settings, model and data.
         :param progress: Told about every finished attack on a batch, also of those found in the log; with several
             processes about one batch of each at once.
+        :param watch: Told the same with the seconds that it took.
         :return: The complete log.
         :raises InputError: If the folder cannot be used, or the run to resume is another one.
         """
+        with FolderLock(self.out) as lock:
+            return self._evaluate(resume, progress, watch, lock)
+
+    def _evaluate(self, resume: bool, progress: Progress | None, watch: Watch | None, lock: FolderLock) -> RunLog:
         header = self.header()
         size = self.settings.together
         with failing_together():
@@ -122,16 +130,25 @@ class Audit(Evaluation):
         with failing_together():
             if is_main_process():
                 if going_on:
+                    lock.take()
                     check_same_run(RunLog.open(self.out).header, header)
                     self._merge(RunLog(self.out, header))
                 else:
-                    RunLog.create(self.out, header)
+                    RunLog.create(self.out, header, lock)
         log = RunLog(self.out, header)
-        report = progress or (lambda name, count: None)
+
+        def report(name: str, count: int, seconds: float) -> None:
+            if progress is not None:
+                progress(name, count)
+            if watch is not None:
+                watch(name, count, seconds)
+
         done: set[tuple[int, str]] = set()
         #: Of batches that are not done: a run of several processes may have left several.
         started: dict[int, dict[str, dict[str, Any]]] = {}
         pictured: dict[str, list[int]] = {name: [] for name in self.attacks}
+        #: Batches and attacks whose pictures are gone or damaged: they are made again.
+        spoilt: set[tuple[int, str]] = set()
         gallery = ""
         wanted = (CLEAN, *self.passes)
         for line in log.lines():
@@ -139,16 +156,18 @@ class Audit(Evaluation):
             number = line["batch"]
             done.add((number, line["attack"]))
             started.setdefault(number, {})[line["attack"]] = line
-            if all((number, name) in done for name in wanted):
+            if line["attack"] in pictured and not self._has_pictures(log, line):
+                spoilt.add((number, line["attack"]))
+            if all((number, name) in done and (number, name) not in spoilt for name in wanted):
                 del started[number]
             gallery = line.get("gallery_hash", gallery)
             if line["attack"] in pictured:
                 pictured[line["attack"]] += [number] * sum(sample.get("picture", False) for sample in line["samples"])
-            report(line["attack"], line["listed"])
+            report(line["attack"], line["listed"], line["seconds"])
         todo = [
             (number, start)
             for number, start in enumerate(range(0, len(self.order), size))
-            if not all((number, name) in done for name in wanted)
+            if not all((number, name) in done and (number, name) not in spoilt for name in wanted)
         ]
         with failing_together():
             if todo and going_on:
@@ -170,22 +189,37 @@ class Audit(Evaluation):
                 if CLEAN not in lines:
                     lines[CLEAN] = self._clean(batch)
                     own.append(lines[CLEAN])
-                self._tell(report, CLEAN, at_once, done)
+                self._tell(report, lines[CLEAN], at_once, done)
                 listed = lines[CLEAN]["listed"]
                 for name in self.passes:
                     if (number, name) not in done:
                         lines[name] = {**self._attack(name, batch, lines, own, pictured), "listed": listed}
                         own.append(lines[name])
-                    self._tell(report, name, at_once, done)
+                    elif (number, name) in spoilt:
+                        # Drawn from the same seed it is the same attack; what the log says of it stays.
+                        pictured[name] = [other for other in pictured[name] if other != number]
+                        self._attack(name, batch, lines, own, pictured)
+                    self._tell(report, lines[name], at_once, done)
         with failing_together():
             if is_main_process():
                 self._merge(log)
         return log
 
-    def _tell(self, report: Progress, name: str, at_once: list[tuple[int, int]], done: set[tuple[int, str]]) -> None:
+    def _tell(
+        self, report: Watch, line: dict[str, Any], at_once: list[tuple[int, int]], done: set[tuple[int, str]]
+    ) -> None:
         """Report what all processes are through with when this one is, as far as it can tell."""
-        size = self.settings.together
-        report(name, sum(len(self.order[start : start + size]) for n, start in at_once if (n, name) not in done))
+        size, name = self.settings.together, line["attack"]
+        count = sum(len(self.order[start : start + size]) for number, start in at_once if (number, name) not in done)
+        report(name, count, line["seconds"])
+
+    def _has_pictures(self, log: RunLog, line: dict[str, Any]) -> bool:
+        name = line["attack"]
+        return all(
+            are_whole(log.pictures, name, sample["index"], entry_of(name).modality)
+            for sample in line["samples"]
+            if sample.get("picture")
+        )
 
     def _merge(self, log: RunLog) -> None:
         modalities = {name: entry_of(name).modality for name in self.attacks}

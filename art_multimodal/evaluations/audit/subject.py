@@ -138,6 +138,8 @@ class Subject(ABC):
             "weights_sha256": weights_sha256(self.model),
             "image_size": list(self.model.image_size),
         }
+        if self.model.source_sha256 is not None:
+            facts["source_sha256"] = self.model.source_sha256
         if isinstance(self.model, DualEncoder):
             facts |= {
                 "context_length": self.model.context_length,

@@ -1,0 +1,155 @@
+"""What attacks may cost: at most so many passes through a model for each sample, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from art_multimodal.attacks.registry.entry import Budget
+from art_multimodal.attacks.registry.worst import MOST_TARGETS, STAGES, ensemble_budget
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Passes through a model.
+
+    :param forward: Forward passes of an image, for each sample.
+    :param backward: Those followed by a backward pass.
+    :param texts: Texts that are read for each sample.
+    :param shared_texts: Texts that are read once for all samples.
+    """
+
+    forward: float = 0.0
+    backward: float = 0.0
+    texts: float = 0.0
+    shared_texts: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.forward + other.forward,
+            self.backward + other.backward,
+            self.texts + other.texts,
+            self.shared_texts + other.shared_texts,
+        )
+
+    def times(self, draws: int) -> Cost:
+        """The cost where each answer is the mean over so many draws of a random defence."""
+        return replace(self, forward=self.forward * draws, backward=self.backward * draws)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts that attacks may change.
+
+    :param classes: Number of classes.
+    :param own: Texts of each sample: 1 in a pair, an image's captions in retrieval, 0 where there are prompts.
+    :param shared: Prompts of all classes together.
+    :param words: Words of a text, on average.
+    :param edits: Single typing errors in all words of a text, on average.
+    """
+
+    classes: int
+    own: float
+    shared: float
+    words: float
+    edits: float
+
+
+#: At most; ``None`` where nobody knows.
+CostOf = Callable[[Budget, Texts], Cost]
+
+
+def _steps(starts: int, forward: int) -> CostOf:
+    """Gradient steps, and so many further forward passes."""
+    return lambda budget, texts: Cost(starts * budget.max_iter + forward, starts * budget.max_iter)
+
+
+def _apgd(budget: Budget, texts: Texts) -> Cost:
+    # ART asks for the loss once more in each step, and looks at its start and its result.
+    return Cost(2 * budget.max_iter + 6, budget.max_iter)
+
+
+def _queries(budget: Budget, texts: Texts) -> Cost:
+    return Cost(budget.max_queries)
+
+
+def _removal(budget: Budget, texts: Texts) -> Cost:
+    # A gradient counts as two queries.
+    return Cost(budget.max_queries, budget.max_queries / 2)
+
+
+def _exhaustive_removal(budget: Budget, texts: Texts) -> Cost:
+    # The published search is not bound by the limit: levels are finished that were begun.
+    return Cost(10 * budget.max_queries)
+
+
+def _tried(texts: Texts, changes: float, rounds: int) -> Cost:
+    """Changed texts: what is tried on prompts in the first round is the same for all images."""
+    later = texts.shared * changes * (rounds - 1)
+    return Cost(2, 0, texts.own * (changes * rounds + texts.words) + later, texts.shared * (changes + texts.words))
+
+
+def _words(budget: Budget, texts: Texts) -> Cost:
+    return _tried(texts, texts.words * budget.text.top_k, budget.text.max_words)
+
+
+def _edits(budget: Budget, texts: Texts) -> Cost:
+    return _tried(texts, texts.edits, budget.text.max_edits)
+
+
+def _sum(*parts: CostOf) -> CostOf:
+    def cost(budget: Budget, texts: Texts) -> Cost:
+        return sum((part(budget, texts) for part in parts), Cost())
+
+    return cost
+
+
+def _in_ensemble(*parts: CostOf) -> CostOf:
+    """The budget of members has more steps."""
+    return lambda budget, texts: _sum(*parts)(ensemble_budget(budget), texts)
+
+
+def _targeted(budget: Budget, texts: Texts) -> Cost:
+    targets = min(MOST_TARGETS, max(1, texts.classes - 1))
+    return Cost(1 + targets * (budget.max_iter + STAGES + 1), targets * budget.max_iter)
+
+
+def _rescored(budget: Budget, texts: Texts) -> Cost:
+    """Looks for hidden gradients."""
+    return Cost(16, 4)
+
+
+def _scales(budget: Budget, texts: Texts) -> Cost:
+    return Cost(5 * budget.max_iter + 4, 5 * budget.max_iter)
+
+
+_PGD = _steps(1, 4)
+_CO_ATTACK = _sum(_PGD, _words)
+#: Rounds of words and images, from the clean image and from random starts.
+_JOINT = _sum(_steps(6, 8), _words, _words)
+_ALL_TEXTS = _sum(_words, _words, _edits, _edits)
+
+#: By the name of the attack. Of another one nothing is known, and a plan says so.
+COSTS: Mapping[str, CostOf] = {
+    "pgd": _PGD,
+    "art_pgd": _PGD,
+    "apgd": _apgd,
+    "apgd_dlr": _apgd,
+    "square": _queries,
+    "similarity_pgd": _PGD,
+    "bert_attack": _words,
+    "bert_attack_margin": _words,
+    "character_attack": _edits,
+    "character_attack_margin": _edits,
+    "independent": _CO_ATTACK,
+    "co_attack": _CO_ATTACK,
+    "joint": _JOINT,
+    "set_level_guidance": _sum(_scales, _words, _words),
+    "typographic": _queries,
+    "worst_image": _in_ensemble(_apgd, _targeted, _queries, _rescored, _PGD),
+    "worst_text": _ALL_TEXTS,
+    "worst_multimodal": _in_ensemble(_JOINT, _CO_ATTACK, _CO_ATTACK, _scales),
+    "decoupling_guided": _removal,
+    "decoupling_image": _removal,
+    "decoupling_exhaustive": _exhaustive_removal,
+}

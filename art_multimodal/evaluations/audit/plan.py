@@ -1,0 +1,156 @@
+"""What an audit is going to do: passes through the model, at most, and how long they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from art_multimodal.attacks.evasion.text.words import words_of
+from art_multimodal.attacks.registry import PAIRS, RETRIEVAL
+from art_multimodal.attacks.registry.costs import COSTS, Cost, Texts
+from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
+from art_multimodal.evaluations.audit.summary import CLEAN
+
+if TYPE_CHECKING:
+    from art_multimodal.evaluations.audit.run import Audit
+
+#: A backward pass takes some two times as long as a forward pass.
+_BACKWARD = 2.0
+#: Texts that are looked at for their length.
+_LOOKED_AT = 200
+
+
+@dataclass(frozen=True)
+class PlannedPass:
+    """An attack on all samples; the number of passes is that of all of them.
+
+    :param name: Of the attack, with ``naive:`` in front where it does not know of the defences; or ``clean``.
+    :param samples: How many may be attacked.
+    :param cost: Of each sample; ``None`` where it is not known.
+    """
+
+    name: str
+    samples: int
+    cost: Cost | None
+
+    @property
+    def forward(self) -> float:
+        """Forward passes of images."""
+        return 0.0 if self.cost is None else self.samples * self.cost.forward
+
+    @property
+    def backward(self) -> float:
+        """Backward passes."""
+        return 0.0 if self.cost is None else self.samples * self.cost.backward
+
+    @property
+    def texts(self) -> float:
+        """Texts that are read."""
+        return 0.0 if self.cost is None else self.samples * self.cost.texts + self.cost.shared_texts
+
+    @property
+    def work(self) -> float:
+        """All passes in units of a forward pass. A text is taken to cost what an image does."""
+        return self.forward + _BACKWARD * self.backward + self.texts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run on every batch, in this order, the first without any attack."""
+
+    passes: tuple[PlannedPass, ...]
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return self.passes[0].samples
+
+    @property
+    def attacks(self) -> int:
+        """Number of attacks."""
+        return sum(planned.name != CLEAN and not is_naive(planned.name) for planned in self.passes)
+
+
+def plan_of(audit: Audit) -> Plan:
+    """The plan of an audit: passes at most, since a sample that is wrong or falls early costs less."""
+    texts, samples = _texts(audit), len(audit.order)
+    draws = audit.subject.views.draws
+    clean = Cost(1.0 + len(audit.subject.weighed), shared_texts=texts.shared).times(draws)
+    passes = [PlannedPass(CLEAN, samples, clean)]
+    for name in audit.passes:
+        cost_of = COSTS.get(name.removeprefix(NAIVE))
+        cost = None if cost_of is None else cost_of(audit.budget, texts).times(1 if is_naive(name) else draws)
+        passes.append(PlannedPass(name, samples, cost))
+    return Plan(tuple(passes))
+
+
+def _texts(audit: Audit) -> Texts:
+    subject = audit.subject
+    looked_at = audit.order[:_LOOKED_AT]
+    if subject.task == RETRIEVAL:
+        data: Any = subject.data
+        captions = [data.captions_of(int(index)) for index in looked_at]
+        found = [text for some in captions for text in some]
+        classes, own, shared = len(audit.order), len(found) / max(1, len(captions)), 0
+    elif subject.task == PAIRS:
+        found = [subject.data.text_of(int(index)) or "" for index in looked_at]
+        classes, own, shared = len(subject.class_names), 1.0, 0
+    else:
+        found = [text for prompts in subject.estimator.prompts for text in prompts]
+        classes, own, shared = len(subject.class_names), 0.0, len(found)
+        found = found[:_LOOKED_AT]
+    lengths = [[len(word.text) for word in words_of(text)] for text in found] or [[]]
+    return Texts(
+        classes,
+        own,
+        shared,
+        words=float(np.mean([len(words) for words in lengths])),
+        # Deletions and swaps, and 26 letters in each place that is there or between two.
+        edits=float(np.mean([sum(54 * length + 25 for length in words) for words in lengths])),
+    )
+
+
+class Estimate:
+    """How long a run takes still, from what its parts have taken: better as it goes on.
+
+    What has been run on a batch tells of itself; of the rest, the time of a forward pass on the first batch does.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._planned = {planned.name: planned for planned in plan.passes}
+        self._samples = dict.fromkeys(self._planned, 0)
+        self._seconds = dict.fromkeys(self._planned, 0.0)
+
+    def told(self, name: str, samples: int, seconds: float) -> None:
+        """Take notice of a pass over some samples."""
+        if samples:
+            self._samples[name] += samples
+            self._seconds[name] += seconds
+
+    @property
+    def done(self) -> float:
+        """Seconds of all that was told."""
+        return sum(self._seconds.values())
+
+    @property
+    def unit(self) -> float | None:
+        """Seconds of a forward pass of an image; ``None`` before the first batch."""
+        clean, samples = self._planned[CLEAN], self._samples[CLEAN]
+        if not samples or clean.cost is None:
+            return None
+        return self._seconds[CLEAN] / (samples * clean.cost.forward)
+
+    def left(self) -> float | None:
+        """Seconds that are left, at most as far as is known; ``None`` before the first batch."""
+        if self.unit is None:
+            return None
+        total = 0.0
+        for name, planned in self._planned.items():
+            ahead = planned.samples - self._samples[name]
+            if self._samples[name]:
+                total += self._seconds[name] * ahead / self._samples[name]
+            elif planned.samples:
+                total += self.unit * planned.work * ahead / planned.samples
+        return total

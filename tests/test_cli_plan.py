@@ -1,0 +1,169 @@
+"""What an audit says before and while it works: the plan, an estimate, a line for each attack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from art_multimodal import cli
+from art_multimodal.attacks.registry import ATTACKS, Budget
+from art_multimodal.attacks.registry.costs import COSTS, Cost, Texts
+from art_multimodal.cli import audit_display
+from art_multimodal.cli.audit_display import AuditDisplay, duration, plan_lines
+from art_multimodal.evaluations.audit import Audit, AuditSettings
+from art_multimodal.evaluations.audit.plan import Estimate, Plan, PlannedPass, plan_of
+
+PLAN = Plan(
+    (
+        PlannedPass("clean", 40, Cost(2)),
+        PlannedPass("pgd", 40, Cost(11, 10)),
+        PlannedPass("words", 40, Cost(2, 0, 3, 60)),
+        PlannedPass("somebody's", 40, None),
+    )
+)
+
+
+def test_the_cost_of_every_attack_is_known() -> None:
+    assert set(ATTACKS) <= set(COSTS)
+    texts = Texts(classes=5, own=1.0, shared=5, words=4.0, edits=900.0)
+    for name in ATTACKS:
+        few, many = (COSTS[name](Budget(max_iter=60 * n, max_queries=100 * n), texts) for n in (1, 2))
+        assert few.forward > 0 and few.backward >= 0
+        # A larger budget costs more, but for attacks on texts alone.
+        assert many.forward > few.forward or ATTACKS[name].modality == "text" or name == "worst_text"
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "attacks"),
+    [
+        ("demo:digits/robust", "classification", "pgd,apgd,square,joint,worst_image,decoupling_guided"),
+        ("demo:shapes", "classification", "art_pgd,co_attack,joint,decoupling_guided"),
+        ("demo:scenes", "retrieval", "apgd,similarity_pgd,set_level_guidance,co_attack"),
+    ],
+)
+def test_no_attack_costs_more_than_planned(tmp_path: Path, model: str, task: str, attacks: str) -> None:
+    data = model.partition("/")[0]
+    settings = AuditSettings(model, data, attacks, task, eps=2 / 255, steps=4, max_queries=20, limit=3)
+    audit = Audit(settings, tmp_path, device="cpu")
+    planned = {one.name: one for one in plan_of(audit).passes}
+    for line in audit.evaluate().lines():
+        if line["attack"] in ATTACKS:
+            one = planned[line["attack"]]
+            # The model counts each caption's image in retrieval.
+            rows = max(1, len(line["samples"])) / one.samples
+            assert line["queries"] <= one.forward * max(1, rows) and line["gradients"] <= one.backward * max(1, rows)
+            if line["attack"] in ("pgd", "art_pgd", "apgd") and len(line["samples"]) == one.samples:
+                assert one.forward <= 2 * line["queries"] and one.backward <= 2 * line["gradients"]
+
+
+def test_random_defences_ask_for_each_draw(tmp_path: Path) -> None:
+    settings = AuditSettings("demo:digits", "demo:digits", "pgd", limit=2, defences=("gaussian_augmentation",), draws=7)
+    adaptive, naive = plan_of(Audit(settings, tmp_path, device="cpu")).passes[1:]
+    assert naive.name == "naive:pgd" and adaptive.forward == 7 * naive.forward > 0
+
+
+def test_what_has_run_tells_of_itself_and_the_first_batch_of_the_rest() -> None:
+    estimate = Estimate(PLAN)
+    assert estimate.left() is None and estimate.unit is None
+    estimate.told("clean", 10, 2.0)
+    assert estimate.unit == pytest.approx(0.1)
+    # 30 clean samples; 31 forward passes' worth of each of 40 samples; 5 each and 60 once; nothing known of the last.
+    assert estimate.left() == pytest.approx(6 + 0.1 * (40 * 31 + 40 * 5 + 60))
+    estimate.told("pgd", 10, 1.0)
+    estimate.told("pgd", 0, 99.0)
+    assert estimate.left() == pytest.approx(6 + 3 + 0.1 * (40 * 5 + 60))
+    for name in ("words", "somebody's"):
+        estimate.told(name, 40, 1.0)
+    estimate.told("clean", 30, 1.0)
+    estimate.told("pgd", 30, 1.0)
+    assert estimate.left() == 0 and estimate.done == pytest.approx(7.0)
+
+
+def test_the_plan_fits_into_80_columns() -> None:
+    passes = [PlannedPass("clean", 10**6, Cost(1))]
+    passes += [PlannedPass(f"naive:{name}", 10**6, Cost(5000, 500, 9)) for name in ATTACKS]
+    lines = plan_lines(Plan(tuple(passes)), "demo:digits on cpu", "--steps 5 --limit 50")
+    assert lines[0] == "preset: --steps 5 --limit 50" and max(map(len, lines)) <= 80
+    lines = plan_lines(PLAN, "a\x1b[31mb on cpu")
+    assert lines[0] == "plan: 3 attacks on 40 samples, a\\x1b[31mb on cpu; passes at most"
+    assert [line.split() for line in lines[3:]] == [
+        ["pgd", "440", "400", "0"],
+        ["words", "80", "0", "180"],
+        ["somebody's", "?", "?", "?"],
+        ["all", "600", "400", "180"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0066, "6.6 ms"), (0.21, "0.2 s"), (59, "59 s"), (99.9, "2 min"), (3599, "1 h"), (35400, "9 h 50 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+    assert duration(30 * 3600) == "30 h" and duration(90 * 3600) == "4 days"
+
+
+def lines_of(capsys, batches: int, preset: str = "") -> list[str]:
+    with AuditDisplay(PLAN, "demo:digits on cpu", preset) as display:
+        for _ in range(batches):
+            for planned in PLAN.passes:
+                display.passed(planned.name, 40 // batches, 400.0)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_where_there_is_no_terminal_a_line_tells_of_each_attack(capsys) -> None:
+    lines = lines_of(capsys, 1)[len(plan_lines(PLAN, "")) :]
+    assert lines[0].startswith("estimate: up to ") and lines[1].startswith("sooner: --preset quick")
+    assert lines[2:] == ["clean: 40 samples, 7 min", "pgd: 40 samples, 7 min", "words: 40 samples, 7 min"] + [
+        "somebody's: 40 samples, 7 min"
+    ]
+
+
+def test_many_batches_do_not_fill_a_log(capsys) -> None:
+    lines = lines_of(capsys, 40, preset="--steps 1")
+    assert sum(line.startswith("estimate") for line in lines) == 1
+    assert "sooner: a lower --limit, or fewer --attacks; after a stop, --resume goes on" in lines
+    assert sum(" of 40 samples after " in line for line in lines) == 9
+    assert sum(line.startswith("pgd: ") for line in lines) == 2
+    assert "pgd: 1 of 40 samples, 7 min" in lines and "pgd: 40 samples, 4 h 27 min" in lines
+
+
+def test_a_terminal_has_one_bar_with_what_is_left(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(audit_display, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=80))
+    lines = lines_of(capsys, 2)
+    assert any("done" in line and "100 %" in line for line in lines)
+    assert not any(line.startswith("pgd: ") for line in lines)
+
+
+def test_hidden(capsys) -> None:
+    with AuditDisplay(PLAN, "", visible=False) as display:
+        display.passed("clean", 40, 1.0)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_audit_that_goes_on_counts_what_is_there(tmp_path: Path, capsys) -> None:
+    arguments = [
+        "audit",
+        "demo:digits",
+        "--data",
+        "demo:digits",
+        "--attacks",
+        "pgd",
+        "--limit",
+        "6",
+        "--batch-size",
+        "2",
+    ]
+    arguments += ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    err = capsys.readouterr().err
+    assert "plan: 1 attack on 6 samples, demo:digits on cpu" in err and "\npgd: 6 samples, " in err
+    log = tmp_path / "out" / "log.jsonl"
+    kept = log.read_text().splitlines(keepends=True)[:3]
+    log.write_text("".join(kept))
+    assert all(json.loads(line)["seconds"] >= 0 for line in kept)
+    assert cli.main([*arguments, "--resume"]) == 0
+    assert "\npgd: 6 samples, " in capsys.readouterr().err
