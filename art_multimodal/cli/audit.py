@@ -15,6 +15,7 @@ from art_multimodal.cli.options import check_one_of, parse_distance, parse_names
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
+from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
@@ -274,6 +275,8 @@ def audit(
         if not main:
             continue
         reports.append(write_reports(logs[job.out]))
+        if len(jobs) > 1:
+            print(f"\n{shown(job.settings.model)}")
         print_results(reports[-1])
         print_reports(job.out)
         prefix = f"{job.settings.model}: " if len(jobs) > 1 else ""
