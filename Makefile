@@ -7,7 +7,7 @@ OUT ?= build/audit
 # Of the tests; each takes about 1.5 GB of memory.
 WORKERS ?= 2
 
-.PHONY: audit test test-kernels interop lint benchmarks docs clean
+.PHONY: audit test test-kernels fuzz interop lint benchmarks docs clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -27,6 +27,10 @@ test: $(READY)
 # The suite as other processors would run it, and beside busy processes: some two hours on two cores. RUNS names some.
 test-kernels: $(READY)
 	$(BIN)/python tests/kernels.py $(RUNS)
+
+# Hostile inputs through the command line; a few of them are among the tests.
+fuzz: $(READY)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.driver --count $(or $(COUNT),20000) --workers $(WORKERS)
 
 # ART imports numba, kornia and OpenCV for some attacks without declaring them.
 interop: $(READY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from art_multimodal.toolbox import check_art
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -11,20 +13,29 @@ if TYPE_CHECKING:
     from art_multimodal.estimators.fusion import FusionClassifier
     from art_multimodal.estimators.retriever import ImageTextRetriever
     from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+    from art_multimodal.models.custom_encoder import CustomDualEncoder
+    from art_multimodal.models.given import as_dual_encoder
     from art_multimodal.models.loading import load_model
     from art_multimodal.pairs import image_text_pairs
 
 __all__ = [
+    "CustomDualEncoder",
     "FusionClassifier",
     "ImageTextRetriever",
     "InputError",
     "ZeroShotClassifier",
     "__version__",
+    "as_dual_encoder",
     "image_text_pairs",
     "load_model",
 ]
 
+# Before anything imports it: what another package called art does to ART shows itself in strange places.
+check_art()
+
 _HOMES = {
+    "as_dual_encoder": "art_multimodal.models.given",
+    "CustomDualEncoder": "art_multimodal.models.custom_encoder",
     "FusionClassifier": "art_multimodal.estimators.fusion",
     "ImageTextRetriever": "art_multimodal.estimators.retriever",
     "InputError": "art_multimodal.errors",

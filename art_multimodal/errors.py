@@ -16,6 +16,24 @@ class InputError(ValueError):
     """
 
 
+#: Most that a count may be: what is counted in 32 bits somewhere below must not overflow there.
+LARGEST_COUNT = 2**31 - 1
+
+
+def check_count(name: str, value: int | None, least: int = 1, most: int = LARGEST_COUNT) -> None:
+    """Refuse a number of things that nobody can have meant, or that a library below could not count.
+
+    :param name: Of the setting.
+    :param value: ``None`` is let through.
+    :raises InputError: If it is no whole number of the range.
+    """
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
+        return
+    if isinstance(value, int) and not isinstance(value, bool) and value > most:
+        raise InputError(f"{name} must be at most {most:,}, not {value if value < 10**20 else 'more than 10^20'}.")
+    raise InputError(f"{name} must be at least {least}, not {value}.")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not known, suggesting the nearest ones.
 

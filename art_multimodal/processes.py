@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from art_multimodal.errors import InputError
+from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
     import torch
@@ -120,9 +121,39 @@ def share_of(count: int, index: int | None = None) -> slice:
     return slice(start, start + least + (index < more))
 
 
+#: More than anybody starts, and less than what nobody has meant.
+_MOST_PROCESSES = 1_000_000
+
+
+def _whole(name: str, default: str | None, low: int, high: int) -> int:
+    """The whole number that a launcher left in the environment.
+
+    :raises InputError: If it is none, or out of range.
+    """
+    text = os.environ.get(name, "").strip() or default
+    if text is None:
+        raise InputError(
+            f"WORLD_SIZE says that there are several processes, but {name} is not set. Start them with accelerate "
+            "launch or torchrun; for a single one unset WORLD_SIZE."
+        )
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+        raise InputError(
+            f"The environment variable {name} is {shown(text)[:60]}, not a whole number from {low} to {high}. "
+            "accelerate launch and torchrun set it; for a single process unset WORLD_SIZE."
+        )
+    return int(text)
+
+
 def _state() -> PartialState | None:
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+    count = _whole("WORLD_SIZE", "1", 1, _MOST_PROCESSES)
+    if count == 1:
         return None
+    # What meeting the others needs; without it accelerate fails in words of its own, or takes this for the only one.
+    _whole("RANK", None, 0, count - 1)
+    _whole("LOCAL_RANK", "0", 0, count - 1)
+    _whole("MASTER_PORT", None, 0, 65535)
+    if not os.environ.get("MASTER_ADDR"):
+        _whole("MASTER_ADDR", None, 0, 0)
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
+from art_multimodal.store.lock import LOCK_FILE, FolderLock
 
 #: Whether a file or a folder inside a folder (the second) is of those that are written there. Never asked about links.
 IsOurs = Callable[[Path, Path], bool]
@@ -40,9 +42,18 @@ def remove(folder: Path, is_ours: IsOurs, what: str, last: str) -> None:
     """Remove everything in a folder, if all of it is ours.
 
     :param last: The files of this name go last: what a kill leaves is still known as a run.
-    :raises InputError: If anything is not ours, or cannot be removed.
+    :raises InputError: If anything is not ours, cannot be removed, or another command is writing there.
     """
     found = contents(folder, is_ours, what)
+    with ExitStack() as held:
+        for path in found:
+            # Not while another command writes there.
+            if path.name == LOCK_FILE:
+                held.enter_context(FolderLock(path.parent)).take()
+        _remove(found, folder, last)
+
+
+def _remove(found: list[Path], folder: Path, last: str) -> None:
     try:
         for path in sorted((path for path in found if not path.is_dir()), key=lambda path: path.name == last):
             path.unlink()

@@ -32,6 +32,7 @@ from art_multimodal.attacks.evasion.decoupling.search import (
     run_searches,
 )
 from art_multimodal.functional.occlusion import Removal, without_words
+from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.late_fusion import LateFusion
 from art_multimodal.models.open_clip import OpenCLIPEncoder
 
@@ -49,7 +50,9 @@ PROTOCOL = (
 def build() -> FusionClassifier:
     """Late fusion on an untrained ViT-B/32, its classes made even on noise."""
     torch.manual_seed(0)
-    encoder = OpenCLIPEncoder(open_clip.create_model("ViT-B-32"), open_clip.get_tokenizer("ViT-B-32"))
+    clip = open_clip.create_model("ViT-B-32")
+    with_fast_gradients(clip)
+    encoder = OpenCLIPEncoder(clip, open_clip.get_tokenizer("ViT-B-32"))
     model = LateFusion(encoder, ("a", "b", "c")).eval()
     classifier = FusionClassifier(model, device_type="cpu")
     scores = classifier.predict(samples(6, seed=1))

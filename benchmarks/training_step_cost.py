@@ -33,6 +33,7 @@ from training_steps import PHASES, Clock, Job, Taken, differences, ours, plain
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import BertAttack
 from art_multimodal.defences.trainer import AdversarialTrainerMMCoA, TrainingSettings
+from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.open_clip import OpenCLIPEncoder
 
 ROOT = Path(__file__).parents[1]
@@ -212,6 +213,7 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
     models = build(options.architecture, options.bert_layers)
     settings = settings_of(options, "bf16", 0)
     job = Job.drawn(models, names(options.prompts), options.batch_size * (options.repeats + 1), settings)
+    with_fast_gradients(models.clip)
     encoder = OpenCLIPEncoder(models.clip, models.tokenizer).eval()
     classifier = ZeroShotClassifier(encoder, job.class_names, TEMPLATE, device_type="gpu" if cuda else "cpu")
     models.bert.to(classifier.device)

@@ -19,6 +19,7 @@ from art_multimodal.attacks.evasion import BertAttack
 from art_multimodal.attacks.evasion.text.words import ProtectedWords
 from art_multimodal.defences.trainer import AdversarialTrainerMMCoA, TrainingSettings
 from art_multimodal.defences.trainer.samples import generator_of, shuffled_rows
+from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.open_clip import OpenCLIPEncoder
 
 PHASES = ("attack on images", "attack on texts", "update")
@@ -118,6 +119,8 @@ class PeakMemory:
 def ours(job: Job) -> Taken:
     """One step of AdversarialTrainerMMCoA, as it is shipped; nothing is remembered from earlier steps."""
     models = job.models
+    # As the models that are loaded by name.
+    with_fast_gradients(models.clip)
     encoder = OpenCLIPEncoder(models.clip, models.tokenizer).eval()
     classifier = ZeroShotClassifier(encoder, job.class_names, TEMPLATE, device_type="cpu")
     attack = BertAttack(classifier, models.language_model(), verbose=False)

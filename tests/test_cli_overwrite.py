@@ -28,7 +28,7 @@ def test_a_run_is_replaced_by_what_it_would_be_elsewhere(tmp_path: Path, capsys)
     out = tmp_path / "out"
     assert audit(out) == 0
     assert list((out / "pictures").iterdir())
-    for left_by_a_kill in ("log.0.jsonl", "report.json.tmp"):
+    for left_by_a_kill in ("log.0.jsonl", ".report.json.part"):
         (out / left_by_a_kill).write_text("")
     assert audit(out, "--seed", "1") == 2
     assert "--overwrite" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from art_multimodal.cli.audit_display import AuditDisplay
 from art_multimodal.cli.audit_results import print_reports, print_results
+from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, NORMS, TASKS, attack_names, data_spec, defence_spec, model_spec
 from art_multimodal.cli.options import check_one_of, parse_distance, parse_names, print_notes, quiet_libraries
 from art_multimodal.cli.presets import PRESETS, with_preset
@@ -287,7 +287,7 @@ def audit(
         write_comparison(out, logs, reports)
         print_reports(out)
     for failure in failures:
-        print(f"gate failed: {failure}", file=sys.stderr)
+        say(f"gate failed: {failure}", error=True)
     # Every process ends as the main one does.
     if gathered(len(failures))[0]:
         raise typer.Exit(GATE_FAILED)

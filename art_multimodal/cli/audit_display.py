@@ -104,7 +104,7 @@ class AuditDisplay:
             self._say(f"{finished:,} of {total:,} samples after {duration(done)}, {about}")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(shown(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def plan_lines(plan: Plan, where: str, preset: str = "") -> list[str]:

@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from art_multimodal.cli.display import say
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
+from art_multimodal.store import read_text_option
 
 
 def check_one_of(resume: bool, overwrite: bool) -> None:
@@ -75,14 +75,12 @@ def parse_names(text: str | None, option: str, separator: str | None) -> tuple[s
     if text is None:
         return None
     try:
-        is_file = Path(text).is_file()
+        # A device or a pipe is no list of names; the error says so.
+        is_file = Path(text).exists() and not Path(text).is_dir()
     except (OSError, ValueError):
         is_file = False
     if is_file:
-        try:
-            entries = Path(text).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{option}: {text} cannot be read as a UTF-8 text file ({error}).") from error
+        entries = read_text_option(text, f"{option}:").splitlines()
     elif text.endswith(".txt"):
         raise InputError(f"{option}: there is no file {text!r}.")
     else:
@@ -98,7 +96,7 @@ def parse_names(text: str | None, option: str, separator: str | None) -> tuple[s
 def print_notes(notes: Iterable[str]) -> None:
     """Say, a line each, what a user should know about how data and model were understood."""
     for note in notes:
-        Console().print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+        say(f"note: {note}")
 
 
 def quiet_libraries() -> None:

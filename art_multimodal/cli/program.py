@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +15,7 @@ import typer
 from art_multimodal import __version__
 from art_multimodal.cli.audit import EXAMPLES as AUDIT_EXAMPLES
 from art_multimodal.cli.audit import audit
+from art_multimodal.cli.display import escape_what_cannot_be_shown
 from art_multimodal.cli.help import Command, Group
 from art_multimodal.cli.listing import EXAMPLES as LIST_EXAMPLES
 from art_multimodal.cli.listing import list_entries
@@ -21,8 +25,14 @@ from art_multimodal.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from art_multimodal.cli.train import train
 from art_multimodal.cli.usage import explain
 from art_multimodal.errors import InputError
+from art_multimodal.shown import shown
 
-BAD_INPUT, UNEXPECTED, INTERRUPTED = 2, 3, 130
+#: Exit codes; 0 is fine and 1 a gate that failed. The last two are those that a shell gives for the signals.
+BAD_INPUT, UNEXPECTED, INTERRUPTED, CLOSED_PIPE = 2, 3, 130, 141
+
+#: Characters of an error line.
+_LONGEST = 2000
+_GOES_ON = "What was finished is kept; --resume goes on after it."
 
 _EXAMPLES = """\
 art-multimodal audit demo:digits --data demo:digits --eps 4/255
@@ -70,33 +80,103 @@ def program(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    escape_what_cannot_be_shown(sys.stdout, sys.stderr)
+    code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    if code == INTERRUPTED:
+        _say("interrupted: what was finished is kept; go on with --resume")
+    return _flushed(code)
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        result = typer.main.get_command(app).main(
-            args=None if arguments is None else list(arguments), prog_name="art-multimodal", standalone_mode=False
-        )
-        code = result if isinstance(result, int) else 0
+        _check_arguments(arguments)
+        command = typer.main.get_command(app)
+        # Not by its main, which makes a closed pipe the code of a gate that failed.
+        with command.make_context("art-multimodal", arguments) as context:
+            result = command.invoke(context)
+        return result if isinstance(result, int) else 0
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except PermissionError as error:
-        print(
-            f"error: No permission for {error.filename}. Give a path that can be used, or change its mode.",
-            file=sys.stderr,
-        )
-        return BAD_INPUT
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        return _refused(str(error))
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, EOFError, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return CLOSED_PIPE
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors, whose classes typer does not export
             if error.format_message():  # empty after the help text
-                print(f"error: {explain(error)}", file=sys.stderr)
+                return _refused(explain(error))
             return BAD_INPUT
-        traceback.print_exc()
-        print("error: this was not expected. What was finished is kept; --resume goes on after it.", file=sys.stderr)
+        reason = _of_the_machine(error)
+        if reason is not None:
+            return _refused(reason)
+        for line in traceback.format_exc().splitlines():
+            _say(line)
+        _say(f"error: this was not expected. {_GOES_ON}")
         return UNEXPECTED
-    if code == INTERRUPTED:  # which typer, too, returns for Ctrl-C
-        print("interrupted: what was finished is kept; go on with --resume", file=sys.stderr)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if "\0" in argument:
+            raise InputError(f"{argument!r:.200} holds a NUL character, which no name of a file or model has.")
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """What to say of an error that is no fault of the program's: files, names and memory; ``None`` of others."""
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"No permission for {error.filename}. Give a path that can be used, or change its mode. {_GOES_ON}"
+    if isinstance(error, OSError):
+        if error.filename is not None:
+            return f"{error.filename} cannot be used: {error.strerror or error}. {_GOES_ON}"
+        return f"The system refused something: {error.strerror or error}. {_GOES_ON}"
+    if isinstance(error, UnicodeError) or (isinstance(error, ValueError) and "embedded null" in str(error)):
+        return f"A name or a text holds characters that cannot be used ({error}). {_GOES_ON}"
+    # torch has a class of its own for the memory of a GPU, and none for that of the machine.
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    ):
+        return f"There is not enough memory ({error}). Choose a smaller --batch-size. {_GOES_ON}"
+    return None
+
+
+def _refused(message: str) -> int:
+    _say(f"error: {message}")
+    return BAD_INPUT
+
+
+def _say(message: str) -> None:
+    """One line on standard error, if anybody can read it."""
+    line = shown(message)
+    with suppress(OSError, ValueError):  # full, or closed
+        print(line if len(line) <= _LONGEST else line[:_LONGEST] + " ...", file=sys.stderr, flush=True)
+
+
+def _flushed(code: int) -> int:
+    """See what was printed out of the door; the code that it ends with."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        code = CLOSED_PIPE
+    except (OSError, ValueError) as error:
+        code = _refused(f"Standard output cannot be written ({getattr(error, 'strerror', error)}). Files are written.")
+    if code == CLOSED_PIPE or (code == BAD_INPUT and _cannot_flush()):
+        # The interpreter would try once more, and complain.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     return code
+
+
+def _cannot_flush() -> bool:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def entry_point() -> None:

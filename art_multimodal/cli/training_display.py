@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from art_multimodal.cli.display import say
 from art_multimodal.cli.options import print_notes
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.defences.trainer import StepRecord
@@ -53,16 +54,18 @@ class TrainingDisplay(Listener):
         self._columns: tuple[str, ...] = ()
 
     def __enter__(self) -> TrainingDisplay:
-        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        # Where nothing was begun there is nothing to end: rich would print an empty line.
+        if self._bar.task_ids:
+            self._bar.stop()
 
     def reading(self, done: int, total: int) -> None:
         if self._reading is None:
+            self._bar.start()
             self._reading = self._bar.add_task("images", total=total, loss="")
         self._bar.update(self._reading, completed=done)
 
@@ -71,24 +74,25 @@ class TrainingDisplay(Listener):
 
     def skipped(self, samples: Sequence[UnreadableSample]) -> None:
         if samples:
-            _say(f"{len(samples)} images could not be read, for example {samples[0].name}: {samples[0].reason}")
+            say(f"{len(samples)} images could not be read, for example {samples[0].name}: {samples[0].reason}")
 
     def begins(self, run: TrainingRun) -> None:
         facts, settings = run.data.facts, run.settings
-        _say(
+        say(
             f"{settings.method} on {settings.model}: {facts['trained_on']} samples to train on, "
             f"{facts['validated_on']} to validate"
         )
         if facts["left_out_as_in_validation"]:
-            _say(f"{facts['left_out_as_in_validation']} images are left out of training: the validation has the same")
+            say(f"{facts['left_out_as_in_validation']} images are left out of training: the validation has the same")
         protocol = run.validation.protocol()
         self._columns = tuple(name for name in MEASURES if name in protocol)
         budget = run.validation.budget
         shown = {"norm": str(budget.norm), "eps": budget.eps, "eps_step": budget.eps_step, "steps": budget.max_iter}
         for name in self._columns:
-            _say(f"{name}: {f'PGD, {budget_text(shown)}' if name == 'image' else protocol[name]}")
-        _say("")
-        _say("".join(["epoch", f"{'loss':>{_COLUMN}}", *(f"{name:>{_COLUMN}}" for name in self._columns)]))
+            say(f"{name}: {f'PGD, {budget_text(shown)}' if name == 'image' else protocol[name]}")
+        say("")
+        say("".join(["epoch", f"{'loss':>{_COLUMN}}", *(f"{name:>{_COLUMN}}" for name in self._columns)]))
+        self._bar.start()
         self._steps = self._bar.add_task("steps", total=settings.epochs * run.steps_per_epoch, loss="")
 
     def step(self, record: StepRecord) -> None:
@@ -99,24 +103,19 @@ class TrainingDisplay(Listener):
         loss = row.get("loss")
         cells = [f"{row['epoch']:>5}", f"{'' if loss is None else format(loss, '.5g'):>{_COLUMN}}"]
         cells += [f"{100 * row[name]:>{_COLUMN - 2}.1f} %" if name in row else " " * _COLUMN for name in self._columns]
-        _say("".join([*cells, "   best" if best else ""]))
+        say("".join([*cells, "   best" if best else ""]))
 
     def warning(self, message: str) -> None:
-        _say(f"note: {message}")
+        say(f"note: {message}")
 
     def end(self, run: TrainingRun) -> None:
         """Say what there is now."""
         best, out = run.best, run.folder.path
         assert best is not None
         before = next((row for row in run.history if row["epoch"] == 0), None)
-        _say("")
+        say("")
         if before is not None and best["attacked"] <= before["attacked"]:
-            _say("note: no epoch is better under attack than the model before training")
+            say("note: no epoch is better under attack than the model before training")
         data = f"--data {run.settings.data}" + (" --task retrieval" if run.settings.task == "retrieval" else "")
-        _say(f"best: {out / 'best'} (epoch {best['epoch']}); last: {out / 'last'}; numbers: {run.folder.header_file}")
-        _say(f"audit it: art-multimodal audit checkpoint:{out} {data}")
-
-
-def _say(line: str) -> None:
-    # Names come from data: nothing in them is markup.
-    Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        say(f"best: {out / 'best'} (epoch {best['epoch']}); last: {out / 'last'}; numbers: {run.folder.header_file}")
+        say(f"audit it: art-multimodal audit checkpoint:{out} {data}")

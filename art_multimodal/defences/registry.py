@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from art.defences.preprocessor.preprocessor import Preprocessor
 
 from art_multimodal.errors import InputError
 from art_multimodal.registry import Registry
+from art_multimodal.store import read_text_option
 
 _BOX = {"clip_values": (0.0, 1.0), "channels_first": True}
 
@@ -169,10 +169,7 @@ def _spelling(known_words: Sequence[str], vocabulary: str | None) -> Preprocesso
 
     words = None
     if vocabulary is not None:
-        try:
-            words = Path(vocabulary).read_text(encoding="utf-8-sig").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The vocabulary {vocabulary} cannot be read as a UTF-8 text file ({error}).") from error
+        words = read_text_option(vocabulary, "The vocabulary").split()
         if not words:
             raise InputError(f"The vocabulary {vocabulary} is empty. Give a text file with words.")
     return SpellingRepair(words, known_words)

@@ -20,6 +20,8 @@ class ImageTextModel(nn.Module):
     :param preprocess: Resize and normalisation; part of the model, so that perturbations live in the caller's pixels.
     """
 
+    #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
+    source_sha256: str | None = None
     #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
     notes: tuple[str, ...] = ()
 

@@ -40,7 +40,8 @@ def load_model(spec: str) -> DualEncoder | FusionModel:
 
     :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``open_clip:ARCHITECTURE/BASE+PATH`` (an image
         tower alone over a base), ``open_clip:hf-hub:ORG/NAME``, ``open_clip:local-dir:FOLDER``, ``hf:NAME_OR_FOLDER``,
-        ``mmbt:FOLDER`` or ``checkpoint:FOLDER``. Its ``notes`` say what was left out, resized or changed.
+        ``mmbt:FOLDER``, ``checkpoint:FOLDER``, or ``python:FILE:FUNCTION``, which runs that file. Its ``notes`` say
+        what was left out, resized or changed.
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
@@ -112,6 +113,12 @@ def _load_mmbt(rest: str) -> FusionModel:
     return load_mmbt(rest)
 
 
+def _load_python(rest: str) -> DualEncoder | FusionModel:
+    from art_multimodal.models.python_file import load_python
+
+    return load_python(rest)
+
+
 def _load_checkpoint(rest: str) -> DualEncoder:
     from art_multimodal.models.saving import INDEX, load_saved_model, saved_folder
 
@@ -160,5 +167,13 @@ MODEL_SOURCES.add(
     "checkpoint",
     ModelSource(
         "checkpoint:FOLDER", "the best model of a training run, or FOLDER/last: what train wrote", _load_checkpoint
+    ),
+)
+MODEL_SOURCES.add(
+    "python",
+    ModelSource(
+        "python:FILE:FUNCTION",
+        "a model of your own: FILE is run, with your rights, and FUNCTION() returns the model",
+        _load_python,
     ),
 )

@@ -22,6 +22,7 @@ from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.hugging_face import HuggingFaceEncoder, save_hugging_face
 from art_multimodal.models.open_clip import OpenCLIPEncoder, save_open_clip
 from art_multimodal.shown import shown
+from art_multimodal.store import sync_folder
 
 #: Says what a folder holds.
 INDEX = "saved_model.json"
@@ -71,7 +72,9 @@ def load_saved_model(folder: str | Path) -> DualEncoder:
     try:
         facts = read_json(folder / INDEX)
         if facts["format"] != _FORMAT:
-            raise InputError(f"{folder / INDEX} has format {facts['format']}; this version reads format {_FORMAT}.")
+            raise InputError(
+                f"{folder / INDEX} has format {shown(facts['format'])[:40]}; this version reads format {_FORMAT}."
+            )
         family, digests = facts["family"], {str(name): str(digest) for name, digest in dict(facts["files"]).items()}
     except InputError:
         raise
@@ -195,7 +198,9 @@ def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
+        sync_folder(part)
         part.rename(folder)
+        sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise InputError(

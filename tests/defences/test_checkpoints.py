@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 def test_a_kill_between_the_two_files_leaves_the_old_pair(tmp_path, monkeypatch):
     with pytest.raises(Kill):
         fit(trainer(), 3, checkpoint=tmp_path, checkpoint_every=2)
-    write = checkpoint.write_atomically
+    write = checkpoint.replace_file
 
     def killed(path, content):
         if path.name == checkpoint.INDEX:
@@ -202,7 +202,7 @@ def test_a_kill_between_the_two_files_leaves_the_old_pair(tmp_path, monkeypatch)
         write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_atomically", killed)
+        patch.setattr(checkpoint, "replace_file", killed)
         with pytest.raises(Kill):
             fit(trainer(), checkpoint=tmp_path, checkpoint_every=2, resume=True)
     assert checkpoint.load_checkpoint(tmp_path).step == 2

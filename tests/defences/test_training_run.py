@@ -23,6 +23,7 @@ from art_multimodal.defences.training_run import run as run_module
 from art_multimodal.defences.training_run.data import open_run_data, split_rows
 from art_multimodal.defences.training_run.validation import Validation
 from art_multimodal.errors import InputError
+from art_multimodal.store.lock import LOCK_FILE
 
 from .runs import TRAINING, Shown, assert_same, small, start, written
 
@@ -76,7 +77,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int,
         (RunFolder, "save", 0, True, None),  # last is written, best is not
         (RunFolder, "write", 1, False, None),  # the models are written, but not that they are
         (RunFolder, "write", 2, False, 3),
-        (checkpoint, "write_atomically", 2, False, 3),  # a state is written, but not that it is
+        (checkpoint, "replace_file", 2, False, 3),  # a state is written, but not that it is
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path, monkeypatch, whole, owner, name, number, after, every):
@@ -104,12 +105,13 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch, whole, 
             if row["epoch"] == 1:
                 full.append(True)
 
-    write_text = Path.write_text
+    def failing(write):
+        def fails(path: Path, *arguments, **named):
+            if full and (what in path.name or what in str(arguments)):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(path, *arguments, **named)
 
-    def failing(path: Path, *arguments, **named):
-        if full and what in path.name:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write_text(path, *arguments, **named)
+        return fails
 
     run = start(out, listener=Fills())
     if what == "steps.jsonl":
@@ -130,13 +132,14 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch, whole, 
 
         monkeypatch.setattr(run.folder.steps, "append", appended)
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", failing)
+        for name in ("write_text", "replace"):
+            patched.setattr(Path, name, failing(getattr(Path, name)))
         with pytest.raises(InputError, match="No space left on device.*[Mm]ake room"):
             run.run()
     header = json.loads((out / "training.json").read_text())
     assert [row["epoch"] for row in header["history"]] == [0, 1] and not header["complete"]
     load_model(f"checkpoint:{out}")
-    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+    assert not [path for path in out.rglob("*") if path.name.startswith(".") and path.name != LOCK_FILE]
     start(out, resume=True).run()
     assert_same(written(out), whole)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audits import read_report
+from audits import header_of, line_of, read_report
 from photos import save_photo
 from PIL import Image
 
@@ -77,13 +77,14 @@ def test_outlined_blocks_are_what_was_removed(finished: RunLog) -> None:
 
 
 def test_removed_words_are_struck_out_and_a_constant_model_is_called_one(tmp_path: Path) -> None:
-    log = RunLog(tmp_path, {"data": {"templates": ["a <b> of {}", "the {}"], "class_names": ["x", "y", "z"]}})
+    log = RunLog(tmp_path, header_of("decoupling_guided", templates=["a <b> of {}", "the {}"]))
     log.pictures.mkdir()
     for what in ("clean", "attacked", "difference"):
         Image.new("RGB", (4, 4)).save(log.pictures / f"decoupling_guided-0-{what}.png")
     sample = {"index": 0, "name": "n", "label": 0, "predicted": 1, "picture": True, "size": [4, 4]}
-    sample |= {"blocks": [], "removed_words": [[0, 1]], "share_removed": 0.1}
-    log.append({"attack": "decoupling_guided", "samples": [sample]})
+    sample |= {"blocks": [], "removed_words": [[0, 1]], "share_removed": 0.1, "pixels": 0, "words": 1}
+    log.append(line_of("clean", 0, {"index": 0}))
+    log.append(line_of("decoupling_guided", 0, sample))
     (shown,) = pictured(log)
     assert shown["texts"] == [[("a", "same"), ("<b>", "removed"), ("of", "same"), ("{}", "same")]]
     clean = {"n": 10, "accuracy": 0.4, "accuracy_ci95": (0.1, 0.7)}
@@ -122,12 +123,12 @@ def test_differences_of_words_lose_nothing() -> None:
 
 
 def test_attacked_texts_are_shown_as_differences_and_escaped(tmp_path: Path) -> None:
-    header = {"data": {"class_names": ["x", "y"], "templates": ["a {}"]}}
-    log = RunLog.create(tmp_path / "run", header)
+    log = RunLog.create(tmp_path / "run", header_of("bert_attack", templates=["a {}"]))
     Image.new("RGB", (4, 4)).save(log.pictures / "bert_attack-0-clean.png")
     sample = {"index": 0, "name": "n", "label": 0, "predicted": 1, "picture": True, "size": [4, 4], "text": None}
     sample["texts"] = [["a x", "a x"], [f"a {HOSTILE}", f"the {HOSTILE}"]]
-    log.append({"attack": "bert_attack", "samples": [sample]})
+    log.append(line_of("clean", 0, {"index": 0}))
+    log.append(line_of("bert_attack", 0, sample))
     (shown,) = pictured(log)
     assert len(shown["texts"]) == 1 and shown["texts"][0][:2] == [("a", "removed"), ("the", "added")]
     assert shown["attacked"] is None and shown["clean"].startswith("data:image/png")

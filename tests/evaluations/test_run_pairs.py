@@ -149,7 +149,7 @@ def test_pictures_of_removals_show_them_in_red(finished_pairs) -> None:
 
 def test_reports_say_what_was_asked(finished_pairs) -> None:
     report = read_report(finished_pairs.folder)
-    assert report["schema_version"] == 4
+    assert report["schema_version"] == 5
     assert report["model"]["kind"] == "fusion model" and report["data"]["templates"] == []
     assert report["data"]["class_names"] == ["no", "yes"]
     page = (finished_pairs.folder / "report.html").read_text()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audits import header_of, line_of, sealed
 
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
@@ -32,7 +33,11 @@ def two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
 def without_times(value: Any) -> Any:
     """A report, or a log's line, without how long it took and when and where it was made."""
     if isinstance(value, dict):
-        return {key: without_times(part) for key, part in value.items() if "second" not in key and key != "started"}
+        return {
+            key: without_times(part)
+            for key, part in value.items()
+            if "second" not in key and key not in ("started", "checksum")
+        }
     return [without_times(part) for part in value] if isinstance(value, list) else value
 
 
@@ -64,13 +69,12 @@ def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> No
 def test_a_run_of_three_that_was_killed_goes_on_alone(single: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     whole = lines_of(single)
-    log = RunLog.create(out, json.loads((single / "run.json").read_text()))
+    log = RunLog.create(out, RunLog.open(single).header)
     for path in (single / "pictures").iterdir():
         (log.pictures / path.name).write_bytes(path.read_bytes())
     # What three processes have done: batches 0 and 4 in part, 2 as a whole, and a line that the kill cut off.
     for process, keep in enumerate([whole[:2], whole[3:4], whole[6:9] + whole[12:13]]):
-        text = "".join(json.dumps(line) + "\n" for line in keep)
-        (out / f"log.{process}.jsonl").write_text(text + ('{"batch": 1, "att' if process == 1 else ""))
+        (out / f"log.{process}.jsonl").write_bytes(sealed(*keep) + (b'{"batch": 1, "att' if process == 1 else b""))
     told = []
     resumed = Audit(SETTINGS, out, device="cpu").evaluate(resume=True, progress=lambda name, n: told.append((name, n)))
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in whole]
@@ -85,23 +89,23 @@ def test_a_run_of_three_that_was_killed_goes_on_alone(single: Path, tmp_path: Pa
 
 
 def test_of_more_pictures_the_first_ones_stay(tmp_path: Path) -> None:
-    log = RunLog.create(tmp_path, {})
+    log = RunLog.create(tmp_path, header_of("pgd"))
 
-    def line(batch: int, indices: list[int]) -> str:
-        samples = [{"index": n, "picture": True, "size": [1, 1], "text": None, "right": False} for n in indices]
+    def lines(batch: int, indices: list[int]) -> bytes:
         for n in indices:
             (log.pictures / f"pgd-{n}-clean.png").write_bytes(b"")
-        return json.dumps({"batch": batch, "attack": "pgd", "samples": samples}) + "\n"
+        samples = [{"index": n, "picture": True, "size": [1, 1], "text": None, "predicted": 1} for n in indices]
+        return sealed(line_of("clean", batch, *({"index": n} for n in indices)), line_of("pgd", batch, *samples))
 
-    (tmp_path / "log.0.jsonl").write_text(line(0, [5, 6]) + line(2, [7, 8]))
-    (tmp_path / "log.1.jsonl").write_text(line(1, [1, 2]))
+    (tmp_path / "log.0.jsonl").write_bytes(lines(0, [5, 6]) + lines(2, [7, 8]))
+    (tmp_path / "log.1.jsonl").write_bytes(lines(1, [1, 2]))
     merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
-    kept = [(one["batch"], [s["index"] for s in one["samples"] if s.get("picture")]) for one in log.lines()]
+    kept = [(one["batch"], [s["index"] for s in one["samples"] if s.get("picture")]) for one in log.lines()][1::2]
     assert kept == [(0, [5, 6]), (1, [1]), (2, [])]
     assert sorted(path.name for path in log.pictures.iterdir()) == [f"pgd-{n}-clean.png" for n in (1, 5, 6)]
     # A batch that two runs did at once, each unaware of the other, counts once.
     whole = (tmp_path / "log.jsonl").read_text()
-    (tmp_path / "log.jsonl").write_text(whole + whole.splitlines(keepends=True)[2])
+    (tmp_path / "log.jsonl").write_text(whole + whole.splitlines(keepends=True)[3])
     merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
     assert (tmp_path / "log.jsonl").read_text() == whole
     before = (tmp_path / "log.jsonl").stat().st_mtime_ns

@@ -5,9 +5,7 @@ A new pair of files is complete on the disk before the old one goes, so a kill a
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,9 +15,11 @@ import torch
 from torch import Tensor
 
 from art_multimodal.errors import InputError
+from art_multimodal.store import open_regular, opened_document, read_regular, replace_file, sealed_document
 
 INDEX = "checkpoint.json"
-_FORMAT = 1
+_FORMAT = 2
+_MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     index = {"format": _FORMAT, "step": checkpoint.step, "tensors": name, "run": checkpoint.run}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / name, lambda path: save_file(tensors, path))
-        text = json.dumps(index, indent=2) + "\n"
-        write_atomically(folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
+        replace_file(folder / name, lambda path: save_file(tensors, path))
+        replace_file(folder / INDEX, sealed_document(index))
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"The checkpoint of step {checkpoint.step} could not be written to {folder}: {error}. What was there "
@@ -78,14 +77,18 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
 
     path = Path(folder) / INDEX
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = opened_document(read_regular(path, _MOST_BYTES))
         if index["format"] != _FORMAT:
             raise InputError(f"{path} has format {index['format']}; this version reads format {_FORMAT}.")
         file = path.parent / Path(index["tensors"]).name
         if not file.exists():
             raise InputError(f"The checkpoint in {folder} is not whole: there is no {file.name}.")
+        # What somebody has put a link in the place of is not read.
+        open_regular(file).close()
         tensors = load_file(file)
-        step, run = int(index["step"]), dict(index["run"])
+        step, run = index["step"], dict(index["run"])
+        if type(step) is not int or step < 0:
+            raise ValueError("its step is not a whole number")
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no checkpoint: there is no {INDEX}.") from error
     except InputError:
@@ -151,19 +154,6 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file so that after a kill, or on a full disk, it is the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -243,6 +243,13 @@ class TrainingLoop:
                     f"The checkpoint is of another model: {name!r} has shape {tuple(tensor.shape)} in it, but "
                     f"{tuple(own[name].shape)} in the model."
                 )
+        for name, entry in checkpoint.optimizer.items():
+            for key, tensor in entry.items():
+                if tensor.shape not in ((), self.trained[name].shape):
+                    raise InputError(
+                        f"The checkpoint is of another model: {key!r} of {name!r} in the optimizer's state has shape "
+                        f"{tuple(tensor.shape)}."
+                    )
         if checkpoint.step > self.steps:
             raise InputError(f"The checkpoint is {checkpoint.step} steps on, but there are only {self.steps}.")
         self.model.load_state_dict(checkpoint.model)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from art_multimodal.attacks.evasion.image_ascent import ImageBudget
+from art_multimodal.errors import LARGEST_COUNT, check_count
 from art_multimodal.functional.perturbations import norm_of
 
 TOWERS = ("both", "image", "text")
@@ -102,6 +103,7 @@ class TrainingSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
                 raise ValueError(f"{name} must be a whole number of at least 0, not {value!r}.")
+            check_count(name, value, least=0, most=2**63 - 1 if name == "seed" else LARGEST_COUNT)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers of at least 0 and less than 1, not {self.betas!r}.")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:

@@ -28,7 +28,7 @@ from art_multimodal.defences.trainer.samples import (
     shuffled_rows,
 )
 from art_multimodal.defences.trainer.settings import TrainingSettings
-from art_multimodal.errors import InputError
+from art_multimodal.errors import InputError, check_count
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.processes import check_own_device, process_count
@@ -281,6 +281,7 @@ def _check_counts(**counts: int | None) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        check_count(name, int(value))
 
 
 def _plain(value: Any) -> Any:

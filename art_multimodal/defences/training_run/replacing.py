@@ -11,8 +11,9 @@ from art_multimodal.defences.training_run.folder import HEADER_FILE, STEPS_FILE
 from art_multimodal.errors import InputError
 from art_multimodal.models.saving import INDEX
 from art_multimodal.shown import shown
+from art_multimodal.store.lock import LOCK_FILE
 
-_FILES = {HEADER_FILE, STEPS_FILE, f".{HEADER_FILE}.part", f".{STEPS_FILE}.part"}
+_FILES = {HEADER_FILE, STEPS_FILE, f".{HEADER_FILE}.part", f".{STEPS_FILE}.part", LOCK_FILE}
 _MODELS = ("best", "last")
 #: What is in the other folders.
 _INSIDE = {

@@ -134,6 +134,7 @@ class TrainingRun:
         if before is not None:
             check_same_run(before, self.header)
             self.history = before["history"]
+            self.folder.check_models(self.history, None if self.best is None else self.best["epoch"])
             # They stay as they were when the run began.
             self.header |= {key: before[key] for key in ("protocol", "device", "versions") if key in before}
         self._writer: TrainingSummaryWriter | None = None
@@ -174,6 +175,9 @@ class TrainingRun:
             self.listener.epoch(row, row is best)
         self._since = time.perf_counter()
         train, settings = self.data.train, self.settings
+        with failing_together():
+            if self.resumed and is_main_process():
+                self.folder.lock.take()
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("ignore")
@@ -201,7 +205,7 @@ class TrainingRun:
             for warning in caught:
                 self.listener.warning(str(warning.message))
         finally:
-            self.folder.steps.close()
+            self.folder.let_go()
             if self._writer is not None:
                 self._writer.close()
         return self.history
@@ -261,7 +265,7 @@ class TrainingRun:
             **self.header,
             "history": self.history,
             "best_epoch": None if best is None else best["epoch"],
-            "complete": self.history[-1]["epoch"] == self.settings.epochs,
+            "complete": bool(self.history) and self.history[-1]["epoch"] == self.settings.epochs,
         }
 
     @staticmethod

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from art_multimodal.defences.trainer import METHODS, TrainingSettings
-from art_multimodal.errors import InputError
+from art_multimodal.errors import InputError, check_count
 from art_multimodal.processes import process_count
 
 TASKS = ("classification", "retrieval")
@@ -63,9 +63,7 @@ class RunSettings:
         if self.task not in TASKS:
             raise InputError(f"The task must be {' or '.join(TASKS)}, not {self.task!r}.")
         for name in ("epochs", "batch_size", "validate_every", "validation_steps", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name.replace('_', ' ')} must be at least 1, not {value}.")
+            check_count(name.replace("_", " "), getattr(self, name))
         if not self.training.eps > 0:
             raise InputError(
                 f"eps must be greater than 0 (in units of images in [0, 1], such as 1/255), not {self.training.eps}."

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.schema import LineCheck, check_header
+from art_multimodal.shown import shown
+from art_multimodal.store import (
+    FolderLock,
+    cannot_write,
+    check_place,
+    open_regular,
+    opened_document,
+    opened_line,
+    read_regular,
+    refuse_links,
+    replace_file,
+    sealed_document,
+    sealed_line,
+    sync_folder,
+)
+from art_multimodal.store.files import reason_of
 
 HEADER_FILE, LINES_FILE, PICTURES_FOLDER = "run.json", "log.jsonl", "pictures"
+#: Raised when what a line or the header says changes.
+SCHEMA_VERSION = 5
+#: Bytes of the header, and of a line; both are far smaller.
+_MOST_BYTES = 64 << 20
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, never half of it."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Write a file so that it is either the old one or the new one, never half of it.
+
+    :raises InputError: If it cannot be written.
+    """
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        replace_file(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
-
-
-def cannot_write(path: Path, error: OSError) -> InputError:
-    """Return the error for a file that could not be written."""
-    return InputError(
-        f"Cannot write {path}: {error.strerror or error}. What is there already is kept; make room or choose another "
-        "--out, and go on with --resume."
-    )
 
 
 class RunLog:
@@ -40,6 +50,7 @@ class RunLog:
 
     ``run.json`` is the header: settings, model, data and versions. ``log.jsonl`` holds one line per attack and batch.
     A line that was cut off by a kill is dropped when the log is opened again, so what is read is always whole batches.
+    Both carry checksums, and links among the files are not followed: see :mod:`art_multimodal.store`.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any], lines_file: str = LINES_FILE) -> None:
@@ -48,33 +59,41 @@ class RunLog:
         self.lines_file = lines_file
 
     @classmethod
-    def create(cls, folder: Path, header: dict[str, Any]) -> RunLog:
+    def create(cls, folder: Path, header: dict[str, Any], lock: FolderLock | None = None) -> RunLog:
         """Start a run in a folder.
 
-        :raises InputError: If the folder cannot be written.
+        :param lock: Of the folder; taken when the folder is there.
+        :raises InputError: If the folder cannot be written, or another command has started a run there.
         """
+        refuse_links(folder, (PICTURES_FOLDER,))
         try:
             (folder / PICTURES_FOLDER).mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.absolute().parent)
         except OSError as error:
             raise cannot_write(folder, error) from error
-        write_atomically(folder / HEADER_FILE, json.dumps(header, indent=2, ensure_ascii=True))
+        if lock is not None:
+            lock.take()
+            check_folder(folder, resume=False)
+        write_atomically(folder / HEADER_FILE, sealed_document(header))
         log = cls(folder, header)
-        log._append("")
+        log._append(b"")
         return log
 
     @classmethod
     def open(cls, folder: Path) -> RunLog:
         """Open the log of a run, dropping a last line that a kill cut off.
 
-        :raises InputError: If the folder holds no run, or its files are damaged.
+        :raises InputError: If the folder holds no run, or its files are damaged, changed or links.
         """
+        refuse_links(folder, (HEADER_FILE, LINES_FILE, PICTURES_FOLDER))
+        path = folder / HEADER_FILE
         try:
-            header = json.loads((folder / HEADER_FILE).read_text(encoding="utf-8"))
+            header = read_header(path)
         except FileNotFoundError:
-            raise InputError(f"{folder} holds no run to go on with. Start one without --resume.") from None
+            raise InputError(f"{shown(folder)} holds no run to go on with. Start one without --resume.") from None
         except (ValueError, OSError) as error:
             raise InputError(
-                f"{folder / HEADER_FILE} cannot be read ({error}). Start again in another --out."
+                f"{shown(path)} cannot be read ({shown(reason_of(error))}). Start again in another --out."
             ) from error
         log = cls(folder, header)
         log.drop_cut_line()
@@ -86,65 +105,136 @@ class RunLog:
 
     def append(self, line: dict[str, Any]) -> None:
         """Add a line and see it onto the disk."""
-        self._append(json.dumps(line, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n")
+        self._append(sealed_line(line))
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Read the lines one after the other.
 
-        :raises InputError: If a line is damaged.
+        :raises InputError: If a line is damaged, or does not belong there.
         """
-        for _, line in self.lines_with_starts():
+        check = LineCheck(self.header)
+        for number, (_, line) in enumerate(self._checked(check), start=1):
+            try:
+                check.in_order(line)
+            except ValueError as error:
+                raise self._damaged(number, error) from error
             yield line
 
     def lines_with_starts(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Read the lines one after the other, each with the byte that it starts at.
+        """Read the lines one after the other, each with the byte that it starts at; in whatever order they are.
 
         :raises InputError: If a line is damaged.
         """
-        path, start = self.folder / self.lines_file, 0
-        if not path.exists():
+        return self._checked(LineCheck(self.header))
+
+    def line_at(self, start: int) -> dict[str, Any]:
+        """Read a line that was checked before.
+
+        :raises InputError: If it has changed since.
+        """
+        path = self.folder / self.lines_file
+        try:
+            with open_regular(path) as stream:
+                stream.seek(start)
+                return opened_line(stream.readline())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{shown(path)} has changed while it was read. Start again in another --out.") from error
+
+    def _checked(self, check: LineCheck) -> Iterator[tuple[int, dict[str, Any]]]:
+        path, start, number = self.folder / self.lines_file, 0, 0
+        if not os.path.lexists(path):
             return
-        with path.open("rb") as stream:
-            for number, text in enumerate(stream, start=1):
-                try:
-                    line = json.loads(text)
-                except ValueError as error:
-                    raise InputError(f"Line {number} of {path} is damaged. Start again in another --out.") from error
-                yield start, line
-                start += len(text)
+        try:
+            with open_regular(path) as stream:
+                while text := stream.readline(_MOST_BYTES):
+                    number += 1
+                    line = opened_line(text)
+                    check.line(line)
+                    yield start, line
+                    start += len(text)
+        except ValueError as error:
+            raise self._damaged(number, error) from error
+        except OSError as error:
+            raise InputError(f"{shown(path)} cannot be read ({reason_of(error)}). Choose another --out.") from error
+
+    def _damaged(self, number: int, error: ValueError) -> InputError:
+        return InputError(
+            f"Line {number} of {shown(self.folder / self.lines_file)} is damaged: {error}. Start again in another "
+            "--out."
+        )
 
     @property
     def pictures(self) -> Path:
         """The folder of pictures."""
         return self.folder / PICTURES_FOLDER
 
-    def _append(self, text: str) -> None:
+    def _append(self, text: bytes) -> None:
         path = self.folder / self.lines_file
         try:
-            with path.open("ab") as stream:
-                stream.write(text.encode("ascii"))
+            new = not os.path.lexists(path)
+            with open_regular(path, "ab") as stream:
+                stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
+            if new:
+                sync_folder(path.parent)
         except OSError as error:
             raise cannot_write(path, error) from error
 
     def drop_cut_line(self) -> None:
-        """Cut a last line off that is not whole."""
+        """Cut a last line off that is not whole.
+
+        :raises InputError: If the file cannot be written, or is a link.
+        """
         path = self.folder / self.lines_file
-        if not path.exists():
+        if not os.path.lexists(path):
             return
         try:
-            with path.open("r+b") as stream:
-                end = stream.seek(0, os.SEEK_END)
-                position, tail = end, b""
-                while position and b"\n" not in tail:
+            with open_regular(path, "r+b") as stream:
+                position, end = stream.seek(0, os.SEEK_END), 0
+                while position:
                     step = min(position, 1 << 16)
                     position -= step
                     stream.seek(position)
-                    tail = stream.read(step) + tail
-                stream.truncate(position + tail.rfind(b"\n") + 1)
+                    place = stream.read(step).rfind(b"\n")
+                    if place >= 0:
+                        end = position + place + 1
+                        break
+                stream.truncate(end)
         except OSError as error:
             raise cannot_write(path, error) from error
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read ``run.json``.
+
+    :raises InputError: If another version wrote it.
+    :raises OSError: If it cannot be read.
+    :raises ValueError: If it is damaged or was changed.
+    """
+    text = read_regular(path, _MOST_BYTES)
+    try:
+        header = opened_document(text)
+    except ValueError:
+        _check_version(text)
+        raise
+    check_header(header)
+    return header
+
+
+def _check_version(text: bytes) -> None:
+    """Of another version the checksum says nothing."""
+    found = re.search(rb'"schema_version": ?(\d{1,6})\b', text)
+    if found and int(found[1]) != SCHEMA_VERSION:
+        raise other_version(int(found[1]))
+
+
+def other_version(version: Any) -> InputError:
+    """Return the error for a run that another version made."""
+    return InputError(
+        f"The run was made by another version of art-multimodal (schema {shown(version)[:40]}, here {SCHEMA_VERSION}). "
+        "Start again in another --out."
+    )
 
 
 def check_folder(folder: Path, resume: bool) -> None:
@@ -152,21 +242,18 @@ def check_folder(folder: Path, resume: bool) -> None:
 
     :raises InputError: If it could not be written, or holds a run that is not to be resumed.
     """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise InputError(f"Cannot write to {folder}: {existing} is a file. Choose another --out.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"Cannot write to {folder}: no permission to write in {existing}. Choose another --out.")
-    if not (folder / HEADER_FILE).exists():
-        lost = [path.name for path in (folder / LINES_FILE, *sorted(folder.glob("log.*.jsonl"))) if path.exists()]
+    check_place(folder)
+    if not os.path.lexists(folder / HEADER_FILE):
+        logs = (folder / LINES_FILE, *sorted(folder.glob("log.*.jsonl")))
+        lost = [path.name for path in logs if os.path.lexists(path)]
         if lost:
             # Whose lines they are, nobody knows: they must not become part of another run.
             raise InputError(
-                f"{folder} holds {lost[0]} of a run whose {HEADER_FILE} is gone. Choose another --out, or remove the "
-                "folder."
+                f"{shown(folder)} holds {shown(lost[0])} of a run whose {HEADER_FILE} is gone. Choose another "
+                "--out, or remove the folder."
             )
     elif not resume:
         raise InputError(
-            f"{folder} holds a run already. Go on with it by --resume, replace it by "
+            f"{shown(folder)} holds a run already. Go on with it by --resume, replace it by "
             "--overwrite, or choose another --out."
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from art_multimodal.datasets import open_captioned, open_data
+from art_multimodal.datasets import CaptionedImages, LabelledImages, open_captioned, open_data
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -18,6 +18,7 @@ from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.given import as_dual_encoder
 from art_multimodal.models.loading import load_model
 from art_multimodal.prompts import check_templates
 
@@ -27,12 +28,46 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
 
     :raises InputError: If either cannot be used, or they do not fit together.
     """
-    model = load_model(settings.model)
+    model = _model(settings)
     if settings.task == "retrieval":
         return _open_retrieval(settings, model, device_type)
     if isinstance(model, DualEncoder):
         return _open_zero_shot(settings, model, device_type)
     return _open_pairs(settings, model, device_type)
+
+
+def _model(settings: AuditSettings) -> DualEncoder | FusionModel:
+    given = settings.loaded_model
+    if given is None:
+        return load_model(settings.model)
+    model = given if isinstance(given, FusionModel) else as_dual_encoder(given)
+    return model.eval()
+
+
+def _labelled(settings: AuditSettings, classes: Sequence[str] | None, model: ImageTextModel) -> LabelledImages:
+    data = settings.loaded_data
+    if data is None:
+        return open_data(settings.data, classes, _transform(settings, model))
+    if not isinstance(data, LabelledImages):
+        raise InputError(
+            "Data must be named (folder:PATH), LabelledArrays(images, labels, class_names) or a LabelledImages of your "
+            f"own, not {type(data).__name__}."
+        )
+    if settings.classes is not None:
+        raise InputError(f"{type(data).__name__} has class names: give others there, and leave out classes.")
+    return data
+
+
+def _captioned(settings: AuditSettings, model: ImageTextModel) -> CaptionedImages:
+    data = settings.loaded_data
+    if data is None:
+        return open_captioned(settings.data, _transform(settings, model))
+    if not isinstance(data, CaptionedImages):
+        raise InputError(
+            "Data for retrieval must be named (csv:PATH), CaptionedArrays(images, captions) or a CaptionedImages of "
+            f"your own, not {type(data).__name__}."
+        )
+    return data
 
 
 def _transform(settings: AuditSettings, model: ImageTextModel) -> Callable[[Any], Any] | None:
@@ -46,14 +81,14 @@ def _open_retrieval(settings: AuditSettings, model: DualEncoder | FusionModel, d
     for name, value in (("--templates", settings.templates), ("--classes", settings.classes)):
         if value is not None:
             raise InputError(f"Retrieval has captions and no classes: leave out {name}.")
-    data = open_captioned(settings.data, _transform(settings, model))
+    data = _captioned(settings, model)
     views = behind(model, settings.defences, data.protected_words, settings.draws)
     retrievers = views.map(lambda one: ImageTextRetriever(one, device_type=device_type))
     return RetrievalSubject(retrievers, data, settings.seed)
 
 
 def _open_zero_shot(settings: AuditSettings, model: DualEncoder, device_type: str) -> Subject:
-    data = open_data(settings.data, classes=settings.classes, transform=_transform(settings, model))
+    data = _labelled(settings, settings.classes, model)
     if not (settings.templates or data.templates):
         raise InputError(
             f"{settings.data} asks questions about its images, which a dual encoder does not read. Use a fusion "
@@ -74,9 +109,7 @@ def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -
     in_file = settings.data.startswith("csv:")
     try:
         # A file's labels may be indices into the model's answers.
-        data = open_data(
-            settings.data, settings.classes or (model.class_names if in_file else None), _transform(settings, model)
-        )
+        data = _labelled(settings, settings.classes or (model.class_names if in_file else None), model)
     except InputError as error:
         if not in_file:
             raise

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from art_multimodal.evaluations.audit.log import cannot_write
+from art_multimodal.store import cannot_write, read_regular, replace_file, sync_folder
 
 #: Longest side of a stored picture.
 _LONGEST = 320
+#: Bytes of a stored picture: more than one of noise has.
+_MOST_BYTES = 4 << 20
 #: Colour of removed pixels where they are pointed out.
 _REMOVED = (0.91, 0.13, 0.31)
 
@@ -46,8 +49,29 @@ def save_pictures(
         pixels = np.round(images[what].clip(0, 1).transpose(1, 2, 0) * 255).astype(np.uint8)
         picture = Image.fromarray(pixels)
         picture.thumbnail((_LONGEST, _LONGEST))
+        stream = io.BytesIO()
+        picture.save(stream, "PNG", optimize=True)
         path = folder / picture_name(attack, index, what)
         try:
-            picture.save(path, optimize=True)
+            replace_file(path, stream.getvalue(), sync=False)
         except OSError as error:
             raise cannot_write(path, error) from error
+    sync_folder(folder)
+
+
+def read_picture(path: Path) -> bytes | None:
+    """A picture as it was stored; ``None`` if it is gone, damaged, too large to be one, or a link."""
+    try:
+        content = read_regular(path, _MOST_BYTES)
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+            if max(picture.size) > _LONGEST:
+                return None
+            picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return content
+
+
+def are_whole(folder: Path, attack: str, index: int, modality: str) -> bool:
+    """Whether all pictures of a sample can be shown."""
+    return all(read_picture(folder / picture_name(attack, index, what)) for what in pictures_of(modality))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from art_multimodal.shown import shown
 
 
 def render(name: str, context: dict[str, Any]) -> str:
@@ -12,11 +17,14 @@ def render(name: str, context: dict[str, Any]) -> str:
     return _environment(escape=name.endswith(".html")).get_template(f"{name}.j2").render(context)
 
 
+@cache
 def _environment(escape: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("art_multimodal.evaluations.audit", "templates"),
         autoescape=escape,  # noqa: S701 (the Markdown report escapes with `md`)
         undefined=StrictUndefined,
+        # What data brought shows its control characters, escape sequences and bidi controls among them, as escapes.
+        finalize=lambda value: shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -58,8 +66,14 @@ def in_255ths(value: float) -> str:
 
 
 def md(text: Any) -> str:
-    """Make text from data harmless in Markdown: one line, no markup, no HTML."""
-    flat = " ".join(str(text).split())
-    return "".join(
+    """Make text from data harmless in Markdown: one line, no markup, no HTML, no links and nobody mentioned.
+
+    What GitHub finds by itself in the text of a page (addresses, ``@name``, ``#1``) is taken apart by an empty comment.
+    """
+    flat = shown(" ".join(str(text).split()))
+    safe = "".join(
         "\\" + c if c in "\\`*_{}[]()#+!|~" else {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(c, c) for c in flat
     )
+    # What would begin a list or a line under a heading, where the text begins a line or an entry of a list.
+    safe = re.sub(r"^(?=[-=])|(?<=^\d)(?=\.)|(?<=^\d\d)(?=\.)", r"\\", safe)
+    return re.sub(r"(?<=@)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=#)(?=\d)", "<!-- -->", safe, flags=re.IGNORECASE)

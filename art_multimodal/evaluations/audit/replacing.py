@@ -9,8 +9,10 @@ from art_multimodal import replacing
 from art_multimodal.evaluations.audit.log import HEADER_FILE, PICTURES_FOLDER
 
 #: What an audit writes into its folder, and what a kill leaves of it.
-_FILES = re.compile(r"(run\.json|log(\.\d+)?\.jsonl|report\.(html|md|json))(\.tmp)?")
-_PICTURES = re.compile(r"[\w:]+-\d+-(clean|attacked|difference)\.png(\.tmp)?")
+_NAMES = r"(run\.json|log(\.\d+)?\.jsonl|report\.(html|md|json))"
+_OF_PICTURES = r"[\w:]+-\d+-(clean|attacked|difference)\.png"
+_FILES = re.compile(rf"\.lock|{_NAMES}|\.{_NAMES}\.part")
+_PICTURES = re.compile(rf"{_OF_PICTURES}|\.{_OF_PICTURES}\.part")
 #: In the folder of a comparison: the run of one of its models.
 _RUN = re.compile(r"\d+-[A-Za-z0-9.-]*")
 _WHAT = "an audit"

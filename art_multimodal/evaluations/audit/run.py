@@ -14,6 +14,7 @@ import numpy as np
 from art.evaluations.evaluation import Evaluation
 
 from art_multimodal.attacks.registry import RETRIEVAL, select_attacks
+from art_multimodal.attacks.registry.looking import who_looks
 from art_multimodal.datasets import Sample, UnreadableSample
 from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
@@ -21,12 +22,13 @@ from art_multimodal.evaluations.audit.header import check_same_run, header_of
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.passes import entry_of, goes_on_after, passes_of
-from art_multimodal.evaluations.audit.pictures import save_pictures
+from art_multimodal.evaluations.audit.pictures import are_whole, save_pictures
 from art_multimodal.evaluations.audit.settings import DEFAULT_ATTACKS, AuditSettings
 from art_multimodal.evaluations.audit.sharding import merge, own_log
 from art_multimodal.evaluations.audit.subject import counted_queries, is_right
 from art_multimodal.evaluations.audit.summary import CLEAN, weighed_modalities
 from art_multimodal.processes import failing_together, is_main_process, process_count, process_index
+from art_multimodal.store import FolderLock
 
 #: Pictures kept for each attack.
 PICTURES_PER_ATTACK = 6
@@ -91,6 +93,7 @@ class Audit(Evaluation):
         nb_classes = len(self.estimator.gallery if task == RETRIEVAL else self.subject.class_names)
         self.attacks = select_attacks(settings.attacks or DEFAULT_ATTACKS, nb_classes, task)
         self.subject.weighed = weighed_modalities(self.attacks, task)
+        self.subject.looks = who_looks(self.attacks)
         self.budget = settings.budget(self.subject.data.protected_words)
         self._gallery = ""
         self.passes = passes_of(self.attacks, bool(settings.defences))
@@ -110,6 +113,10 @@ class Audit(Evaluation):
         :return: The complete log.
         :raises InputError: If the folder cannot be used, or the run to resume is another one.
         """
+        with FolderLock(self.out) as lock:
+            return self._evaluate(resume, progress, watch, lock)
+
+    def _evaluate(self, resume: bool, progress: Progress | None, watch: Watch | None, lock: FolderLock) -> RunLog:
         header = self.header()
         size = self.settings.batch_size
         with failing_together():
@@ -121,10 +128,11 @@ class Audit(Evaluation):
         with failing_together():
             if is_main_process():
                 if going_on:
+                    lock.take()
                     check_same_run(RunLog.open(self.out).header, header)
                     self._merge(RunLog(self.out, header))
                 else:
-                    RunLog.create(self.out, header)
+                    RunLog.create(self.out, header, lock)
         log = RunLog(self.out, header)
 
         def report(name: str, count: int, seconds: float) -> None:
@@ -137,6 +145,8 @@ class Audit(Evaluation):
         #: Of batches that are not done: a run of several processes may have left several.
         started: dict[int, dict[str, dict[str, Any]]] = {}
         pictured: dict[str, list[int]] = {name: [] for name in self.attacks}
+        #: Batches and attacks whose pictures are gone or damaged: they are made again.
+        spoilt: set[tuple[int, str]] = set()
         gallery = ""
         wanted = (CLEAN, *self.passes)
         for line in log.lines():
@@ -144,7 +154,9 @@ class Audit(Evaluation):
             number = line["batch"]
             done.add((number, line["attack"]))
             started.setdefault(number, {})[line["attack"]] = line
-            if all((number, name) in done for name in wanted):
+            if line["attack"] in pictured and not self._has_pictures(log, line):
+                spoilt.add((number, line["attack"]))
+            if all((number, name) in done and (number, name) not in spoilt for name in wanted):
                 del started[number]
             gallery = line.get("gallery_hash", gallery)
             if line["attack"] in pictured:
@@ -153,7 +165,7 @@ class Audit(Evaluation):
         todo = [
             (number, start)
             for number, start in enumerate(range(0, len(self.order), size))
-            if not all((number, name) in done for name in wanted)
+            if not all((number, name) in done and (number, name) not in spoilt for name in wanted)
         ]
         with failing_together():
             if todo and going_on:
@@ -181,6 +193,10 @@ class Audit(Evaluation):
                     if (number, name) not in done:
                         lines[name] = {**self._attack(name, batch, lines, own, pictured), "listed": listed}
                         own.append(lines[name])
+                    elif (number, name) in spoilt:
+                        # Drawn from the same seed it is the same attack; what the log says of it stays.
+                        pictured[name] = [other for other in pictured[name] if other != number]
+                        self._attack(name, batch, lines, own, pictured)
                     self._tell(report, lines[name], at_once, done)
         with failing_together():
             if is_main_process():
@@ -194,6 +210,14 @@ class Audit(Evaluation):
         size, name = self.settings.batch_size, line["attack"]
         count = sum(len(self.order[start : start + size]) for number, start in at_once if (number, name) not in done)
         report(name, count, line["seconds"])
+
+    def _has_pictures(self, log: RunLog, line: dict[str, Any]) -> bool:
+        name = line["attack"]
+        return all(
+            are_whole(log.pictures, name, sample["index"], entry_of(name).modality)
+            for sample in line["samples"]
+            if sample.get("picture")
+        )
 
     def _merge(self, log: RunLog) -> None:
         modalities = {name: entry_of(name).modality for name in self.attacks}

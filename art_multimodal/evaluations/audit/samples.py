@@ -10,7 +10,7 @@ from typing import Any
 
 from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.evaluations.audit.log import RunLog
-from art_multimodal.evaluations.audit.pictures import picture_name, pictures_of
+from art_multimodal.evaluations.audit.pictures import picture_name, pictures_of, read_picture
 
 #: A text as (words, what became of them): ``"same"``, ``"removed"`` or ``"added"``.
 Difference = list[tuple[str, str]]
@@ -80,7 +80,5 @@ def word_difference(before: str, after: str) -> Difference:
 
 
 def _data_url(path: Path) -> str | None:
-    try:
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-    except OSError:
-        return None
+    content = read_picture(path)
+    return None if content is None else "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from art_multimodal.attacks.registry import Budget, TextBudget
 from art_multimodal.defences.registry import parse_defence
-from art_multimodal.errors import InputError
+from art_multimodal.errors import InputError, check_count
 from art_multimodal.functional.perturbations import norm_of
 
 TASKS = ("classification", "retrieval")
 #: Attacks that are run when none are named.
 DEFAULT_ATTACKS = "image,text,multimodal,decoupling"
 
+#: Begins the name of a model, or of data, that came without one.
+_LOADED = "loaded:"
+
 
 @dataclass(frozen=True)
 class AuditSettings:
     """Everything that a number in the report depends on, apart from the machine.
 
-    :param model: As for ``load_model``.
-    :param data: As for ``open_data``, in retrieval as for ``open_captioned``.
+    :param model: As for ``load_model``; or a loaded one: a :class:`DualEncoder` or :class:`FusionModel`.
+    :param data: As for ``open_data``, in retrieval as for ``open_captioned``; or data that are open already:
+        :class:`LabelledArrays` or :class:`CaptionedArrays` in memory, or a source of one's own.
     :param attacks: Names of attacks or modalities, separated by commas; ``None`` for
         ``image,text,multimodal,decoupling``.
     :param task: ``"classification"`` (of images by class prompts; of pairs by a fusion model) or ``"retrieval"`` (a
@@ -47,8 +51,8 @@ class AuditSettings:
     :param draws: Of random defences: evaluations of each answer, and draws that an attack's gradient is the mean of.
     """
 
-    model: str
-    data: str
+    model: Any
+    data: Any
     attacks: str | None = None
     task: str = "classification"
     norm: str = "inf"
@@ -71,8 +75,16 @@ class AuditSettings:
     max_share: float = 0.1
     defences: tuple[str, ...] = ()
     draws: int = 10
+    #: What was given as ``model`` and ``data`` where that is no name; these then say its class.
+    loaded_model: Any = field(default=None, repr=False, compare=False)
+    loaded_data: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("model", "data"):
+            self._keep_loaded(name)
+        for name in ("templates", "classes", "protected_words", "defences"):
+            if isinstance(value := getattr(self, name), str):
+                raise InputError(f"{name} must be a list of strings, not the single string {value!r:.60}.")
         try:
             norm_of(self.norm)
         except ValueError as error:
@@ -89,14 +101,12 @@ class AuditSettings:
             )
         if self.eps_step is not None and not 0 < self.eps_step < float("inf"):
             raise InputError(f"The step must be greater than 0, not {self.eps_step}.")
-        for name in ("steps", "max_queries", "batch_size", "limit", "max_words", "max_edits", "top_k", "draws"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name.replace('_', ' ')} must be at least 1, not {value}.")
+        for name in ("steps", "max_queries", "batch_size", "limit", "max_words", "max_edits", "top_k"):
+            check_count(name.replace("_", " "), getattr(self, name))
+        check_count("draws", self.draws, most=10_000)
+        check_count("The seed", self.seed, least=0, most=2**63 - 1)
         if self.max_queries < 10:
             raise InputError(f"max queries must be at least 10, not {self.max_queries}: a search needs some.")
-        if self.seed < 0:
-            raise InputError(f"The seed must be at least 0, not {self.seed}.")
         if not 0 < self.max_share <= 1:
             raise InputError(f"max share is a share of the image, in (0, 1], not {self.max_share:g}.")
         # Written in full, so that a run knows itself again whatever becomes the default.
@@ -122,5 +132,14 @@ class AuditSettings:
 
     def as_json(self) -> dict[str, Any]:
         """The settings in JSON types."""
-        values = asdict(self)
+        values = {one.name: getattr(self, one.name) for one in fields(self) if not one.name.startswith("loaded_")}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def _keep_loaded(self, name: str) -> None:
+        """Set what was given as model or data aside, and put a name in its place, which logs and reports show."""
+        given = getattr(self, name)
+        if not isinstance(given, str):
+            object.__setattr__(self, f"loaded_{name}", given)
+            object.__setattr__(self, name, f"{_LOADED}{type(given).__name__}")
+        elif not given.startswith(_LOADED):
+            object.__setattr__(self, f"loaded_{name}", None)

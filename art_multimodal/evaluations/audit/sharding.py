@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from art_multimodal.evaluations.audit.log import LINES_FILE, RunLog, cannot_write
+from art_multimodal.evaluations.audit.log import LINES_FILE, RunLog
 from art_multimodal.evaluations.audit.pictures import picture_name, pictures_of
 from art_multimodal.processes import process_count, process_index
+from art_multimodal.store import cannot_write, open_regular, replace_file, sealed_line
 
 _OF_PROCESS = "log.{}.jsonl"
 
@@ -38,43 +37,33 @@ def merge(log: RunLog, order: Sequence[str], modalities: dict[str, str], most_pi
         part.drop_cut_line()
     place = {name: number for number, name in enumerate(order)}
     # Where each line is, not what it says: memory must not grow with what is logged.
-    found: dict[tuple[int, int], tuple[Path, int]] = {}
+    found: dict[tuple[int, int], tuple[RunLog, int]] = {}
     lines = 0
     for one in (log, *parts):
         for start, line in one.lines_with_starts():
             lines += 1
-            found.setdefault((line["batch"], place[line["attack"]]), (one.folder / one.lines_file, start))
+            found.setdefault((line["batch"], place[line["attack"]]), (one, start))
     if not parts and lines == len(found) and list(found) == sorted(found):
         return
     pictured = dict.fromkeys(modalities, 0)
-    target, new = log.folder / LINES_FILE, log.folder / (LINES_FILE + ".tmp")
+    target = log.folder / LINES_FILE
     dropped: list[Path] = []
-    try:
-        with new.open("wb") as stream:
+
+    def write(new: Path) -> None:
+        with open_regular(new, "r+b") as stream:
             for key in sorted(found):
-                path, start = found[key]
-                line = _line_at(path, start)
+                one, start = found[key]
+                line = one.line_at(start)
                 if line["attack"] in pictured:
-                    dropped += _keep_first(line, pictured, modalities, most_pictures, log.pictures)
-                stream.write(_written(line))
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(target)
+                    dropped.extend(_keep_first(line, pictured, modalities, most_pictures, log.pictures))
+                stream.write(sealed_line(line))
+
+    try:
+        replace_file(target, write)
         for path in (*(part.folder / part.lines_file for part in parts), *dropped):
             path.unlink(missing_ok=True)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise cannot_write(target, error) from error
-
-
-def _line_at(path: Path, start: int) -> dict[str, Any]:
-    with path.open("rb") as stream:
-        stream.seek(start)
-        return json.loads(stream.readline())
-
-
-def _written(line: dict[str, Any]) -> bytes:
-    return (json.dumps(line, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n").encode("ascii")
 
 
 def _keep_first(
