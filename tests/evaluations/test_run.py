@@ -336,10 +336,9 @@ def test_all_photos_unreadable(photos: Path, tmp_path: Path) -> None:
     for path in photos.rglob("*.png"):
         path.write_bytes(b"")
     settings = AuditSettings("demo:digits", f"folder:{photos}", "pgd,decoupling")
-    report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
-    assert report["results"]["clean"]["n"] == 0
-    assert report["results"]["pgd"]["accuracy"] is None
-    assert "No sample could be evaluated" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(InputError, match="None of the 12 samples can be read.*: the file is empty"):
+        Audit(settings, tmp_path / "out", device="cpu").evaluate()
+    assert not (tmp_path / "out").exists()
 
 
 def test_text_beyond_the_context_is_said(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ class Subject(ABC):
     class_names: tuple[str, ...] = ()
     #: Prompt templates of a zero-shot classifier.
     templates: tuple[str, ...] = ()
+    #: What a user should know about samples that were left out, or in part.
+    own_notes: tuple[str, ...] = ()
     #: Name of the attack that also looks whether gradients are hidden; ``None`` for none.
     looks: str | None = None
     #: Modalities whose importance is measured: what is predicted when all of one is removed.
@@ -124,13 +126,13 @@ class Subject(ABC):
     def select(self, order: np.ndarray) -> None:
         """Take notice of the samples that will be asked for, in their order, before any work.
 
-        :raises InputError: Naming the first text that the model cannot read.
+        Texts that the model cannot read in full are left out, with the samples that have no other.
         """
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about how data and model were understood, one line each, fit to be shown."""
-        return tuple(dict.fromkeys((*self.data.notes, *getattr(self.model, "notes", ()))))
+        return tuple(dict.fromkeys((*self.data.notes, *getattr(self.model, "notes", ()), *self.own_notes)))
 
     def describe(self, spec: str) -> dict[str, Any]:
         """What identifies the model in a log."""
