@@ -15,6 +15,7 @@ from art_multimodal.cli.options import check_one_of, parse_distance, parse_names
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
+from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
@@ -162,6 +163,12 @@ def audit(
     strict: Annotated[
         bool, typer.Option("--strict", rich_help_panel=_DATA, help="stop at an unreadable image")
     ] = False,
+    max_skipped: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", rich_help_panel=_DATA, help="share of samples that may be unreadable; exit code 2 above"
+        ),
+    ] = 0.5,
     defence: Annotated[
         list[str] | None,
         typer.Option(
@@ -224,6 +231,7 @@ def audit(
         raise InputError("Missing argument MODEL. For example: art-multimodal audit demo:digits --data demo:digits.")
     check_one_of(resume, overwrite)
     quiet_libraries()
+    from art_multimodal.datasets.reading import skipped_too_many
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
     from art_multimodal.evaluations.audit.replacing import check_replaceable, remove_run
@@ -270,6 +278,7 @@ def audit(
             folder,
             device=DEVICES.find(device),
             strict=strict,
+            max_skipped=max_skipped,
         )
         for name, folder in folders.items()
     ]
@@ -281,6 +290,8 @@ def audit(
     if overwrite:
         # Not before everything that was given has been found good.
         with failing_together():
+            for job in jobs:
+                job.check_readable()
             if main:
                 remove_run(out)
     for job in jobs:
@@ -290,6 +301,8 @@ def audit(
         if not main:
             continue
         reports.append(write_reports(logs[job.out]))
+        if len(jobs) > 1:
+            print(f"\n{shown(job.settings.model)}")
         print_results(reports[-1])
         print_reports(job.out)
         prefix = f"{job.settings.model}: " if len(jobs) > 1 else ""
@@ -299,9 +312,13 @@ def audit(
     if main and len(jobs) > 1:
         write_comparison(out, logs, reports)
         print_reports(out)
+    too_many = [error for report in reports if (error := skipped_too_many(report, max_skipped)) is not None]
     for failure in failures:
         say(f"gate failed: {failure}", error=True)
     # Every process ends as the main one does.
+    with failing_together():
+        if too_many:
+            raise too_many[0]
     if gathered(len(failures))[0]:
         raise typer.Exit(GATE_FAILED)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from audits import read_report, run_audit, timeless
 
 from art_multimodal import InputError
+from art_multimodal.attacks.registry import exhaustive
 from art_multimodal.cli import main
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
 
@@ -25,6 +27,14 @@ SETTINGS = AuditSettings(
     seed=2,
     max_share=0.2,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_texts() -> Iterator[None]:
+    """Resuming is tried here, and not the whole vocabulary."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exhaustive, "MOST_TEXTS", 1_000)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -67,6 +68,29 @@ def check_image_budget(attack: Any) -> None:
         raise ValueError(f"eps_step must be a finite number greater than 0, not {attack.eps_step!r}.")
     for name, least in (("max_iter", 0), ("num_random_init", 0), ("batch_size", 1)):
         check_whole_number(attack, name, least)
+
+
+class Unsaturated:
+    """Divides logits that are so far apart that their cross-entropy has no gradient left.
+
+    By one number for each sample, found from the first logits that come and kept, so that what is raised stays one
+    function. Logits that are nearer are left bit for bit as they are.
+
+    :param labels: Class indices ``[N]``.
+    :param dtype: What gradients pass through: that of the model's weights.
+    """
+
+    def __init__(self, labels: Tensor, dtype: torch.dtype) -> None:
+        self.labels = labels
+        # How far the label may lie before the next class, or behind it: half of what the exponents hold.
+        self.most_lead = -math.log(torch.finfo(dtype).tiny) / 2
+        self._divisor: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        if self._divisor is None:
+            lead = margin_loss(logits.detach(), self.labels).abs()
+            self._divisor = (lead / self.most_lead).clamp_min(1)[:, None]
+        return logits / self._divisor
 
 
 def class_loss(name: str, logits: Tensor, labels: Tensor, targeted: bool) -> Tensor:

@@ -16,6 +16,7 @@ from art_multimodal.attacks.evasion.image_ascent import (
     BestSeen,
     ImageBudget,
     Objective,
+    Unsaturated,
     ascend,
     check_image_budget,
     class_loss,
@@ -170,10 +171,13 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         """Return the function from model inputs to what is raised, which also tells which of several starts is best."""
         module, loss = self.estimator.model, self.loss
         if loss in CLASS_LOSSES:
-            similarity, targeted = module.head.similarity, self.targeted
-            return own_score(
-                lambda inputs: class_loss(loss, similarity(module.image_features(inputs), classes), labels, targeted)
-            )
+            similarity, targeted, scale = module.head.similarity, self.targeted, Unsaturated(labels, classes.dtype)
+
+            def raised(inputs: Tensor) -> Tensor:
+                logits = similarity(module.image_features(inputs), classes)
+                return class_loss(loss, scale(logits) if loss == "cross_entropy" else logits, labels, targeted)
+
+            return own_score(raised)
         with torch.no_grad():
             reference = module.image_features(preprocessed(self.estimator, clean))
         return own_score(lambda inputs: EMBEDDING_LOSSES[loss](reference, module.image_features(inputs)))

@@ -10,7 +10,7 @@ import torch
 from art.attacks.attack import EvasionAttack
 from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescent, SquareAttack
 
-from art_multimodal.attacks.art_context import global_seed, input_shape, passes_of, remembered_predictions
+from art_multimodal.attacks.art_context import global_seed, passes_of, view_of, with_memory
 from art_multimodal.attacks.evasion.for_each_pair import for_each_pair
 from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
@@ -27,6 +27,7 @@ from art_multimodal.attacks.registry.entry import (
     Run,
 )
 from art_multimodal.attacks.registry.gallery import on_gallery
+from art_multimodal.attacks.registry.targeted import MOST_TARGETS, targeted_pgd
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -48,8 +49,7 @@ def image_attack(build: Build) -> Prepare:
     def prepare(estimator: Estimator, budget: Budget) -> Run:
         def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
             # The scoring stands inside: ART's predict draws a number, too.
-            shape = x["image"].shape[1:] if is_pairs(x) else x.shape[1:]
-            with global_seed(seed), input_shape(estimator, shape), passes_of(estimator, budget.batch_size):
+            with global_seed(seed), passes_of(estimator, budget.batch_size):
                 attacked = perturbed(build, estimator, x, y, budget, seed)
                 return Attacked(attacked, estimator.predict_labels(attacked, batch_size=budget.batch_size))
 
@@ -65,7 +65,8 @@ def perturbed(
     if isinstance(estimator, FusionClassifier):
         attacked = for_each_pair(lambda view: build(bounded(view, budget), budget, seed), estimator, x, y)
         return inside_budget(attacked, x, budget)
-    return inside_budget(np.asarray(build(estimator, budget, seed).generate(x, y), dtype=np.float32), x, budget)
+    attack = build(view_of(estimator, x.shape[1:]), budget, seed)
+    return inside_budget(np.asarray(attack.generate(x, y), dtype=np.float32), x, budget)
 
 
 def bounded(view: TextBoundClassifier, budget: Budget) -> TextBoundClassifier:
@@ -140,18 +141,10 @@ def _square_applies(shape: tuple[int, ...], budget: Budget) -> bool:
     return min(height, width) >= 3 if budget.art_norm == np.inf else height == width >= 15
 
 
-class _Square(SquareAttack):
-    """Square that is told once about every image."""
-
-    def generate(self, x: np.ndarray, y: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
-        with remembered_predictions(self.estimator):
-            return super().generate(x, y, **kwargs)
-
-
 def _square(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
     height, width = estimator.input_shape[1:]
-    return _Square(
-        estimator,
+    return SquareAttack(
+        with_memory(estimator),  # it is told once about every image
         norm=budget.art_norm,
         eps=budget.eps,
         max_iter=budget.max_queries - 3,  # the intact image, the stripes, and scoring what comes out
@@ -203,6 +196,16 @@ ATTACKS.add(
         "auto-PGD on the difference of logits (ART's)",
         image_attack(_apgd("difference_logits_ratio")),
         minimum_classes=3,  # it compares the three largest logits
+        tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+    ),
+)
+ATTACKS.add(
+    "pgd_targeted",
+    AttackEntry(
+        "image",
+        "white box",
+        f"descent towards each of the {MOST_TARGETS} most likely other classes, on the difference of logits (ours)",
+        on_gallery(targeted_pgd(from_clean=True)),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
     ),
 )

@@ -14,7 +14,9 @@ import numpy as np
 from art.evaluations.evaluation import Evaluation
 
 from art_multimodal.attacks.registry import RETRIEVAL, select_attacks
+from art_multimodal.attacks.registry.looking import who_looks
 from art_multimodal.datasets import Sample, UnreadableSample
+from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped, check_readable
 from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.header import check_same_run, header_of
@@ -26,6 +28,7 @@ from art_multimodal.evaluations.audit.settings import DEFAULT_ATTACKS, AuditSett
 from art_multimodal.evaluations.audit.sharding import merge, own_log
 from art_multimodal.evaluations.audit.subject import counted_queries, is_right
 from art_multimodal.evaluations.audit.summary import CLEAN, weighed_modalities
+from art_multimodal.out_folders import check_apart, check_no_strangers
 from art_multimodal.processes import failing_together, is_main_process, process_count, process_index
 from art_multimodal.store import FolderLock
 
@@ -71,19 +74,30 @@ class Audit(Evaluation):
     says how many samples a pass of the model holds.
     """
 
-    def __init__(self, settings: AuditSettings, out: str | Path, device: str = "auto", strict: bool = False) -> None:
+    def __init__(
+        self,
+        settings: AuditSettings,
+        out: str | Path,
+        device: str = "auto",
+        strict: bool = False,
+        max_skipped: float = MAX_SKIPPED,
+    ) -> None:
         """Load the model, open the data and check every setting, so that bad input is found before any work.
 
         :param settings: What to do.
         :param out: Folder of the run.
         :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         :param strict: Stop at an unreadable sample instead of skipping it.
+        :param max_skipped: Do not begin where it is clear that more than this share of the samples cannot be read.
         :raises InputError: For anything that cannot be used.
         """
         self.settings = settings
         self.out = Path(out)
         self.strict = strict
+        self.max_skipped = check_max_skipped(max_skipped)
+        check_no_strangers(self.out)
         self.subject = open_subject(settings, device_type_of(device))
+        check_apart(self.out, self.subject.data.folders)
         self.estimator = self.subject.estimator
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
         order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
@@ -93,6 +107,7 @@ class Audit(Evaluation):
         nb_classes = len(self.estimator.gallery if task == RETRIEVAL else self.subject.class_names)
         self.attacks = select_attacks(settings.attacks or DEFAULT_ATTACKS, nb_classes, task)
         self.subject.weighed = weighed_modalities(self.attacks, task)
+        self.subject.looks = who_looks(self.attacks)
         self.budget = settings.budget(self.subject.data.protected_words)
         if self.subject.views.draws > 1:
             # Random defences draw in every pass: what they draw must not depend on how many samples it holds.
@@ -100,6 +115,13 @@ class Audit(Evaluation):
         self._gallery = ""
         self.passes = passes_of(self.attacks, bool(settings.defences))
         self.runs = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
+
+    def check_readable(self) -> None:
+        """Find out, before any work and without leaving a trace, whether enough samples can be read.
+
+        :raises InputError: If none can, or more than ``max_skipped`` of them are not there.
+        """
+        check_readable(self.subject.data, self.order, self.max_skipped, self.subject.read)
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
@@ -126,6 +148,7 @@ class Audit(Evaluation):
             going_on = resume and (self.out / HEADER_FILE).exists()
             if not going_on:
                 # First, so that a run that is refused here leaves no trace.
+                self.check_readable()
                 self._gallery = self.subject.prepare(self.order, self.budget.batch_size)
         with failing_together():
             if is_main_process():
