@@ -13,8 +13,6 @@ from art_multimodal.shown import shown
 #: Most bytes of a JSON file; tokenizers of a quarter of a million pieces take some thirty million.
 _MOST_BYTES = 256 * 2**20
 _DEEPEST = 60
-#: Keys whose values are words or weights rather than settings: files in which any key is fine.
-_WORDS = {"tokenizer.json", "vocab.json", "added_tokens.json"}
 #: Settings with which a library would run code, fetch kernels or exchange layers, and what they mean.
 _REFUSED = {
     "auto_map": "it names Python code to run",
@@ -60,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_folder(folder: Path) -> None:
-    """Look at a folder before a library reads it: links, and the settings of every JSON file in it.
+    """Look at a folder before a library reads it: links, and the settings of every configuration in it.
 
     :raises InputError: If a link leads out of it, a JSON file cannot be read, or a setting asks for code to be run, or
         for something outside the folder. The setting is named.
@@ -77,7 +75,8 @@ def check_folder(folder: Path) -> None:
                 "what the model answers and is not applied here. Merge it (peft: merge_and_unload, "
                 "save_pretrained), or move it out of the folder to measure the base model."
             )
-        if path.suffix == ".json" and not path.name.endswith(".index.json") and path.name not in _WORDS:
+        # Those that libraries read for settings; what else lies there (a trainer's log) is nobody's business.
+        if path.name.endswith("config.json"):
             check_settings(read_json(path), path)
 
 

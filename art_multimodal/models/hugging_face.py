@@ -176,6 +176,9 @@ def preprocessing_of(processor: Any, side: int | None = None) -> ImagePreprocess
     except (TypeError, ValueError, AttributeError) as error:
         raise _unknown_preprocessing(processor) from error
     kind = type(processor).__name__
+    for key, value in vars(processor).items():
+        if key.startswith("do_") and not isinstance(value, bool | None):
+            raise InputError(f"{kind} has {shown(key)[:60]} set to {shown(value)!r:.60}: true or false is allowed.")
     check_sides([*size.values(), *crop.values(), *([] if side is None else [side])], f"The size of the {kind}")
     settings: dict[str, Any] = {}
     if "shortest_edge" in size and side is not None:
@@ -196,8 +199,11 @@ def preprocessing_of(processor: Any, side: int | None = None) -> ImagePreprocess
         _prepared(processor, Image.new("RGB", final[::-1], colour), final, settings).mean(dim=(1, 2))
         for colour in ("black", "white")
     )
-    if not ((white - black).isfinite().all() and (white - black).abs().min() > 1e-6):
-        raise _unknown_preprocessing(processor)
+    if not ((white - black).isfinite().all() and (white - black).min() > 1e-6):
+        raise InputError(
+            f"{kind} turns black into {black.tolist()} and white into {white.tolist()}: white must come out above "
+            "black, and both as numbers. Check image_mean, image_std and rescale_factor."
+        )
     resample = getattr(processor, "resample", None)
     known = _RESAMPLING.get(resample if isinstance(resample, int) else 2 if resample is None else -1)
     if known is None:

@@ -141,7 +141,8 @@ def _kinds_of(dataclass: type) -> dict[str, Any]:
     kinds |= {name: dict | None for name in ("act_kwargs", "norm_kwargs", "tokenizer_kwargs") if name in kinds}
     if "mlp_ratio" in kinds:
         kinds["mlp_ratio"] = float
-    return kinds
+    # Published configurations say null where a setting does not matter to them.
+    return {name: kind | None for name, kind in kinds.items()}
 
 
 def _plain(hint: Any) -> Any:

@@ -35,6 +35,12 @@ def fill(model: Any, path: Path, source: str, settings: str) -> tuple[str, ...]:
             ) from error
         return ()
     state = read_weights(path)
+    tower = model.visual.state_dict()
+    if len(state) == len(tower) and {_stripped(name) for name in state} == tower.keys():
+        raise InputError(
+            f"{source} holds an image tower alone. Name the model that its text tower and all else come from, too: "
+            f"open_clip:{settings}/TAG+{source}"
+        )
     try:
         state = factory.convert_state_dict(model, state)
         if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
@@ -90,12 +96,7 @@ def _check_names(state: dict[str, Tensor], own: dict[str, Tensor], source: str, 
         for names, what in ((missing, "missing"), (more, "without a place in it"), (unlike, "of another shape"))
         if names
     ]
-    hint = ""
-    if not any(name.startswith("visual.") for name in missing) or not any("visual." in name for name in state):
-        tower = {_stripped(name) for name in state}
-        if {name.removeprefix("visual.") for name in own if name.startswith("visual.")} <= tower:
-            hint = f" It holds an image tower alone: give open_clip:{settings}/TAG+{source} with the tag of the base."
-    raise InputError(f"{source} is not a checkpoint of {settings}: weights are {'; '.join(said)}.{hint}")
+    raise InputError(f"{source} is not a checkpoint of {settings}: weights are {'; '.join(said)}.")
 
 
 def _stripped(name: str) -> str:

@@ -72,7 +72,9 @@ def load_saved_model(folder: str | Path) -> DualEncoder:
     try:
         facts = read_json(folder / INDEX)
         if facts["format"] != _FORMAT:
-            raise InputError(f"{folder / INDEX} has format {facts['format']}; this version reads format {_FORMAT}.")
+            raise InputError(
+                f"{folder / INDEX} has format {shown(facts['format'])[:40]}; this version reads format {_FORMAT}."
+            )
         family, digests = facts["family"], {str(name): str(digest) for name, digest in dict(facts["files"]).items()}
     except InputError:
         raise

@@ -22,8 +22,11 @@ def refusing(source: str) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        # Names and settings of the checkpoint stand in these, too.
+        if shown(error) == str(error):
+            raise
+        raise InputError(shown(error)) from error
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
