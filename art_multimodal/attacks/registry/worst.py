@@ -21,7 +21,9 @@ from art_multimodal.attacks.registry.entry import (
     Prepare,
     Run,
 )
+from art_multimodal.attacks.registry.exhaustive import EVERY_WORD
 from art_multimodal.attacks.registry.gallery import on_gallery
+from art_multimodal.attacks.registry.multimodal import JOINT_OF_EVERY_WORD
 from art_multimodal.attacks.registry.targeted import MOST_TARGETS, targeted_pgd
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -107,6 +109,7 @@ def suspecting(prepare: Prepare) -> Prepare:
 
 _IMAGE = suspecting(ensemble("apgd", ("pgd_targeted", TARGETED_PGD), "square"))
 _TEXT = ("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin")
+_EVERY_WORD = ("text_exhaustive", EVERY_WORD)
 _EVERYWHERE = (ZERO_SHOT, PAIRS, RETRIEVAL)
 
 
@@ -133,8 +136,12 @@ ATTACKS.add(
     AttackEntry(
         "worst",
         "black box",
-        "the four text attacks, each on what is left",
-        by_task(ensemble(*_TEXT), _registered(*_TEXT)),
+        "every word that the language model knows and every typing error, all competing, for each image by itself; "
+        "then the four quick text attacks, each on what is left",
+        by_task(
+            ensemble(_EVERY_WORD, *_TEXT),
+            side_by_side(("text_exhaustive", EVERY_WORD.prepare), *((name, ATTACKS[name].prepare) for name in _TEXT)),
+        ),
         tasks=_EVERYWHERE,
     ),
 )
@@ -143,10 +150,11 @@ ATTACKS.add(
     AttackEntry(
         "worst",
         "white box",
-        "joint, independent and co_attack, each on what is left by those before and by the two others (in retrieval "
+        "joint (with any word that the language model knows), independent and co_attack, each on what is left by those "
+        "before and by the two others (in retrieval "
         f"set_level_guidance, independent and co_attack); at least {LEAST_STEPS} steps",
         by_task(
-            ensemble("joint", "independent", "co_attack"),
+            ensemble(("joint", JOINT_OF_EVERY_WORD), "independent", "co_attack"),
             _registered("set_level_guidance", "independent", "co_attack"),
         ),
         tasks=_EVERYWHERE,
