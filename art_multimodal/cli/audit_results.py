@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from art_multimodal.cli.display import say
+from art_multimodal.cli.options import print_notes
 
 #: Of retrieval, as a report names them.
 _DIRECTIONS = ("image_to_text", "text_to_image")
@@ -16,7 +17,7 @@ _DIRECTIONS = ("image_to_text", "text_to_image")
 
 def print_results(report: dict[str, Any]) -> None:
     from art_multimodal.evaluations.audit.rendering import budget_text
-    from art_multimodal.evaluations.audit.sentences import gradient_warnings
+    from art_multimodal.evaluations.audit.sentences import gradient_warnings, guessing
     from art_multimodal.evaluations.audit.word_curve import CURVED, points_in_words
 
     table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
@@ -39,6 +40,7 @@ def print_results(report: dict[str, Any]) -> None:
     if report["skipped"]:
         first = report["skipped"][0]
         say(f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}")
+    print_notes(guessing(report))
 
 
 def _table(*columns: str) -> Table:

@@ -59,7 +59,22 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
         said += _suspicions_of(row)
     if report["skipped"]:
         said.append(f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below.")
+    said += guessing(report)
     return said + [f"Note: {quote(note)}" for note in report.get("notes", ())]
+
+
+def guessing(report: dict[str, Any]) -> list[str]:
+    """Says so where the model is no better than guessing without any attack: then no other number means much."""
+    clean = report["results"][CLEAN]
+    choices = clean["n"] if report["task"] == RETRIEVAL else len(report["data"]["class_names"])
+    if not clean["n"] or not choices or clean["accuracy_ci95"] is None or clean["accuracy_ci95"][0] > 1 / choices:
+        return []
+    how = "is no better than" if clean["accuracy"] <= 1 / choices else "cannot be told from"
+    what = "images" if report["task"] == RETRIEVAL else "classes"
+    return [
+        f"Without an attack the accuracy {how} guessing among {choices} {what} ({percent(1 / choices)}): look at class "
+        "names, templates and labels before anything else, or give more samples."
+    ]
 
 
 def gradient_warnings(report: dict[str, Any]) -> list[str]:

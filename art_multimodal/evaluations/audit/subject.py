@@ -17,6 +17,7 @@ from art_multimodal.attacks.registry import Attacked, Budget, Estimator
 from art_multimodal.attacks.registry.entry import Run
 from art_multimodal.attacks.registry.looking import also_looking
 from art_multimodal.datasets import CaptionedImages, LabelledImages, Sample
+from art_multimodal.estimators.modules import is_repeated
 from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.passes import entry_of, is_naive
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -46,6 +47,8 @@ class Subject(ABC):
     class_names: tuple[str, ...] = ()
     #: Prompt templates of a zero-shot classifier.
     templates: tuple[str, ...] = ()
+    #: What a user should know about samples that were left out, or in part.
+    own_notes: tuple[str, ...] = ()
     #: Name of the attack that also looks whether gradients are hidden; ``None`` for none.
     looks: str | None = None
     #: Modalities whose importance is measured: what is predicted when all of one is removed.
@@ -124,13 +127,13 @@ class Subject(ABC):
     def select(self, order: np.ndarray) -> None:
         """Take notice of the samples that will be asked for, in their order, before any work.
 
-        :raises InputError: Naming the first text that the model cannot read.
+        Texts that the model cannot read in full are left out, with the samples that have no other.
         """
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about how data and model were understood, one line each, fit to be shown."""
-        return tuple(dict.fromkeys((*self.data.notes, *getattr(self.model, "notes", ()))))
+        return tuple(dict.fromkeys((*self.data.notes, *getattr(self.model, "notes", ()), *self.own_notes)))
 
     def describe(self, spec: str) -> dict[str, Any]:
         """What identifies the model in a log."""
@@ -166,7 +169,7 @@ def counted_queries(model: DualEncoder | FusionModel) -> Iterator[dict[str, int]
     def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if threading.get_ident() != counted:
             return  # another audit of the same model
-        count["queries"] += len(inputs[0])
+        count["queries"] += 0 if is_repeated() else len(inputs[0])
         # Not whether the output requires one: the parameters may do so where no gradient is taken.
         count["gradients"] += len(inputs[0]) * inputs[0].requires_grad
 
