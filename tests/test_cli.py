@@ -125,7 +125,7 @@ def test_gate(tmp_path: Path, capsys) -> None:
         (["audit", "hf:/nowhere", "--data", "demo:digits"], "There is no folder"),
         (
             [*SHAPES, "--attacks", "pgd"],
-            "pgd does not work on fusion models. Use art_pgd, apgd, square.",
+            "pgd does not work on fusion models. Use art_pgd, apgd, ",
         ),
         ([*SHAPES, "--attacks", "apgd_dlr"], "apgd_dlr needs at least 3 classes; there are 2"),
         ([*SHAPES, "--templates", "a {}"], "it reads the texts of the data, not --templates"),
