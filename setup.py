@@ -13,6 +13,7 @@ VERSION = re.search(
 # ART imports these two for some of its attacks and defences without declaring them.
 ART_EXTRAS = ["multiprocess", "statsmodels"]
 TENSORBOARD = ["tensorboardX>=2.6"]
+HEIC = ["pillow-heif>=0.22"]
 TEST = [
     "pytest>=8",
     "pytest-timeout",
@@ -67,6 +68,7 @@ setup(
     extras_require={
         "art": ART_EXTRAS,
         "tensorboard": TENSORBOARD,
+        "heic": HEIC,
         "test": TEST,
         "docs": ["sphinx>=8", "furo", "myst-parser"],
         "dev": [*TEST, "ruff", "mypy"],

@@ -31,3 +31,15 @@ def _escaped(letter: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def brief(text: object, most: int = 240) -> str:
+    """A string as :func:`shown` gives it, with the middle left out of a long one.
+
+    :param most: Characters, of the string itself.
+    """
+    text = str(text)
+    if len(text) <= most:
+        return shown(text)
+    end = most // 3
+    return shown(f"{text[: most - end - 3]}...{text[-end:]}")

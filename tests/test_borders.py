@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from art.attacks.evasion import FastGradientMethod
+from art.data_generators import NumpyDataGenerator, PyTorchDataGenerator
 from art.defences.postprocessor import GaussianNoise, HighConfidence, ReverseSigmoid, Rounded
 from art.defences.postprocessor.postprocessor import Postprocessor
 from scipy.special import softmax
@@ -218,6 +219,8 @@ def test_several_labels_of_one_image_are_refused(images: np.ndarray, y: list) ->
     for call in (
         lambda: label_indices(y, 3, 2),
         lambda: view.fit(x, y),
+        lambda: view.fit_generator(loader(x, y), nb_epochs=1),
+        lambda: view.fit_generator(NumpyDataGenerator(x, y, batch_size=2), nb_epochs=1),
         lambda: view.loss_gradient(x, y),
         lambda: view.compute_loss(x, y),
         lambda: ProjectedGradientDescentDualEncoder(view, verbose=False).generate(x, y),
@@ -228,6 +231,11 @@ def test_several_labels_of_one_image_are_refused(images: np.ndarray, y: list) ->
             call()
         assert "\n" not in str(error.value)
     assert torch.equal(model.visual[1].weight, before)
+
+
+def loader(x: np.ndarray, y: np.ndarray) -> PyTorchDataGenerator:
+    data = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    return PyTorchDataGenerator(torch.utils.data.DataLoader(data, batch_size=2), size=len(x), batch_size=2)
 
 
 def test_labels_of_one_class_in_any_form() -> None:

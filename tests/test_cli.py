@@ -59,6 +59,7 @@ def test_the_table_fits_into_80_columns(capsys, monkeypatch, share: float, defen
     results = {name: {**row, **({"share_removed_mean": share} if "decoupling" in name else {})} for name in names}
     budget = {"norm": "inf", "eps": 1.5 / 255, "eps_step": 2 / 255 / 3, "steps": 1000}
     report = {"task": "zero-shot", "results": results, "budget": budget, "skipped": [], "defences": defences}
+    report["data"] = {"class_names": ["cat", "dog"]}
     audit_results.print_results(report)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(names) + 2 + 2 * bool(defences) and max(map(len, lines)) <= 80
@@ -72,7 +73,8 @@ def test_the_table_of_retrieval_fits_into_80_columns(capsys, monkeypatch, defenc
     monkeypatch.setenv("COLUMNS", "80")
     names = ["clean", *(name for name, entry in ATTACKS.items() if RETRIEVAL in entry.tasks), "multimodal"]
     recall = {way: {k: {"n": 5, "accuracy": 1.0} for k in ("1", "5", "10")} for way in audit_results._DIRECTIONS}
-    row = {"recall": recall, **({"naive": {"accuracy": 0.875}} if defences else {})}
+    row = {"n": 5, "accuracy": 1.0, "accuracy_ci95": [1.0, 1.0], "recall": recall}
+    row |= {"naive": {"accuracy": 0.875}} if defences else {}
     results = dict.fromkeys(names, row)
     budget = {"norm": "inf", "eps": 0.1, "eps_step": 0.1, "steps": 3}
     report = {"task": RETRIEVAL, "results": results, "budget": budget, "skipped": [], "defences": defences}
@@ -112,7 +114,8 @@ def test_gate(tmp_path: Path, capsys) -> None:
         ([*BASE, "--attacks", ","], "No attack was named"),
         ([*BASE, "--fail-under", "imag.accuracy=1"], "Did you mean image"),
         ([*BASE, "--classes", "a,b"], "gives 2 names for the 10 digits"),
-        ([*BASE, "--classes", "a,b,c,d,e,f,g,h,i,a"], "given twice"),
+        ([*BASE, "--classes", "a,a,a,a,a,a,a,a,a,a"], "All 10 classes have the name 'a'"),
+        ([*BASE, "--max-skipped", "2"], "--max-skipped is a share of the samples, from 0 to 1, not 2"),
         ([*BASE, "--templates", "a photo"], "must hold {} exactly once"),
         ([*BASE, "--templates", "nowhere.txt"], "there is no file"),
         (["audit", "demo:digits", "--data", "folder:/nowhere"], "There is no folder"),
@@ -236,6 +239,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
         "1/8",
     ]
     arguments += ["--norm", "2", "--steps", "3", "--max-queries", "11", "--limit", "7", "--batch-size", "5"]
+    arguments += ["--group-size", "4"]
     arguments += ["--device", "cpu", "--seed", "9", "--native-size", "--templates", "the {}"]
     arguments += ["--classes", "a,b,c,d,e,f,g,h,i,j", "--out", str(tmp_path / "out")]
     arguments += ["--task", "classification", "--language-model", "hf:nowhere", "--max-words", "2", "--max-edits", "3"]
@@ -255,6 +259,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
         "max_queries": 11,
         "limit": 7,
         "batch_size": 5,
+        "group_size": 4,
         "seed": 9,
         "templates": ["the {}"],
         "classes": list("abcdefghij"),

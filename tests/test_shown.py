@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief, shown
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_no_character_moves_the_cursor_or_breaks_the_line() -> None:
         assert len(text.splitlines()) <= 1
         for letter in text:
             assert letter in "\u200c\u200d" or unicodedata.category(letter)[0] != "C"
+
+
+def test_long_ones_are_cut_in_the_middle() -> None:
+    assert brief("a" * 240) == "a" * 240
+    assert brief("a" * 300 + "\n.png", 30) == "a" * 17 + "..." + "a" * 5 + "\\n.png"

@@ -1,49 +1,90 @@
-"""What ART's attacks need around them: seeds, the images' shape, and a memory for queries that they repeat."""
+"""What ART's attacks need around them: seeds, the images' shape, and a memory for queries that they repeat.
+
+The caller's estimator is never changed, not even for a while: attacks get a view of it, so several threads may attack
+one estimator at once.
+"""
 
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from art.estimators.estimator import BaseEstimator
 
-from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.estimators.modules import LearningModule
+
+_Estimator = TypeVar("_Estimator", bound=BaseEstimator)
+
+#: Whoever has seeded the global generators.
+_SEEDED = threading.RLock()
 
 
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
-    """Seed the global generators that ART's attacks draw from (Square draws from all three), and restore them."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+    """Seed the global generators that ART's attacks draw from (Square draws from all three), and restore them.
+
+    They belong to the process: of several threads one is inside at a time, the others wait. A thread that draws from
+    them outside of this function while another one is inside changes what that one draws.
+    """
+    with _SEEDED:
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+
+
+def view_of(estimator: _Estimator, input_shape: tuple[int, ...] | None = None) -> _Estimator:
+    """Return an estimator of the same class over the same model, weights and defences.
+
+    What is set on it leaves the first one as it is; what was set on the first one before, overrides of its methods
+    included, holds for it too.
+
+    :param input_shape: The shape of an image that it declares instead: APGD and Square build arrays of that shape.
+    """
+    # Not copy.copy: ART's classifiers copy themselves through files, weights and all.
+    view = object.__new__(type(estimator))
+    vars(view).update(vars(estimator))
+    # ART empties and fills this list whenever a parameter is set.
+    view.preprocessing_operations = list(estimator.preprocessing_operations)
+    if input_shape is not None:
+        view.set_params(input_shape=tuple(input_shape))
+    return view
 
 
 @contextmanager
-def input_shape(estimator: ImageClassifier | FusionClassifier, shape: tuple[int, ...]) -> Iterator[None]:
-    """Let the estimator declare the shape of the images at hand: APGD and Square build arrays of that shape."""
-    declared = estimator.input_shape
-    estimator.set_params(input_shape=tuple(shape))
+def passes_of(estimator: BaseEstimator, most: int) -> Iterator[None]:
+    """Let no pass of the model hold more than so many images, whatever an attack takes for a batch.
+
+    ART's attacks scale gradients by the size of a batch, and some look at all of it: they get all samples as one batch,
+    so that results do not depend on how many fit into memory.
+    """
+    module = estimator.model
+    if not isinstance(module, LearningModule):
+        # A model of pairs: its views on images are bounded as they are made.
+        yield
+        return
+    before, module.most_at_once = module.most_at_once, most
     try:
         yield
     finally:
-        estimator.set_params(input_shape=declared)
+        module.most_at_once = before
 
 
-@contextmanager
-def remembered_predictions(estimator: ImageClassifier) -> Iterator[None]:
-    """Answer an image that was predicted before from memory.
+def with_memory(estimator: ImageClassifier) -> ImageClassifier:
+    """Return a view that answers an image that was predicted before from memory, for as long as the view lives.
 
     ART's Square asks about every image three times in an iteration, twice for what it was told before. The answers
     stay the same; each distinct image is one query, which is what a real attacker would pay.
@@ -58,8 +99,6 @@ def remembered_predictions(estimator: ImageClassifier) -> Iterator[None]:
             known.update(zip(new, predict(x[list(new.values())], *args, **kwargs), strict=True))
         return np.stack([known[key] for key in keys])
 
-    estimator.predict = remember  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del estimator.predict
+    view = view_of(estimator)
+    view.predict = remember  # type: ignore[method-assign]
+    return view

@@ -28,6 +28,8 @@ from art_multimodal.pairs import is_pairs
 Member = str | tuple[str, AttackEntry]
 #: Facts about a sample that add up over members; of others those of the last one are true.
 _SUMMED = ("queries", "text_queries")
+#: Facts that stay true whoever comes after.
+_KEPT = ("fell_at", "word_candidates")
 
 
 def member_seed(seed: int, name: str) -> int:
@@ -114,5 +116,6 @@ def _intact(estimator: Estimator, count: int) -> np.ndarray:
 def _continued(before: dict[str, Any], said: dict[str, Any], broken_by: str | None) -> dict[str, Any]:
     """A sample's detail after one more member: what this one says, with what adds up."""
     summed = {key: before.get(key, 0) + said.get(key, 0) for key in _SUMMED if key in before or key in said}
+    kept = {key: before[key] for key in _KEPT if key in before and key not in said}
     # A member may be a cascade itself, which knows better who it was.
-    return {**said, **summed, "broken_by": (said.get("broken_by") or broken_by) if broken_by else None}
+    return {**said, **summed, **kept, "broken_by": (said.get("broken_by") or broken_by) if broken_by else None}

@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from art.metrics.gradient_check import loss_gradient_check
 
 from art_multimodal.attacks.art_context import global_seed
+from art_multimodal.attacks.evasion.image_ascent import own_score
+from art_multimodal.estimators.defences import score_and_gradient
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.functional.losses import margin_loss
 from art_multimodal.functional.perturbations import ascent_step, norm_of
 from art_multimodal.pairs import is_pairs
 
@@ -25,6 +27,8 @@ CHECKED_SAMPLES = 8
 STEP_SHARES = (0.25, 0.05)
 #: Random directions that the gradient has to beat. In thousands of dimensions an honest one beats them by far.
 RANDOM_DIRECTIONS = 8
+#: What ART's PGD and APGD add to the length of a gradient in l_2: shorter ones give next to no step.
+ART_SMALLEST_LENGTH = 1e-7
 #: Answers to one input differ when scores are further apart than this, relative to the largest; rounding is not.
 SCORE_TOLERANCE = 1e-4
 
@@ -45,8 +49,11 @@ class GradientChecks:
     """What was seen on a few samples.
 
     :param checked: Samples that were looked at.
-    :param gradient_zero: Those whose loss has a gradient of zero.
-    :param gradient_not_finite: Those whose gradient holds NaN or infinity.
+    :param gradient_zero: Those whose margin, the best other score less the label's, has a gradient of zero: no attack
+        along gradients gets anywhere.
+    :param loss_saturated: Of the others those whose cross-entropy has none that ART's attacks could follow: scores are
+        so far apart that it is lost in rounding. Attacks on the margin still work.
+    :param gradient_not_finite: Those for which one of the two gradients holds NaN or infinity.
     :param random: Those that are answered otherwise when asked again.
     :param gradient_no_guide: Those whose gradient is neither zero nor broken, and yet small steps along it mislead the
         model no more than steps in random directions.
@@ -54,6 +61,7 @@ class GradientChecks:
 
     checked: int = 0
     gradient_zero: int = 0
+    loss_saturated: int = 0
     gradient_not_finite: int = 0
     random: int = 0
     gradient_no_guide: int = 0
@@ -91,28 +99,54 @@ def check_gradients(
     x, y = x[rows], np.asarray(y)[rows]
     one_hot = np.eye(estimator.nb_classes, dtype=np.float32)[y]
     with global_seed(seed):
-        bad = loss_gradient_check(estimator, x, one_hot, verbose=False)
+        of_loss = np.asarray(estimator.loss_gradient(x, one_hot, batch_size=batch_size))
+        of_margin = _margin_gradient(estimator, x, y)
+        broken = ~(_finite(of_loss) & _finite(of_margin))
+        zero = ~broken & ~of_margin.any(axis=(1, 2, 3))
+        saturated = ~broken & ~zero & _lost(of_loss, norm_of(norm))
         first, second = (estimator.predict(x, batch_size=batch_size) for _ in range(2))
         unguided = np.zeros(len(x), dtype=bool)
         if eps > 0:
-            unguided = ~bad.any(axis=1)
+            unguided = ~broken & ~zero
             for share in STEP_SHARES:
                 left = np.flatnonzero(unguided)
                 if not len(left):
                     break
                 steps = _Steps(estimator, x[left], y[left], norm_of(norm), share * eps, batch_size)
-                gradient = steps.gain(estimator.loss_gradient(x[left], one_hot[left]))
-                shape = (RANDOM_DIRECTIONS, *_images(x[left]).shape)
+                along = steps.gain(of_margin[left])
+                shape = (RANDOM_DIRECTIONS, *of_margin[left].shape)
                 luck = [steps.gain(random) for random in generator.standard_normal(shape, dtype=np.float32)]
-                unguided[left] = ~(gradient > np.max(luck, axis=0))
+                unguided[left] = ~(along > np.max(luck, axis=0))
     apart = np.abs(first - second) > SCORE_TOLERANCE * np.maximum(1, np.abs(first).max(axis=1, keepdims=True))
     return GradientChecks(
         checked=len(x),
-        gradient_zero=int(bad[:, 0].sum()),
-        gradient_not_finite=int(bad[:, 1:].any(axis=1).sum()),
+        gradient_zero=int(zero.sum()),
+        loss_saturated=int(saturated.sum()),
+        gradient_not_finite=int(broken.sum()),
         random=int(apart.any(axis=1).sum()),
         gradient_no_guide=int(unguided.sum()),
     )
+
+
+def _margin_gradient(estimator: ZeroShotClassifier | FusionClassifier, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The gradient of the margin of the scores with respect to the images, ``(N, 3, H, W)``, as attacks follow it."""
+    view = estimator.image_view(x["text"].tolist()) if isinstance(estimator, FusionClassifier) else estimator
+    view.model.eval()
+    images = torch.from_numpy(np.ascontiguousarray(_images(x), dtype=np.float32)).to(view.device)
+    labels = torch.from_numpy(np.asarray(y, dtype=np.int64)).to(view.device)
+    gradient = score_and_gradient(view, images, own_score(lambda inputs: margin_loss(view.model(inputs), labels)))[1]
+    return gradient.cpu().numpy()
+
+
+def _finite(gradients: np.ndarray) -> np.ndarray:
+    return np.isfinite(gradients).all(axis=(1, 2, 3))
+
+
+def _lost(gradients: np.ndarray, norm: float) -> np.ndarray:
+    """For which samples ART's attacks stand still: they add a small number to the length of a gradient."""
+    if norm == np.inf:
+        return ~gradients.any(axis=(1, 2, 3))
+    return np.linalg.norm(gradients.reshape(len(gradients), -1).astype(np.float64), axis=1) <= ART_SMALLEST_LENGTH
 
 
 class _Steps:
@@ -179,6 +213,13 @@ def suspicions(flags: Mapping[str, int], attacked: int) -> list[str]:
         said.append(
             f"The gradient is zero for {zero} of {checked} samples, so attacks that follow it stand still: {distrust}. "
             "Attack through the defence (with a differentiable stand-in for it), and raise the queries of square."
+        )
+    saturated = flags.get("loss_saturated", 0)
+    if saturated and saturated >= ZERO_SHARE * checked:
+        said.append(
+            f"For {saturated} of {checked} samples the scores are so far apart that the cross-entropy has no gradient "
+            "left: do not read the rows of art_pgd and apgd, which follow it, as robust. Attacks on the margin of the "
+            "scores (apgd_dlr, pgd_targeted, worst_image) are not kept from anything by that."
         )
     if broken:
         said.append(

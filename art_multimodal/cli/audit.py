@@ -15,6 +15,7 @@ from art_multimodal.cli.options import check_one_of, parse_distance, parse_names
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
+from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
@@ -106,7 +107,10 @@ def audit(
     max_queries: Annotated[
         int | None,
         typer.Option(
-            metavar="N", rich_help_panel=_BUDGET, help="queries per image of black-box attacks", show_default="500"
+            metavar="N",
+            rich_help_panel=_BUDGET,
+            help="queries per image of black-box attacks; decoupling_exhaustive may ask ten times as many",
+            show_default="500",
         ),
     ] = None,
     max_share: Annotated[
@@ -159,6 +163,12 @@ def audit(
     strict: Annotated[
         bool, typer.Option("--strict", rich_help_panel=_DATA, help="stop at an unreadable image")
     ] = False,
+    max_skipped: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", rich_help_panel=_DATA, help="share of samples that may be unreadable; exit code 2 above"
+        ),
+    ] = 0.5,
     defence: Annotated[
         list[str] | None,
         typer.Option(
@@ -189,7 +199,19 @@ def audit(
             metavar="ROW.NUMBER=LEAST", rich_help_panel=_RUN, help="e.g. image.accuracy=0.3; exit code 1 below; repeat"
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", rich_help_panel=_RUN, help="samples per batch")] = 32,
+    batch_size: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=_RUN, help="most samples the model sees at once; changes no result"),
+    ] = 32,
+    group_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_RUN,
+            help="samples attacked together, a line of the log each time; ART's attacks draw for all of them",
+            show_default="32, and 8 with --native-size",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=_RUN, help="where the model runs")
     ] = "auto",
@@ -209,6 +231,7 @@ def audit(
         raise InputError("Missing argument MODEL. For example: art-multimodal audit demo:digits --data demo:digits.")
     check_one_of(resume, overwrite)
     quiet_libraries()
+    from art_multimodal.datasets.reading import skipped_too_many
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
     from art_multimodal.evaluations.audit.replacing import check_replaceable, remove_run
@@ -236,6 +259,7 @@ def audit(
                 eps=parse_distance(eps or "1/255", "--eps"),
                 eps_step=None if eps_step is None else parse_distance(eps_step, "--eps-step"),
                 batch_size=batch_size,
+                group_size=group_size,
                 seed=seed,
                 templates=parse_names(templates, "--templates", None),
                 classes=parse_names(classes, "--classes", ","),
@@ -254,6 +278,7 @@ def audit(
             folder,
             device=DEVICES.find(device),
             strict=strict,
+            max_skipped=max_skipped,
         )
         for name, folder in folders.items()
     ]
@@ -265,6 +290,8 @@ def audit(
     if overwrite:
         # Not before everything that was given has been found good.
         with failing_together():
+            for job in jobs:
+                job.check_readable()
             if main:
                 remove_run(out)
     for job in jobs:
@@ -274,6 +301,8 @@ def audit(
         if not main:
             continue
         reports.append(write_reports(logs[job.out]))
+        if len(jobs) > 1:
+            print(f"\n{shown(job.settings.model)}")
         print_results(reports[-1])
         print_reports(job.out)
         prefix = f"{job.settings.model}: " if len(jobs) > 1 else ""
@@ -283,9 +312,13 @@ def audit(
     if main and len(jobs) > 1:
         write_comparison(out, logs, reports)
         print_reports(out)
+    too_many = [error for report in reports if (error := skipped_too_many(report, max_skipped)) is not None]
     for failure in failures:
         say(f"gate failed: {failure}", error=True)
     # Every process ends as the main one does.
+    with failing_together():
+        if too_many:
+            raise too_many[0]
     if gathered(len(failures))[0]:
         raise typer.Exit(GATE_FAILED)
 

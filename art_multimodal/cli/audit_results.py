@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from art_multimodal.cli.display import say
+from art_multimodal.cli.options import print_notes
 
 #: Of retrieval, as a report names them.
 _DIRECTIONS = ("image_to_text", "text_to_image")
@@ -16,6 +17,8 @@ _DIRECTIONS = ("image_to_text", "text_to_image")
 
 def print_results(report: dict[str, Any]) -> None:
     from art_multimodal.evaluations.audit.rendering import budget_text
+    from art_multimodal.evaluations.audit.sentences import gradient_warnings, guessing
+    from art_multimodal.evaluations.audit.word_curve import CURVED, points_in_words
 
     table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
     console = Console()
@@ -24,13 +27,20 @@ def print_results(report: dict[str, Any]) -> None:
         images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
         console.print(f"recall in %: text@k of {images} images, image@k of {texts} captions", highlight=False)
     say(f"budget: {budget_text(report['budget'])}")
+    curve = report["results"].get(CURVED, {}).get("word_curve")
+    if curve:
+        points = points_in_words(report["results"][CURVED], report)
+        say(f"{CURVED}: {', '.join(f'{left} {words}' for words, left in points)}")
     if report["defences"]:
         say(f"defences: {'; '.join(report['defences'])}")
         what = "text@1" if report["task"] == "retrieval" else "accuracy"
         console.print(f"naive: {what} under attacks made without knowing of the defences", highlight=False)
+    for warning in gradient_warnings(report):
+        console.print(f"warning: {warning}", highlight=False, markup=False, style="yellow")
     if report["skipped"]:
         first = report["skipped"][0]
         say(f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}")
+    print_notes(guessing(report))
 
 
 def _table(*columns: str) -> Table:

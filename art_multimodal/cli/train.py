@@ -278,6 +278,12 @@ def train(
             help="stop at an unreadable image",
         ),
     ] = False,
+    max_skipped: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", rich_help_panel=_DATA, help="share of images that may be unreadable; exit code 2 above"
+        ),
+    ] = 0.5,
     device: Annotated[
         str,
         typer.Option(
@@ -382,7 +388,7 @@ def train(
     )
     shown = is_main_process()
     with TrainingDisplay(shown) as display:
-        run = TrainingRun(settings, out, DEVICES.find(device), strict, resume, display, overwrite)
+        run = TrainingRun(settings, out, DEVICES.find(device), strict, resume, display, overwrite, max_skipped)
         run.run(checkpoint_every, tensorboard)
     if shown:
         display.end(run)

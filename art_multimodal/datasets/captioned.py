@@ -31,6 +31,14 @@ class CaptionedImages(ABC):
     def captions_of(self, index: int) -> tuple[str, ...]:
         """The captions of an image, one at least and none twice, without reading it."""
 
+    def absence(self, index: int) -> str | None:
+        """Why an image cannot be read, where that is known without opening it; ``None`` where it may be readable."""
+        return None
+
+    def advice(self, index: int) -> str:
+        """What may be wrong with one that is absent, in a sentence; empty where nothing is known."""
+        return ""
+
     @abstractmethod
     def image(self, index: int) -> np.ndarray:
         """Read an image: ``float32`` ``(3, H, W)`` in [0, 1]. Raises :class:`UnreadableSample`."""

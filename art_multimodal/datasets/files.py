@@ -1,26 +1,31 @@
-"""Photos on disk: a folder per class, or a CSV file that lists them."""
+"""Photos on disk that something lists: a folder, or a CSV file."""
 
 from __future__ import annotations
 
-import csv
-import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from art_multimodal.datasets.captioned import CaptionedImages
-from art_multimodal.datasets.source import LabelledImages, PhotoTransform, read_photo
-from art_multimodal.errors import InputError
-from art_multimodal.prompts import DEFAULT_TEMPLATES, check_class_names
+from art_multimodal.datasets.photos import PhotoTransform, UnreadableSample, absence, read_photo
+from art_multimodal.datasets.source import LabelledImages
+from art_multimodal.prompts import DEFAULT_TEMPLATES
+from art_multimodal.shown import brief
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_IS_URL = "a URL, which is not fetched: download the images, and list the local files"
+_QUOTES = "'\"“”‘’«»`"
+#: Files of a folder that are looked at for advice.
+_LOOKED_AT = 10_000
 
 
-class _Photos:
+class ListedPhotos:
     """Listed image files.
 
     :param root: What names are relative to.
-    :param names: Paths relative to it.
+    :param names: Paths relative to it, as they are written; see :func:`locate`.
     """
 
     def __init__(self, root: Path, names: Sequence[str], transform: PhotoTransform | None) -> None:
@@ -34,11 +39,25 @@ class _Photos:
     def name_of(self, index: int) -> str:
         return self.names[index]
 
+    def absence(self, index: int) -> str | None:
+        name = self.names[index]
+        if is_url(name):
+            return _IS_URL
+        return absence(locate(self.root, name))
+
+    def advice(self, index: int) -> str:
+        name = self.names[index]
+        return "" if is_url(name) else _advice(self.root, name, locate(self.root, name))
+
     def image(self, index: int) -> np.ndarray:
-        return read_photo(self.root / self.names[index], self.names[index], self.transform)
+        name = self.names[index]
+        reason = self.absence(index)
+        if reason is not None:
+            raise UnreadableSample(name, reason)
+        return read_photo(locate(self.root, name), name, self.transform)
 
 
-class _LabelledPhotos(_Photos, LabelledImages):
+class LabelledPhotos(ListedPhotos, LabelledImages):
     """Listed image files with labels.
 
     :param files: ``(path relative to root, label)``.
@@ -56,199 +75,62 @@ class _LabelledPhotos(_Photos, LabelledImages):
         return self.labels[index]
 
 
-#: What torchvision takes for an image, and what Pillow reads besides.
-ENDINGS = (*IMG_EXTENSIONS, ".gif", ".jfif", ".avif")
+def is_url(name: str) -> bool:
+    """Whether the name of an image is a URL, other than of a file here."""
+    return _URL.match(name) is not None and not name.lower().startswith("file://")
 
 
-def _class_folders(root: Path) -> list[Path]:
-    """The visible folders in a folder, sorted."""
-    folders = sorted((p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda p: p.name)
-    if not folders:
-        raise InputError(
-            f"The folder {root} has no class folders. Put the images of each class into a folder of its own."
-        )
-    return folders
+def locate(root: Path, name: str) -> Path:
+    r"""Where the file is that a list names.
 
-
-def _images_below(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted; hidden ones left out, and every real folder visited once."""
-    found: list[Path] = []
-    visited: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        real = os.path.realpath(parent)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, n) for n in files if n.lower().endswith(ENDINGS) and not n.startswith(".")]
-    return sorted(found)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-class ImageFolderData(_LabelledPhotos):
-    """``folder:PATH``: one folder per class; its name, with spaces for underscores, is the class name.
-
-    :param path: The folder of folders.
-    :param classes: Other names: one per folder in sorted order, or ``FOLDER=NAME`` entries.
-    :raises InputError: If there is no such folder, or a class folder holds no images.
+    As it is written, if it is there. Otherwise without quotes around it, with ``/`` for ``\``, with the home folder
+    for ``~``, or what a ``file://`` URL says: the first of these that is there.
     """
-
-    def __init__(self, path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> None:
-        root = Path(path).expanduser()
-        if not root.is_dir():
-            raise InputError(f"There is no folder {str(root)!r}. Give a folder with one folder of images per class.")
-        try:
-            listing = {folder.name: _images_below(folder) for folder in _class_folders(root)}
-        except OSError as error:
-            raise InputError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
-        empty = [name for name, images in listing.items() if not images]
-        if empty:
-            raise InputError(
-                f"{len(empty)} class folder(s) hold no images: {', '.join(empty[:5])}. Add images or remove "
-                f"the folder; files count as images by their ending ({', '.join(sorted(ENDINGS))})."
-            )
-        files = [
-            (image.relative_to(root).as_posix(), label)
-            for label, images in enumerate(listing.values())
-            for image in images
-        ]
-        super().__init__(root, files, _folder_names(list(listing), classes), transform)
+    path = root / name
+    if not ("\\" in name or name.startswith(("~", *_QUOTES)) or name.lower().startswith("file:")):
+        return path
+    readings = [name, name.strip(_QUOTES)]
+    if name.lower().startswith("file:"):
+        readings.append(unquote(urlsplit(name).path))
+    readings += [reading.replace("\\", "/") for reading in readings]
+    places = [path, *(root / reading for reading in dict.fromkeys(readings))]
+    if name.startswith("~"):
+        places += [_at_home(reading) for reading in readings]
+    return next((place for place in places if _is_there(place)), path)
 
 
-def _folder_names(folders: list[str], classes: Sequence[str] | None) -> tuple[str, ...]:
-    if classes is None:
-        return check_class_names([folder.replace("_", " ") for folder in folders])
-    if all("=" in entry for entry in classes):
-        names = dict(entry.split("=", 1) for entry in classes)
-        missing = [folder for folder in folders if folder not in names]
-        if missing:
-            raise InputError(f"--classes names no class for the folder(s) {', '.join(missing[:5])}.")
-        return check_class_names([names[folder] for folder in folders])
-    if len(classes) != len(folders):
-        raise InputError(
-            f"--classes gives {len(classes)} names, but there are {len(folders)} class folders. Give one per folder in "
-            "sorted order, or FOLDER=NAME entries."
-        )
-    return check_class_names(classes)
-
-
-def _read_csv(
-    path: str, choose: Callable[[list[str]], list[str] | None], needed: str
-) -> tuple[Path, list[str], list[tuple[int, list[str]]]]:
-    """Read some columns of a CSV file with a header.
-
-    :param choose: Maps the header, in lower case, to the columns to read; ``None`` if it lacks one.
-    :param needed: The columns that the file needs, for the error.
-    :return: The file; the columns; for each row the number of its line and its fields, stripped.
-    :raises InputError: If the file cannot be read, lacks a column, has no rows, or a field is empty.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"There is no file {str(file)!r}.")
+def _at_home(name: str) -> Path:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            header = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            columns = choose(header)
-            if columns is None:
-                raise InputError(f"{file.name} needs the columns {needed}; it has {', '.join(header) or 'none'}.")
-            rows = []
-            for row in reader:
-                if None in row:
-                    raise InputError(
-                        f"Line {reader.line_num} of {file.name} has more fields than the header. "
-                        'Put texts with commas into quotes: "a dog, asleep".'
-                    )
-                rows.append((reader.line_num, [(row.get(name) or "").strip() for name in columns]))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file.name} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
-    except csv.Error as error:
-        raise InputError(f"{file.name} is not a readable CSV file: {error}.") from error
-    for line, fields in rows:
-        for name, field in zip(columns, fields, strict=True):
-            if not field:
-                raise InputError(f"Line {line} of {file.name} has an empty {name}.")
-    if not rows:
-        raise InputError(f"{file.name} lists no images.")
-    return file, columns, rows
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
-def _columns_with_labels(header: list[str]) -> list[str] | None:
-    column = "label" if "label" in header else "text" if "text" in header else None
-    if "image" not in header or column is None:
-        return None
-    return ["image", column, *(["text"] if "text" in header and column != "text" else [])]
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
-class CsvData(_LabelledPhotos):
-    """``csv:PATH``: a header, a column ``image`` (path relative to the file), and ``label`` or ``text`` or both.
-
-    With ``label``: class names, or indices into ``classes``; a column ``text`` beside it holds the text that belongs to
-    each image, a question for example. With ``text`` alone: every distinct text is a class and its own prompt, so the
-    task is to find an image's caption among all captions.
-
-    :param path: The file, in UTF-8.
-    :param classes: Class names; with them the label column may hold indices.
-    :raises InputError: If columns are missing, a field is empty, or a label is out of range.
-    """
-
-    def __init__(self, path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> None:
-        file, columns, rows = _read_csv(path, _columns_with_labels, "image and label (or text, or both)")
-        values = [(line, fields[1]) for line, fields in rows]
-        if columns[1] == "label" and not classes and all(value.lstrip("-").isdecimal() for _, value in values):
-            raise InputError(f"The labels of {file.name} are numbers. Say what they stand for: --classes names.txt.")
-        names = check_class_names(classes if classes else sorted({value for _, value in values}))
-        index_of = {name: index for index, name in enumerate(names)}
-        labels = [_label(value, line, file.name, index_of, indices=bool(classes)) for line, value in values]
-        files = [(fields[0], label) for (_, fields), label in zip(rows, labels, strict=True)]
-        super().__init__(file.parent, files, names, transform)
-        self.texts = [fields[2] for _, fields in rows] if len(columns) > 2 else None
-        if columns[1] == "text":
-            self.templates = ("{}",)
-
-    def text_of(self, index: int) -> str | None:
-        return None if self.texts is None else self.texts[index]
-
-
-def _label(value: str, line: int, file: str, index_of: dict[str, int], indices: bool) -> int:
-    if value in index_of:
-        return index_of[value]
-    if indices and value.lstrip("-").isdecimal():
-        if 0 <= int(value) < len(index_of):
-            return int(value)
-        raise InputError(
-            f"Line {line} of {file}: label {value} is out of range; there are {len(index_of)} classes from 0."
-        )
-    raise InputError(f"Line {line} of {file}: label {value!r} is none of the {len(index_of)} classes.")
-
-
-class CaptionedCsvData(_Photos, CaptionedImages):
-    """``csv:PATH`` for retrieval: a header, and the columns ``image`` (path relative to the file) and ``text``.
-
-    Rows that name one file are one image with several captions, in the order of the rows; a caption that an image is
-    given again counts once. Other columns are left aside.
-
-    :param path: The file, in UTF-8.
-    :raises InputError: If a column is missing or a field is empty.
-    """
-
-    def __init__(self, path: str, transform: PhotoTransform | None) -> None:
-        file, _, rows = _read_csv(
-            path, lambda header: ["image", "text"] if {"image", "text"} <= set(header) else None, "image and text"
-        )
-        names: dict[Path, str] = {}
-        captions: dict[Path, dict[str, None]] = {}
-        for _, (name, text) in rows:
-            # As a path, "./a.png" is "a.png".
-            names.setdefault(Path(name), name)
-            captions.setdefault(Path(name), {})[text] = None
-        super().__init__(file.parent, list(names.values()), transform)
-        self.captions = [tuple(texts) for texts in captions.values()]
-
-    def captions_of(self, index: int) -> tuple[str, ...]:
-        return self.captions[index]
+def _advice(root: Path, name: str, path: Path) -> str:
+    """What may be wrong with a name whose file is not there; empty where nothing is known."""
+    if _is_there(path):
+        return ""
+    if re.match(r"[A-Za-z]:[\\/]", name):
+        return "It is a path of Windows: give paths of this machine."
+    if not Path(name).is_absolute() and _is_there(Path(name)):
+        return f"Names are relative to the folder {brief(root)}, and this one is there from the current folder."
+    try:
+        folder = path.parent
+        if not folder.is_dir():
+            return f"There is no folder {brief(folder)} either: names are relative to {brief(root)}."
+        wanted = path.stem.casefold()
+        for number, entry in enumerate(folder.iterdir()):
+            if number == _LOOKED_AT:
+                break
+            if entry.stem.casefold() == wanted:
+                return f"In its folder there is {brief(entry.name)}: mend the names."
+    except (OSError, ValueError):
+        pass
+    return ""

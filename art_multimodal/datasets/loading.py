@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from art_multimodal.datasets.captioned import CaptionedImages
-from art_multimodal.datasets.source import LabelledImages, PhotoTransform
+from art_multimodal.datasets.photos import PhotoTransform
+from art_multimodal.datasets.source import LabelledImages
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.registry import Registry, split_scheme
 
@@ -65,6 +66,7 @@ def _source_of(spec: str) -> tuple[DataSource, str]:
 def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
     from art_multimodal.datasets.demo_digits import DigitsData
     from art_multimodal.datasets.demo_shapes import ShapesData
+    from art_multimodal.datasets.naming import notes_on
     from art_multimodal.prompts import check_class_names
 
     known: dict[str, tuple[Callable[[], LabelledImages], str]] = {
@@ -80,7 +82,8 @@ def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransfo
     if classes is not None:
         if len(classes) != len(data.class_names):
             raise InputError(f"--classes gives {len(classes)} names for the {len(data.class_names)} {what}.")
-        data.class_names = check_class_names(classes)
+        data.class_names = check_class_names(classes, repeated=True)
+        data.notes = (*data.notes, *notes_on(data.class_names))
     return data
 
 
@@ -95,7 +98,7 @@ def _open_captioned_demo(name: str, transform: PhotoTransform | None) -> Caption
 
 
 def _open_folder(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
-    from art_multimodal.datasets.files import ImageFolderData
+    from art_multimodal.datasets.folder import ImageFolderData
 
     return ImageFolderData(path, classes, transform)
 
@@ -108,13 +111,13 @@ def _open_captioned_folder(path: str, transform: PhotoTransform | None) -> Capti
 
 
 def _open_csv(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
-    from art_multimodal.datasets.files import CsvData
+    from art_multimodal.datasets.csv_files import CsvData
 
     return CsvData(path, classes, transform)
 
 
 def _open_captioned_csv(path: str, transform: PhotoTransform | None) -> CaptionedImages:
-    from art_multimodal.datasets.files import CaptionedCsvData
+    from art_multimodal.datasets.csv_files import CaptionedCsvData
 
     return CaptionedCsvData(path, transform)
 

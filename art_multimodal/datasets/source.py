@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
-
-#: Changes a decoded photo before it becomes an array, to the model's size for example.
-PhotoTransform = Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -31,19 +26,6 @@ class Sample:
     label: int
     text: str | None = None
     captions: tuple[str, ...] = ()
-
-
-class UnreadableSample(Exception):
-    """A sample that cannot be read; the others can.
-
-    :param name: Names the sample.
-    :param reason: What is wrong with it.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
-        self.name = name
-        self.reason = reason
 
 
 class LabelledImages(ABC):
@@ -76,6 +58,14 @@ class LabelledImages(ABC):
         """Text that belongs to a sample, without reading the image; ``None`` where there is none."""
         return None
 
+    def absence(self, index: int) -> str | None:
+        """Why a sample cannot be read, where that is known without opening it; ``None`` where it may be readable."""
+        return None
+
+    def advice(self, index: int) -> str:
+        """What may be wrong with one that is absent, in a sentence; empty where nothing is known."""
+        return ""
+
     @abstractmethod
     def image(self, index: int) -> np.ndarray:
         """Read an image: ``float32`` ``(3, H, W)`` in [0, 1]. Raises :class:`UnreadableSample`."""
@@ -96,32 +86,3 @@ class LabelledImages(ABC):
             digest.update("".join(f"{fact}\0" for fact in facts).encode("utf-8", "surrogatepass"))
         digest.update("\0".join(self.class_names).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
-
-
-def read_photo(path: Path, name: str, transform: PhotoTransform | None) -> np.ndarray:
-    """Decode an image file: ``float32`` ``(3, H, W)`` in [0, 1], turned upright, in RGB.
-
-    :raises UnreadableSample: If it is missing, empty or damaged.
-    """
-    try:
-        if path.stat().st_size == 0:
-            raise UnreadableSample(name, "the file is empty")
-        with Image.open(path) as opened:
-            photo = ImageOps.exif_transpose(opened)
-            if photo.mode == "F" and np.asarray(photo).max(initial=0) <= 1:
-                photo = Image.fromarray((np.asarray(photo).clip(0, 1) * 255).round().astype(np.uint8))
-            if photo.mode.startswith("I"):
-                # 16-bit grey: convert("RGB") would clip at 255 instead of scaling.
-                values = np.asarray(photo, dtype=np.float32) / 257.0
-                photo = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-            photo = photo.convert("RGB")
-        if transform is not None:
-            photo = transform(photo)
-    except UnreadableSample:
-        raise
-    except FileNotFoundError:
-        raise UnreadableSample(name, "there is no such file") from None
-    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, DecompressionBombError, ...
-        reason = " ".join(str(error).split()).replace(str(path), path.name)
-        raise UnreadableSample(name, f"not a readable image ({type(error).__name__}: {reason[:120]})") from None
-    return np.ascontiguousarray(np.asarray(photo, dtype=np.float32).transpose(2, 0, 1)) / np.float32(255)

@@ -104,6 +104,6 @@ def _steps(quality: int) -> tuple[np.ndarray, np.ndarray]:
     """Quantisation steps of brightness and of colour, ``(8, 8)`` each, as Pillow writes them."""
     stream = io.BytesIO()
     Image.new("RGB", (8, 8)).save(stream, format="jpeg", quality=quality)
-    tables = Image.open(stream).quantization
+    tables = Image.open(stream, formats=("JPEG",)).quantization
     luma, colour = (np.array(tables[number], dtype=np.float64).reshape(8, 8) for number in (0, 1))
     return luma, colour

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from art.data_generators import DataGenerator, PyTorchDataGenerator
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
@@ -80,6 +83,21 @@ def checked_images(x: Any, channels: int) -> np.ndarray:
     return x
 
 
+class _CheckedLabels:
+    """Batches of a loader, whose labels name one class each."""
+
+    def __init__(self, batches: Iterable[tuple[Any, Any]], nb_classes: int) -> None:
+        self._batches = batches
+        self._nb_classes = nb_classes
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for images, labels in self._batches:
+            label_indices(
+                np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels), self._nb_classes, len(images)
+            )
+            yield images, labels
+
+
 class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
     """A genuine ``PyTorchClassifier`` over float32 images ``(N, 3, H, W)`` in [0, 1] of any size.
 
@@ -111,6 +129,19 @@ class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
         y = label_rows(y, self.nb_classes, len(x))
         with self.model.trainable():
             super().fit(x, y, *args, **kwargs)
+
+    def fit_generator(
+        self, generator: DataGenerator, nb_epochs: int = 20, verbose: bool = False, **kwargs: Any
+    ) -> None:
+        """Train on batches; arguments are those of ``PyTorchClassifier.fit_generator``.
+
+        :raises InputError: For several labels of an image, when its batch comes.
+        """
+        if isinstance(generator, PyTorchDataGenerator):
+            # ART reduces its labels itself; of others it gives every batch to fit.
+            generator = copy.copy(generator)
+            generator._iterator = _CheckedLabels(generator.iterator, self.nb_classes)
+        super().fit_generator(generator, nb_epochs=nb_epochs, verbose=verbose, **kwargs)
 
     def loss_gradient(
         self, x: np.ndarray | Tensor, y: np.ndarray | Tensor, training_mode: bool = False, **kwargs: Any

@@ -61,7 +61,8 @@ class ZeroShotClassifier(ImageClassifier):
     ) -> None:
         """
         :param model: The dual encoder, or a model of open_clip or transformers; shared, not copied.
-        :param class_names: ``K`` distinct names, at least two.
+        :param class_names: ``K`` names, at least two distinct ones. Classes of one name have equal scores; the first is
+            predicted.
         :param templates: Prompts with ``{}`` in place of the class name; several are averaged, as CLIP does.
         :param prompts: Prompts as they stand, one text or several per class, instead of templates.
         :param tokenizer: Of a model of open_clip or transformers that is given as it is; see :func:`as_dual_encoder`.
@@ -76,7 +77,7 @@ class ZeroShotClassifier(ImageClassifier):
         :raises InputError: For class names, templates or prompts that cannot be used, or a text beyond the context.
         """
         model = as_dual_encoder(model, tokenizer, processor)
-        self._class_names = check_class_names(class_names)
+        self._class_names = check_class_names(class_names, repeated=True)
         self._templates = None if prompts is not None else check_templates(templates)
         self._prompts = (
             check_prompts(prompts, len(self._class_names))

@@ -13,8 +13,9 @@ from tiny import TinyEncoder, TinyFusion
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs
 from art_multimodal.attacks.cascade import member_seed, prepare_cascade
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, Attacked, AttackEntry, Budget, worst
-from art_multimodal.attacks.registry.worst import LEAST_STEPS, MOST_TARGETS, TARGETED_PGD, ensemble_budget
+from art_multimodal.attacks.registry import ATTACKS, PAIRS, Attacked, AttackEntry, Budget, targeted
+from art_multimodal.attacks.registry.targeted import MOST_TARGETS
+from art_multimodal.attacks.registry.worst import LEAST_STEPS, TARGETED_PGD, ensemble_budget
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.pairs import is_pairs
@@ -249,7 +250,7 @@ def test_what_is_raised_and_what_is_kept() -> None:
     estimator = zero_shot()
     x, y = samples(estimator, 6)
     targets = (y + 1) % 4
-    objective = worst._difference_of_logits(estimator, torch.from_numpy(y), torch.from_numpy(targets))
+    objective = targeted._difference_of_logits(estimator, torch.from_numpy(y), torch.from_numpy(targets))
     raised, kept = (part.detach().numpy() for part in objective(torch.from_numpy(x)))
     for row, scores in enumerate(estimator.predict(x).astype(np.float64)):
         assert raised[row] == pytest.approx(scores[targets[row]] - scores[y[row]], abs=1e-4)
@@ -261,7 +262,7 @@ def test_stages_go_on_from_the_best_images(monkeypatch) -> None:
     estimator = zero_shot()
     x, y = samples(estimator, 3)
     stages: list = []
-    ascend = worst.ascend
+    ascend = targeted.ascend
 
     def watched(classifier, clean, objective, stage, start, best):
         if stages:
@@ -269,8 +270,8 @@ def test_stages_go_on_from_the_best_images(monkeypatch) -> None:
         ascend(classifier, clean, objective, stage, start, best=best)
         stages.append((stage.eps_step, stage.max_iter))
 
-    monkeypatch.setattr(worst, "ascend", watched)
-    monkeypatch.setattr(worst, "MOST_TARGETS", 1)
+    monkeypatch.setattr(targeted, "ascend", watched)
+    monkeypatch.setattr(targeted, "MOST_TARGETS", 1)
     TARGETED_PGD.run(estimator, x, y, Budget("inf", 0.08, 0.01, 10, 100, 3), 0)
     assert stages == [(0.04, 3), (0.02, 3), (0.01, 2), (0.005, 2)]
 

@@ -175,7 +175,10 @@ def test_ensembles_in_retrieval_leave_it_to_the_worst_rank() -> None:
     pairs = image_text_pairs(images, [own[0] for own in retriever.gallery])
     y, spent = np.arange(5), budget(data.protected_words)
     for name, members in (
-        ("worst_text", ("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin")),
+        (
+            "worst_text",
+            ("text_exhaustive", "bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin"),
+        ),
         ("worst_multimodal", ("set_level_guidance", "independent", "co_attack")),
     ):
         attacked = ATTACKS[name].run(retriever, pairs, y, spent, 7)

@@ -34,7 +34,7 @@ def test_folder_with_other_class_names(photos: Path) -> None:
         open_data(f"folder:{photos}", classes=("a", "b", "c"))
     with pytest.raises(InputError, match="names no class for the folder"):
         open_data(f"folder:{photos}", classes=("dog=a", "cat=b"))
-    with pytest.raises(InputError, match="given twice"):
+    with pytest.raises(InputError, match="All 2 classes have the name 'a'"):
         open_data(f"folder:{photos}", classes=("a", "a"))
 
 

@@ -257,7 +257,9 @@ def test_what_does_not_fit_is_refused(arguments, message, tmp_path: Path, capsys
 
 def test_an_unreadable_image_is_no_part_of_the_gallery(captions_file: str, tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"no picture")
-    settings = dataclasses.replace(SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=4)
+    settings = dataclasses.replace(
+        SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=4, group_size=4
+    )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"] and [one["name"] for one in report["skipped"]] == ["1.png"]
     assert report["results"]["clean"]["n"] == 6
@@ -275,14 +277,16 @@ def test_the_terminal_shows_both_directions(tmp_path: Path, capsys, monkeypatch)
     assert max(map(len, shown.split(str(tmp_path))[0].splitlines())) <= 80
 
 
-def test_without_a_readable_image_the_reports_say_so(tmp_path: Path, capsys) -> None:
+def test_without_a_readable_image_there_is_no_report(tmp_path: Path, capsys) -> None:
     (tmp_path / "captions.csv").write_text("image,text\nnone.png,a cat\ntoo.png,a dog\n")
     command = ["audit", "demo:scenes", "--data", f"csv:{tmp_path / 'captions.csv'}", "--task", "retrieval"]
     command += ["--attacks", "bert_attack", "--out", str(tmp_path / "out"), "--device", "cpu"]
-    assert main([*command, "--fail-under", "text.accuracy=0.1"]) == 1
-    shown = capsys.readouterr()
-    assert "recall in %: text@k of 0 images" in shown.out and "no sample was evaluated" in shown.err
-    assert "No sample could be evaluated." in (tmp_path / "out" / "report.md").read_text()
+    assert main([*command, "--fail-under", "text.accuracy=0.1"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "None of the 2 samples can be read" in error and "none.png: there is no such file" in error.replace(
+        "too", "none"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_samples_that_share_their_captions_are_one_class_to_attacks(captions_file: str) -> None:
@@ -316,7 +320,9 @@ def test_images_that_all_have_the_same_caption_cannot_be_told_apart(tmp_path: Pa
 
 
 def test_resuming_with_another_image_in_a_finished_batch_is_refused(captions_file: str, tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=3)
+    settings = dataclasses.replace(
+        SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=3, group_size=3
+    )
     log = Audit(settings, tmp_path / "out", device="cpu").evaluate()
     whole = (log.folder / "log.jsonl").read_bytes()
     first = next(log.lines())["samples"][0]["name"]

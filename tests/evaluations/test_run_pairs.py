@@ -149,7 +149,7 @@ def test_pictures_of_removals_show_them_in_red(finished_pairs) -> None:
 
 def test_reports_say_what_was_asked(finished_pairs) -> None:
     report = read_report(finished_pairs.folder)
-    assert report["schema_version"] == 4
+    assert report["schema_version"] == 5
     assert report["model"]["kind"] == "fusion model" and report["data"]["templates"] == []
     assert report["data"]["class_names"] == ["no", "yes"]
     page = (finished_pairs.folder / "report.html").read_text()
@@ -209,7 +209,7 @@ def test_a_limited_audit_is_the_beginning_of_the_whole_one(finished_pairs, tmp_p
 @pytest.mark.parametrize("fusion", ["gated", "cross_attention"])
 def test_other_fusions(tmp_path: Path, fusion: str) -> None:
     settings = dataclasses.replace(
-        PAIRS, model=f"demo:shapes/{fusion}", attacks="art_pgd", limit=200, batch_size=50, steps=1
+        PAIRS, model=f"demo:shapes/{fusion}", attacks="art_pgd", limit=200, batch_size=50, group_size=50, steps=1
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["results"]["clean"]["accuracy"] >= 0.9
@@ -243,6 +243,7 @@ def test_photos_of_many_sizes_and_unreadable_ones(tmp_path: Path, native_size: b
         max_queries=12,
         native_size=native_size,
         batch_size=7,
+        group_size=7,
     )
     log = Audit(settings, tmp_path / "out", device="cpu").evaluate()
     report = write_reports(log)
@@ -259,6 +260,17 @@ def test_photos_of_many_sizes_and_unreadable_ones(tmp_path: Path, native_size: b
 def test_no_readable_photo(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("image,text,label\nnowhere.png,is there a red circle,yes\n")
     settings = AuditSettings("demo:shapes", f"csv:{tmp_path / 'pairs.csv'}")
+    with pytest.raises(InputError, match="None of the 1 samples can be read.*nowhere.png: there is no such file"):
+        Audit(settings, tmp_path / "out", device="cpu").evaluate()
+
+
+def test_questions_beyond_the_context_are_unreadable_samples(tmp_path: Path) -> None:
+    save_photo(tmp_path / "a.png", (32, 32))
+    long = "is there a red circle " * 40
+    rows = [("a.png", "is there a red circle", "yes"), ("a.png", long, "no"), ("a.png", "is there a blue square", "no")]
+    with (tmp_path / "pairs.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("image", "text", "label"), *rows])
+    settings = AuditSettings("demo:shapes", f"csv:{tmp_path / 'pairs.csv'}", "art_pgd", steps=1)
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
-    assert report["without_modality"]["image"] == {"n": 0, "accuracy": None, "accuracy_ci95": None}
-    assert "No sample could be evaluated" in (tmp_path / "out" / "report.html").read_text()
+    assert report["complete"] and report["results"]["clean"]["n"] == 2
+    assert len(report["skipped"]) == 1 and "more than the" in report["skipped"][0]["reason"]

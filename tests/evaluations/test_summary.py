@@ -285,3 +285,46 @@ def test_whoever_may_change_both_may_change_one_alone() -> None:
     assert results["multimodal"]["knowledge"] == "worst case of pgd, bert_attack, joint"
     alone = summarise(header(4, ["joint"]), [lines[0], lines[3]])["results"]
     assert alone["multimodal"]["accuracy"] == 0.75
+
+
+def curve_lines(fell: list[int | None], tried: int) -> list[dict]:
+    """Samples of which the last was wrong before, and what ``worst_text`` did to the others."""
+    lines = [line("clean", [*(sample(i, 0, 0) for i in range(len(fell))), sample(len(fell), 0, 1)])]
+    said = [
+        sample(i, 0, int(at is not None), fell_at=at, word_candidates=tried, broken_by=at and "text_exhaustive")
+        for i, at in enumerate(fell)
+    ]
+    return [*lines, line("worst_text", said[:2]), line("worst_text", said[2:])]
+
+
+def curve_header(count: int, points: list[int]) -> dict:
+    return {**header(count, ["worst_text"]), "budget": {"word_curve": points}}
+
+
+def test_what_is_left_as_more_words_compete() -> None:
+    summary = summarise(curve_header(6, [10, 100, 400]), curve_lines([10, None, 100, 400, 10], 400))
+    row = summary["results"]["worst_text"]
+    assert [(p["words"], p["tried"], p["accuracy"]) for p in row["word_curve"]] == [
+        (10, 10, 3 / 6),
+        (100, 100, 2 / 6),
+        (400, 400, 1 / 6),
+    ]
+    assert row["word_curve"][-1]["accuracy"] == row["accuracy"]
+    assert row["word_curve"][-1]["accuracy_ci95"] == row["accuracy_ci95"]
+
+
+def test_the_curve_ends_where_not_all_words_could_be_tried() -> None:
+    summary = summarise(curve_header(4, [10, 100, 30_522]), curve_lines([None, 10, None], 60))
+    curve = summary["results"]["worst_text"]["word_curve"]
+    assert [(p["words"], p["tried"]) for p in curve] == [(10, 10), (100, 60)]
+
+
+@given(st.lists(st.sampled_from([None, 5, 10, 50, 100]), min_size=3, max_size=20), st.booleans())
+def test_the_curve_never_rises(fell: list[int | None], by_another: bool) -> None:
+    lines = curve_lines(fell, 100)
+    if by_another:
+        # Two changes one after the other, by an attack that counts no words.
+        lines[1]["samples"][0] |= {"predicted": 1, "fell_at": None, "broken_by": "bert_attack"}
+    row = summarise(curve_header(len(fell) + 1, [5, 10, 50, 100]), lines)["results"]["worst_text"]
+    left = [p["accuracy"] for p in row["word_curve"]]
+    assert left == sorted(left, reverse=True) and left[-1] == row["accuracy"]

@@ -4,7 +4,13 @@ from art_multimodal.attacks.evasion.decoupling import DecouplingAttack, Decoupli
 from art_multimodal.attacks.evasion.for_each_pair import ImageAttackOnPairs, for_each_pair
 from art_multimodal.attacks.evasion.multimodal import CoAttack, IndependentAttack, SetLevelGuidanceAttack
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
-from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack, TextRecord, WordChange
+from art_multimodal.attacks.evasion.text import (
+    BertAttack,
+    CharacterAttack,
+    ExhaustiveTextAttack,
+    TextRecord,
+    WordChange,
+)
 from art_multimodal.attacks.evasion.typographic import TypographicAttack, TypographicRecord
 
 __all__ = [
@@ -13,6 +19,7 @@ __all__ = [
     "CoAttack",
     "DecouplingAttack",
     "DecouplingRecord",
+    "ExhaustiveTextAttack",
     "ImageAttackOnPairs",
     "IndependentAttack",
     "ProjectedGradientDescentDualEncoder",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -45,8 +47,13 @@ class ImageBudget:
         return cls(norm_of(attack.norm), attack.eps, attack.eps_step, attack.max_iter)
 
     def random_start(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a perturbation inside the ball."""
+        """Draw perturbations inside the ball, all by one generator: they depend on how images are batched."""
         return random_start(clean, self.norm, self.eps, generator)
+
+    def random_starts(self, clean: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw a perturbation inside the ball for each image, by its own generator."""
+        pairs = zip(clean, generators, strict=True)
+        return torch.cat([random_start(image[None], self.norm, self.eps, generator) for image, generator in pairs])
 
 
 def check_image_budget(attack: Any) -> None:
@@ -61,6 +68,29 @@ def check_image_budget(attack: Any) -> None:
         raise ValueError(f"eps_step must be a finite number greater than 0, not {attack.eps_step!r}.")
     for name, least in (("max_iter", 0), ("num_random_init", 0), ("batch_size", 1)):
         check_whole_number(attack, name, least)
+
+
+class Unsaturated:
+    """Divides logits that are so far apart that their cross-entropy has no gradient left.
+
+    By one number for each sample, found from the first logits that come and kept, so that what is raised stays one
+    function. Logits that are nearer are left bit for bit as they are.
+
+    :param labels: Class indices ``[N]``.
+    :param dtype: What gradients pass through: that of the model's weights.
+    """
+
+    def __init__(self, labels: Tensor, dtype: torch.dtype) -> None:
+        self.labels = labels
+        # How far the label may lie before the next class, or behind it: half of what the exponents hold.
+        self.most_lead = -math.log(torch.finfo(dtype).tiny) / 2
+        self._divisor: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        if self._divisor is None:
+            lead = margin_loss(logits.detach(), self.labels).abs()
+            self._divisor = (lead / self.most_lead).clamp_min(1)[:, None]
+        return logits / self._divisor
 
 
 def class_loss(name: str, logits: Tensor, labels: Tensor, targeted: bool) -> Tensor:
@@ -83,9 +113,18 @@ def own_score(raised: Callable[[Tensor], Tensor]) -> Objective:
     return objective
 
 
-def start_generator(seed: int | None) -> torch.Generator:
-    """The source of random starts; of ``None`` a new one in every call."""
-    return torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63 - 1)))
+def own_generators(seed: int | None, images: np.ndarray) -> list[torch.Generator]:
+    """A source of random numbers for each image, which depends on a seed and on its pixels, and on nothing else.
+
+    So it does not matter which images share a batch, in what order they come, or which of them are left.
+
+    :param seed: Of ``None`` the sources are new ones in every call.
+    :param images: ``(N, C, H, W)``.
+    """
+    key = np.random.default_rng(seed).integers(2**63 - 1).tobytes()
+    # Adding 0 makes -0 and 0, which are equal, the same bytes.
+    digests = (blake2b(np.ascontiguousarray(image + 0).data, digest_size=8, key=key).digest() for image in images)
+    return [torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1) for digest in digests]
 
 
 class BestSeen:

@@ -19,7 +19,7 @@ from art_multimodal.attacks.registry.entry import (
     select_attacks,
 )
 
-from art_multimodal.attacks.registry import image, text, multimodal, typographic, worst, decoupling  # isort: skip
+from art_multimodal.attacks.registry import image, text, exhaustive, multimodal, typographic, worst, decoupling  # isort: skip
 
 __all__ = [
     "ATTACKS",
@@ -32,6 +32,7 @@ __all__ = [
     "Estimator",
     "TextBudget",
     "decoupling",
+    "exhaustive",
     "image",
     "multimodal",
     "select_attacks",

@@ -23,7 +23,8 @@ from art_multimodal.attacks.registry.entry import (
     Prepare,
     Run,
 )
-from art_multimodal.attacks.registry.image import art_pgd, away_from_captions, ball, inside_budget, pgd
+from art_multimodal.attacks.registry.exhaustive import Points, budget_alone, every_text_attack, word_curve
+from art_multimodal.attacks.registry.image import art_pgd, away_from_captions, ball, bounded, inside_budget, pgd
 from art_multimodal.attacks.registry.text import bert_attack, labels_for, on_prompts, on_texts
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
@@ -56,7 +57,7 @@ def _independent(estimator: Estimator, budget: Budget, seed: int) -> EvasionAtta
     if isinstance(estimator, ZeroShotClassifier):
         image_attack = pgd(estimator, budget, seed)
     elif isinstance(estimator, FusionClassifier):
-        image_attack = ImageAttackOnPairs(estimator, lambda view: art_pgd(view, budget, seed))
+        image_attack = ImageAttackOnPairs(estimator, lambda view: art_pgd(bounded(view, budget), budget, seed))
     else:
         image_attack = away_from_captions(estimator, budget, seed)
     return IndependentAttack(estimator, image_attack, bert_attack("embedding_kl")(estimator, budget))
@@ -66,9 +67,12 @@ def _co_attack(estimator: Estimator, budget: Budget, seed: int) -> EvasionAttack
     return CoAttack(estimator, bert_attack("embedding_kl")(estimator, budget), **ball(budget, seed))
 
 
-def _joint(estimator: Estimator, budget: Budget, seed: int) -> EvasionAttack:
-    text_attack = bert_attack("margin")(estimator, budget)
-    return CoAttack(estimator, text_attack, loss="margin", rounds=2, **ball(budget, seed))
+def _joint(points: Points) -> Build:
+    def build(estimator: Estimator, budget: Budget, seed: int) -> EvasionAttack:
+        text_attack = every_text_attack(estimator, budget, points)
+        return CoAttack(estimator, text_attack, loss="margin", rounds=2, **ball(budget, seed))
+
+    return build
 
 
 def _set_level_guidance(estimator: Estimator, budget: Budget, seed: int) -> EvasionAttack:
@@ -101,8 +105,15 @@ ATTACKS.add(
         "multimodal",
         "white box",
         "text and image in turn, each against the other as attacked, to mislead about each sample (ours)",
-        multimodal_attack(_joint),
+        multimodal_attack(_joint(budget_alone)),
     ),
+)
+#: Not in the registry by itself: with the language model's whole vocabulary.
+JOINT_OF_EVERY_WORD = AttackEntry(
+    "multimodal",
+    "white box",
+    "text and image in turn, each against the other as attacked, with any word of the language model",
+    multimodal_attack(_joint(word_curve)),
 )
 ATTACKS.add(
     "set_level_guidance",

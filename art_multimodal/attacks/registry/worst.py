@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 # As a module: it looks into this registry itself.
 from art_multimodal.attacks import cascade
-from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, start_generator
 from art_multimodal.attacks.gradient_checks import check_gradients
 from art_multimodal.attacks.registry.entry import (
     ATTACKS,
@@ -23,20 +21,16 @@ from art_multimodal.attacks.registry.entry import (
     Prepare,
     Run,
 )
+from art_multimodal.attacks.registry.exhaustive import EVERY_WORD
 from art_multimodal.attacks.registry.gallery import on_gallery
+from art_multimodal.attacks.registry.multimodal import JOINT_OF_EVERY_WORD
+from art_multimodal.attacks.registry.targeted import MOST_TARGETS, targeted_pgd
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.functional.losses import margin_loss
-from art_multimodal.functional.perturbations import norm_of
 
 #: Fewest gradient steps of a member: a quick row may take ten, a number that is to be trusted may not.
 LEAST_STEPS = 50
-#: Most classes that a targeted attack aims at, the most likely ones, as AutoAttack does.
-MOST_TARGETS = 9
-#: Stages of a targeted attack.
-STAGES = 4
 
 
 def ensemble_budget(budget: Budget) -> Budget:
@@ -44,76 +38,8 @@ def ensemble_budget(budget: Budget) -> Budget:
     return replace(budget, max_iter=max(budget.max_iter, LEAST_STEPS))
 
 
-def targeted_pgd(estimator: Estimator, budget: Budget) -> Run:
-    """Projected gradient descent towards one other class after the other, on the difference of logits.
-
-    Whatever class a sample is mistaken for counts, so of all steps the images are kept that mislead the model the most.
-    As in APGD the steps get shorter by themselves: they start at half of ``eps``, and each stage halves them and goes
-    on from the best images.
-
-    ART's targeted APGD is no stand-in. Its difference-of-logits ratio is that of an untargeted attack, and constant
-    when the target has the third largest logit: there is no gradient. It returns the last step only, and only if the
-    answer is the target.
-    """
-    assert isinstance(estimator, (FusionClassifier, ZeroShotClassifier))
-    ball = ImageBudget(norm_of(budget.norm), budget.eps, budget.eps_step, budget.max_iter)
-    stages = [
-        replace(ball, eps_step=budget.eps / 2**number, max_iter=len(steps))
-        for number, steps in enumerate(np.array_split(np.arange(budget.max_iter), STAGES), start=1)
-    ]
-
-    def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-        y = np.asarray(y, dtype=np.int64)
-        scores = estimator.predict(x, batch_size=budget.batch_size)
-        scores[np.arange(len(x)), y] = -np.inf
-        likely = np.argsort(-scores, axis=1, kind="stable")[:, : min(MOST_TARGETS, estimator.nb_classes - 1)]
-        generator = start_generator(seed)
-        after, labels, left = x.copy(), y.copy(), np.arange(len(x))
-        for targets in likely.T:
-            for start in range(0, len(left), budget.batch_size):
-                rows = left[start : start + budget.batch_size]
-                after[rows] = towards(x[rows], y[rows], targets[rows], generator)
-            labels[left] = estimator.predict_labels(after[left], batch_size=budget.batch_size)
-            left = left[labels[left] == y[left]]
-        return Attacked(after, labels)
-
-    def towards(x: np.ndarray, y: np.ndarray, targets: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        """The samples with images attacked towards their targets."""
-        if not isinstance(estimator, FusionClassifier):
-            return images_towards(estimator, x, y, targets, generator)
-        pairs = x.copy()
-        # Rows stay in order from here on, so each image may have its own text.
-        view = estimator.image_view(x["text"].tolist())
-        pairs["image"] = images_towards(view, np.ascontiguousarray(x["image"]), y, targets, generator)
-        return pairs
-
-    def images_towards(
-        classifier: ImageClassifier, x: np.ndarray, y: np.ndarray, targets: np.ndarray, generator: torch.Generator
-    ) -> np.ndarray:
-        clean, own, wanted = (torch.from_numpy(array).to(classifier.device) for array in (x, y, targets))
-        objective, best = _difference_of_logits(classifier, own, wanted), BestSeen(clean)
-        start = ball.random_start(clean, generator)
-        for stage in stages:
-            ascend(classifier, clean, objective, stage, start, best=best)
-            start = best.images - clean
-        return best.images.cpu().numpy()
-
-    return run
-
-
-def _difference_of_logits(classifier: ImageClassifier, own: torch.Tensor, wanted: torch.Tensor) -> Objective:
-    def objective(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = classifier.model(inputs)
-        difference = logits.gather(1, wanted[:, None]) - logits.gather(1, own[:, None])
-        return difference[:, 0], margin_loss(logits, own)
-
-    return objective
-
-
-#: Not in the registry by itself: it costs as much as nine attacks.
-TARGETED_PGD = AttackEntry(
-    "image", "white box", "projected gradient descent towards each of the most likely other classes", targeted_pgd
-)
+#: The attack of this name in the registry, from random starts.
+TARGETED_PGD = replace(ATTACKS["pgd_targeted"], prepare=targeted_pgd())
 
 
 def ensemble(*members: cascade.Member) -> Prepare:
@@ -183,6 +109,7 @@ def suspecting(prepare: Prepare) -> Prepare:
 
 _IMAGE = suspecting(ensemble("apgd", ("pgd_targeted", TARGETED_PGD), "square"))
 _TEXT = ("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin")
+_EVERY_WORD = ("text_exhaustive", EVERY_WORD)
 _EVERYWHERE = (ZERO_SHOT, PAIRS, RETRIEVAL)
 
 
@@ -209,8 +136,12 @@ ATTACKS.add(
     AttackEntry(
         "worst",
         "black box",
-        "the four text attacks, each on what is left",
-        by_task(ensemble(*_TEXT), _registered(*_TEXT)),
+        "every word that the language model knows and every typing error, all competing, for each image by itself; "
+        "then the four quick text attacks, each on what is left",
+        by_task(
+            ensemble(_EVERY_WORD, *_TEXT),
+            side_by_side(("text_exhaustive", EVERY_WORD.prepare), *((name, ATTACKS[name].prepare) for name in _TEXT)),
+        ),
         tasks=_EVERYWHERE,
     ),
 )
@@ -219,10 +150,11 @@ ATTACKS.add(
     AttackEntry(
         "worst",
         "white box",
-        "joint, independent and co_attack, each on what is left by those before and by the two others (in retrieval "
+        "joint (with any word that the language model knows), independent and co_attack, each on what is left by those "
+        "before and by the two others (in retrieval "
         f"set_level_guidance, independent and co_attack); at least {LEAST_STEPS} steps",
         by_task(
-            ensemble("joint", "independent", "co_attack"),
+            ensemble(("joint", JOINT_OF_EVERY_WORD), "independent", "co_attack"),
             _registered("set_level_guidance", "independent", "co_attack"),
         ),
         tasks=_EVERYWHERE,

@@ -6,24 +6,27 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from art_multimodal.datasets import CaptionedImages, LabelledImages, UnreadableSample, open_captioned, open_data
+from art_multimodal.datasets.reading import MAX_SKIPPED, check_readable, refusal, unreadable_texts
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.out_folders import check_apart
 from art_multimodal.pairs import image_text_pairs
 from art_multimodal.prompts import check_templates
+from art_multimodal.shown import shown
 
 #: Share of the machine's memory that images may fill.
 _MEMORY_SHARE = 0.8
-_TEXTS_AT_ONCE = 4096
 
 #: Told how many of how many images have been read.
 Reading = Callable[[int, int], None]
@@ -55,20 +58,40 @@ class RunData:
 
 
 def open_run_data(
-    settings: RunSettings, model: DualEncoder, device_type: str, strict: bool = False, reading: Reading | None = None
+    settings: RunSettings,
+    model: DualEncoder,
+    device_type: str,
+    strict: bool = False,
+    reading: Reading | None = None,
+    max_skipped: float = MAX_SKIPPED,
+    out: Path | None = None,
 ) -> RunData:
     """Read all images of a run, at the size of the model.
 
     :param device_type: As for estimators.
     :param strict: Stop at an unreadable image instead of leaving it out.
     :param reading: Is told about progress.
+    :param max_skipped: Share of the images that may be unreadable.
+    :param out: Where the run writes: not among the data.
     :raises InputError: If the data cannot be used, or do not fit the model.
     """
     opened = _Labelled(settings, model) if settings.task == "classification" else _Captioned(settings, model)
     sources, chosen = _choose(settings, opened)
+    for source, rows in zip(sources, chosen, strict=True):
+        if out is not None:
+            check_apart(out, source.folders)
+        if not strict:
+            check_readable(source, rows, max_skipped, source.image)
     _check_memory(sum(opened.count(source, rows) for source, rows in zip(sources, chosen, strict=True)), model)
     reader = _Reader(model, strict, sum(map(len, chosen)), reading)
     read = [reader.read(source, rows) for source, rows in zip(sources, chosen, strict=True)]
+    for source, rows, (readable, _) in zip(sources, chosen, read, strict=True):
+        left = set(readable.tolist())
+        gone = [source.name_of(row) for row in rows.tolist() if row not in left]
+        reason = next((error.reason for error in reader.skipped if gone and error.name == gone[0]), "")
+        error = refusal(gone[0], reason, len(gone), len(rows), max_skipped) if gone else None
+        if error is not None:
+            raise error
     # What is validated on is not trained on, even where the same image is listed twice.
     known = {_digest(image) for image in read[1][1]}
     new = np.array([_digest(image) not in known for image in read[0][1]], dtype=bool)
@@ -102,7 +125,7 @@ def open_run_data(
         tuple(dict.fromkeys((*sources[0].protected_words, *settings.protected_words))),
         facts,
         tuple(reader.skipped),
-        tuple(dict.fromkeys(note for of in (*sources, model) for note in getattr(of, "notes", ()))),
+        tuple(dict.fromkeys(note for of in (*sources, model, opened) for note in getattr(of, "notes", ()))),
     )
 
 
@@ -144,7 +167,10 @@ class _Labelled:
         return len(rows)
 
     def part(self, source: Any, rows: np.ndarray, images: np.ndarray) -> Part:
-        place = [self.class_names.index(name) for name in source.class_names]
+        names = source.class_names
+        # By place where all are the same: two classes may have one name.
+        same = names == self.class_names
+        place = list(range(len(names))) if same else [self.class_names.index(name) for name in names]
         return Part(images, np.array([place[source.label_of(int(row))] for row in rows], dtype=np.int64))
 
     def check(self, validation: Part) -> None:
@@ -167,6 +193,7 @@ class _Captioned:
         own = settings.validation_share is not None
         self.validation = self.data if own else open_captioned(settings.validation, transform)
         self.facts: dict[str, Any] = {}
+        self.notes: tuple[str, ...] = ()
 
     def group_of(self, index: int) -> int:
         return 0
@@ -176,14 +203,18 @@ class _Captioned:
         return len(rows) + sum(len(source.captions_of(int(row))) for row in rows)
 
     def part(self, source: Any, rows: np.ndarray, images: np.ndarray) -> Part:
-        captions = [source.captions_of(int(row)) for row in rows]
+        listed = [source.captions_of(int(row)) for row in rows]
+        reasons = unreadable_texts(self.model.tokenize, (text for own in listed for text in own))
+        if reasons:
+            self.notes += (
+                f"{len(reasons)} caption(s) cannot be read in full and are left out. The first: "
+                f"{shown(next(iter(reasons.values())))}",
+            )
+        captions = [tuple(text for text in own if text not in reasons) for own in listed]
         repeated = np.repeat(images, [len(own) for own in captions], axis=0)
         return Part(image_text_pairs(repeated, [text for own in captions for text in own]), None)
 
     def check(self, validation: Part) -> None:
-        texts = list(dict.fromkeys(validation.x["text"].tolist()))
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            self.model.tokenize(texts[start : start + _TEXTS_AT_ONCE])
         if len({_digest(image) for image in validation.x["image"]}) < 2:
             raise InputError(
                 "Retrieval is validated on at least two images, among which one is looked for. Give more data, or a "

@@ -12,6 +12,7 @@ from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.attacks.registry.text import language_model
 from art_multimodal.datasets import UnreadableSample
+from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, StepRecord
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.data import open_run_data
@@ -25,6 +26,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.saving import check_can_be_saved, weights_sha256
+from art_multimodal.out_folders import check_no_strangers
 from art_multimodal.processes import failing_together, is_main_process, process_count
 from art_multimodal.versions import library_versions
 
@@ -70,6 +72,7 @@ class TrainingRun:
         resume: bool = False,
         listener: Listener | None = None,
         overwrite: bool = False,
+        max_skipped: float = MAX_SKIPPED,
     ) -> None:
         """
         :param settings: What to do.
@@ -79,6 +82,7 @@ class TrainingRun:
         :param resume: Go on with the run in the folder, if there is one; settings, model and data must be the same.
         :param listener: Is told how it goes.
         :param overwrite: :meth:`run` first removes the run in the folder, which must hold nothing else.
+        :param max_skipped: Share of images that may be unreadable.
         :raises InputError: For anything that cannot be used.
         """
         # Meets the other processes, so that each takes the device that is its own.
@@ -89,6 +93,7 @@ class TrainingRun:
         if overwrite:
             check_replaceable(self.folder.path, settings.model)
         else:
+            check_no_strangers(self.folder.path)
             self.folder.check(resume)
         self.listener = listener if listener is not None and is_main_process() else Listener()
         device_type = device_type_of(device)
@@ -102,7 +107,15 @@ class TrainingRun:
                 f"{settings.model} is a fusion model. These methods train dual encoders, such as demo:digits."
             )
         check_can_be_saved(model)
-        data = open_run_data(settings, model, device_type, strict, self.listener.reading)
+        data = open_run_data(
+            settings,
+            model,
+            device_type,
+            strict,
+            self.listener.reading,
+            check_max_skipped(max_skipped),
+            self.folder.path,
+        )
         self.listener.notes(data.notes)
         self.listener.skipped(data.skipped)
         self.data = data

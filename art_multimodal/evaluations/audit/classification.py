@@ -10,7 +10,8 @@ import numpy as np
 
 from art_multimodal.attacks.evasion.decoupling.importance import labels_without
 from art_multimodal.attacks.registry import PAIRS, ZERO_SHOT, Attacked
-from art_multimodal.datasets import LabelledImages, Sample
+from art_multimodal.datasets import LabelledImages, Sample, UnreadableSample
+from art_multimodal.datasets.reading import unreadable_texts
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
@@ -18,8 +19,6 @@ from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.pairs import image_text_pairs
-
-_TEXTS_PER_BATCH = 256
 
 
 class ClassificationSubject(Subject):
@@ -50,8 +49,11 @@ class ClassificationSubject(Subject):
         self.class_names = estimator.class_names
         self.templates = templates
         self._labels = tuple(labels)
+        self._unreadable: dict[str, str] = {}
 
     def read(self, index: int) -> Sample:
+        if (reason := self._unreadable.get(self.data.text_of(index) or "")) is not None:
+            raise UnreadableSample(self.data.name_of(index), reason)
         sample = self.data.read(index)
         return Sample(sample.name, sample.image, self._labels[sample.label], sample.text if self.on_pairs else None)
 
@@ -115,6 +117,4 @@ class ClassificationSubject(Subject):
 
     def select(self, order: np.ndarray) -> None:
         if isinstance(self.model, FusionModel):
-            texts = list(dict.fromkeys(self.data.text_of(int(index)) or "" for index in order))
-            for start in range(0, len(texts), _TEXTS_PER_BATCH):
-                self.model.tokenize(texts[start : start + _TEXTS_PER_BATCH])
+            self._unreadable = unreadable_texts(self.model.tokenize, (self.data.text_of(int(i)) or "" for i in order))

@@ -14,6 +14,7 @@ from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_fold
 from art_multimodal.evaluations.audit.rendering import render
 from art_multimodal.evaluations.audit.samples import pictured
 from art_multimodal.evaluations.audit.summary import summary_rows
+from art_multimodal.out_folders import check_no_strangers
 
 REPORT_FILE = "report.json"
 #: Removals shown of each model, by attack.
@@ -43,6 +44,8 @@ def check_folders(folders: dict[str, Path], out: Path, resume: bool) -> None:
     :param folders: From :func:`run_folders`.
     :raises InputError: If not, or if a report would be written over that is not to be resumed.
     """
+    for folder in (out, *folders.values()):
+        check_no_strangers(folder)
     for folder in folders.values():
         check_folder(folder, resume=resume)
     single = (out / HEADER_FILE).exists()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from art_multimodal.attacks.gradient_checks import CHECKED_SAMPLES
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
+from art_multimodal.attacks.registry.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE, word_curve
+from art_multimodal.attacks.registry.targeted import LEAST_STEPS_TOGETHER, MOST_TARGETS
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.log import SCHEMA_VERSION, other_version
 from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.evaluations.audit.word_curve import CURVED
+from art_multimodal.functional.perturbations import norm_of
 from art_multimodal.shown import shown
 from art_multimodal.versions import library_versions
 
@@ -37,6 +43,10 @@ def header_of(
 
     :param selected: Number of samples.
     """
+    protocol = _protocol(settings, subject, {ATTACKS[name].modality for name in attacks}, budget)
+    curved = CURVED in attacks and subject.task != RETRIEVAL
+    if curved:
+        protocol["word_curve"] = _word_curve(budget)
     return {
         "schema_version": SCHEMA_VERSION,
         "settings": settings.as_json(),
@@ -62,11 +72,12 @@ def header_of(
             "max_words": budget.text.max_words,
             "max_edits": budget.text.max_edits,
             "top_k": budget.text.top_k,
+            "word_curve": list(word_curve(budget)) if curved else [],
             "protect_class_names": budget.text.protect_class_names,
             "protected_words": list(budget.text.protected_words),
             "max_share": budget.max_share,
         },
-        "protocol": _protocol(settings, subject, {ATTACKS[name].modality for name in attacks}, budget),
+        "protocol": protocol,
         "notes": list(subject.notes),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
@@ -98,7 +109,16 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             else "photos larger than the model's resolution are reduced to it first; perturbations live there"
         ),
         "texts": _TEXTS[task],
+        "random_numbers": (
+            "of the seed, the attack and the image, whatever --batch-size; ART's attacks (art_pgd, apgd, apgd_dlr, "
+            f"square) draw for {settings.together} samples together, by their place in the order (--group-size)"
+        ),
     }
+    if norm_of(budget.norm) == float("inf") and abs(255 * budget.eps - round(255 * budget.eps)) > 1e-6:
+        said["eps"] = (
+            f"{255 * budget.eps:g}/255 is no multiple of 1/255: saved as 8-bit files, as the report's pictures are, "
+            f"attacked images may differ by {math.ceil(255 * budget.eps)}/255; what is scored are floats"
+        )
     if task == RETRIEVAL:
         said |= {
             "accuracy": "recall@1, image to text: share of images whose most similar caption is one of theirs",
@@ -108,16 +128,29 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
                 "most similar ones; the worse of clean and attacked, since an attacker may do nothing"
             ),
             "image_attacks": (
-                "pgd, apgd, apgd_dlr, square and decoupling know the captions of all samples, which they take for "
-                "classes; the others know an image's own captions"
+                "pgd, apgd, apgd_dlr, pgd_targeted, square and decoupling know the captions of all samples, which they "
+                "take for classes; the others know an image's own captions"
             ),
             "gallery": (
                 "all evaluated samples; an attacked image stands with its own attacked captions among the clean "
                 "others; equal captions of other images neither help nor harm"
             ),
         }
+    if "image" in modalities:
+        said["quick"] = (
+            f"pgd, art_pgd, apgd and apgd_dlr take {budget.max_iter} steps from one random start: quick looks, which "
+            "leave some samples that more steps would mislead; pgd_targeted goes from the image towards each of the "
+            f"{MOST_TARGETS} most likely other classes, with as many steps for each, and at least "
+            f"{LEAST_STEPS_TOGETHER} for all: the row of images rests on it"
+        )
+    if modalities & {"image", "multimodal", "worst"}:
+        said["hidden_gradients"] = (
+            f"up to {CHECKED_SAMPLES} samples of each batch are looked at; what that asks the model is counted in the "
+            "row that names what was seen"
+        )
     if modalities & {"text", "multimodal", "worst"}:
         said["text_budget"] = _text_budget(budget, task)
+        said["text_search"] = _text_search(task)
         said["text_queries"] = "mean number of changed texts tried per attacked sample; shared ones count for each"
     if settings.defences:
         said["defences"] = (
@@ -150,7 +183,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
             "decoupling_image": "the same on the image alone: words are nearly free and hide it otherwise",
             "decoupling_exhaustive": (
-                "the published search, label decision, at most 500 combinations; not bound by the limit of queries"
+                "the published search, label decision, at most 500 combinations; not bound by the limit of queries, of "
+                "which it may ask ten times as many: the report says how many it asked"
             ),
             "removal": "removed pixels take the model's mean colour; a removed word is deleted",
             "modality_importance": (
@@ -159,6 +193,27 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             ),
         }
     return said
+
+
+def _text_search(task: str) -> str:
+    where = (
+        f"up to {MOST_TEXTS:,} texts for all class prompts together"
+        if task == ZERO_SHOT
+        else f"up to {MOST_TEXTS_OF_A_SAMPLE:,} texts for each sample's text"
+    )
+    return (
+        "text_exhaustive, worst_text and joint let all words and all edits compete, for each sample by itself: exact "
+        f"{where}, counted before the work (with several prompts per class, each is replaced in turn, which may miss "
+        "combinations); above it the likeliest are tried and texts_left_out is flagged. Other text attacks are quick"
+    )
+
+
+def _word_curve(budget: Budget) -> str:
+    *some, every = word_curve(budget)
+    return (
+        f"worst_text is read with {', '.join(map(str, some))} proposals for each word and with all {every} entries of "
+        "the language model's vocabulary, whatever top_k says; each point has the ones before, and all typing errors"
+    )
 
 
 def _text_budget(budget: Budget, task: str) -> str:
@@ -185,7 +240,8 @@ def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
     for part in ("settings", "budget", "model", "data"):
         for key in sorted({*logged.get(part, {}), *wanted[part]}):
             before, now = logged.get(part, {}).get(key), wanted[part].get(key)
-            if before != now:
+            # Like the device, how many samples a pass holds is the machine's affair.
+            if before != now and key != "batch_size":
                 differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
     if differences:
         raise InputError(

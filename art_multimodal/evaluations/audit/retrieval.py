@@ -13,12 +13,14 @@ from torch.nn import functional as F
 
 from art_multimodal.attacks.registry import RETRIEVAL, Attacked
 from art_multimodal.datasets import CaptionedImages, Sample, UnreadableSample
+from art_multimodal.datasets.reading import unreadable_texts
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.groups import first_rows, numbered
 from art_multimodal.pairs import image_text_pairs
+from art_multimodal.shown import shown
 
 _TEXTS_PER_BATCH = 256
 
@@ -48,6 +50,11 @@ class RetrievalSubject(Subject):
         self.data: CaptionedImages = data
         self._label: dict[int, int] = {}
         self._place: dict[int, int] = {}
+        #: Captions of each sample that the model can read, and why a sample has none.
+        self._captions: dict[int, tuple[str, ...]] = {}
+        self._reason: dict[int, str] = {}
+        #: Places of images with the same pixels, by each of them.
+        self._twins: dict[int, list[int]] = {}
         self._images = self._texts = torch.zeros(0)
         self._caption_of: list[str] = []
         self._owner = np.zeros(0, dtype=np.int64)
@@ -55,8 +62,18 @@ class RetrievalSubject(Subject):
         self._first = np.zeros(0, dtype=bool)
 
     def read(self, index: int) -> Sample:
-        captions = self.data.captions_of(index)
-        return Sample(self.data.name_of(index), self.data.image(index), self._label[index], captions=captions)
+        image = self._image(index)
+        return Sample(self.data.name_of(index), image, self._label[index], captions=self._captions_of(index))
+
+    def _image(self, index: int) -> np.ndarray:
+        """The image of a sample that has a caption."""
+        if index in self._reason:
+            raise UnreadableSample(self.data.name_of(index), self._reason[index])
+        return self.data.image(index)
+
+    def _captions_of(self, index: int) -> tuple[str, ...]:
+        """The captions of a sample that the model can read."""
+        return self._captions.get(index, self.data.captions_of(index))
 
     def stack(self, samples: Sequence[Sample]) -> np.ndarray:
         images = np.stack([sample.image for sample in samples])
@@ -71,16 +88,30 @@ class RetrievalSubject(Subject):
         return np.cumsum([0, *(len(sample.captions) for sample in samples[:-1])])
 
     def select(self, order: np.ndarray) -> None:
-        captions = [self.data.captions_of(int(index)) for index in order]
-        texts = list(dict.fromkeys(text for own in captions for text in own))
-        for start in range(0, len(texts), _TEXTS_PER_BATCH):
-            self.model.tokenize(texts[start : start + _TEXTS_PER_BATCH])
+        order = self._with_captions(order)
+        captions = [self._captions[int(index)] for index in order]
         # For attacks on images that know what an image may be mistaken for; labels are places in it. What has the same
         # captions is one class: of two that score alike, all but the first would count as mistaken from the start.
         same = numbered(frozenset(own) for own in captions)
         for view in (self.views.evaluated, self.views.adaptive, self.views.naive):
             view.gallery = [captions[row] for row in first_rows(same)]
         self._label = {int(index): int(number) for index, number in zip(order, same, strict=True)}
+
+    def _with_captions(self, order: np.ndarray) -> np.ndarray:
+        """Leave captions out that the model cannot read in full, and return the samples that have others."""
+        listed = {int(index): self.data.captions_of(int(index)) for index in order}
+        reasons = unreadable_texts(self.model.tokenize, (text for own in listed.values() for text in own))
+        self._captions = {index: tuple(t for t in own if t not in reasons) for index, own in listed.items()}
+        self._reason = {index: reasons[own[0]] for index, own in listed.items() if not self._captions[index]}
+        if reasons:
+            first = next(iter(reasons.values()))
+            if len(self._reason) == len(listed):
+                raise InputError(f"None of the captions can be read. The first: {first}")
+            self.own_notes = (
+                f"{len(reasons)} caption(s) cannot be read in full and are left out, with {len(self._reason)} image(s) "
+                f"that have no other. The first: {shown(first)}",
+            )
+        return np.array([index for index in map(int, order) if self._captions[index]], dtype=np.int64)
 
     def prepare(self, order: np.ndarray, batch_size: int) -> str:
         """Embed the gallery. Unreadable samples are none of it."""
@@ -92,11 +123,15 @@ class RetrievalSubject(Subject):
         indices: list[int] = []
         waiting: list[np.ndarray] = []
         digest = hashlib.blake2b(digest_size=16)
+        places_of: dict[bytes, list[int]] = {}
         for index in map(int, order):
             try:
-                image = self.data.image(index)
+                image = self._image(index)
             except UnreadableSample:
                 continue
+            pixels = np.ascontiguousarray(image)
+            key = hashlib.blake2b(f"{image.shape}".encode() + pixels.tobytes(), digest_size=16).digest()
+            places_of.setdefault(key, []).append(len(indices))
             # Photos may differ in size. Memory must not grow with their number: only features are kept.
             if waiting and (len(waiting) == batch_size or image.shape != waiting[0].shape):
                 features.append(self._features_of_images(np.stack(waiting), batch_size))
@@ -104,12 +139,13 @@ class RetrievalSubject(Subject):
             waiting.append(image)
             indices.append(index)
             digest.update(f"{index} {image.shape}".encode())
-            digest.update(np.ascontiguousarray(image).data)
+            digest.update(pixels.data)
         self._place = {index: place for place, index in enumerate(indices)}
-        self._caption_of = [caption for index in indices for caption in self.data.captions_of(index)]
-        self._owner = np.repeat(
-            np.arange(len(indices)), [len(self.data.captions_of(index)) for index in indices]
-        ).astype(np.int64)
+        self._twins = {place: places for places in places_of.values() if len(places) > 1 for place in places}
+        self._caption_of = [caption for index in indices for caption in self._captions_of(index)]
+        self._owner = np.repeat(np.arange(len(indices)), [len(self._captions_of(index)) for index in indices]).astype(
+            np.int64
+        )
         self._with_caption = {}
         for number, caption in enumerate(self._caption_of):
             self._with_caption.setdefault(caption, []).append(number)
@@ -166,17 +202,20 @@ class RetrievalSubject(Subject):
 
     def _ranks(self, place: int, captions: Sequence[str], image: Tensor, texts: Tensor) -> dict[str, Any]:
         """Ranks of a sample whose features are these, among the clean others."""
-        # A caption that several other images have is one item that is found instead.
+        # A caption that several other images have is one item that is found instead. Those of a picture that looks the
+        # same are true of this one, too.
         others = self._first.copy()
-        for caption in captions:
+        twins = self._twins.get(place, [place])
+        true = [self._caption_of[row] for row in np.flatnonzero(np.isin(self._owner, twins))] if len(twins) > 1 else []
+        for caption in (*captions, *true):
             others[self._with_caption.get(caption, [])] = False
         of_captions, of_images = _cosines(self._texts, image), _cosines(self._images, texts.T)
         own = _cosines(texts, image)
         text_ranks = []
         for number, caption in enumerate(captions):
             foreign = np.ones(len(self._images), dtype=bool)
-            foreign[place] = False
-            foreign[self._owner[self._with_caption.get(caption, [])]] = False
+            for owner in {place, *self._owner[self._with_caption.get(caption, [])].tolist()}:
+                foreign[self._twins.get(owner, [owner])] = False
             text_ranks.append(1 + int((of_images[foreign, number] >= own[number]).sum()))
         return {"image_rank": 1 + int((of_captions[others] >= own.max()).sum()), "text_ranks": text_ranks}
 

@@ -1,4 +1,4 @@
-"""Running an audit: batches of samples through every attack, each result logged as its batch ends."""
+"""Running an audit: groups of samples through every attack, each result logged as its group ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import numpy as np
 from art.evaluations.evaluation import Evaluation
 
 from art_multimodal.attacks.registry import RETRIEVAL, select_attacks
+from art_multimodal.attacks.registry.looking import who_looks
 from art_multimodal.datasets import Sample, UnreadableSample
+from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped, check_readable
 from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.header import check_same_run, header_of
@@ -26,6 +28,7 @@ from art_multimodal.evaluations.audit.settings import DEFAULT_ATTACKS, AuditSett
 from art_multimodal.evaluations.audit.sharding import merge, own_log
 from art_multimodal.evaluations.audit.subject import counted_queries, is_right
 from art_multimodal.evaluations.audit.summary import CLEAN, weighed_modalities
+from art_multimodal.out_folders import check_apart, check_no_strangers
 from art_multimodal.processes import failing_together, is_main_process, process_count, process_index
 from art_multimodal.store import FolderLock
 
@@ -40,7 +43,7 @@ Watch = Callable[[str, int, float], None]
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch of readable samples, by their position in the audit's order."""
+    """A group of readable samples, by their position in the audit's order."""
 
     number: int
     indices: list[int]
@@ -65,24 +68,36 @@ class _Batch:
 class Audit(Evaluation):
     """Attack a model on labelled images, or image-text pairs for a fusion model, and log what happens.
 
-    Samples are read batch by batch, so memory does not grow with the data. Only samples that are classified right are
-    attacked. Every attack on every batch has random numbers of its own, drawn from the seed, so a run that was killed
-    and resumed gives the numbers of one that was not.
+    Samples are read group by group, so memory does not grow with the data. Only samples that are classified right are
+    attacked. Every attack on every group has random numbers of its own, drawn from the seed, so a run that was killed
+    and resumed gives the numbers of one that was not. Groups are those of the order, whatever the batch size, which
+    says how many samples a pass of the model holds.
     """
 
-    def __init__(self, settings: AuditSettings, out: str | Path, device: str = "auto", strict: bool = False) -> None:
+    def __init__(
+        self,
+        settings: AuditSettings,
+        out: str | Path,
+        device: str = "auto",
+        strict: bool = False,
+        max_skipped: float = MAX_SKIPPED,
+    ) -> None:
         """Load the model, open the data and check every setting, so that bad input is found before any work.
 
         :param settings: What to do.
         :param out: Folder of the run.
         :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         :param strict: Stop at an unreadable sample instead of skipping it.
+        :param max_skipped: Do not begin where it is clear that more than this share of the samples cannot be read.
         :raises InputError: For anything that cannot be used.
         """
         self.settings = settings
         self.out = Path(out)
         self.strict = strict
+        self.max_skipped = check_max_skipped(max_skipped)
+        check_no_strangers(self.out)
         self.subject = open_subject(settings, device_type_of(device))
+        check_apart(self.out, self.subject.data.folders)
         self.estimator = self.subject.estimator
         # Sources list samples class by class: a seeded order makes a limited audit a fair sample of all of them.
         order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
@@ -92,10 +107,21 @@ class Audit(Evaluation):
         nb_classes = len(self.estimator.gallery if task == RETRIEVAL else self.subject.class_names)
         self.attacks = select_attacks(settings.attacks or DEFAULT_ATTACKS, nb_classes, task)
         self.subject.weighed = weighed_modalities(self.attacks, task)
+        self.subject.looks = who_looks(self.attacks)
         self.budget = settings.budget(self.subject.data.protected_words)
+        if self.subject.views.draws > 1:
+            # Random defences draw in every pass: what they draw must not depend on how many samples it holds.
+            self.budget = replace(self.budget, batch_size=settings.together)
         self._gallery = ""
         self.passes = passes_of(self.attacks, bool(settings.defences))
         self.runs = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
+
+    def check_readable(self) -> None:
+        """Find out, before any work and without leaving a trace, whether enough samples can be read.
+
+        :raises InputError: If none can, or more than ``max_skipped`` of them are not there.
+        """
+        check_readable(self.subject.data, self.order, self.max_skipped, self.subject.read)
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
@@ -116,13 +142,14 @@ class Audit(Evaluation):
 
     def _evaluate(self, resume: bool, progress: Progress | None, watch: Watch | None, lock: FolderLock) -> RunLog:
         header = self.header()
-        size = self.settings.batch_size
+        size = self.settings.together
         with failing_together():
             check_folder(self.out, resume=resume)
             going_on = resume and (self.out / HEADER_FILE).exists()
             if not going_on:
                 # First, so that a run that is refused here leaves no trace.
-                self._gallery = self.subject.prepare(self.order, size)
+                self.check_readable()
+                self._gallery = self.subject.prepare(self.order, self.budget.batch_size)
         with failing_together():
             if is_main_process():
                 if going_on:
@@ -167,7 +194,7 @@ class Audit(Evaluation):
         ]
         with failing_together():
             if todo and going_on:
-                self._gallery = self.subject.prepare(self.order, size)
+                self._gallery = self.subject.prepare(self.order, self.budget.batch_size)
                 if gallery and self._gallery != gallery:
                     raise InputError(
                         "Images of the run to resume have changed since, and all ranks depend on them. Put them back, "
@@ -205,7 +232,7 @@ class Audit(Evaluation):
         self, report: Watch, line: dict[str, Any], at_once: list[tuple[int, int]], done: set[tuple[int, str]]
     ) -> None:
         """Report what all processes are through with when this one is, as far as it can tell."""
-        size, name = self.settings.batch_size, line["attack"]
+        size, name = self.settings.together, line["attack"]
         count = sum(len(self.order[start : start + size]) for number, start in at_once if (number, name) not in done)
         report(name, count, line["seconds"])
 
@@ -238,7 +265,7 @@ class Audit(Evaluation):
         started = time.perf_counter()
         said: dict[int, dict[str, Any]] = {}
         for rows in _rows_by_shape(batch.samples):
-            answers = self.subject.answers(*batch.take(rows), self.settings.batch_size)
+            answers = self.subject.answers(*batch.take(rows), self.budget.batch_size)
             said.update(zip(rows.tolist(), answers, strict=True))
         return {
             "batch": batch.number,
@@ -262,7 +289,7 @@ class Audit(Evaluation):
         log: RunLog,
         pictured: dict[str, list[int]],
     ) -> dict[str, Any]:
-        entry, size = entry_of(name), self.settings.batch_size
+        entry, size = entry_of(name), self.budget.batch_size
         started = time.perf_counter()
         # Who is attacked is what the log says was right, on whatever machine the run goes on.
         right = np.array([is_right(said) for said in lines[CLEAN]["samples"]], dtype=bool)

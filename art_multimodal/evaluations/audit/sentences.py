@@ -7,8 +7,10 @@ from typing import Any
 
 from art_multimodal.attacks.gradient_checks import suspicions
 from art_multimodal.attacks.registry import PAIRS, RETRIEVAL
+from art_multimodal.attacks.registry.exhaustive import CUT
 from art_multimodal.evaluations.audit.rendering import in_255ths, interval, percent
 from art_multimodal.evaluations.audit.summary import CLEAN
+from art_multimodal.evaluations.audit.word_curve import CURVED, points_in_words
 
 #: Makes a string from data harmless in the format at hand.
 Quote = Callable[[str], str]
@@ -49,10 +51,42 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
             )
         if row.get("not_applicable"):
             said.append(f"{name} cannot work on {row['not_applicable']} of the images; its row leaves them out.")
-        said += suspicions(row.get("flags", {}), row.get("attacked", 0))
+        if left_out := row.get("flags", {}).get(CUT):
+            said.append(
+                f"{name} could not try all texts on {left_out} of {row['attacked']} samples: its number may be above "
+                "the robustness there is. The protocol says how many are tried."
+            )
+        said += _suspicions_of(row)
     if report["skipped"]:
         said.append(f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below.")
+    said += guessing(report)
     return said + [f"Note: {quote(note)}" for note in report.get("notes", ())]
+
+
+def guessing(report: dict[str, Any]) -> list[str]:
+    """Says so where the model is no better than guessing without any attack: then no other number means much."""
+    clean = report["results"][CLEAN]
+    choices = clean["n"] if report["task"] == RETRIEVAL else len(report["data"]["class_names"])
+    if not clean["n"] or not choices or clean["accuracy_ci95"] is None or clean["accuracy_ci95"][0] > 1 / choices:
+        return []
+    how = "is no better than" if clean["accuracy"] <= 1 / choices else "cannot be told from"
+    what = "images" if report["task"] == RETRIEVAL else "classes"
+    return [
+        f"Without an attack the accuracy {how} guessing among {choices} {what} ({percent(1 / choices)}): look at class "
+        "names, templates and labels before anything else, or give more samples."
+    ]
+
+
+def gradient_warnings(report: dict[str, Any]) -> list[str]:
+    """Why numbers of a report should not be trusted, since gradients are hidden; nothing where nothing is suspicious.
+
+    :param report: What ``report.json`` holds.
+    """
+    return [sentence for row in report["results"].values() for sentence in _suspicions_of(row)]
+
+
+def _suspicions_of(row: dict[str, Any]) -> list[str]:
+    return suspicions(row.get("flags", {}), row.get("attacked", 0))
 
 
 def _before(report: dict[str, Any], quote: Quote) -> list[str]:
@@ -127,7 +161,10 @@ def _words(report: dict[str, Any]) -> str:
 def _image(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
     budget = report["budget"]
     hard_to_see = float(budget["norm"]) == float("inf") and budget["eps"] <= 8.5 / 255
-    return f"When {_limit(budget)}{', which is hard to see' if hard_to_see else ''}, {_consequence(report, row)}."
+    said = f"When {_limit(budget)}{', which is hard to see' if hard_to_see else ''}, {_consequence(report, row)}."
+    if not {"pgd_targeted", "worst_image"} & set(report["attacks"]):
+        said += " Only quick attacks were made: pgd_targeted, or --attacks worst, may leave less."
+    return said
 
 
 def _text(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
@@ -160,7 +197,15 @@ def _worst(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
     how, what = "each of which goes on where the ones before it failed", "what remains correct"
     if report["task"] == RETRIEVAL:
         how, what = "of which the worst rank counts", "the share of images that still find a caption of theirs first"
-    return f"Against ensembles of attacks, {how}, {what} is {', '.join(left)}. These are the numbers to quote."
+    said = f"Against ensembles of attacks, {how}, {what} is {', '.join(left)}. These are the numbers to quote."
+    curve = report["results"].get(CURVED, {}).get("word_curve")
+    if curve:
+        points = ", ".join(f"{left} {words}" for words, left in points_in_words(report["results"][CURVED], report))
+        said += (
+            f" On texts how many words are tried in each place, beside all typing errors, decides: {points} remain "
+            "correct."
+        )
+    return said
 
 
 def _decoupling(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:

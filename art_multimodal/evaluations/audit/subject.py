@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +15,9 @@ import torch
 from art_multimodal.attacks.art_context import global_seed
 from art_multimodal.attacks.registry import Attacked, Budget, Estimator
 from art_multimodal.attacks.registry.entry import Run
+from art_multimodal.attacks.registry.looking import also_looking
 from art_multimodal.datasets import CaptionedImages, LabelledImages, Sample
+from art_multimodal.estimators.modules import is_repeated
 from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.passes import entry_of, is_naive
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -44,6 +47,10 @@ class Subject(ABC):
     class_names: tuple[str, ...] = ()
     #: Prompt templates of a zero-shot classifier.
     templates: tuple[str, ...] = ()
+    #: What a user should know about samples that were left out, or in part.
+    own_notes: tuple[str, ...] = ()
+    #: Name of the attack that also looks whether gradients are hidden; ``None`` for none.
+    looks: str | None = None
     #: Modalities whose importance is measured: what is predicted when all of one is removed.
     weighed: tuple[str, ...] = ()
 
@@ -68,7 +75,8 @@ class Subject(ABC):
         :param name: From :func:`passes_of`.
         """
         victim = self.views.naive if is_naive(name) else self.views.adaptive
-        attack = entry_of(name).prepare(victim, budget)
+        prepare = entry_of(name).prepare
+        attack = (also_looking(prepare) if name == self.looks else prepare)(victim, budget)
 
         def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
             with self.seeded(seed):
@@ -119,13 +127,13 @@ class Subject(ABC):
     def select(self, order: np.ndarray) -> None:
         """Take notice of the samples that will be asked for, in their order, before any work.
 
-        :raises InputError: Naming the first text that the model cannot read.
+        Texts that the model cannot read in full are left out, with the samples that have no other.
         """
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about how data and model were understood, one line each, fit to be shown."""
-        return tuple(dict.fromkeys((*self.data.notes, *getattr(self.model, "notes", ()))))
+        return tuple(dict.fromkeys((*self.data.notes, *getattr(self.model, "notes", ()), *self.own_notes)))
 
     def describe(self, spec: str) -> dict[str, Any]:
         """What identifies the model in a log."""
@@ -154,11 +162,14 @@ def is_right(said: dict[str, Any]) -> bool:
 
 @contextmanager
 def counted_queries(model: DualEncoder | FusionModel) -> Iterator[dict[str, int]]:
-    """Count the images that a model is asked about, and those among them that a gradient is taken for."""
+    """Count the images that this thread asks a model about, and those among them that a gradient is taken for."""
     count = {"queries": 0, "gradients": 0}
+    counted = threading.get_ident()
 
     def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        count["queries"] += len(inputs[0])
+        if threading.get_ident() != counted:
+            return  # another audit of the same model
+        count["queries"] += 0 if is_repeated() else len(inputs[0])
         # Not whether the output requires one: the parameters may do so where no gradient is taken.
         count["gradients"] += len(inputs[0]) * inputs[0].requires_grad
 

@@ -12,6 +12,7 @@ import numpy as np
 from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL
 from art_multimodal.evaluations.audit.passes import NAIVE, entry_of, goes_on_after, is_naive, passes_of
 from art_multimodal.evaluations.audit.subject import is_right
+from art_multimodal.evaluations.audit.word_curve import CURVED, points_of, survivors
 from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 
 CLEAN = "clean"
@@ -32,6 +33,9 @@ class _Row:
     ranks: dict[int, Ranks] = field(default_factory=dict)
     text_queries: dict[int, int] = field(default_factory=dict)
     broken_by: dict[int, str] = field(default_factory=dict)
+    #: Of attacks that try more and more words: with how many each sample fell, and how many were tried.
+    fell_at: dict[int, int | None] = field(default_factory=dict)
+    words_tried: set[int] = field(default_factory=set)
     flags: dict[str, int] = field(default_factory=dict)
     details: list[dict[str, Any]] = field(default_factory=list)
     not_applicable: set[int] = field(default_factory=set)
@@ -99,6 +103,10 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
                 row.text_queries[index] = sample["text_queries"]
             if sample.get("broken_by"):
                 row.broken_by[index] = sample["broken_by"]
+            if "fell_at" in sample:
+                row.fell_at[index] = sample["fell_at"]
+            if sample.get("word_candidates") is not None:
+                row.words_tried.add(sample["word_candidates"])
             if line["attack"] == CLEAN:
                 labels[index] = sample.get("label", 0)
                 predictions[index] = sample.get("predicted", 0)
@@ -113,6 +121,8 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     results: dict[str, Any] = {CLEAN: _clean_result(rows[CLEAN], labels, predictions, nb_classes)}
     for name in attacks:
         results[name] = _attack_result(name, rows[name], clean)
+        if name == CURVED and (sizes := header.get("budget", {}).get("word_curve")):
+            results[name]["word_curve"] = _word_curve(rows[name], clean, sizes)
         if NAIVE + name in rows:
             results[name]["naive"] = _robustness_of(rows[NAIVE + name], clean)
     for modality in summary_rows(attacks)[1 + len(attacks) :]:
@@ -223,6 +233,16 @@ def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, An
     if ATTACKS[name].modality == "decoupling":
         result |= _removals(row.details)
     return result
+
+
+def _word_curve(row: _Row, clean: dict[int, bool], sizes: Iterable[int]) -> list[dict[str, Any]]:
+    """What is left at each number of words that compete for a place; never more than at a smaller one."""
+    keep = ("n", "accuracy", "accuracy_ci95")
+    points = []
+    for words, tried in points_of(tuple(sizes), min(row.words_tried, default=None)):
+        left = _robustness(survivors(row.correct, row.fell_at, words), set(row.correct), clean)
+        points.append({"words": words, "tried": tried, **{key: left[key] for key in keep}})
+    return points
 
 
 def _further(rows: list[_Row], asked: set[int]) -> dict[str, Any]:

@@ -139,6 +139,7 @@ class BertAttack(TextAttack):
             max_changes=self.max_words,
             candidate_words=self.candidate_words,
             once=True,
+            ranked=True,
         )
         changeable = [
             [index for index in indices if proposals.get((text, index))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from art_multimodal.attacks.evasion.text.scoring import TextVictim
@@ -63,6 +63,8 @@ class Plan:
     :param max_changes: Most changes of a text.
     :param candidate_words: So many words, the most important first, compete in each round; ``None`` for all.
     :param once: Whether a word can change only once.
+    :param ranked: Whether what may stand in the place of one word compares with what may in that of another: first
+        guesses before second ones.
     """
 
     propose: Callable[[str, int, str], Sequence[str]]
@@ -70,6 +72,7 @@ class Plan:
     max_changes: int
     candidate_words: int | None
     once: bool
+    ranked: bool = False
 
 
 @dataclass
@@ -199,12 +202,50 @@ def _end_round(state: _State, plan: Plan) -> None:
 
 
 def _record(state: _State) -> TextRecord:
-    changes = []
-    if state.text != state.original:
-        pairs = zip(words_of(state.original), state.words, strict=True)
-        changes = [
-            WordChange(index, before.text, after.text)
-            for index, (before, after) in enumerate(pairs)
-            if before.text != after.text
-        ]
-    return TextRecord(state.original, state.text, tuple(changes), state.score_before, state.score, state.queries)
+    changes = word_changes(state.original, state.text)
+    return TextRecord(state.original, state.text, changes, state.score_before, state.score, state.queries)
+
+
+def word_changes(text: str, adversarial: str) -> tuple[WordChange, ...]:
+    """Which words of a text were changed; both have equally many."""
+    if text == adversarial:
+        return ()
+    return tuple(
+        WordChange(index, before.text, after.text)
+        for index, (before, after) in enumerate(zip(words_of(text), words_of(adversarial), strict=True))
+        if before.text != after.text
+    )
+
+
+def every_text(text: str, free: Sequence[int], plan: Plan) -> Iterator[str]:
+    """Every other text that a plan admits in place of one, each once; those with the fewest changes first.
+
+    :param free: Indices of the words that may change.
+    """
+    seen = {text}
+    #: Texts that may change further, with the words that may.
+    going = [(text, tuple(free))]
+    for number in range(plan.max_changes):
+        after: list[tuple[str, tuple[int, ...]]] = []
+        for current, indices in going:
+            words = words_of(current)
+            options = [
+                [
+                    (index, words[index].replaced(current, other))
+                    for other in plan.propose(text, index, words[index].text)
+                ]
+                for index in indices
+            ]
+            for index, changed in _by_rank(options) if plan.ranked else chain(*options):
+                if changed not in seen:
+                    seen.add(changed)
+                    if number + 1 < plan.max_changes:
+                        rest = tuple(other for other in indices if other != index) if plan.once else indices
+                        after.append((changed, rest))
+                    yield changed
+        going = after
+
+
+def _by_rank(options: Sequence[Sequence[Any]]) -> Iterator[Any]:
+    """The first of each list, then the second of each, and so on."""
+    return (option for rank in zip_longest(*options) for option in rank if option is not None)

@@ -200,18 +200,21 @@ class TextAttack(EvasionAttack):
         return self.estimator.predict(x, batch_size=self.batch_size).argmax(axis=1)
 
     def _attack(self, victim: TextVictim) -> list[TextRecord]:
-        protected = self._protection()
         # Subjects may share a text: what can be changed in it is found once.
-        texts = list(dict.fromkeys(victim.texts))
+        plan, free_in = self.planned(list(dict.fromkeys(victim.texts)))
+        with tqdm(total=len(victim.texts), desc=type(self).__name__, disable=not self.verbose) as bar:
+            return attack_texts(victim, [free_in[text] for text in victim.texts], plan, done=bar.update)
+
+    def planned(self, texts: list[str]) -> tuple[Plan, dict[str, list[int]]]:
+        """How texts may change: the plan of a search, and of each text the words that can be changed at all."""
+        protected = self._protection()
         free = []
         for text in texts:
             words = words_of(text)
             taken = protected.among(words)
             free.append([index for index in range(len(words)) if index not in taken])
         plan, free = self._plan(texts, free, protected)
-        free_in = dict(zip(texts, free, strict=True))
-        with tqdm(total=len(victim.texts), desc=type(self).__name__, disable=not self.verbose) as bar:
-            return attack_texts(victim, [free_in[text] for text in victim.texts], plan, done=bar.update)
+        return plan, dict(zip(texts, free, strict=True))
 
     def _protection(self) -> ProtectedWords:
         names = self.estimator.class_names if self.protect_class_names else ()

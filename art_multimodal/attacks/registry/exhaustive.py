@@ -1,0 +1,128 @@
+"""Every word and every edit of a text, all competing: the attack on texts that is exact where that is affordable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from art_multimodal.attacks.evasion.text import BertAttack
+from art_multimodal.attacks.evasion.text.exhaustive import ExhaustiveTextAttack
+from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.attacks.registry.entry import (
+    ATTACKS,
+    PAIRS,
+    RETRIEVAL,
+    ZERO_SHOT,
+    Attacked,
+    AttackEntry,
+    Budget,
+    Estimator,
+    Prepare,
+    Run,
+)
+from art_multimodal.attacks.registry.text import (
+    bert_attack,
+    character_attack,
+    labels_for,
+    language_model,
+    on_prompts,
+    on_texts,
+    settings_of,
+)
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+
+#: Most texts that are embedded: for all class prompts of an audit together, and elsewhere for the text of a sample.
+MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE = 100_000, 4_000
+#: Proposals of the language model for each word at which the curve is read, before its whole vocabulary.
+CURVE = (10, 100)
+#: A flag: samples that are still right, and not all of whose texts were tried.
+CUT = "texts_left_out"
+
+#: Numbers of proposals for each word, ascending, within a budget.
+Points = Callable[[Budget], tuple[int, ...]]
+
+
+def budget_alone(budget: Budget) -> tuple[int, ...]:
+    """What the budget says."""
+    return (budget.text.top_k,)
+
+
+def word_curve(budget: Budget) -> tuple[int, ...]:
+    """Points from few proposals of the language model to its whole vocabulary; the budget's own is among them."""
+    every = language_model(budget.text.language_model).vocabulary_size
+    return (*(point for point in sorted({*CURVE, budget.text.top_k}) if point < every), every)
+
+
+def every_text_attack(estimator: Estimator, budget: Budget, points: Points) -> ExhaustiveTextAttack:
+    """Words and edits together; with each further point more words."""
+    few, *more = points(budget)
+
+    def words(top_k: int) -> TextAttack:
+        return bert_attack("margin")(estimator, replace(budget, text=replace(budget.text, top_k=top_k)))
+
+    attacks = [words(few), character_attack("margin")(estimator, budget), *map(words, more)]
+    return ExhaustiveTextAttack(
+        estimator,
+        attacks,
+        loss=settings_of(estimator, budget, "margin")["loss"],
+        most_texts=MOST_TEXTS if isinstance(estimator, ZeroShotClassifier) else MOST_TEXTS_OF_A_SAMPLE,
+        stop=True,
+        verbose=False,
+    )
+
+
+def exhaustive(points: Points) -> Prepare:
+    """The attack at these points.
+
+    Details have ``fell_at``, the smallest number of proposals for each word with which the model is misled (``None``
+    where it is not), and ``word_candidates``, how many were tried at the last point.
+    """
+
+    def prepare(estimator: Estimator, budget: Budget) -> Run:
+        attack = every_text_attack(estimator, budget, points)
+        assert isinstance(attack.attacks[0], BertAttack)
+        # The first point has words and edits, which are the first two attacks.
+        sizes = points(budget)
+        size_of = [sizes[max(0, number - 1)] for number in range(len(attack.attacks))]
+
+        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+            found = attack.generate(x, labels_for(estimator, y))
+            if isinstance(estimator, ZeroShotClassifier):
+                attacked = on_prompts(estimator, attack.records, x, y, found, budget)
+            else:
+                attacked = on_texts(estimator, attack.records, x, found, budget)
+            rows = zip(attacked.details, attack.fell_to, attack.words_tried, strict=True)
+            details = [
+                {**said, "fell_at": None if fell is None else size_of[fell], "word_candidates": tried}
+                for said, fell, tried in rows
+            ]
+            flags = {CUT: sum(attack.cut)} if any(attack.cut) else {}
+            return replace(attacked, details=details, flags=flags)
+
+        return run
+
+    return prepare
+
+
+#: Not in the registry by itself: with the language model's whole vocabulary.
+EVERY_WORD = AttackEntry(
+    "text",
+    "black box",
+    "every word that the language model knows and every typing error, all competing, for each image by itself",
+    exhaustive(word_curve),
+    tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+)
+
+ATTACKS.add(
+    "text_exhaustive",
+    AttackEntry(
+        "text",
+        "black box",
+        "every replacement and every typing error of the budget, all words competing, for each image by itself; exact "
+        f"up to {MOST_TEXTS:,} texts for all class prompts, or {MOST_TEXTS_OF_A_SAMPLE:,} for a sample's text (ours)",
+        exhaustive(budget_alone),
+        tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+    ),
+)

@@ -1,0 +1,231 @@
+"""``csv:PATH``: files that list images, with labels, texts or captions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from art_multimodal.datasets.captioned import CaptionedImages
+from art_multimodal.datasets.files import LabelledPhotos, ListedPhotos, is_url, locate
+from art_multimodal.datasets.naming import as_index, assign_entries, fold, is_number, notes_on, repr_of
+from art_multimodal.datasets.photos import PhotoTransform
+from art_multimodal.datasets.table import Table, column_of, read_table
+from art_multimodal.errors import InputError
+from art_multimodal.prompts import check_class_names
+from art_multimodal.shown import brief
+
+#: Bytes at each end of a file by which equal ones are looked for.
+_ENDS = 4096
+
+
+class CsvData(LabelledPhotos):
+    """``csv:PATH``: a header, a column ``image`` (path relative to the file), and ``label`` or ``text`` or both.
+
+    With ``label``: class names, or indices into ``classes``; a column ``text`` beside it holds the text that belongs to
+    each image, a question for example. With ``text`` alone: every distinct text is a class and its own prompt, so the
+    task is to find an image's caption among all captions. :data:`~art_multimodal.datasets.table.ALIASES` has other
+    names of columns that are understood.
+
+    :param path: The file.
+    :param classes: Class names; with them the label column may hold indices. Or ``LABEL=NAME`` entries.
+    :raises InputError: If columns are missing, a field is empty, or a label is out of range.
+    """
+
+    def __init__(self, path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> None:
+        def choose(header: Sequence[str]) -> list[tuple[str, str]] | None:
+            return _columns_with_labels(header, Path(path).name)
+
+        table = read_table(path, choose, "image and label (or text, or both)")
+        values = [fields[1] for _, fields in table.rows]
+        names, index_of, notes = _classes_of(values, classes, table)
+        labels = [index_of[value] for value in values]
+        files = [(fields[0], label) for (_, fields), label in zip(table.rows, labels, strict=True)]
+        super().__init__(table.file.parent, files, names, transform)
+        self.texts = [fields[2] for _, fields in table.rows] if len(table.columns) > 2 else None
+        if table.columns[1] == "text":
+            self.templates = ("{}",)
+        _check_no_urls(self.names, table)
+        self.folders = _folders_of(self.root, self.names)
+        self.notes = (*table.notes, *notes, *self._contradictions(table))
+
+    def text_of(self, index: int) -> str | None:
+        return None if self.texts is None else self.texts[index]
+
+    def _contradictions(self, table: Table) -> list[str]:
+        """Samples that are listed more than once: the same image with the same text."""
+        first: dict[tuple[str, str | None], int] = {}
+        again: list[int] = []
+        other: list[int] = []
+        for index, name in enumerate(self.names):
+            place = first.setdefault((_same(name), self.text_of(index)), index)
+            if place != index:
+                (again if self.labels[place] == self.labels[index] else other).append(index)
+        notes = []
+        if other:
+            name = self.names[other[0]]
+            labels = [n for n, listed in enumerate(self.names) if _same(listed) == _same(name)]
+            said = " and ".join(dict.fromkeys(repr_of(self.class_names[self.labels[n]]) for n in labels))
+            hint = ": are they captions? Then give --task retrieval" if table.columns[1] == "text" else ""
+            notes.append(
+                f"{len(other)} image(s) are listed under several labels, of which one at most is predicted, for "
+                f"example {brief(name)} under {said[:200]}{hint}"
+            )
+        if again:
+            notes.append(
+                f"{len(again)} row(s) list an image again, for example {brief(self.names[again[0]])}; each counts"
+            )
+        return notes
+
+
+def _columns_with_labels(header: Sequence[str], file: str) -> list[tuple[str, str]] | None:
+    if "label" in header or "text" in header:
+        role = "label" if "label" in header else "text"
+        column: str | None = role
+    else:
+        role, column = "label", column_of("label", header, file)
+        if column is None:
+            role, column = "text", column_of("text", header, file)
+    image = column_of("image", header, file) if column is not None else None
+    if image is None or column is None:
+        return None
+    text = [("text", "text")] if role == "label" and "text" in header else []
+    return [("image", image), (role, column), *text]
+
+
+def _classes_of(
+    values: Sequence[str], classes: Sequence[str] | None, table: Table
+) -> tuple[tuple[str, ...], dict[str, int], tuple[str, ...]]:
+    """Class names, the index of each kind of label, and notes."""
+    file = brief(table.file.name)
+    kinds = sorted(set(values))
+    if classes and all("=" in entry for entry in classes) and not set(kinds) <= set(classes):
+        naming = assign_entries(kinds, classes, "label")
+        return naming.class_names, dict(zip(kinds, naming.labels, strict=True)), naming.notes
+    if not classes:
+        if table.columns[1] == "label" and all(map(is_number, kinds)):
+            raise InputError(f"The labels of {file} are numbers. Say what they stand for: --classes names.txt.")
+        names = check_class_names(kinds)
+        captions = table.columns[1] == "text"
+        return names, {name: index for index, name in enumerate(names)}, () if captions else notes_on(names)
+    names = check_class_names(classes, repeated=True)
+    lines = {value: line for (line, _), value in zip(reversed(table.rows), reversed(values), strict=True)}
+    index_of = {kind: _index_of(kind, names, lines[kind], file) for kind in kinds}
+    return names, index_of, notes_on(names)
+
+
+def _index_of(label: str, names: tuple[str, ...], line: int, file: str) -> int:
+    places = [index for index, name in enumerate(names) if name == label]
+    if not places and (number := as_index(label)) is not None:
+        if 0 <= number < len(names):
+            return number
+        raise InputError(
+            f"Line {line} of {file}: label {number} is out of range; there are {len(names)} classes from 0."
+        )
+    places = places or [index for index, name in enumerate(names) if fold(name) == fold(label)]
+    if len(places) == 1:
+        return places[0]
+    if places:
+        raise InputError(
+            f"Line {line} of {file}: {len(places)} classes have the name {repr_of(label)}. Give indices as labels."
+        )
+    raise InputError(f"Line {line} of {file}: label {repr_of(label)} is none of the {len(names)} classes.")
+
+
+class CaptionedCsvData(ListedPhotos, CaptionedImages):
+    """``csv:PATH`` for retrieval: a header, and the columns ``image`` (path relative to the file) and ``text``.
+
+    Rows that name one file, or files with the same bytes, are one image with several captions, in the order of the
+    rows; a caption that an image is given again counts once. Other columns are left aside.
+
+    :param path: The file.
+    :raises InputError: If a column is missing or a field is empty.
+    """
+
+    def __init__(self, path: str, transform: PhotoTransform | None) -> None:
+        def choose(header: Sequence[str]) -> list[tuple[str, str]] | None:
+            text = column_of("text", header, Path(path).name)
+            image = column_of("image", header, Path(path).name) if text is not None else None
+            return None if image is None or text is None else [("image", image), ("text", text)]
+
+        table = read_table(path, choose, "image and text")
+        root = table.file.parent
+        names: dict[str, str] = {}
+        captions: dict[str, dict[str, None]] = {}
+        for _, (name, text) in table.rows:
+            names.setdefault(_same(name), name)
+            captions.setdefault(_same(name), {})[text] = None
+        twins = _twins({key: locate(root, name) for key, name in names.items() if not is_url(name)})
+        for key, other in twins.items():
+            captions[other] |= captions.pop(key)
+            copy = names.pop(key)
+        super().__init__(root, list(names.values()), transform)
+        self.captions = [tuple(texts) for texts in captions.values()]
+        _check_no_urls(self.names, table)
+        self.folders = _folders_of(root, self.names)
+        self.notes = table.notes
+        if twins:
+            self.notes += (
+                f"{len(twins)} file(s) have the same bytes as another one, for example {brief(copy)}: they count as "
+                "one image with the captions of all",
+            )
+
+    def captions_of(self, index: int) -> tuple[str, ...]:
+        return self.captions[index]
+
+
+def _same(name: str) -> str:
+    r"""What names of one file have in common: ``./a/b.png``, ``a//b.png`` and ``a\b.png`` are the same."""
+    return str(Path(name.replace("\\", "/")))
+
+
+def _twins(files: dict[str, Path]) -> dict[str, str]:
+    """Files with the same bytes as one before them, and which that is. Whole files are read only where ends agree."""
+    groups: list[list[str]] = [list(files)]
+    for measure in (_size, _ends, _digest):
+        parts: dict[tuple[int, object], list[str]] = {}
+        for number, group in enumerate(groups):
+            for key in group:
+                try:
+                    parts.setdefault((number, measure(files[key])), []).append(key)
+                except (OSError, ValueError):
+                    continue
+        groups = [part for part in parts.values() if len(part) > 1]
+    return {key: group[0] for group in groups for key in group[1:]}
+
+
+def _size(path: Path) -> int:
+    found = path.stat()
+    if not path.is_file() or not found.st_size:
+        raise ValueError("nothing to compare")
+    return found.st_size
+
+
+def _ends(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        head = stream.read(_ENDS)
+        stream.seek(max(0, path.stat().st_size - _ENDS))
+        return hashlib.sha256(head + stream.read(_ENDS)).digest()
+
+
+def _digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.digest()
+
+
+def _check_no_urls(names: Sequence[str], table: Table) -> None:
+    if all(map(is_url, names)):
+        raise InputError(
+            f"The images of {brief(table.file.name)} are URLs, such as {brief(names[0])[:80]}, which are not fetched. "
+            "Download them, and list the local files."
+        )
+
+
+def _folders_of(root: Path, names: Iterable[str]) -> tuple[Path, ...]:
+    """Folders that the images lie in, but for that of the list itself, where other things may lie, too."""
+    parents = {name.replace("\\", "/").rpartition("/")[0] for name in names if not is_url(name)}
+    folders = [Path(root, parent) for parent in sorted(parents)]
+    return tuple(folder for folder in folders if Path(root / folder) != root)

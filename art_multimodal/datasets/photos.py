@@ -1,0 +1,192 @@
+"""Image files: which formats and sizes are read, and how they become arrays."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from art_multimodal.shown import brief, shown
+
+#: Changes a decoded photo before it becomes an array, to the model's size for example.
+PhotoTransform = Callable[[Image.Image], Image.Image]
+
+#: Formats that are read, and no others: Pillow goes by content, and hands PostScript, for example, to another program.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+#: Endings of files that count as images.
+ENDINGS = tuple(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .avif".split()  # noqa: SIM905
+)
+#: Read where the extra ``heic`` is installed.
+HEIF_ENDINGS = (".heic", ".heif", ".hif")
+
+#: Most pixels that are decoded: one GiB as a float32 image, which is what Pillow takes for a decompression bomb.
+MAX_PIXELS = 2**30 // 12
+#: Most pixels of an image that is attacked at its own size, where every step takes several copies in float32.
+MAX_KEPT_PIXELS = 25_000_000
+#: Most times that one side may be the other: an image is enlarged until its shorter side fits a model.
+MAX_SIDES = 100
+
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+#: How files begin that are met under the name of an image, and what they are.
+_STRANGERS = (
+    (b"%!PS", "PostScript, which is not read"),
+    (b"\xc5\xd0\xd3\xc6", "PostScript, which is not read"),
+    (b"%PDF", "a PDF document, not an image"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the image itself: run git lfs pull"),
+    (b"<svg", "an SVG drawing, which is not read"),
+    (b"<?xml", "an XML document, not an image"),
+    (b"<!doctype", "a web page, not an image: the download went wrong"),
+    (b"<html", "a web page, not an image: the download went wrong"),
+    (b"PK\x03\x04", "a ZIP archive, not an image"),
+)
+
+
+class UnreadableSample(Exception):
+    """A sample that cannot be read; the others can.
+
+    :param name: Names the sample.
+    :param reason: What is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{brief(name)}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+@cache
+def heif_reader() -> Any:
+    """The module that reads HEIC, of the extra ``heic``; ``None`` if it is not installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return None
+    return pillow_heif
+
+
+def endings_read() -> tuple[str, ...]:
+    """Endings of files that count as images on this machine, in lower case."""
+    return ENDINGS + (HEIF_ENDINGS if heif_reader() else ())
+
+
+def absence(path: Path) -> str | None:
+    """Why a file cannot be an image, found without opening it; ``None`` where it may be one."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return "there is no such file"
+    except (OSError, ValueError) as error:
+        # Names of 300 characters, names with a NUL byte, folders without permission.
+        return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    if stat.S_ISDIR(found.st_mode):
+        return "it is a folder"
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file"
+    return None if found.st_size else "the file is empty"
+
+
+def read_photo(path: Path, name: str, transform: PhotoTransform | None) -> np.ndarray:
+    """Decode an image file: ``float32`` ``(3, H, W)`` in [0, 1], turned upright, in RGB; the first of several frames.
+
+    Sizes are judged as the file declares them, before anything is decoded.
+
+    :param transform: Applied to the decoded image; ``None`` keeps its size.
+    :raises UnreadableSample: If it is missing, empty, damaged, too large, or of a format that is not in
+        :data:`FORMATS`.
+    """
+    reason = absence(path)
+    if reason is not None:
+        raise UnreadableSample(name, reason)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+        with _opened(path, head) as opened:
+            reason = _too_large(*opened.size, kept=transform is None)
+            if reason is not None:
+                raise UnreadableSample(name, reason)
+            photo = _in_rgb(ImageOps.exif_transpose(opened))
+        if transform is not None:
+            photo = transform(photo)
+            reason = _too_large(*photo.size, kept=True, reduced=True)
+            if reason is not None:
+                raise UnreadableSample(name, reason)
+        pixels = np.asarray(photo, dtype=np.float32)
+    except UnreadableSample:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableSample(name, _stranger(head)) from None
+    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, DecompressionBombError, ...
+        said = shown(" ".join(str(error).replace(str(path), path.name).split()))
+        raise UnreadableSample(name, f"not a readable image ({type(error).__name__}: {said[:120]})") from None
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(255)
+
+
+def _opened(path: Path, head: bytes) -> Image.Image:
+    """Open an image file of one of the formats; nothing is decoded yet."""
+    if _is_heif(head) and (reader := heif_reader()) is not None:
+        return reader.HeifImageFile(path)
+    return Image.open(path, formats=_formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    # How Pillow was built decides on the last ones.
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _in_rgb(photo: Image.Image) -> Image.Image:
+    if photo.mode == "F":
+        values = np.asarray(photo)
+        if not np.isfinite(values).all():
+            raise ValueError("some of its values are not finite")
+        if values.max(initial=0) <= 1:
+            photo = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+    if photo.mode.startswith("I"):
+        # 16-bit grey: convert("RGB") would clip at 255 instead of scaling.
+        values = np.asarray(photo, dtype=np.float32) / 257.0
+        photo = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    return photo.convert("RGB")
+
+
+def _too_large(width: int, height: int, kept: bool, reduced: bool = False) -> str | None:
+    """Why an image of a size is not read; ``None`` if it is.
+
+    :param kept: Whether it is attacked at this size.
+    :param reduced: Whether it was to be reduced already.
+    """
+    size = f"{width:,} x {height:,} pixels"
+    if not width or not height:
+        return f"{size}: there is nothing in it"
+    if max(width, height) > MAX_SIDES * min(width, height):
+        return f"{size}: one side is more than {MAX_SIDES} times the other, so enlarging it would fill the memory"
+    if width * height > MAX_PIXELS:
+        return f"{size} are more than the {MAX_PIXELS:,} that are read: reduce it"
+    if kept and width * height > MAX_KEPT_PIXELS:
+        other = "" if reduced else ", or leave out --native-size"
+        return f"{size} are more than the {MAX_KEPT_PIXELS:,} that are attacked at their own size: reduce it{other}"
+    return None
+
+
+def _is_heif(head: bytes) -> bool:
+    if head[4:8] != b"ftyp":
+        return False
+    brands = {head[start : start + 4] for start in range(8, len(head) - 3, 4)}
+    return bool(brands & _HEIF_BRANDS) and b"avif" not in brands
+
+
+def _stranger(head: bytes) -> str:
+    """What a file is that none of the formats recognise, from its first bytes."""
+    if _is_heif(head):
+        return "HEIC, which needs pip install art-multimodal[heic]; or convert it to JPEG"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for beginning, what in _STRANGERS:
+        if start.startswith(beginning.lower()):
+            return what
+    return f"not a readable image of a supported format ({', '.join(FORMATS)})"
