@@ -53,6 +53,11 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/text_repair.py
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/multimodal_attacks.py
+<<<<<<< HEAD
+	$(BIN)/python benchmarks/worst_text.py
+=======
+	$(BIN)/python benchmarks/headline.py
+>>>>>>> main
 	$(BIN)/python benchmarks/worst_case.py
 	$(BIN)/python benchmarks/muroan_training.py
 	$(BIN)/python benchmarks/training_step_cost.py

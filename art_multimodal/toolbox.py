@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -42,12 +43,45 @@ def _advice(place: str) -> str:
     )
 
 
+def _keep_data_at(folder: str) -> None:
+    """Let ART keep its configuration and data below a folder instead of in the home.
+
+    Its module of settings writes to the home as it is imported, and knows no variable: it is run here, before the rest.
+    """
+    spec = importlib.util.find_spec("art")
+    if spec is None or spec.origin is None or "art.config" in sys.modules:
+        return
+    found = importlib.util.spec_from_file_location("art.config", Path(spec.origin).parent / "config.py")
+    if found is None or found.loader is None:
+        return
+    module = importlib.util.module_from_spec(found)
+    home = os.environ.get("HOME")
+    os.environ["HOME"] = str(Path(folder).expanduser().absolute())
+    try:
+        Path(os.environ["HOME"]).mkdir(parents=True, exist_ok=True)
+        found.loader.exec_module(module)
+        module.set_data_path(str(Path(os.environ["HOME"]) / "data"))
+    finally:
+        if home is None:
+            del os.environ["HOME"]
+        else:
+            os.environ["HOME"] = home
+    sys.modules["art.config"] = module
+
+
 def check_art() -> None:
     """Let nobody go on without ART: the command line ends with one line and code 2, an import with an error.
+
+    ``ART_DATA_PATH`` in the environment is where ART keeps what it writes.
 
     :raises ImportError: Saying what to do.
     """
     problem = problem_with_art()
+    if problem is None and (folder := os.environ.get("ART_DATA_PATH")):
+        try:
+            _keep_data_at(folder)
+        except (OSError, ValueError) as error:
+            problem = f"ART_DATA_PATH cannot be used ({str(error)!a}): give a folder that can be written to."
     if problem is None:
         return
     as_module = sys.argv[:1] == ["-m"] and "art_multimodal" in sys.orig_argv

@@ -130,9 +130,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         low, high = proportion_ci95(case["image"], case["n"]) or (math.nan, math.nan)
         found.append({**case, "95 %": f"{low:.2f} to {high:.2f}"})
         print("  ".join(f"{column} {found[-1][column]}" for column in (*columns, "seconds")), flush=True)
+        chosen = "" if options.cases == list(range(len(CASES))) else f" --cases {' '.join(map(str, options.cases))}"
         result = {
             "protocol": PROTOCOL + " missed: left by the image row, and misled by plain.",
-            "command": f"python benchmarks/headline.py --samples {options.samples}",
+            "command": f"python benchmarks/headline.py --samples {options.samples}{chosen}",
             "settings": {"samples": options.samples},
             "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__},
             "cases": found,

@@ -17,6 +17,7 @@ SETTINGS = AuditSettings(
     steps=5,
     limit=40,
     batch_size=16,
+    group_size=16,
     seed=3,
 )
 
@@ -30,6 +31,7 @@ PAIRS = AuditSettings(
     max_queries=60,
     limit=14,
     batch_size=6,
+    group_size=6,
     seed=3,
 )
 
@@ -44,6 +46,7 @@ RETRIEVAL = AuditSettings(
     steps=4,
     limit=24,
     batch_size=10,
+    group_size=10,
     seed=3,
 )
 

@@ -44,3 +44,19 @@ def test_in_python_it_is_an_import_error(other_art: Path) -> None:
     done = run("-c", "import art_multimodal", PYTHONPATH=f"{other_art}{os.pathsep}{ROOT}")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("ImportError: The package art at ")
+
+
+def test_art_writes_where_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    said = "import art_multimodal; from art import config; print(config.ART_DATA_PATH)"
+    done = run("-c", said, HOME=str(tmp_path / "home"), ART_DATA_PATH=str(tmp_path / "data"), PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith(str(tmp_path / "data"))
+    assert not list((tmp_path / "home").glob(".art*")) and (tmp_path / "data").is_dir()
+
+
+def test_a_place_for_art_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("-m", "art_multimodal", "list", "data", ART_DATA_PATH=str(tmp_path / "file" / "x"), PYTHONPATH=str(ROOT))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ART_DATA_PATH cannot be used")

@@ -125,7 +125,7 @@ def test_gate(tmp_path: Path, capsys) -> None:
         (["audit", "hf:/nowhere", "--data", "demo:digits"], "There is no folder"),
         (
             [*SHAPES, "--attacks", "pgd"],
-            "pgd does not work on fusion models. Use art_pgd, apgd, square.",
+            "pgd does not work on fusion models. Use art_pgd, apgd, ",
         ),
         ([*SHAPES, "--attacks", "apgd_dlr"], "apgd_dlr needs at least 3 classes; there are 2"),
         ([*SHAPES, "--templates", "a {}"], "it reads the texts of the data, not --templates"),
@@ -239,6 +239,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
         "1/8",
     ]
     arguments += ["--norm", "2", "--steps", "3", "--max-queries", "11", "--limit", "7", "--batch-size", "5"]
+    arguments += ["--group-size", "4"]
     arguments += ["--device", "cpu", "--seed", "9", "--native-size", "--templates", "the {}"]
     arguments += ["--classes", "a,b,c,d,e,f,g,h,i,j", "--out", str(tmp_path / "out")]
     arguments += ["--task", "classification", "--language-model", "hf:nowhere", "--max-words", "2", "--max-edits", "3"]
@@ -258,6 +259,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
         "max_queries": 11,
         "limit": 7,
         "batch_size": 5,
+        "group_size": 4,
         "seed": 9,
         "templates": ["the {}"],
         "classes": list("abcdefghij"),

@@ -89,6 +89,11 @@ def test_version(capsys) -> None:
         (["audit", "demo:digits", "--data", "demo:digits", "--steps", "many"], "'--steps'"),
         (["audit", "demo:digits", "--data", "demo:digits", "--steps", "many"], "For example: --steps 10."),
         (["audit", "demo:digits", "--data", "demo:digits", "--max-share", "most"], "For example: --max-share 0.1."),
+        (["audit", "demo:digits", "--attacks", "--eps", "1/255"], "'--attacks' requires a value, and --eps is another"),
+        (
+            ["audit", "demo:digits", "--Dataset", "--Epsilon"],
+            "For example: --data folder:photos. See art-multimodal audit",
+        ),
         (["audit", "--stepz", "3"], "No such option: --stepz. Did you mean --steps? See art-multimodal audit"),
         (["audit", "--model-language", "3"], "No such option: --model-language. Did you mean --language-model?"),
         (["audit", "--edits", "3"], "Did you mean --max-edits?"),
@@ -107,3 +112,21 @@ def test_what_cannot_be_read_is_named_with_an_example(capsys, arguments, message
     assert (code, printed) == (2, "")
     assert err.startswith("error: ") and err.count("\n") == 1 and "\x1b" not in err
     assert message in err
+
+
+def test_several_models_are_named_above_their_tables(tmp_path, capsys) -> None:
+    arguments = [
+        "audit",
+        "demo:digits",
+        "demo:digits/robust",
+        "--data",
+        "demo:digits",
+        "--attacks",
+        "pgd",
+        "--limit",
+        "2",
+    ]
+    code, printed, _ = run(capsys, *arguments, "--steps", "1", "--device", "cpu", "--out", str(tmp_path / "out"))
+    lines = printed.splitlines()
+    assert code == 0 and lines.index("demo:digits") < lines.index("demo:digits/robust")
+    assert lines[lines.index("demo:digits") + 1].split()[:2] == ["n", "accuracy"]

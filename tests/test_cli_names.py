@@ -52,7 +52,6 @@ def test_names_and_aliases(capsys, table, given, found, said) -> None:
         ("APGD-CE, apgd-dlr", "apgd,apgd_dlr"),
         ("BertAttack,Worst-Text", "bert_attack,worst_text"),
         ("Images", "image"),
-        ("pgdd,nonsense", "pgdd,nonsense"),
         (",", ","),
         (None, None),
     ],
@@ -91,12 +90,36 @@ def test_aliases_lead_to_names_and_hide_none() -> None:
         ("HuggingFace:openai/clip", "hf:openai/clip"),
         ("HF:x", "hf:x"),
         ("Demo:digits", "demo:digits"),
-        ("nothing", "nothing"),
         ("C:\\models", "C:\\models"),
     ],
 )
 def test_sources_of_models(given, found) -> None:
     assert names.model_spec(given) == found
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("digits", "Did you mean demo:digits?"),
+        ("ViT-B-32/openai", "Did you mean open_clip:ViT-B-32/openai or hf:ViT-B-32/openai?"),
+        (".", "Did you mean checkpoint:. or hf:.?"),
+        ("folder:photos", "is data, not a model: give it to --data"),
+        ("\x1b[31m", "\\x1b"),
+    ],
+)
+def test_models_that_are_none(given: str, hint: str) -> None:
+    with pytest.raises(InputError) as raised:
+        names.model_spec(given)
+    assert hint in str(raised.value) and "\x1b" not in str(raised.value)
+
+
+def test_what_is_nearly_a_name_or_stands_in_another_place() -> None:
+    with pytest.raises(InputError, match="Did you mean auto_attack"):
+        names.attack_names("pgd,autoatack")
+    with pytest.raises(InputError, match="neither a folder nor a CSV file"):
+        names.data_spec("nowhere")
+    with pytest.raises(InputError, match="The first argument is the method"):
+        names.method_name("demo:digits")
 
 
 def test_data_by_a_bare_path(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -105,7 +128,6 @@ def test_data_by_a_bare_path(tmp_path: Path, monkeypatch, capsys) -> None:
     assert names.data_spec("photos") == "folder:photos"
     assert names.data_spec("captions.CSV") == "csv:captions.CSV"
     assert capsys.readouterr().err.count("is taken for") == 2
-    assert names.data_spec("nowhere") == "nowhere"
     assert names.data_spec("Folder:photos") == names.data_spec("dir:photos") == "folder:photos"
 
 

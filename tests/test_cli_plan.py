@@ -154,7 +154,7 @@ def test_an_audit_that_goes_on_counts_what_is_there(tmp_path: Path, capsys) -> N
         "pgd",
         "--limit",
         "6",
-        "--batch-size",
+        "--group-size",
         "2",
     ]
     arguments += ["--steps", "1", "--device", "cpu", "--out", str(tmp_path / "out")]

@@ -18,6 +18,7 @@ import torch
 from art.estimators.estimator import BaseEstimator
 
 from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.estimators.modules import LearningModule
 
 _Estimator = TypeVar("_Estimator", bound=BaseEstimator)
 
@@ -61,6 +62,25 @@ def view_of(estimator: _Estimator, input_shape: tuple[int, ...] | None = None) -
     if input_shape is not None:
         view.set_params(input_shape=tuple(input_shape))
     return view
+
+
+@contextmanager
+def passes_of(estimator: BaseEstimator, most: int) -> Iterator[None]:
+    """Let no pass of the model hold more than so many images, whatever an attack takes for a batch.
+
+    ART's attacks scale gradients by the size of a batch, and some look at all of it: they get all samples as one batch,
+    so that results do not depend on how many fit into memory.
+    """
+    module = estimator.model
+    if not isinstance(module, LearningModule):
+        # A model of pairs: its views on images are bounded as they are made.
+        yield
+        return
+    before, module.most_at_once = module.most_at_once, most
+    try:
+        yield
+    finally:
+        module.most_at_once = before
 
 
 def with_memory(estimator: ImageClassifier) -> ImageClassifier:

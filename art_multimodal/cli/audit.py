@@ -15,6 +15,7 @@ from art_multimodal.cli.options import check_one_of, parse_distance, parse_names
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
+from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
@@ -106,7 +107,10 @@ def audit(
     max_queries: Annotated[
         int | None,
         typer.Option(
-            metavar="N", rich_help_panel=_BUDGET, help="queries per image of black-box attacks", show_default="500"
+            metavar="N",
+            rich_help_panel=_BUDGET,
+            help="queries per image of black-box attacks; decoupling_exhaustive may ask ten times as many",
+            show_default="500",
         ),
     ] = None,
     max_share: Annotated[
@@ -195,7 +199,19 @@ def audit(
             metavar="ROW.NUMBER=LEAST", rich_help_panel=_RUN, help="e.g. image.accuracy=0.3; exit code 1 below; repeat"
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", rich_help_panel=_RUN, help="samples per batch")] = 32,
+    batch_size: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=_RUN, help="most samples the model sees at once; changes no result"),
+    ] = 32,
+    group_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_RUN,
+            help="samples attacked together, a line of the log each time; ART's attacks draw for all of them",
+            show_default="32, and 8 with --native-size",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=_RUN, help="where the model runs")
     ] = "auto",
@@ -243,6 +259,7 @@ def audit(
                 eps=parse_distance(eps or "1/255", "--eps"),
                 eps_step=None if eps_step is None else parse_distance(eps_step, "--eps-step"),
                 batch_size=batch_size,
+                group_size=group_size,
                 seed=seed,
                 templates=parse_names(templates, "--templates", None),
                 classes=parse_names(classes, "--classes", ","),
@@ -284,6 +301,8 @@ def audit(
         if not main:
             continue
         reports.append(write_reports(logs[job.out]))
+        if len(jobs) > 1:
+            print(f"\n{shown(job.settings.model)}")
         print_results(reports[-1])
         print_reports(job.out)
         prefix = f"{job.settings.model}: " if len(jobs) > 1 else ""

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from art_multimodal.cli.usage import check_values
+
 #: Of every page, whatever the terminal: what is read in a pipe, a log or a test is the same.
 WIDTH = 80
 #: Where what is said of an option begins.
@@ -24,6 +26,10 @@ class Command(TyperCommand):
 
     #: Further sections: a title, and entries with what is said of them.
     sections: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        check_values(self.params, args, ctx.command_path)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(command_page(self, ctx))

@@ -83,7 +83,7 @@ class Names:
             if folded(alias) == spelling:
                 note(f"the {self.kind} {shown(given)} is taken for {name}")
                 return name
-        error = str(unknown_name(self.kind, given, self.known))
+        error = str(unknown_name(self.kind, given, [*self.known, *self.aliases]))
         raise InputError(f"{self.option}: {error[0].lower()}{error[1:]}")
 
     def find_or_keep(self, given: str) -> str:
@@ -132,20 +132,31 @@ _SCHEMES = {
 
 
 def attack_names(text: str | None) -> str | None:
-    """``"AutoAttack, PGD"`` as ``"worst_image,pgd"``; unknown names are left for who selects attacks."""
+    """``"AutoAttack, PGD"`` as ``"worst_image,pgd"``.
+
+    :raises InputError: For an unknown one; the nearest names are suggested.
+    """
     if text is None:
         return None
     from art_multimodal.attacks.registry import ATTACKS
 
     known = dict.fromkeys([*(entry.modality for _, entry in ATTACKS.items()), *ATTACKS])
     names = Names("attack", "--attacks", tuple(known), ATTACK_ALIASES)
-    return ",".join(names.find_or_keep(part.strip()) for part in text.split(","))
+    return ",".join(names.find(part.strip()) if part.strip() else "" for part in text.split(","))
 
 
 def method_name(name: str) -> str:
-    """``"MMCoA"`` as ``"mmcoa"``."""
+    """``"MMCoA"`` as ``"mmcoa"``.
+
+    :raises InputError: For a model, which comes second.
+    """
     from art_multimodal.defences.trainer import METHODS
 
+    if ":" in name:
+        raise InputError(
+            f"The first argument is the method, which {shown(name)} is not: art-multimodal train METHOD MODEL --data "
+            "DATA --out FOLDER. See art-multimodal list methods."
+        )
     return Names("training method", "METHOD", tuple(METHODS)).find_or_keep(name)
 
 
@@ -160,14 +171,33 @@ def defence_spec(spec: str) -> str:
 
 
 def model_spec(spec: str) -> str:
-    """``"OpenCLIP:ViT-B-32/openai"`` as ``"open_clip:ViT-B-32/openai"``."""
+    """``"OpenCLIP:ViT-B-32/openai"`` as ``"open_clip:ViT-B-32/openai"``.
+
+    :raises InputError: For data, and for a name without its source: which it may be is suggested.
+    """
+    from art_multimodal.datasets import DATA_SOURCES
     from art_multimodal.models.loading import MODEL_SOURCES
 
+    scheme, colon, _ = spec.partition(":")
+    if not colon:
+        sources = ("checkpoint", "hf") if Path(spec).is_dir() else ("open_clip", "hf") if "/" in spec else ("demo",)
+        raise InputError(
+            f"The model {shown(repr(spec))} has no source. Did you mean "
+            f"{' or '.join(f'{source}:{shown(spec)}' for source in sources)}? See art-multimodal list models."
+        )
+    if scheme in DATA_SOURCES and scheme not in MODEL_SOURCES:
+        raise InputError(
+            f"{shown(spec)} is data, not a model: give it to --data. For example: art-multimodal audit demo:digits "
+            f"--data {shown(spec)}."
+        )
     return _with_scheme(spec, Names("model source", "MODEL", tuple(MODEL_SOURCES), _SCHEMES["model source"]))
 
 
 def data_spec(spec: str) -> str:
-    """``"Folder:photos"`` as ``"folder:photos"``; a bare path of a folder or a CSV file as what it is."""
+    """``"Folder:photos"`` as ``"folder:photos"``; a bare path of a folder or a CSV file as what it is.
+
+    :raises InputError: For another name without its source.
+    """
     from art_multimodal.datasets import DATA_SOURCES
 
     known = tuple(DATA_SOURCES)
@@ -176,6 +206,10 @@ def data_spec(spec: str) -> str:
         if source in known:
             note(f"--data {shown(spec)} is taken for {source}:{shown(spec)}")
             return f"{source}:{spec}"
+        raise InputError(
+            f"--data {shown(repr(spec))} is neither a folder nor a CSV file here. Write demo:NAME, folder:PATH or "
+            "csv:PATH: see art-multimodal list data."
+        )
     return _with_scheme(spec, Names("data source", "--data", known, _SCHEMES["data source"]))
 
 

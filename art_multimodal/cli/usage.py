@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from art_multimodal.cli.names import option_name
+from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
 
 #: What one writes for an option or argument, by its parameter; of others the default is an example.
@@ -45,6 +48,30 @@ def explain(error: Any) -> str:
     if "No such command" in said and "Did you mean" not in said and context is not None:
         said += f" Commands: {', '.join(context.command.list_commands(context))}."
     return shown(f"{said} See {program} --help.")
+
+
+def check_values(params: Iterable[Any], arguments: Sequence[str], program: str) -> None:
+    """Find out whether an option stands where the value of another one was to be.
+
+    :param params: Of the command.
+    :param arguments: As given.
+    :raises InputError: Naming both.
+    """
+    options = {opt: param for param in params if param.param_type_name == "option" for opt in param.opts}
+    spelt = [_spelling(argument) for argument in arguments]
+    for option, value, written in zip(spelt, spelt[1:], arguments[1:], strict=False):
+        param = options.get(option)
+        if param is not None and not getattr(param, "is_flag", False) and param.name != "help" and value in options:
+            example = _EXAMPLES.get(param.name or "")
+            hint = f" For example: {option} {example}." if example else ""
+            raise InputError(
+                f"Option '{option}' requires a value, and {shown(written)} is another option.{hint} "
+                f"See {program} --help."
+            )
+
+
+def _spelling(argument: str) -> str:
+    return f"--{option_name(argument[2:])}" if argument.startswith("--") else argument
 
 
 def _unknown_option(error: Any, context: Any) -> str:

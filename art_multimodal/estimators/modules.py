@@ -29,10 +29,62 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+#: How many passes are under way that repeat one for its gradient.
+_AGAIN = 0
+
+
+def is_repeated() -> bool:
+    """Whether the pass that is under way has been made before, and is made again for its gradient alone."""
+    return _AGAIN > 0
+
+
+class _InParts(torch.autograd.Function):
+    """A function of images, part by part; backward makes each part again, so that only one's graph is in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, compute: Callable[[Tensor, slice], Tensor], parts: list[slice]) -> Tensor:
+        ctx.save_for_backward(images)
+        ctx.compute, ctx.parts = compute, parts
+        seen = images.detach()
+        return torch.cat([compute(seen[rows], rows) for rows in parts])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        global _AGAIN
+        (images,), found = ctx.saved_tensors, []
+        for rows in ctx.parts:
+            part = images[rows].detach().requires_grad_(True)
+            _AGAIN += 1
+            try:
+                with torch.enable_grad():
+                    output = ctx.compute(part, rows)
+            finally:
+                _AGAIN -= 1
+            found.append(torch.autograd.grad(output, part, gradients[0][rows])[0])
+        return torch.cat(found), None, None
+
+
 class LearningModule(nn.Module):
     """A module that knows whether its parameters are being trained: in training mode, and inside :meth:`trainable`."""
 
     live = False
+    #: Most images in one pass, where more come at once; ``None`` for all of them. What comes out is the same.
+    most_at_once: int | None = None
+
+    def in_parts(self, compute: Callable[[Tensor, slice], Tensor], images: Tensor) -> Tensor:
+        """Compute something of images, of no more than :attr:`most_at_once` at a time.
+
+        A gradient costs one more forward pass then. While learning all images are taken at once.
+
+        :param compute: Of some of the images, and of their rows.
+        """
+        most = self.most_at_once
+        if most is None or len(images) <= most or self.learning:
+            return compute(images, slice(0, len(images)))
+        parts = [slice(start, min(start + most, len(images))) for start in range(0, len(images), most)]
+        if torch.is_grad_enabled() and images.requires_grad:
+            return _InParts.apply(images, compute, parts)
+        return torch.cat([compute(images[rows], rows) for rows in parts])
 
     @property
     def learning(self) -> bool:

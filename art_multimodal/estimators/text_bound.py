@@ -60,8 +60,12 @@ class BoundFusion(RememberedFeatures):
         weights = (*model.parameters(), *model.buffers())
         return self.remember(model, weights, lambda: model.encode_text(move_tokens(self.tokens, device)))
 
-    def forward(self, images: Tensor) -> Tensor:
-        model, rows = self.fusion_model, self.rows(len(images), images.device)
+    def forward(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Fuse images with their texts.
+
+        :param rows: Of their texts, for a part of a batch; see :meth:`rows`.
+        """
+        model, rows = self.fusion_model, self.rows(len(images), images.device) if rows is None else rows
         if model.separate_towers:
             return model.join(model.encode_image(images), self.text_features(images.device)[rows])
         return model.fuse(images, take_rows(move_tokens(self.tokens, images.device), rows))
@@ -92,8 +96,15 @@ class TextBoundModule(LearningModule):
         self.probabilities = probabilities
 
     def forward(self, images: Tensor) -> Tensor:
-        with self.parameters_in_graph(images):
-            scores = self.head(self.fusion(images))
+        texts = self.fusion.rows(len(images), images.device)
+
+        def scores_of(part: Tensor, rows: slice) -> Tensor:
+            with self.parameters_in_graph(part):
+                return self._scores(self.head(self.fusion(part, texts[rows])))
+
+        return self.in_parts(scores_of, images)
+
+    def _scores(self, scores: Tensor) -> Tensor:
         return scores.softmax(dim=1) if self.probabilities else scores
 
 

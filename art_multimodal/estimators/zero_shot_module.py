@@ -146,6 +146,9 @@ class ZeroShotModule(DualEncoderModule):
         self.probabilities = probabilities
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.in_parts(self._scores, images)
+
+    def _scores(self, images: Tensor, rows: slice) -> Tensor:
         with self.parameters_in_graph(images):
             logits = self.head(self.image_encoder(images))
         return logits.softmax(dim=1) if self.probabilities else logits

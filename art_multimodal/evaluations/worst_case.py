@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from art_multimodal.attacks.cascade import member_seed
 from art_multimodal.attacks.gradient_checks import suspicions
 from art_multimodal.attacks.registry import ATTACKS, Budget
+from art_multimodal.attacks.registry.entry import SAMPLES_TOGETHER
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
@@ -96,7 +97,8 @@ class WorstCase(Evaluation):
     The ensembles are ``worst_image``, ``worst_text`` and ``worst_multimodal`` of the registry. What falls to an attack
     on images alone or on texts alone falls to one on both, so the multimodal accuracy is never above the others.
 
-    Equal seeds give equal results. Images of one shape are taken; of several, evaluate each by itself.
+    Equal seeds give equal results, whatever the batch size of the budget. Images of one shape are taken; of several,
+    evaluate each by itself.
     """
 
     def __init__(
@@ -151,15 +153,16 @@ class WorstCase(Evaluation):
         right = self.estimator.predict_labels(x, batch_size=size) == labels
         broken_by: dict[str, list[str | None]] = {modality: [None] * len(x) for modality in self.modalities}
         flags: dict[str, Counter[str]] = {modality: Counter() for modality in self.modalities}
-        rows = np.flatnonzero(right)
-        starts = range(0, len(rows), size)
+        # By their place: what is drawn for samples depends neither on the batch size nor on which others are right.
+        starts = range(0, len(x), SAMPLES_TOGETHER)
         for batch, start in enumerate(tqdm(starts, desc="Worst case", disable=not self.verbose)):
+            rows = start + np.flatnonzero(right[start : start + SAMPLES_TOGETHER])
             for modality in self.modalities:
                 fallen = broken_by[modality]
                 before = [other.removeprefix("worst_") for other in ATTACKS[f"worst_{modality}"].goes_on_after]
-                for row in rows[start : start + size]:
+                for row in rows:
                     fallen[row] = next((broken_by[other][row] for other in before if broken_by[other][row]), None)
-                left = np.array([row for row in rows[start : start + size] if fallen[row] is None], dtype=np.int64)
+                left = np.array([row for row in rows if fallen[row] is None], dtype=np.int64)
                 if not len(left):
                     continue
                 attacked = self._runs[modality](x[left], labels[left], member_seed(self.seed, f"{modality} {batch}"))
@@ -169,7 +172,7 @@ class WorstCase(Evaluation):
         results = {
             modality: ModalityResult(
                 right & np.array([name is None for name in broken_by[modality]], dtype=bool),
-                len(rows),
+                int(right.sum()),
                 tuple(broken_by[modality]),
                 dict(flags[modality]),
             )

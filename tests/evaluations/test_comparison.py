@@ -114,7 +114,7 @@ def test_numbers_are_those_of_a_run_by_itself(compared: Path, tmp_path: Path, ca
 
 def test_a_killed_comparison_goes_on(compared: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out"
-    short = [*SMALL, "--attacks", "art_pgd", "--batch-size", "3", "--out", str(out)]
+    short = [*SMALL, "--attacks", "art_pgd", "--batch-size", "3", "--group-size", "3", "--out", str(out)]
     assert run(capsys, "audit", *MODELS[:2], *short)[0] == 0
     before = timeless(read_report(out))
     log = out / FOLDERS[1] / "log.jsonl"

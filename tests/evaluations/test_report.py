@@ -187,3 +187,21 @@ def test_numbers_in_words() -> None:
     assert interval((0.1, 0.25)) == "10.0 to 25.0" and interval(None) == ""
     assert number(None) == "–" and number(1234.6) == "1,235" and number(3.0) == "3" and number(3.25) == "3.2"
     assert md("a|b\n<x> *y*") == "a\\|b &lt;x&gt; \\*y\\*"
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("@someone", "@<!-- -->someone"),
+        ("https://example.org", "https:<!-- -->//example.org"),
+        ("WWW.example.org", "WWW<!-- -->.example.org"),
+        ("a#12", "a\\#<!-- -->12"),
+        ("- item", "\\- item"),
+        ("1. item", "1\\. item"),
+        ("\x1b[31m\u202e", "\\\\x1b\\[31m\\\\u202e"),
+        ("demo:digits", "demo:digits"),
+        ("ViT-B-32", "ViT-B-32"),
+    ],
+)
+def test_markdown_mentions_nobody_and_links_nowhere(text: str, escaped: str) -> None:
+    assert md(text) == escaped

@@ -257,7 +257,9 @@ def test_what_does_not_fit_is_refused(arguments, message, tmp_path: Path, capsys
 
 def test_an_unreadable_image_is_no_part_of_the_gallery(captions_file: str, tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"no picture")
-    settings = dataclasses.replace(SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=4)
+    settings = dataclasses.replace(
+        SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=4, group_size=4
+    )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"] and [one["name"] for one in report["skipped"]] == ["1.png"]
     assert report["results"]["clean"]["n"] == 6
@@ -318,7 +320,9 @@ def test_images_that_all_have_the_same_caption_cannot_be_told_apart(tmp_path: Pa
 
 
 def test_resuming_with_another_image_in_a_finished_batch_is_refused(captions_file: str, tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=3)
+    settings = dataclasses.replace(
+        SETTINGS, data=captions_file, attacks="bert_attack", limit=None, batch_size=3, group_size=3
+    )
     log = Audit(settings, tmp_path / "out", device="cpu").evaluate()
     whole = (log.folder / "log.jsonl").read_bytes()
     first = next(log.lines())["samples"][0]["name"]

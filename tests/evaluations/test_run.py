@@ -111,7 +111,20 @@ def test_resume_after_a_cut_at_any_byte(finished: RunLog, tmp_path: Path) -> Non
 
 def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "art_multimodal", "audit", "demo:digits", "--data", "demo:digits"]
-    command += ["--attacks", SETTINGS.attacks, "--eps", "8/255", "--steps", "5", "--limit", "40", "--batch-size", "16"]
+    command += [
+        "--attacks",
+        SETTINGS.attacks,
+        "--eps",
+        "8/255",
+        "--steps",
+        "5",
+        "--limit",
+        "40",
+        "--batch-size",
+        "16",
+        "--group-size",
+        "16",
+    ]
     command += ["--seed", "3", "--device", "cpu", "--out", str(tmp_path / "out"), "--resume"]
     log = tmp_path / "out" / "log.jsonl"
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -132,7 +145,7 @@ def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
     [
         ({"eps": 4 / 255}, "eps: "),
         ({"seed": 9}, "seed: 3 then, 9 now"),
-        ({"batch_size": 8}, "batch_size: 16 then, 8 now"),
+        ({"group_size": 8}, "group_size: 16 then, 8 now"),
         ({"attacks": "pgd"}, "attacks: pgd,apgd_dlr,decoupling_exhaustive then, pgd now"),
         ({"templates": ("the digit {}",)}, "templates: "),
         ({"limit": 39}, "limit: 40 then, 39 now"),
@@ -287,7 +300,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, monkeypatch) -> None
         data = CountedImages(n)
         monkeypatch.setattr(opening_module, "open_data", lambda *args, data=data, **kwargs: data)
         gc.collect()
-        settings = AuditSettings("demo:digits", "demo:digits", "pgd", steps=1, batch_size=10)
+        settings = AuditSettings("demo:digits", "demo:digits", "pgd", steps=1, batch_size=10, group_size=10)
         log = Audit(settings, tmp_path / str(n), device="cpu").evaluate()
         assert summarise(log.header, log.lines())["results"]["clean"]["n"] == n
         most.append(data.most)
@@ -307,7 +320,13 @@ def test_unreadable_photos_are_named_counted_and_skipped(photos: Path, tmp_path:
     (photos / "one" / "empty.jpg").write_bytes(b"")
     (photos / "two" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
     settings = AuditSettings(
-        "demo:digits", f"folder:{photos}", "pgd,square,decoupling_exhaustive", eps=0.1, max_queries=10, batch_size=4
+        "demo:digits",
+        f"folder:{photos}",
+        "pgd,square,decoupling_exhaustive",
+        eps=0.1,
+        max_queries=10,
+        batch_size=4,
+        group_size=4,
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"] is True

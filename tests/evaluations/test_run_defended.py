@@ -30,11 +30,12 @@ SETTINGS = AuditSettings(
     steps=10,
     limit=30,
     batch_size=16,
+    group_size=16,
     seed=1,
     defences=("spatial_smoothing", "jpeg:quality=75", "spelling"),
 )
 RANDOM = replace(
-    SETTINGS, attacks="pgd,decoupling_image", eps=8 / 255, limit=10, batch_size=5, max_queries=20,
+    SETTINGS, attacks="pgd,decoupling_image", eps=8 / 255, limit=10, batch_size=5, group_size=5, max_queries=20,
     defences=("gaussian_augmentation:sigma=0.2",), draws=4,
 )  # fmt: skip
 
@@ -159,7 +160,20 @@ def test_other_defences_are_another_run(finished: RunLog, tmp_path: Path, capsys
     folder = tmp_path / "out"
     shutil.copytree(finished.folder, folder)
     arguments = ["audit", "demo:digits", "--data", "demo:digits", "--attacks", "pgd,character_attack", "--out"]
-    arguments += [str(folder), "--eps", "16/255", "--limit", "30", "--batch-size", "16", "--seed", "1", "--resume"]
+    arguments += [
+        str(folder),
+        "--eps",
+        "16/255",
+        "--limit",
+        "30",
+        "--batch-size",
+        "16",
+        "--group-size",
+        "16",
+        "--seed",
+        "1",
+        "--resume",
+    ]
     arguments += ["--defence", "spatial_smoothing:window_size=3", "--defence", "jpeg:quality=75"]
     before = (folder / "log.jsonl").read_bytes()
     assert main(arguments) == 2

@@ -21,7 +21,15 @@ from art_multimodal.evaluations.audit.pictures import are_whole
 from art_multimodal.store.lock import LOCK_FILE, FolderLock
 
 SETTINGS = AuditSettings(
-    model="demo:digits", data="demo:digits", attacks="pgd", eps=0.5, steps=2, limit=4, batch_size=2, seed=3
+    model="demo:digits",
+    data="demo:digits",
+    attacks="pgd",
+    eps=0.5,
+    steps=2,
+    limit=4,
+    batch_size=2,
+    group_size=2,
+    seed=3,
 )
 
 

@@ -209,7 +209,7 @@ def test_a_limited_audit_is_the_beginning_of_the_whole_one(finished_pairs, tmp_p
 @pytest.mark.parametrize("fusion", ["gated", "cross_attention"])
 def test_other_fusions(tmp_path: Path, fusion: str) -> None:
     settings = dataclasses.replace(
-        PAIRS, model=f"demo:shapes/{fusion}", attacks="art_pgd", limit=200, batch_size=50, steps=1
+        PAIRS, model=f"demo:shapes/{fusion}", attacks="art_pgd", limit=200, batch_size=50, group_size=50, steps=1
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["results"]["clean"]["accuracy"] >= 0.9
@@ -243,6 +243,7 @@ def test_photos_of_many_sizes_and_unreadable_ones(tmp_path: Path, native_size: b
         max_queries=12,
         native_size=native_size,
         batch_size=7,
+        group_size=7,
     )
     log = Audit(settings, tmp_path / "out", device="cpu").evaluate()
     report = write_reports(log)

@@ -23,6 +23,7 @@ SETTINGS = AuditSettings(
     max_queries=20,
     limit=20,
     batch_size=8,
+    group_size=8,
     seed=2,
     max_share=0.2,
 )
@@ -113,7 +114,13 @@ def test_bad_settings_are_refused_before_any_work(options, message, tmp_path: Pa
 
 def test_protection_reaches_the_budget(tmp_path: Path) -> None:
     settings = AuditSettings(
-        "demo:shapes/concat", "demo:shapes", attacks="bert_attack", limit=6, batch_size=6, protect_class_names=False
+        "demo:shapes/concat",
+        "demo:shapes",
+        attacks="bert_attack",
+        limit=6,
+        batch_size=6,
+        group_size=6,
+        protect_class_names=False,
     )
     audit = Audit(settings, tmp_path / "out", device="cpu")
     # The data name what an answer hangs on, whatever becomes of class names.
@@ -125,7 +132,9 @@ def test_protection_reaches_the_budget(tmp_path: Path) -> None:
 def test_a_prompt_too_long_for_its_changes_is_no_error(tmp_path: Path) -> None:
     """Candidates that the model cannot read are not admissible; the audit goes on with the others."""
     template = "a photo of the handwritten digit {}" + " and more" * 9 + "."
-    settings = AuditSettings("demo:digits", "demo:digits", attacks="text", limit=4, batch_size=4, templates=(template,))
+    settings = AuditSettings(
+        "demo:digits", "demo:digits", attacks="text", limit=4, batch_size=4, group_size=4, templates=(template,)
+    )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"]
     with pytest.raises(InputError, match="tokens"):

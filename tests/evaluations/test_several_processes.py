@@ -18,7 +18,13 @@ from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.sharding import merge
 
 SETTINGS = AuditSettings(
-    model="demo:digits", data="demo:digits", attacks="pgd,bert_attack", eps=16 / 255, limit=40, batch_size=6
+    model="demo:digits",
+    data="demo:digits",
+    attacks="pgd,bert_attack",
+    eps=16 / 255,
+    limit=40,
+    batch_size=6,
+    group_size=6,
 )
 OPTIONS = ("--data", "demo:digits", "--attacks", "pgd,bert_attack", "--eps", "16/255", "--limit", "40")
 
@@ -26,7 +32,18 @@ OPTIONS = ("--data", "demo:digits", "--attacks", "pgd,bert_attack", "--eps", "16
 def two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-    command += ["-m", "art_multimodal", "audit", "demo:digits", *OPTIONS, "--batch-size", "6", *arguments]
+    command += [
+        "-m",
+        "art_multimodal",
+        "audit",
+        "demo:digits",
+        *OPTIONS,
+        "--batch-size",
+        "6",
+        "--group-size",
+        "6",
+        *arguments,
+    ]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 

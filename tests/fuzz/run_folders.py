@@ -20,9 +20,22 @@ from PIL import Image
 from art_multimodal.store import sealed_document, sealed_line
 
 _AUDIT = ["audit", "demo:digits", "--data", "demo:digits", "--attacks", "pgd,decoupling_guided", "--eps", "1"]
-_AUDIT += ["--steps", "1", "--max-queries", "10", "--limit", "4", "--batch-size", "2", "--device", "cpu"]
+_AUDIT += [
+    "--steps",
+    "1",
+    "--max-queries",
+    "10",
+    "--limit",
+    "4",
+    "--batch-size",
+    "2",
+    "--group-size",
+    "2",
+    "--device",
+    "cpu",
+]
 _RETRIEVAL = ["audit", "demo:scenes", "--data", "demo:scenes", "--task", "retrieval", "--attacks", "pgd", "--eps", "1"]
-_RETRIEVAL += ["--steps", "1", "--limit", "4", "--batch-size", "2", "--device", "cpu"]
+_RETRIEVAL += ["--steps", "1", "--limit", "4", "--batch-size", "2", "--group-size", "2", "--device", "cpu"]
 _TRAIN = ["train", "tecoa", "demo:digits", "--data", "demo:digits", "--limit", "20", "--epochs", "1", "--steps", "1"]
 _TRAIN += ["--batch-size", "9", "--eps", "1/255", "--device", "cpu"]
 _COMMANDS = {"audit": _AUDIT, "retrieval": _RETRIEVAL, "train": _TRAIN}

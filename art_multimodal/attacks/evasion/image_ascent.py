@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,13 @@ class ImageBudget:
         return cls(norm_of(attack.norm), attack.eps, attack.eps_step, attack.max_iter)
 
     def random_start(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a perturbation inside the ball."""
+        """Draw perturbations inside the ball, all by one generator: they depend on how images are batched."""
         return random_start(clean, self.norm, self.eps, generator)
+
+    def random_starts(self, clean: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw a perturbation inside the ball for each image, by its own generator."""
+        pairs = zip(clean, generators, strict=True)
+        return torch.cat([random_start(image[None], self.norm, self.eps, generator) for image, generator in pairs])
 
 
 def check_image_budget(attack: Any) -> None:
@@ -107,9 +113,18 @@ def own_score(raised: Callable[[Tensor], Tensor]) -> Objective:
     return objective
 
 
-def start_generator(seed: int | None) -> torch.Generator:
-    """The source of random starts; of ``None`` a new one in every call."""
-    return torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63 - 1)))
+def own_generators(seed: int | None, images: np.ndarray) -> list[torch.Generator]:
+    """A source of random numbers for each image, which depends on a seed and on its pixels, and on nothing else.
+
+    So it does not matter which images share a batch, in what order they come, or which of them are left.
+
+    :param seed: Of ``None`` the sources are new ones in every call.
+    :param images: ``(N, C, H, W)``.
+    """
+    key = np.random.default_rng(seed).integers(2**63 - 1).tobytes()
+    # Adding 0 makes -0 and 0, which are equal, the same bytes.
+    digests = (blake2b(np.ascontiguousarray(image + 0).data, digest_size=8, key=key).digest() for image in images)
+    return [torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1) for digest in digests]
 
 
 class BestSeen:

@@ -20,8 +20,8 @@ from art_multimodal.attacks.evasion.image_ascent import (
     ascend,
     check_image_budget,
     class_loss,
+    own_generators,
     own_score,
-    start_generator,
 )
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import preprocessed
@@ -38,7 +38,8 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
     """PGD that works on tensors from start to end, and can push embeddings as well as class scores.
 
     The budget is a guarantee: every image returned is in [0, 1] and within ``eps`` of its original in ``norm``, up to
-    one rounding of float32. Equal seeds give equal results. One step costs one forward and one backward pass of the
+    one rounding of float32. Equal seeds give equal results, and random starts belong to an image: they depend neither
+    on ``batch_size`` nor on what stands beside it. One step costs one forward and one backward pass of the
     image tower; with ``num_random_init`` > 1, one more forward pass per start.
 
     ART's preprocessing defences on the estimator are attacked through: by autograd where they are torch modules,
@@ -132,7 +133,7 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         mask = None if mask is None else np.broadcast_to(np.asarray(mask, dtype=np.float32), x.shape)
         self.estimator.model.eval()
         classes = self._class_features(prompts, len(x))
-        generator = start_generator(self.seed)
+        generators = own_generators(self.seed, x) if self.num_random_init else []
         adversarial = np.empty_like(x)
         starts = range(0, len(x), self.batch_size)
         for start in tqdm(starts, desc="PGD", disable=not self.verbose):
@@ -141,7 +142,9 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
             objective = self._objective(
                 clean, torch.from_numpy(labels[rows]).to(clean.device), classes[rows] if classes.ndim == 3 else classes
             )
-            adversarial[rows] = self._attack_batch(clean, objective, None if mask is None else mask[rows], generator)
+            adversarial[rows] = self._attack_batch(
+                clean, objective, None if mask is None else mask[rows], generators[rows]
+            )
         return adversarial
 
     def _class_features(self, prompts: np.ndarray | None, count: int) -> Tensor:
@@ -154,13 +157,13 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         return features
 
     def _attack_batch(
-        self, clean: Tensor, objective: Objective, mask: np.ndarray | None, generator: torch.Generator
+        self, clean: Tensor, objective: Objective, mask: np.ndarray | None, generators: list[torch.Generator]
     ) -> np.ndarray:
         budget = ImageBudget.of(self)
         allowed = None if mask is None else torch.from_numpy(mask.copy()).to(clean)
         best = BestSeen(clean) if self.num_random_init > 1 else None
         for _ in range(max(1, self.num_random_init)):
-            start = budget.random_start(clean, generator) if self.num_random_init else None
+            start = budget.random_starts(clean, generators) if self.num_random_init else None
             last = ascend(self.estimator, clean, objective, budget, start, allowed, best)
         return (last if best is None else best.images).cpu().numpy()
 

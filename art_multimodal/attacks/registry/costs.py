@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from art_multimodal.attacks.registry.entry import Budget
+from art_multimodal.attacks.registry.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE
 from art_multimodal.attacks.registry.targeted import MOST_TARGETS, STAGES, steps_from_clean
 from art_multimodal.attacks.registry.worst import ensemble_budget
 
@@ -98,6 +99,20 @@ def _edits(budget: Budget, texts: Texts) -> Cost:
     return _tried(texts, texts.edits, budget.text.max_edits)
 
 
+def _every(budget: Budget, texts: Texts) -> Cost:
+    """Words and edits together, up to the most that are embedded."""
+    found = _words(budget, texts) + _edits(budget, texts)
+    most = _every_word(budget, texts)
+    # A limit of those that all samples share holds for what single ones need beyond, too.
+    own = min(found.texts, most.texts) if texts.own else found.texts
+    return replace(found, texts=own, shared_texts=min(found.shared_texts, most.shared_texts))
+
+
+def _every_word(budget: Budget, texts: Texts) -> Cost:
+    """With the whole vocabulary of a language model, whose size only its loading tells."""
+    return Cost(4, 0, texts.own * MOST_TEXTS_OF_A_SAMPLE, MOST_TEXTS if texts.shared else 0)
+
+
 def _sum(*parts: CostOf) -> CostOf:
     def cost(budget: Budget, texts: Texts) -> Cost:
         return sum((part(budget, texts) for part in parts), Cost())
@@ -116,14 +131,17 @@ def _targeted(budget: Budget, texts: Texts) -> Cost:
 
 
 def _targeted_from_clean(budget: Budget, texts: Texts) -> Cost:
-    """With the look for hidden gradients, which one attack along gradients in an audit takes."""
     steps = steps_from_clean(budget.max_iter, min(MOST_TARGETS, max(1, texts.classes - 1)))
-    return _targeted(replace(budget, max_iter=steps), texts) + _rescored(budget, texts)
+    return _targeted(replace(budget, max_iter=steps), texts)
 
 
-def _rescored(budget: Budget, texts: Texts) -> Cost:
-    """Looks for hidden gradients."""
-    return Cost(16, 4)
+#: A look for hidden gradients at every sample of a batch: two gradients, two answers, and two lengths of steps along a
+#: gradient and eight random directions.
+LOOK = Cost(24, 2)
+
+
+def _look(budget: Budget, texts: Texts) -> Cost:
+    return LOOK
 
 
 def _scales(budget: Budget, texts: Texts) -> Cost:
@@ -133,8 +151,8 @@ def _scales(budget: Budget, texts: Texts) -> Cost:
 _PGD = _steps(1, 4)
 _CO_ATTACK = _sum(_PGD, _words)
 #: Rounds of words and images, from the clean image and from random starts.
-_JOINT = _sum(_steps(6, 8), _words, _words)
-_ALL_TEXTS = _sum(_words, _words, _edits, _edits)
+_JOINT = _sum(_steps(6, 8), _every, _every)
+_ALL_TEXTS = _sum(_every_word, _words, _words, _edits, _edits)
 
 #: By the name of the attack. Of another one nothing is known, and a plan says so.
 COSTS: Mapping[str, CostOf] = {
@@ -149,14 +167,15 @@ COSTS: Mapping[str, CostOf] = {
     "bert_attack_margin": _words,
     "character_attack": _edits,
     "character_attack_margin": _edits,
+    "text_exhaustive": _every,
     "independent": _CO_ATTACK,
     "co_attack": _CO_ATTACK,
     "joint": _JOINT,
     "set_level_guidance": _sum(_scales, _words, _words),
     "typographic": _queries,
-    "worst_image": _in_ensemble(_apgd, _targeted, _queries, _rescored, _PGD),
+    "worst_image": _in_ensemble(_apgd, _targeted, _queries, _look, _PGD),
     "worst_text": _ALL_TEXTS,
-    "worst_multimodal": _in_ensemble(_JOINT, _CO_ATTACK, _CO_ATTACK, _scales),
+    "worst_multimodal": _in_ensemble(_JOINT, _every_word, _CO_ATTACK, _CO_ATTACK, _scales),
     "decoupling_guided": _removal,
     "decoupling_image": _removal,
     "decoupling_exhaustive": _exhaustive_removal,

@@ -52,7 +52,7 @@ class Budget:
     :param eps_step: Length of a gradient step.
     :param max_iter: Number of gradient steps.
     :param max_queries: Most evaluations per image for attacks without gradients.
-    :param batch_size: Images per forward pass.
+    :param batch_size: Images per forward pass; results do not depend on it.
     :param text: What may be done to texts.
     :param max_share: Largest share of the image that a pasted word may cover.
     """
@@ -99,6 +99,10 @@ class Attacked:
         """The images after the attack, ``(N, 3, H, W)``."""
         return self.x["image"] if is_pairs(self.x) else self.x
 
+
+#: Samples that are attacked together, by their place in the order: what draws one stream of random numbers for all of
+#: them, as ART's attacks do, does not depend on how many the model sees at a time.
+SAMPLES_TOGETHER = 32
 
 #: Attacks samples ``(N, ...)`` that have labels ``(N,)``, with a seed.
 Run = Callable[[np.ndarray, np.ndarray, int], Attacked]

@@ -10,7 +10,7 @@ import torch
 from art.attacks.attack import EvasionAttack
 from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescent, SquareAttack
 
-from art_multimodal.attacks.art_context import global_seed, view_of, with_memory
+from art_multimodal.attacks.art_context import global_seed, passes_of, view_of, with_memory
 from art_multimodal.attacks.evasion.for_each_pair import for_each_pair
 from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
@@ -31,12 +31,16 @@ from art_multimodal.attacks.registry.targeted import MOST_TARGETS, targeted_pgd
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.estimators.text_bound import TextBoundClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.perturbations import norm_of, within_budget
 from art_multimodal.pairs import is_pairs
 
 #: Makes an attack on a classifier of images, within a budget, with a seed.
 Build = Callable[[Any, Budget, int], EvasionAttack]
+
+#: ART's attacks get all samples as one batch, of which the model sees so many at a time as the budget allows.
+_WHOLE = 2**30
 
 
 def image_attack(build: Build) -> Prepare:
@@ -45,7 +49,7 @@ def image_attack(build: Build) -> Prepare:
     def prepare(estimator: Estimator, budget: Budget) -> Run:
         def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
             # The scoring stands inside: ART's predict draws a number, too.
-            with global_seed(seed):
+            with global_seed(seed), passes_of(estimator, budget.batch_size):
                 attacked = perturbed(build, estimator, x, y, budget, seed)
                 return Attacked(attacked, estimator.predict_labels(attacked, batch_size=budget.batch_size))
 
@@ -59,9 +63,16 @@ def perturbed(
 ) -> np.ndarray:
     """The samples with attacked images, inside the budget whatever the attack returns."""
     if isinstance(estimator, FusionClassifier):
-        return inside_budget(for_each_pair(lambda view: build(view, budget, seed), estimator, x, y), x, budget)
+        attacked = for_each_pair(lambda view: build(bounded(view, budget), budget, seed), estimator, x, y)
+        return inside_budget(attacked, x, budget)
     attack = build(view_of(estimator, x.shape[1:]), budget, seed)
     return inside_budget(np.asarray(attack.generate(x, y), dtype=np.float32), x, budget)
+
+
+def bounded(view: TextBoundClassifier, budget: Budget) -> TextBoundClassifier:
+    """A view that was made for one attack, of which no pass holds more images than the budget allows."""
+    view.model.most_at_once = budget.batch_size
+    return view
 
 
 def inside_budget(found: np.ndarray, x: np.ndarray, budget: Budget) -> np.ndarray:
@@ -102,7 +113,7 @@ def art_pgd(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAtt
         eps_step=budget.eps_step,
         max_iter=budget.max_iter,
         num_random_init=1,
-        batch_size=budget.batch_size,
+        batch_size=_WHOLE,
         verbose=False,
     )
 
@@ -116,7 +127,7 @@ def _apgd(loss_type: str) -> Callable[[ImageClassifier, Budget, int], EvasionAtt
             eps_step=2 * budget.eps,  # APGD's own first step; it halves it as it goes
             max_iter=budget.max_iter,
             nb_random_init=1,
-            batch_size=budget.batch_size,
+            batch_size=_WHOLE,
             loss_type=loss_type,
             verbose=False,
         )
@@ -139,7 +150,7 @@ def _square(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAtt
         max_iter=budget.max_queries - 3,  # the intact image, the stripes, and scoring what comes out
         p_init=min(0.8, (min(height, width) - 1) ** 2 / (height * width)),  # its squares must fit into the image
         nb_restarts=1,
-        batch_size=budget.batch_size,
+        batch_size=_WHOLE,
         verbose=False,
     )
 

@@ -24,7 +24,7 @@ from art_multimodal.attacks.registry.entry import (
     Run,
 )
 from art_multimodal.attacks.registry.exhaustive import Points, budget_alone, every_text_attack, word_curve
-from art_multimodal.attacks.registry.image import art_pgd, away_from_captions, ball, inside_budget, pgd
+from art_multimodal.attacks.registry.image import art_pgd, away_from_captions, ball, bounded, inside_budget, pgd
 from art_multimodal.attacks.registry.text import bert_attack, labels_for, on_prompts, on_texts
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
@@ -57,7 +57,7 @@ def _independent(estimator: Estimator, budget: Budget, seed: int) -> EvasionAtta
     if isinstance(estimator, ZeroShotClassifier):
         image_attack = pgd(estimator, budget, seed)
     elif isinstance(estimator, FusionClassifier):
-        image_attack = ImageAttackOnPairs(estimator, lambda view: art_pgd(view, budget, seed))
+        image_attack = ImageAttackOnPairs(estimator, lambda view: art_pgd(bounded(view, budget), budget, seed))
     else:
         image_attack = away_from_captions(estimator, budget, seed)
     return IndependentAttack(estimator, image_attack, bert_attack("embedding_kl")(estimator, budget))

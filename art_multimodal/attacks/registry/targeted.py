@@ -7,13 +7,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, start_generator
+from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, own_generators
 from art_multimodal.attacks.registry.entry import Attacked, Budget, Estimator, Prepare, Run
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import margin_loss
 from art_multimodal.functional.perturbations import norm_of
+from art_multimodal.pairs import is_pairs
+
+#: Of random starts, one for each image; ``None`` starts at the images themselves.
+Generators = list[torch.Generator] | None
 
 #: Most classes that are aimed at, the most likely ones, as AutoAttack does.
 MOST_TARGETS = 9
@@ -65,24 +69,26 @@ def targeted_pgd(from_clean: bool = False) -> Prepare:
             scores = estimator.predict(x, batch_size=budget.batch_size)
             scores[np.arange(len(x)), y] = -np.inf
             likely = np.argsort(-scores, axis=1, kind="stable")[:, :targets]
-            generator = None if from_clean else start_generator(seed)
+            images = x["image"] if is_pairs(x) else x
+            generators = None if from_clean else own_generators(seed, images)
             after, labels, left = x.copy(), y.copy(), np.arange(len(x))
             for wanted in likely.T:
                 for start in range(0, len(left), budget.batch_size):
                     rows = left[start : start + budget.batch_size]
-                    after[rows] = towards(x[rows], y[rows], wanted[rows], generator)
+                    own = None if generators is None else [generators[row] for row in rows]
+                    after[rows] = towards(x[rows], y[rows], wanted[rows], own)
                 labels[left] = estimator.predict_labels(after[left], batch_size=budget.batch_size)
                 left = left[labels[left] == y[left]]
             return Attacked(after, labels)
 
-        def towards(x: np.ndarray, y: np.ndarray, wanted: np.ndarray, generator: torch.Generator | None) -> np.ndarray:
+        def towards(x: np.ndarray, y: np.ndarray, wanted: np.ndarray, generators: Generators) -> np.ndarray:
             """The samples with images attacked towards the wanted classes."""
             if not isinstance(estimator, FusionClassifier):
-                return images_towards(estimator, x, y, wanted, generator)
+                return images_towards(estimator, x, y, wanted, generators)
             pairs = x.copy()
             # Rows stay in order from here on, so each image may have its own text.
             view = estimator.image_view(x["text"].tolist())
-            pairs["image"] = images_towards(view, np.ascontiguousarray(x["image"]), y, wanted, generator)
+            pairs["image"] = images_towards(view, np.ascontiguousarray(x["image"]), y, wanted, generators)
             return pairs
 
         def images_towards(
@@ -90,12 +96,12 @@ def targeted_pgd(from_clean: bool = False) -> Prepare:
             x: np.ndarray,
             y: np.ndarray,
             wanted: np.ndarray,
-            generator: torch.Generator | None,
+            generators: Generators,
         ) -> np.ndarray:
             classifier.model.eval()
             clean, own, other = (torch.from_numpy(array).to(classifier.device) for array in (x, y, wanted))
             objective, best = _difference_of_logits(classifier, own, other), BestSeen(clean)
-            start = torch.zeros_like(clean) if generator is None else ball.random_start(clean, generator)
+            start = torch.zeros_like(clean) if generators is None else ball.random_starts(clean, generators)
             for stage in stages:
                 ascend(classifier, clean, objective, stage, start, best=best)
                 start = best.images - clean

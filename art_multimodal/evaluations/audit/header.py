@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from art_multimodal.attacks.gradient_checks import CHECKED_SAMPLES
@@ -14,6 +15,7 @@ from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.evaluations.audit.word_curve import CURVED
+from art_multimodal.functional.perturbations import norm_of
 from art_multimodal.shown import shown
 from art_multimodal.versions import library_versions
 
@@ -107,7 +109,16 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             else "photos larger than the model's resolution are reduced to it first; perturbations live there"
         ),
         "texts": _TEXTS[task],
+        "random_numbers": (
+            "of the seed, the attack and the image, whatever --batch-size; ART's attacks (art_pgd, apgd, apgd_dlr, "
+            f"square) draw for {settings.together} samples together, by their place in the order (--group-size)"
+        ),
     }
+    if norm_of(budget.norm) == float("inf") and abs(255 * budget.eps - round(255 * budget.eps)) > 1e-6:
+        said["eps"] = (
+            f"{255 * budget.eps:g}/255 is no multiple of 1/255: saved as 8-bit files, as the report's pictures are, "
+            f"attacked images may differ by {math.ceil(255 * budget.eps)}/255; what is scored are floats"
+        )
     if task == RETRIEVAL:
         said |= {
             "accuracy": "recall@1, image to text: share of images whose most similar caption is one of theirs",
@@ -172,7 +183,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
             "decoupling_image": "the same on the image alone: words are nearly free and hide it otherwise",
             "decoupling_exhaustive": (
-                "the published search, label decision, at most 500 combinations; not bound by the limit of queries"
+                "the published search, label decision, at most 500 combinations; not bound by the limit of queries, of "
+                "which it may ask ten times as many: the report says how many it asked"
             ),
             "removal": "removed pixels take the model's mean colour; a removed word is deleted",
             "modality_importance": (
@@ -228,7 +240,8 @@ def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
     for part in ("settings", "budget", "model", "data"):
         for key in sorted({*logged.get(part, {}), *wanted[part]}):
             before, now = logged.get(part, {}).get(key), wanted[part].get(key)
-            if before != now:
+            # Like the device, how many samples a pass holds is the machine's affair.
+            if before != now and key != "batch_size":
                 differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
     if differences:
         raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from art_multimodal.attacks.evasion.text.words import words_of
 from art_multimodal.attacks.registry import PAIRS, RETRIEVAL
-from art_multimodal.attacks.registry.costs import COSTS, Cost, Texts
+from art_multimodal.attacks.registry.costs import COSTS, LOOK, Cost, Texts
 from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
 from art_multimodal.evaluations.audit.summary import CLEAN
 
@@ -81,7 +81,10 @@ def plan_of(audit: Audit) -> Plan:
     passes = [PlannedPass(CLEAN, samples, clean)]
     for name in audit.passes:
         cost_of = COSTS.get(name.removeprefix(NAIVE))
-        cost = None if cost_of is None else cost_of(audit.budget, texts).times(1 if is_naive(name) else draws)
+        cost = None if cost_of is None else cost_of(audit.budget, texts)
+        if cost is not None:
+            looking = LOOK if name == audit.subject.looks else Cost()
+            cost = (cost + looking).times(1 if is_naive(name) else draws)
         passes.append(PlannedPass(name, samples, cost))
     return Plan(tuple(passes))
 

@@ -1,4 +1,4 @@
-"""Running an audit: batches of samples through every attack, each result logged as its batch ends."""
+"""Running an audit: groups of samples through every attack, each result logged as its group ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ Watch = Callable[[str, int, float], None]
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch of readable samples, by their position in the audit's order."""
+    """A group of readable samples, by their position in the audit's order."""
 
     number: int
     indices: list[int]
@@ -68,9 +68,10 @@ class _Batch:
 class Audit(Evaluation):
     """Attack a model on labelled images, or image-text pairs for a fusion model, and log what happens.
 
-    Samples are read batch by batch, so memory does not grow with the data. Only samples that are classified right are
-    attacked. Every attack on every batch has random numbers of its own, drawn from the seed, so a run that was killed
-    and resumed gives the numbers of one that was not.
+    Samples are read group by group, so memory does not grow with the data. Only samples that are classified right are
+    attacked. Every attack on every group has random numbers of its own, drawn from the seed, so a run that was killed
+    and resumed gives the numbers of one that was not. Groups are those of the order, whatever the batch size, which
+    says how many samples a pass of the model holds.
     """
 
     def __init__(
@@ -108,6 +109,9 @@ class Audit(Evaluation):
         self.subject.weighed = weighed_modalities(self.attacks, task)
         self.subject.looks = who_looks(self.attacks)
         self.budget = settings.budget(self.subject.data.protected_words)
+        if self.subject.views.draws > 1:
+            # Random defences draw in every pass: what they draw must not depend on how many samples it holds.
+            self.budget = replace(self.budget, batch_size=settings.together)
         self._gallery = ""
         self.passes = passes_of(self.attacks, bool(settings.defences))
         self.runs = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
@@ -138,14 +142,14 @@ class Audit(Evaluation):
 
     def _evaluate(self, resume: bool, progress: Progress | None, watch: Watch | None, lock: FolderLock) -> RunLog:
         header = self.header()
-        size = self.settings.batch_size
+        size = self.settings.together
         with failing_together():
             check_folder(self.out, resume=resume)
             going_on = resume and (self.out / HEADER_FILE).exists()
             if not going_on:
                 # First, so that a run that is refused here leaves no trace.
                 self.check_readable()
-                self._gallery = self.subject.prepare(self.order, size)
+                self._gallery = self.subject.prepare(self.order, self.budget.batch_size)
         with failing_together():
             if is_main_process():
                 if going_on:
@@ -190,7 +194,7 @@ class Audit(Evaluation):
         ]
         with failing_together():
             if todo and going_on:
-                self._gallery = self.subject.prepare(self.order, size)
+                self._gallery = self.subject.prepare(self.order, self.budget.batch_size)
                 if gallery and self._gallery != gallery:
                     raise InputError(
                         "Images of the run to resume have changed since, and all ranks depend on them. Put them back, "
@@ -228,7 +232,7 @@ class Audit(Evaluation):
         self, report: Watch, line: dict[str, Any], at_once: list[tuple[int, int]], done: set[tuple[int, str]]
     ) -> None:
         """Report what all processes are through with when this one is, as far as it can tell."""
-        size, name = self.settings.batch_size, line["attack"]
+        size, name = self.settings.together, line["attack"]
         count = sum(len(self.order[start : start + size]) for number, start in at_once if (number, name) not in done)
         report(name, count, line["seconds"])
 
@@ -261,7 +265,7 @@ class Audit(Evaluation):
         started = time.perf_counter()
         said: dict[int, dict[str, Any]] = {}
         for rows in _rows_by_shape(batch.samples):
-            answers = self.subject.answers(*batch.take(rows), self.settings.batch_size)
+            answers = self.subject.answers(*batch.take(rows), self.budget.batch_size)
             said.update(zip(rows.tolist(), answers, strict=True))
         return {
             "batch": batch.number,
@@ -285,7 +289,7 @@ class Audit(Evaluation):
         log: RunLog,
         pictured: dict[str, list[int]],
     ) -> dict[str, Any]:
-        entry, size = entry_of(name), self.settings.batch_size
+        entry, size = entry_of(name), self.budget.batch_size
         started = time.perf_counter()
         # Who is attacked is what the log says was right, on whatever machine the run goes on.
         right = np.array([is_right(said) for said in lines[CLEAN]["samples"]], dtype=bool)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from art_multimodal.attacks.registry import Budget, TextBudget
+from art_multimodal.attacks.registry.entry import SAMPLES_TOGETHER
 from art_multimodal.defences.registry import parse_defence
 from art_multimodal.errors import InputError, check_count
 from art_multimodal.functional.perturbations import norm_of
@@ -14,6 +15,8 @@ TASKS = ("classification", "retrieval")
 #: Attacks that are run when none are named.
 DEFAULT_ATTACKS = "image,text,multimodal,decoupling"
 
+#: Samples that are attacked together where photos may be large.
+NATIVE_TOGETHER = 8
 #: Begins the name of a model, or of data, that came without one.
 _LOADED = "loaded:"
 
@@ -35,7 +38,9 @@ class AuditSettings:
     :param steps: Gradient steps.
     :param max_queries: Evaluations per image of attacks without gradients.
     :param limit: Most samples, drawn with the seed; ``None`` for all.
-    :param batch_size: Samples per batch.
+    :param batch_size: Most samples in one pass of the model; results do not depend on it.
+    :param group_size: Samples that are attacked together and share a line of the log, by their place in the order;
+        ART's attacks draw one stream of random numbers for them. ``None`` for 32, and 8 with ``native_size``.
     :param seed: Of the choice of samples and of every attack.
     :param templates: Prompt templates instead of the data's own.
     :param classes: Class names instead of the data's own.
@@ -62,6 +67,7 @@ class AuditSettings:
     max_queries: int = 500
     limit: int | None = None
     batch_size: int = 32
+    group_size: int | None = None
     seed: int = 0
     templates: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
@@ -101,7 +107,7 @@ class AuditSettings:
             )
         if self.eps_step is not None and not 0 < self.eps_step < float("inf"):
             raise InputError(f"The step must be greater than 0, not {self.eps_step}.")
-        for name in ("steps", "max_queries", "batch_size", "limit", "max_words", "max_edits", "top_k"):
+        for name in ("steps", "max_queries", "batch_size", "group_size", "limit", "max_words", "max_edits", "top_k"):
             check_count(name.replace("_", " "), getattr(self, name))
         check_count("draws", self.draws, most=10_000)
         check_count("The seed", self.seed, least=0, most=2**63 - 1)
@@ -111,6 +117,11 @@ class AuditSettings:
             raise InputError(f"max share is a share of the image, in (0, 1], not {self.max_share:g}.")
         # Written in full, so that a run knows itself again whatever becomes the default.
         object.__setattr__(self, "defences", tuple(parse_defence(spec).spec for spec in self.defences))
+
+    @property
+    def together(self) -> int:
+        """How many samples are attacked together."""
+        return self.group_size or (NATIVE_TOGETHER if self.native_size else SAMPLES_TOGETHER)
 
     def budget(self, protected_words: tuple[str, ...] = ()) -> Budget:
         """The budget of each attack.
@@ -133,6 +144,8 @@ class AuditSettings:
     def as_json(self) -> dict[str, Any]:
         """The settings in JSON types."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if not one.name.startswith("loaded_")}
+        # In full, so that a run knows itself again whatever becomes the default.
+        values["group_size"] = self.together
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def _keep_loaded(self, name: str) -> None:

@@ -17,6 +17,7 @@ from art_multimodal.attacks.registry import Attacked, Budget, Estimator
 from art_multimodal.attacks.registry.entry import Run
 from art_multimodal.attacks.registry.looking import also_looking
 from art_multimodal.datasets import CaptionedImages, LabelledImages, Sample
+from art_multimodal.estimators.modules import is_repeated
 from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.passes import entry_of, is_naive
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -168,7 +169,7 @@ def counted_queries(model: DualEncoder | FusionModel) -> Iterator[dict[str, int]
     def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if threading.get_ident() != counted:
             return  # another audit of the same model
-        count["queries"] += len(inputs[0])
+        count["queries"] += 0 if is_repeated() else len(inputs[0])
         # Not whether the output requires one: the parameters may do so where no gradient is taken.
         count["gradients"] += len(inputs[0]) * inputs[0].requires_grad
 

@@ -21,8 +21,8 @@ from art_multimodal.attacks.evasion.image_ascent import (
     ascend,
     check_image_budget,
     class_loss,
+    own_generators,
     own_score,
-    start_generator,
 )
 from art_multimodal.attacks.evasion.multimodal.base import Estimator, MultimodalAttack
 from art_multimodal.attacks.evasion.multimodal.combinations import Combinations
@@ -61,7 +61,8 @@ class CoAttack(MultimodalAttack):
 
     Guarantees: every image is in [0, 1] and within ``eps`` of its original in ``norm``, up to one rounding of float32;
     texts are within the budget of the text attack, in every round counted from the clean ones; equal seeds give equal
-    results, and where texts are a sample's own no sample depends on what the others are, up to rounding. With the
+    results, random starts belong to an image whatever the batch size, and where texts are a sample's own no sample
+    depends on what the others are, up to rounding. With the
     losses of labels the margin of no sample is lower than that of the clean sample, of the text alone, of the image
     alone (as :class:`ProjectedGradientDescentDualEncoder` of the same settings finds it) or of both of these together;
     with prompts that all images share the number of failing samples is not lower.
@@ -180,7 +181,7 @@ class CoAttack(MultimodalAttack):
             own = None if labels is None else torch.from_numpy(labels[rows]).to(images.device)
             return self._divergence(victim, images, victim.rows(held_clean, rows), victim.rows(held, rows), own)
 
-        found = self._images(victim, objective_of, start_generator(self.seed), None, None, bar)
+        found = self._images(victim, objective_of, own_generators(self.seed, victim.images), None, None, bar)
         return found[victim.group]
 
     def _divergence(
@@ -205,17 +206,17 @@ class CoAttack(MultimodalAttack):
         """The attack on what the model answers: images, texts and records."""
         shared = isinstance(self.estimator, ZeroShotClassifier) and not self.text_attack.per_image
         tried = Combinations(victim, self.texts_of(x), shared, labels, self.targeted)
-        generator = start_generator(self.seed)
-        tried.add_images(self._images_against(tried, generator, bar))
+        generators = own_generators(self.seed, victim.images)
+        tried.add_images(self._images_against(tried, generators, bar))
         everything = np.arange(len(labels))
         tried.add_texts(*self._texts_against(x, labels, everything, tried))
-        tried.add_images(self._images_against(tried, generator, bar, everything))
+        tried.add_images(self._images_against(tried, generators, bar, everything))
         for _ in range(self.rounds - 1):
             rows = everything if shared else tried.undecided
             if not len(tried.undecided):
                 break
             tried.add_texts(*self._texts_against(self.with_images(x, tried.best()[0]), labels, rows, tried))
-            tried.add_images(self._images_against(tried, generator, bar, everything if shared else tried.undecided))
+            tried.add_images(self._images_against(tried, generators, bar, everything if shared else tried.undecided))
         return tried.best()
 
     def _texts_against(
@@ -236,7 +237,7 @@ class CoAttack(MultimodalAttack):
         return texts, of_samples
 
     def _images_against(
-        self, tried: Combinations, generator: torch.Generator, bar: tqdm, rows: np.ndarray | None = None
+        self, tried: Combinations, generators: list[torch.Generator], bar: tqdm, rows: np.ndarray | None = None
     ) -> np.ndarray:
         """Attack the images of some samples with the newest texts, from the worst ones there are; of all anew."""
         victim, held = tried.victim, tried.held[-1]
@@ -252,13 +253,13 @@ class CoAttack(MultimodalAttack):
             return objective
 
         warm = None if rows is None else tried.images_for(len(tried.texts) - 1)
-        return self._images(victim, objective_of, generator, warm, rows, bar)
+        return self._images(victim, objective_of, generators, warm, rows, bar)
 
     def _images(
         self,
         victim: ImageVictim,
         objective_of: Callable[[Tensor, np.ndarray], Objective],
-        generator: torch.Generator,
+        generators: list[torch.Generator],
         warm: np.ndarray | None,
         rows: np.ndarray | None,
         bar: tqdm,
@@ -266,6 +267,7 @@ class CoAttack(MultimodalAttack):
         """The best images on the way from all starts.
 
         :param objective_of: Of clean images and their rows.
+        :param generators: Of random starts, one for each image.
         :param warm: Images to start from, too.
         :param rows: Of the images to attack; the others come back as they are, or as in ``warm``.
         """
@@ -274,15 +276,13 @@ class CoAttack(MultimodalAttack):
         wanted = np.isin(np.arange(len(found)), np.arange(len(found)) if rows is None else rows)
         for first in range(0, len(found), self.batch_size):
             batch = np.arange(first, min(first + self.batch_size, len(found)))
-            every = torch.from_numpy(victim.images[batch]).to(victim.device)
-            # Drawn for all, so that the start of a sample does not depend on which others are attacked.
-            starts = [budget.random_start(every, generator) for _ in range(self.num_random_init)]
-            batch, here = batch[wanted[batch]], torch.from_numpy(wanted[batch]).to(victim.device)
-            bar.update(len(here) - len(batch))
+            bar.update(len(batch) - wanted[batch].sum())
+            batch = batch[wanted[batch]]
             if not len(batch):
                 continue
-            clean = every[here]
-            starts = [start[here] for start in starts]
+            clean = torch.from_numpy(victim.images[batch]).to(victim.device)
+            own = [generators[row] for row in batch]
+            starts = [budget.random_starts(clean, own) for _ in range(self.num_random_init)]
             if warm is not None:
                 starts.insert(0, torch.from_numpy(warm[batch]).to(clean) - clean)
             objective, best = objective_of(clean, batch), BestSeen(clean)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from art_multimodal.attacks.checks import check_whole_number
-from art_multimodal.attacks.evasion.image_ascent import ImageBudget, check_image_budget
+from art_multimodal.attacks.evasion.image_ascent import ImageBudget, check_image_budget, own_generators
 from art_multimodal.attacks.evasion.multimodal.base import MultimodalAttack
 from art_multimodal.attacks.evasion.text.search import TextRecord
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
@@ -161,18 +161,14 @@ class SetLevelGuidanceAttack(MultimodalAttack):
     def _move(self, images: np.ndarray, guides: Tensor) -> np.ndarray:
         """Push images away from their guides ``[N, D]``."""
         self.estimator.model.eval()
-        rng = np.random.default_rng(self.seed)
+        generators = own_generators(self.seed, images)
         budget = ImageBudget.of(self)
         adversarial = np.empty_like(images)
         for start in tqdm(range(0, len(images), self.batch_size), desc="SGA", disable=not self.verbose):
             rows = slice(start, start + self.batch_size)
             clean = torch.from_numpy(images[rows]).to(self.estimator.device)
-            # One for each image, so that its random numbers do not depend on how images are batched.
-            draws = [torch.Generator().manual_seed(int(rng.integers(2**63 - 1))) for _ in range(len(clean))]
-            first = None
-            if self.num_random_init:
-                pairs = zip(clean, draws, strict=True)
-                first = torch.cat([budget.random_start(image[None], draw) for image, draw in pairs])
+            draws = generators[rows]
+            first = budget.random_starts(clean, draws) if self.num_random_init else None
             adversarial[rows] = (
                 projected_gradient_ascent(
                     self._gradient(guides[rows], draws),
