@@ -67,7 +67,7 @@ def test_report_names_everything_that_a_number_depends_on(finished: RunLog) -> N
     text = {"language_model": "demo:mlm", "max_words": 1, "max_edits": 1, "top_k": 10, "protect_class_names": True}
     # What the digits name besides: "a photo of the handwritten digit 3" is of another digit.
     text["protected_words"] = list("0123456789")
-    assert report["budget"] == {**budget, **text, "max_share": 0.1}
+    assert report["budget"] == {**budget, **text, "max_share": 0.1, "word_curve": []}
     assert report["model"]["spec"] == "demo:digits"
     assert len(report["model"]["weights_sha256"]) == 64
     assert report["data"]["class_names"][7] == "seven"

@@ -105,7 +105,7 @@ def open_run_data(
     train, validation = (
         opened.part(source, rows, images) for source, (rows, images) in zip(sources, read, strict=True)
     )
-    opened.check(validation)
+    opened.check(train, validation)
     facts = {
         "spec": settings.data,
         "fingerprint": sources[0].fingerprint(),
@@ -173,7 +173,7 @@ class _Labelled:
         place = list(range(len(names))) if same else [self.class_names.index(name) for name in names]
         return Part(images, np.array([place[source.label_of(int(row))] for row in rows], dtype=np.int64))
 
-    def check(self, validation: Part) -> None:
+    def check(self, train: Part, validation: Part) -> None:
         """Nothing: the prompts of the classes are checked with the estimator."""
 
     def estimator(self, device_type: str) -> Estimator:
@@ -214,11 +214,15 @@ class _Captioned:
         repeated = np.repeat(images, [len(own) for own in captions], axis=0)
         return Part(image_text_pairs(repeated, [text for own in captions for text in own]), None)
 
-    def check(self, validation: Part) -> None:
+    def check(self, train: Part, validation: Part) -> None:
+        # What was left out may be the reason.
+        why = "".join(f" {note}" for note in self.notes)
+        if not len(train.x):
+            raise InputError(f"There are no captions left to train on. Give more data, or other --validation.{why}")
         if len({_digest(image) for image in validation.x["image"]}) < 2:
             raise InputError(
                 "Retrieval is validated on at least two images, among which one is looked for. Give more data, or a "
-                "larger --validation."
+                f"larger --validation.{why}"
             )
 
     def estimator(self, device_type: str) -> Estimator:
