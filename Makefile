@@ -22,7 +22,7 @@ audit: $(READY)
 
 # A file's tests share what they load, so they stay together. One thread each: more would only wait for each other.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The suite as other processors would run it, and beside busy processes: some two hours on two cores. RUNS names some.
 test-kernels: $(READY)

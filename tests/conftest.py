@@ -17,10 +17,18 @@ from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.datasets import LabelledImages, open_data
 
 # These models are too small for two threads, which then wait for each other more than they work.
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 # Timing must not decide a property test on a busy machine; the examples are the same in every run.
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci")
+
+#: Files that take minutes: they begin first, so that no process is left alone with one in the end.
+_LONGEST = ("test_notebooks.py", "test_run_worst.py", "test_retrieval.py", "test_matrix.py", "test_run.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture

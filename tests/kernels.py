@@ -28,16 +28,16 @@ BUSY = 4
 RUNS: dict[str, tuple[dict[str, str], list[str]]] = {
     f"{kernel}-{threads}": (
         {**settings, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
-        ["-n", str(2 // threads), "--dist", "loadfile"],
+        ["-n", str(2 // threads), "--dist", "loadfile", "--no-loadscope-reorder"],
     )
     for kernel, settings in KERNELS.items()
     for threads in (1, 2)
 }
-RUNS["busy"] = ({"OMP_NUM_THREADS": "1"}, ["-n", "2", "--dist", "loadfile"])
+RUNS["busy"] = ({"OMP_NUM_THREADS": "1"}, ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"])
 RUNS |= {
     f"rounding-{seed}": (
         {"ROUNDING": str(seed), "OMP_NUM_THREADS": "1"},
-        ["-p", "rounding", "-n", "2", "--dist", "loadfile"],
+        ["-p", "rounding", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"],
     )
     for seed in (1, 2)
 }

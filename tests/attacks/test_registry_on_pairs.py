@@ -70,7 +70,9 @@ def test_inside_the_budget_repeatable_and_without_a_trace(classifier, right, nam
     assert (lengths <= eps + 1e-6).all()
     assert lengths.max() > 0.5 * eps
     assert first.images.min() >= 0 and first.images.max() <= 1
-    if name != "square" or norm == "inf":
+    if name == "pgd_targeted":  # starts at the images themselves
+        assert np.array_equal(first.images, ATTACKS[name].run(classifier, pairs, labels, budget, 6).images)
+    elif name != "square" or norm == "inf":
         other = ATTACKS[name].run(classifier, pairs, labels, budget, 6)
         assert not np.array_equal(first.images, other.images)
 
@@ -123,7 +125,7 @@ def test_selection_on_pairs() -> None:
     assert select_attacks("image,decoupling", 3, PAIRS) == (*BALL, *REMOVAL)
     assert select_attacks("decoupling_image, art_pgd", 2, PAIRS) == ("art_pgd", "decoupling_image")
     assert "pgd" in select_attacks("image", 2) and "pgd" not in BALL
-    with pytest.raises(InputError, match="pgd does not work on fusion models. Use art_pgd, apgd, square"):
+    with pytest.raises(InputError, match="pgd does not work on fusion models. Use art_pgd, apgd, pgd_targeted, square"):
         select_attacks("decoupling,pgd", 2, PAIRS)
     with pytest.raises(InputError, match="apgd_dlr needs at least 3 classes"):
         select_attacks("apgd_dlr", 2, PAIRS)

@@ -15,7 +15,7 @@ from photos import save_photo
 
 from art_multimodal import InputError
 from art_multimodal.attacks.registry import ATTACKS
-from art_multimodal.evaluations.audit import Audit, AuditSettings
+from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.subject import Subject, counted_queries
 
@@ -116,12 +116,14 @@ def test_a_fusion_model_on_a_folder(tmp_path: Path) -> None:
         pairs_on(f"folder:{tmp_path}")
 
 
-def test_a_text_beyond_what_the_model_reads_is_said_before_any_work(write_csv, tmp_path: Path) -> None:
+def test_a_text_beyond_what_the_model_reads_is_left_out_and_named(write_csv, tmp_path: Path) -> None:
     long = "is there " + "a red circle " * 10
     data = write_csv(COLUMNS, [[QUESTIONS[0], "yes"], [long, "no"]])
-    with pytest.raises(InputError, match="A text has 32 words, more than the 24"):
-        Audit(AuditSettings("demo:shapes", data), tmp_path / "out", device="cpu")
+    audit = Audit(AuditSettings("demo:shapes", data, attacks="art_pgd", steps=1), tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
+    report = write_reports(audit.evaluate())
+    (skipped,) = report["skipped"]
+    assert "A text has 32 words, more than the 24" in skipped["reason"] and report["results"]["clean"]["n"] == 1
     # Seed 1 draws the short one, which is all that this audit reads.
     Audit(AuditSettings("demo:shapes", data, limit=1, seed=1), tmp_path / "out", device="cpu")
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from art_multimodal.attacks.art_context import global_seed
 from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, own_generators
 from art_multimodal.attacks.registry.entry import Attacked, Budget, Estimator, Prepare, Run
 from art_multimodal.estimators.fusion import FusionClassifier
@@ -65,7 +66,11 @@ def targeted_pgd(from_clean: bool = False) -> Prepare:
         ]
 
         def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-            y = np.asarray(y, dtype=np.int64)
+            # ART's predict draws a number.
+            with global_seed(seed):
+                return attacked(x, np.asarray(y, dtype=np.int64), seed)
+
+        def attacked(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
             scores = estimator.predict(x, batch_size=budget.batch_size)
             scores[np.arange(len(x)), y] = -np.inf
             likely = np.argsort(-scores, axis=1, kind="stable")[:, :targets]
