@@ -17,8 +17,7 @@ $(READY): setup.py pyproject.toml constraints.txt
 	touch $@
 
 audit: $(READY)
-	if [ -f '$(OUT)/run.json' ]; then rm -rf '$(OUT)'; fi
-	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 4/255 --limit 100 --batch-size 100 --out $(OUT)
+	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 4/255 --limit 100 --batch-size 100 --out $(OUT) --overwrite
 
 # A file's tests share what they load, so they stay together. One thread each: more would only wait for each other.
 test: $(READY)
@@ -53,11 +52,8 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/text_repair.py
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/multimodal_attacks.py
-<<<<<<< HEAD
 	$(BIN)/python benchmarks/worst_text.py
-=======
 	$(BIN)/python benchmarks/headline.py
->>>>>>> main
 	$(BIN)/python benchmarks/worst_case.py
 	$(BIN)/python benchmarks/muroan_training.py
 	$(BIN)/python benchmarks/training_step_cost.py
