@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from art_multimodal.errors import InputError
 
@@ -10,7 +11,7 @@ from art_multimodal.errors import InputError
 _MOST = 1.05
 
 
-def label_indices(y: np.ndarray | None, nb_classes: int, nb_samples: int) -> np.ndarray | None:
+def label_indices(y: ArrayLike | None, nb_classes: int, nb_samples: int) -> np.ndarray | None:
     """Return class indices of shape ``(N,)``, or ``None`` for ``None``.
 
     :param y: Indices ``(N,)`` or ``(N, 1)``, or rows ``(N, nb_classes)`` whose largest entry is the label: one-hot,
@@ -19,27 +20,28 @@ def label_indices(y: np.ndarray | None, nb_classes: int, nb_samples: int) -> np.
     """
     if y is None:
         return None
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == nb_classes and nb_classes > 1:
-        _check_rows(y)
-        y = y.argmax(axis=1)
-    elif y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.shape != (nb_samples,):
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == nb_classes and nb_classes > 1:
+        _check_rows(labels)
+        labels = labels.argmax(axis=1)
+    elif labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (nb_samples,):
         raise InputError(
             f"Labels must have shape ({nb_samples},) or ({nb_samples}, {nb_classes}) for {nb_samples} images, "
-            f"not {y.shape}."
+            f"not {labels.shape}."
         )
-    if nb_samples and not (y.dtype.kind in "biuf" and np.isfinite(y).all() and np.array_equal(y, np.round(y))):
+    whole = labels.dtype.kind in "biuf" and np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))
+    if nb_samples and not whole:
         raise InputError("Labels must be whole class indices or one-hot rows.")
-    y = y.astype(np.int64)
-    if nb_samples and (y.min() < 0 or y.max() >= nb_classes):
-        bad = int(y[(y < 0) | (y >= nb_classes)][0])
+    labels = labels.astype(np.int64)
+    if nb_samples and (labels.min() < 0 or labels.max() >= nb_classes):
+        bad = int(labels[(labels < 0) | (labels >= nb_classes)][0])
         raise InputError(f"Label {bad} is out of range: there are {nb_classes} classes, 0 to {nb_classes - 1}.")
-    return y
+    return labels
 
 
-def label_rows(y: np.ndarray, nb_classes: int, nb_samples: int) -> np.ndarray:
+def label_rows(y: ArrayLike, nb_classes: int, nb_samples: int) -> np.ndarray:
     """Return a row of probabilities for each sample: one-hot, unless mixed labels were given, which stay as they are.
 
     :param y: As for :func:`label_indices`.

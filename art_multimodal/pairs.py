@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 
@@ -38,12 +39,12 @@ def image_text_pairs(images: np.ndarray, texts: Sequence[str], allow_empty: bool
     return pairs
 
 
-def is_pairs(x: object) -> bool:
+def is_pairs(x: object) -> TypeGuard[np.ndarray]:
     """Whether ``x`` is an array made by :func:`image_text_pairs`."""
     return isinstance(x, np.ndarray) and x.dtype.names == ("image", "text")
 
 
-def check_images(images: np.ndarray, channels: int = 3) -> np.ndarray:
+def check_images(images: np.ndarray | Sequence[np.ndarray], channels: int = 3) -> np.ndarray:
     """Return images as contiguous ``float32``, after checking that they are what every contract here expects.
 
     :param images: Shape ``(N, channels, H, W)``, values in [0, 1]; any array that :func:`image_array` takes.

@@ -145,7 +145,7 @@ def _finite(gradients: np.ndarray) -> np.ndarray:
 def _lost(gradients: np.ndarray, norm: float) -> np.ndarray:
     """For which samples ART's attacks stand still: they add a small number to the length of a gradient."""
     if norm == np.inf:
-        return ~gradients.any(axis=(1, 2, 3))
+        return np.logical_not(gradients.any(axis=(1, 2, 3)))
     return np.linalg.norm(gradients.reshape(len(gradients), -1).astype(np.float64), axis=1) <= ART_SMALLEST_LENGTH
 
 

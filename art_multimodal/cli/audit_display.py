@@ -115,10 +115,10 @@ def plan_lines(plan: Plan, where: str, preset: str = "") -> list[str]:
         f"plan: {attacks} on {plan.samples:,} samples, {shown(where)}; passes at most",
         f"{'':{_NAME}}{'forward':>{_NUMBER}}{'backward':>{_NUMBER}}{'texts':>{_NUMBER}}",
     ]
-    rows = [(one.name, one.forward, one.backward, one.texts, one.cost is not None) for one in plan.passes]
-    sums = [sum(row[column] for row in rows) for column in (1, 2, 3)]
-    for name, forward, backward, texts, known in [*rows, ("all", *sums, True)]:
-        numbers = [f"{round(number):,}" if known else "?" for number in (forward, backward, texts)]
+    rows = [(one.name, (one.forward, one.backward, one.texts), one.cost is not None) for one in plan.passes]
+    sums = tuple(sum(counts[column] for _, counts, _ in rows) for column in range(3))
+    for name, counts, known in [*rows, ("all", sums, True)]:
+        numbers = [f"{round(number):,}" if known else "?" for number in counts]
         lines.append(f"  {name:{_NAME - 2}}" + "".join(f"{number:>{_NUMBER}}" for number in numbers))
     return lines
 

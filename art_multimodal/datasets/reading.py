@@ -45,9 +45,11 @@ def check_readable(
             absent[index] = reason
     if absent:
         first = next(iter(absent))
-        error = refusal(data.name_of(first), absent[first], len(absent), len(indices), max_skipped, data.advice(first))
-        if error is not None:
-            raise error
+        refused = refusal(
+            data.name_of(first), absent[first], len(absent), len(indices), max_skipped, data.advice(first)
+        )
+        if refused is not None:
+            raise refused
     failures: list[UnreadableSample] = []
     for index in map(int, indices):
         if index in absent:
@@ -58,9 +60,9 @@ def check_readable(
         except UnreadableSample as error:
             failures.append(error)
     name, reason = (failures[0].name, failures[0].reason) if failures else ("", "")
-    error = refusal(name, reason, len(indices), len(indices), max_skipped)
-    if error is not None:
-        raise error
+    refused = refusal(name, reason, len(indices), len(indices), max_skipped)
+    if refused is not None:
+        raise refused
 
 
 def refusal(name: str, reason: str, count: int, total: int, max_skipped: float, advice: str = "") -> InputError | None:

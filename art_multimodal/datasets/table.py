@@ -200,7 +200,7 @@ def _rows(
     reader: Iterator[list[str]], header: list[str], places: list[int], file: str, skip: bool
 ) -> Iterator[tuple[int, list[str]]]:
     for row in reader:
-        line = reader.line_num + skip  # type: ignore[attr-defined]
+        line = reader.line_num + skip
         while len(row) > len(header) and not row[-1].strip():
             row.pop()
         if not any(field.strip() for field in row):

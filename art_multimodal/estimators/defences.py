@@ -92,8 +92,10 @@ class ChainedPreprocessing(PyTorchEstimator):
     are given probabilities, which is what ART's work on: with one, what is predicted are probabilities, too.
     """
 
-    #: Whether the model returns probabilities, and not scores.
-    _predicts_probabilities = False
+    @property
+    def _predicts_probabilities(self) -> bool:
+        """Whether the model returns probabilities, and not scores."""
+        return False
 
     def _apply_postprocessing(self, preds: np.ndarray, fit: bool) -> np.ndarray:
         acting = [d for d in self.postprocessing_defences or () if (d.apply_fit if fit else d.apply_predict)]

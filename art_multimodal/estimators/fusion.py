@@ -155,7 +155,8 @@ class FusionClassifier(ClassifierMixin, PairEstimator):
             x,
             batch_size,
             lambda view, images, rows: (
-                view.loss_gradient(images, targets[rows], **kwargs) * (np.float32(len(images) / len(x)) if mean else 1)
+                np.asarray(view.loss_gradient(images, targets[rows], **kwargs))
+                * (np.float32(len(images) / len(x)) if mean else 1)
             ),
             np.zeros((0, *self._image_shape(x)), dtype=np.float32),
         )
@@ -190,7 +191,7 @@ class FusionClassifier(ClassifierMixin, PairEstimator):
         return self._by_batch(
             x,
             batch_size,
-            lambda view, images, rows: view.compute_loss(images, targets[rows], **kwargs),
+            lambda view, images, rows: np.asarray(view.compute_loss(images, targets[rows], **kwargs)),
             np.zeros(0, dtype=np.float32),
         )
 

@@ -188,8 +188,8 @@ class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
             x = self._shaped(x)
         if label is not None and not isinstance(label, Tensor):
             each = np.full(len(x), label) if np.ndim(label) == 0 else label
-            each = label_indices(each, self.nb_classes, len(x))
-            label = label if np.ndim(label) == 0 else each
+            indices = label_indices(each, self.nb_classes, len(x))
+            label = label if np.ndim(label) == 0 else indices
         if len(x) == 0:
             return np.zeros((0, self.nb_classes if label is None else 1, *x.shape[1:]), dtype=np.float32)
         return super().class_gradient(x, label, training_mode=training_mode, **kwargs)

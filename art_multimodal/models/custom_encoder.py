@@ -44,6 +44,8 @@ class CustomDualEncoder(DualEncoder):
     :raises InputError: If a callable returns something that cannot be used.
     """
 
+    _bias: Tensor | None
+
     def __init__(
         self,
         encode_image: Callable[[Tensor], Tensor],

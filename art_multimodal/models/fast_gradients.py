@@ -81,6 +81,10 @@ class SelfAttention(nn.MultiheadAttention):
         return found.transpose(0, 1), weights
 
 
+#: What each of the layers above is in all but name.
+_PLAIN: dict[type[nn.Module], type[nn.Module]] = {SelfAttention: nn.MultiheadAttention, PatchEmbedding: nn.Conv2d}
+
+
 def with_fast_gradients(model: nn.Module) -> None:
     """Give the layers of a model that are one of the above in all but name their class.
 
@@ -97,10 +101,9 @@ def with_fast_gradients(model: nn.Module) -> None:
 def without_fast_gradients(model: nn.Module) -> None:
     """Give the layers of a model the classes back that :func:`with_fast_gradients` found."""
     for module in model.modules():
-        if type(module) is SelfAttention:
-            module.__class__ = nn.MultiheadAttention
-        elif type(module) is PatchEmbedding:
-            module.__class__ = nn.Conv2d
+        plain = _PLAIN.get(type(module))
+        if plain is not None:
+            module.__class__ = plain
 
 
 def _embeds_patches(layer: nn.Conv2d) -> bool:

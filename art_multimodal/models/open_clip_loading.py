@@ -30,7 +30,7 @@ from art_multimodal.shown import shown
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 #: Names of files of weights that open_clip writes, the first that is there is read.
-_WEIGHTS = (WEIGHTS_FILE, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+_WEIGHTS: tuple[str, ...] = (WEIGHTS_FILE, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 _WEIGHTS += ("open_clip_pytorch_model.pth", "model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
@@ -25,7 +25,7 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _FLAGS = {"rb": os.O_RDONLY, "r+b": os.O_RDWR, "ab": os.O_WRONLY | os.O_APPEND | os.O_CREAT}
 
 
-def open_regular(path: Path, mode: str = "rb", follow: bool = False) -> BinaryIO:
+def open_regular(path: Path, mode: Literal["rb", "r+b", "ab"] = "rb", follow: bool = False) -> BinaryIO:
     """Open a file of bytes that is a regular one.
 
     :param mode: ``"rb"``, ``"r+b"`` or ``"ab"``.

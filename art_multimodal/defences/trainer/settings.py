@@ -101,7 +101,7 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}.")
         for name in ("warmup_steps", "max_iter", "seed"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be a whole number of at least 0, not {value!r}.")
             check_count(name, value, least=0, most=2**63 - 1 if name == "seed" else LARGEST_COUNT)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -144,7 +144,9 @@ class PromptSearch:
         products = self._images[rows] @ F.normalize(sums, dim=-1).T  # type: ignore[arg-type]
         self._keep(index, rows, products, lambda picks: dict(enumerate(numbers[picks].T)))
 
-    def _keep(self, index, rows, products, places_of) -> bool:  # type: ignore[no-untyped-def]
+    def _keep(
+        self, index: int, rows: Tensor, products: Tensor, places_of: Callable[[Tensor], dict[int, Tensor]]
+    ) -> bool:
         """Take the best of cosines ``[R, U]`` where it is better than what an image has."""
         sign = self._sign(index, rows)
         best, number = (sign[:, None] * products).max(dim=1)
