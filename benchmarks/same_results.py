@@ -41,7 +41,7 @@ AUDITS: dict[str, dict[str, Any]] = {
         "model": "demo:digits",
         "attacks": "pgd,apgd,square",
         "eps": 8 / 255,
-        "defences": ("gaussian_noise",),
+        "defences": ("gaussian_augmentation:sigma=0.1",),
         "draws": 3,
         "max_queries": 60,
     },
