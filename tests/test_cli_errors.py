@@ -160,9 +160,11 @@ def program_of(arguments: list[str], stdout: int | io.IOBase, **environment: str
     return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, env=environment)
 
 
-def test_a_full_standard_output_is_said() -> None:
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_full_standard_output_is_said(buffered: str) -> None:
+    """Once, whether it is noticed by the first line or in the end."""
     with Path("/dev/full").open("wb") as full:
-        process = program_of(["list", "data"], full)
+        process = program_of(["list", "data"], full, PYTHONUNBUFFERED=buffered)
         _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert err.startswith(b"error: ") and b"No space left" in err and err.count(b"\n") == 1

@@ -130,6 +130,8 @@ def _of_the_machine(error: Exception) -> str | None:
     if isinstance(error, OSError):
         if error.filename is not None:
             return f"{error.filename} cannot be used: {error.strerror or error}. {_GOES_ON}"
+        if _cannot_flush():
+            return _no_output(error)
         return f"The system refused something: {error.strerror or error}. {_GOES_ON}"
     if isinstance(error, UnicodeError) or (isinstance(error, ValueError) and "embedded null" in str(error)):
         return f"A name or a text holds characters that cannot be used ({error}). {_GOES_ON}"
@@ -163,11 +165,16 @@ def _flushed(code: int) -> int:
     except BrokenPipeError:
         code = CLOSED_PIPE
     except (OSError, ValueError) as error:
-        code = _refused(f"Standard output cannot be written ({getattr(error, 'strerror', error)}). Files are written.")
+        # Where a print has failed before, it has been said.
+        code = code if code == BAD_INPUT else _refused(_no_output(error))
     if code == CLOSED_PIPE or (code == BAD_INPUT and _cannot_flush()):
         # The interpreter would try once more, and complain.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     return code
+
+
+def _no_output(error: Exception) -> str:
+    return f"Standard output cannot be written ({getattr(error, 'strerror', error)}). Files are written."
 
 
 def _cannot_flush() -> bool:
