@@ -16,9 +16,8 @@ $(READY): setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
-# One thread: the demo model is too small for more, which would wait for each other.
 audit: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 4/255 --limit 100 --batch-size 100 --out $(OUT) --overwrite
+	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 4/255 --limit 100 --batch-size 100 --out $(OUT) --overwrite
 
 # A file's tests share what they load, so they stay together. One thread each: more would only wait for each other.
 test: $(READY)
