@@ -26,6 +26,7 @@ TEST = [
     "matplotlib",
     *ART_EXTRAS,
     *TENSORBOARD,
+    *HEIC,
 ]
 
 setup(
