@@ -24,21 +24,24 @@ KERNELS = {
     "native": {},
 }
 BUSY = 4
-#: Environment and options of each run. As many threads as there are cores in all.
+_TWO_PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+#: Environment and options of each run. Threads that wait for others sleep: there may be more of them than cores.
 RUNS: dict[str, tuple[dict[str, str], list[str]]] = {
     f"{kernel}-{threads}": (
-        {**settings, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
-        ["-n", str(2 // threads), "--dist", "loadfile", "--no-loadscope-reorder"],
+        {
+            **settings,
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+        },
+        _TWO_PROCESSES,
     )
     for kernel, settings in KERNELS.items()
     for threads in (1, 2)
 }
-RUNS["busy"] = ({"OMP_NUM_THREADS": "1"}, ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"])
+RUNS["busy"] = ({"OMP_NUM_THREADS": "1"}, _TWO_PROCESSES)
 RUNS |= {
-    f"rounding-{seed}": (
-        {"ROUNDING": str(seed), "OMP_NUM_THREADS": "1"},
-        ["-p", "rounding", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"],
-    )
+    f"rounding-{seed}": ({"ROUNDING": str(seed), "OMP_NUM_THREADS": "1"}, ["-p", "rounding", *_TWO_PROCESSES])
     for seed in (1, 2)
 }
 
