@@ -1,6 +1,7 @@
 """Files of a run, and files that an option names: regular ones alone, of a bounded size, written whole or not at all.
 
-Somebody else may have made the folder of a run: a link in it is never followed, neither in reading nor in writing.
+Somebody else may have made the folder of a run: a link in it, symbolic or hard, is never followed, neither in reading
+nor in writing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def open_regular(path: Path, mode: Literal["rb", "r+b", "ab"] = "rb", follow: bo
     """Open a file of bytes that is a regular one.
 
     :param mode: ``"rb"``, ``"r+b"`` or ``"ab"``.
-    :param follow: Whether a link may lead to it.
+    :param follow: Whether a link, symbolic or hard, may lead to it.
     :raises OSError: If it cannot be opened, or is a link, a folder, a device or a pipe.
     """
     if not follow and path.is_symlink():
@@ -39,10 +40,21 @@ def open_regular(path: Path, mode: Literal["rb", "r+b", "ab"] = "rb", follow: bo
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if not follow:
+            check_one_name(descriptor, path)
         return os.fdopen(descriptor, mode)
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def check_one_name(descriptor: int, path: Path) -> None:
+    """Refuse an open file that has a second name: what is written would change a file outside the folder of the run.
+
+    :raises OSError: If it has.
+    """
+    if os.fstat(descriptor).st_nlink > 1:
+        raise OSError(errno.EMLINK, "it is a hard link: the same file has another name, too", str(path))
 
 
 def read_regular(path: Path, limit: int, follow: bool = False) -> bytes:
@@ -127,17 +139,26 @@ def sync_folder(folder: Path) -> None:
 
 
 def refuse_links(folder: Path, names: Iterable[str]) -> None:
-    """Refuse the folder of a run in which a file or folder of the run is a link.
+    """Refuse the folder of a run in which a file or folder of the run is a link, or a file a hard link.
 
     :param folder: Of the run; may be reached by a link itself.
     :param names: Of what the run reads and writes in it.
     :raises InputError: Naming the first link.
     """
     for name in names:
-        if (folder / name).is_symlink():
+        try:
+            found = (folder / name).lstat()
+        except OSError:  # it is not there, or whoever opens it says what is wrong
+            continue
+        if stat.S_ISLNK(found.st_mode):
             raise InputError(
                 f"{shown(folder / name)} is a link, and links in the folder of a run are not followed. Put what it "
                 "leads to in its place, or choose another --out."
+            )
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise InputError(
+                f"{shown(folder / name)} is a hard link (the same file has another name, too), and links in the folder "
+                "of a run are not followed. Put a copy in its place, or choose another --out."
             )
 
 

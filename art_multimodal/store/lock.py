@@ -9,6 +9,7 @@ from types import TracebackType
 
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
+from art_multimodal.store.files import check_one_name
 
 LOCK_FILE = ".lock"
 _BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
@@ -41,9 +42,13 @@ class FolderLock:
         except OSError as error:
             raise InputError(f"Cannot write {shown(self.path)}: {error.strerror}. Choose another --out.") from error
         try:
+            # Somebody else's file is not to be held.
+            check_one_name(descriptor, self.path)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
+            if error.errno == errno.EMLINK:
+                raise InputError(f"Cannot write {shown(self.path)}: {error.strerror}. Choose another --out.") from error
             if error.errno in _BUSY:
                 raise InputError(
                     f"Another command is writing to {shown(self.path.parent)} (it holds {LOCK_FILE} there). Wait until "

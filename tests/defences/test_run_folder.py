@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from art_multimodal.defences.trainer.checkpoint import load_checkpoint
 from art_multimodal.errors import InputError
 from art_multimodal.store import FolderLock, sealed_document
 
@@ -33,7 +35,14 @@ def test_a_complete_run_keeps_its_lines_and_changes_nothing(folder: Path) -> Non
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize(("name", "said"), [("best", "the model of the best epoch"), ("state", "would go on, is gone")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("best", "the model of the best epoch"),
+        ("last", r"the model of the last epoch \(\d+\), is gone, and the training is complete"),
+        ("state", "would go on, is gone"),
+    ],
+)
 def test_what_nothing_makes_again_is_missed(folder: Path, name: str, said: str) -> None:
     shutil.rmtree(folder / name)
     with pytest.raises(InputError, match=said):
@@ -74,6 +83,32 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path, name: str) -> None
     path.symlink_to(tmp_path / "away")
     with pytest.raises(InputError, match="is a link, and links in the folder of a run are not followed"):
         start(folder, resume=True)
+
+
+@pytest.mark.parametrize("name", ["training.json", "steps.jsonl"])
+def test_hard_links_are_not_followed(folder: Path, tmp_path: Path, name: str) -> None:
+    os.link(folder / name, tmp_path / "outside")
+    content = (tmp_path / "outside").read_bytes()
+    with pytest.raises(InputError, match=r"^[^\n]*is a hard link[^\n]*Put a copy in its place[^\n]*$"):
+        start(folder, resume=True)
+    assert (tmp_path / "outside").read_bytes() == content
+
+
+def test_a_checkpoint_that_is_a_hard_link_is_not_read(folder: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted((folder / "state").iterdir())):
+        os.link(path, tmp_path / f"outside-{number}")
+        with pytest.raises(InputError, match=r"The checkpoint in .* cannot be read: .*hard link"):
+            load_checkpoint(folder / "state")
+        (tmp_path / f"outside-{number}").unlink()
+    assert load_checkpoint(folder / "state").step
+
+
+def test_saved_models_may_be_hard_links(folder: Path, tmp_path: Path) -> None:
+    """They are replaced as a whole, and never written in place."""
+    for name in ("best", "last"):
+        for path in (folder / name).iterdir():
+            os.link(path, tmp_path / f"{name}-{path.name}")
+    start(folder, resume=True).run()
 
 
 def test_one_command_at_a_time(folder: Path) -> None:

@@ -170,6 +170,42 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path, name: str) -> None
         assert report.is_symlink() or "somebody else's" not in report.read_text()
 
 
+@pytest.mark.parametrize("name", ["run.json", "log.jsonl", "log.0.jsonl", LOCK_FILE])
+def test_hard_links_are_not_followed(folder: Path, tmp_path: Path, name: str) -> None:
+    """What is outside is whole and would fit; still it is neither read nor held, and nothing is added to it."""
+    path, outside = folder / name, tmp_path / "outside"
+    if name == "log.jsonl":
+        path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    path.touch()
+    os.link(path, outside)
+    content = outside.read_bytes()
+    with pytest.raises(InputError, match=r"^[^\n]*hard link[^\n]*--out[^\n]*$"):
+        resumed(folder)
+    assert outside.read_bytes() == content
+    with outside.open("r+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.md", "report.html", ".run.json.part"])
+def test_hard_links_in_the_place_of_what_is_replaced_do_no_harm(folder: Path, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("somebody else's")
+    (folder / name).unlink(missing_ok=True)
+    os.link(outside, folder / name)
+    resumed(folder)
+    assert outside.read_text() == "somebody else's"
+    assert name.startswith(".") or "somebody else's" not in (folder / name).read_text()
+
+
+def test_a_new_run_does_not_begin_with_the_lines_of_a_hard_link(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "outside").touch()
+    os.link(tmp_path / "outside", tmp_path / "out" / "log.jsonl")
+    with pytest.raises(InputError, match="hard link"):
+        RunLog.create(tmp_path / "out", {"schema_version": 1})
+    assert (tmp_path / "outside").read_bytes() == b""
+
+
 def test_pictures_that_are_links_stay_where_they_are(folder: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     Image.new("RGB", (5, 7), (1, 2, 3)).save(secret)
@@ -189,7 +225,7 @@ def test_a_link_may_lead_to_the_folder_itself(folder: Path, tmp_path: Path) -> N
     assert timeless(resumed(tmp_path / "here")) == timeless(read_report(folder))
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "other", "link"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "other", "link", "hard link"])
 def test_damaged_pictures_of_a_resumed_run_are_made_again(folder: Path, damage: str) -> None:
     pictures = {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()}
     page, log = (folder / "report.html").read_text(), (folder / "log.jsonl").read_bytes()
@@ -203,6 +239,10 @@ def test_damaged_pictures_of_a_resumed_run_are_made_again(folder: Path, damage: 
             path.write_text("not a picture")
         elif damage == "link":
             path.symlink_to("/dev/zero")
+        elif damage == "hard link":
+            outside = folder.parent / f"outside-{name}"
+            Image.new("RGB", (5, 7), (1, 2, 3)).save(outside)
+            os.link(outside, path)
     (folder / "report.html").unlink()
     resumed(folder)
     assert {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()} == pictures

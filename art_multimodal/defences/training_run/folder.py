@@ -133,9 +133,12 @@ class RunFolder:
         self.steps.close()
         self.lock.release()
 
-    def check_models(self, history: Sequence[Mapping[str, Any]], best_epoch: int | None) -> None:
-        """Refuse to go on with a run whose best model, or whose state, is gone: nothing here makes them again.
+    def check_models(self, history: Sequence[Mapping[str, Any]], best_epoch: int | None, epochs: int) -> None:
+        """Refuse to go on with a run whose best model or state is gone, or with a complete one whose last model is.
 
+        Nothing here makes them again; a run that is not complete writes the model of its last epoch anew.
+
+        :param epochs: Of the whole training.
         :raises InputError: Naming what is gone.
         """
         if not any(row["epoch"] > 0 for row in history):
@@ -144,6 +147,11 @@ class RunFolder:
             raise InputError(
                 f"{shown(self.path / 'best')}, the model of the best epoch ({best_epoch}), is gone, and nothing else "
                 "holds its weights. Put it back, or train again in another --out."
+            )
+        if history[-1]["epoch"] == epochs and saved_folder(self.path / "last") is None:
+            raise InputError(
+                f"{shown(self.path / 'last')}, the model of the last epoch ({epochs}), is gone, and the training is "
+                "complete: nothing writes it anew. Put it back, or train again in another --out."
             )
         if not holds_checkpoint(self.state):
             raise InputError(

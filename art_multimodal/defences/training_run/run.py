@@ -147,7 +147,8 @@ class TrainingRun:
         if before is not None:
             check_same_run(before, self.header)
             self.history = before["history"]
-            self.folder.check_models(self.history, None if self.best is None else self.best["epoch"])
+            best_epoch = None if self.best is None else self.best["epoch"]
+            self.folder.check_models(self.history, best_epoch, settings.epochs)
             # They stay as they were when the run began.
             self.header |= {key: before[key] for key in ("protocol", "device", "versions") if key in before}
         self._writer: TrainingSummaryWriter | None = None
