@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,12 +10,10 @@ from art_multimodal.datasets.files import LabelledPhotos, ListedPhotos, is_url, 
 from art_multimodal.datasets.naming import as_index, assign_entries, fold, is_number, notes_on, repr_of
 from art_multimodal.datasets.photos import PhotoTransform
 from art_multimodal.datasets.table import Table, column_of, read_table
+from art_multimodal.datasets.twins import MOST_COMPARED, note_on_labels, repeated, twins
 from art_multimodal.errors import InputError
 from art_multimodal.prompts import check_class_names
 from art_multimodal.shown import brief
-
-#: Bytes at each end of a file by which equal ones are looked for.
-_ENDS = 4096
 
 
 class CsvData(LabelledPhotos):
@@ -54,23 +51,17 @@ class CsvData(LabelledPhotos):
 
     def _contradictions(self, table: Table) -> list[str]:
         """Samples that are listed more than once: the same image with the same text."""
-        first: dict[tuple[str, str | None], int] = {}
-        again: list[int] = []
-        other: list[int] = []
-        for index, name in enumerate(self.names):
-            place = first.setdefault((_same(name), self.text_of(index)), index)
-            if place != index:
-                (again if self.labels[place] == self.labels[index] else other).append(index)
+        files = [_same(name) for name in self.names]
+        copies: dict[str, str] = {}
+        if len(files) <= MOST_COMPARED:
+            places = zip(files, self.names, strict=True)
+            copies = twins({key: locate(self.root, name) for key, name in places if not is_url(name)})
+        keys = [(copies.get(key, key), self.text_of(index)) for index, key in enumerate(files)]
+        other, again = repeated(keys, self.labels)
         notes = []
         if other:
-            name = self.names[other[0]]
-            labels = [n for n, listed in enumerate(self.names) if _same(listed) == _same(name)]
-            said = " and ".join(dict.fromkeys(repr_of(self.class_names[self.labels[n]]) for n in labels))
             hint = ": are they captions? Then give --task retrieval" if table.columns[1] == "text" else ""
-            notes.append(
-                f"{len(other)} image(s) are listed under several labels, of which one at most is predicted, for "
-                f"example {brief(name)} under {said[:200]}{hint}"
-            )
+            notes.append(f"{note_on_labels(other, keys, self.names, self.labels, self.class_names)}{hint}")
         if again:
             notes.append(
                 f"{len(again)} row(s) list an image again, for example {brief(self.names[again[0]])}; each counts"
@@ -155,18 +146,18 @@ class CaptionedCsvData(ListedPhotos, CaptionedImages):
         for _, (name, text) in table.rows:
             names.setdefault(_same(name), name)
             captions.setdefault(_same(name), {})[text] = None
-        twins = _twins({key: locate(root, name) for key, name in names.items() if not is_url(name)})
-        for key, other in twins.items():
+        copies = twins({key: locate(root, name) for key, name in names.items() if not is_url(name)})
+        for key, other in copies.items():
             captions[other] |= captions.pop(key)
-            copy = names.pop(key)
+            one = names.pop(key)
         super().__init__(root, list(names.values()), transform)
         self.captions = [tuple(texts) for texts in captions.values()]
         _check_no_urls(self.names, table)
         self.folders = _folders_of(root, self.names)
         self.notes = table.notes
-        if twins:
+        if copies:
             self.notes += (
-                f"{len(twins)} file(s) have the same bytes as another one, for example {brief(copy)}: they count as "
+                f"{len(copies)} file(s) have the same bytes as another one, for example {brief(one)}: they count as "
                 "one image with the captions of all",
             )
 
@@ -177,43 +168,6 @@ class CaptionedCsvData(ListedPhotos, CaptionedImages):
 def _same(name: str) -> str:
     r"""What names of one file have in common: ``./a/b.png``, ``a//b.png`` and ``a\b.png`` are the same."""
     return str(Path(name.replace("\\", "/")))
-
-
-def _twins(files: dict[str, Path]) -> dict[str, str]:
-    """Files with the same bytes as one before them, and which that is. Whole files are read only where ends agree."""
-    groups: list[list[str]] = [list(files)]
-    for measure in (_size, _ends, _digest):
-        parts: dict[tuple[int, object], list[str]] = {}
-        for number, group in enumerate(groups):
-            for key in group:
-                try:
-                    parts.setdefault((number, measure(files[key])), []).append(key)
-                except (OSError, ValueError):
-                    continue
-        groups = [part for part in parts.values() if len(part) > 1]
-    return {key: group[0] for group in groups for key in group[1:]}
-
-
-def _size(path: Path) -> int:
-    found = path.stat()
-    if not path.is_file() or not found.st_size:
-        raise ValueError("nothing to compare")
-    return found.st_size
-
-
-def _ends(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        head = stream.read(_ENDS)
-        stream.seek(max(0, path.stat().st_size - _ENDS))
-        return hashlib.sha256(head + stream.read(_ENDS)).digest()
-
-
-def _digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
 
 
 def _check_no_urls(names: Sequence[str], table: Table) -> None:

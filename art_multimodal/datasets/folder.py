@@ -11,6 +11,7 @@ from pathlib import Path
 from art_multimodal.datasets.files import LabelledPhotos
 from art_multimodal.datasets.naming import folder_order, name_folders
 from art_multimodal.datasets.photos import ENDINGS, HEIF_ENDINGS, PhotoTransform, endings_read, heif_reader
+from art_multimodal.datasets.twins import MOST_COMPARED, note_on_labels, repeated, twins
 from art_multimodal.errors import InputError
 from art_multimodal.out_folders import is_run_folder
 from art_multimodal.shown import brief
@@ -81,7 +82,21 @@ class ImageFolderData(LabelledPhotos):
         ]
         super().__init__(root, files, naming.class_names, transform)
         self.folders = (root,)
-        self.notes = (*naming.notes, *_left_out(root, loose, listings.values(), runs), *_some_splits(order))
+        self.notes = (
+            *naming.notes,
+            *self._contradictions(),
+            *_left_out(root, loose, listings.values(), runs),
+            *_some_splits(order),
+        )
+
+    def _contradictions(self) -> list[str]:
+        """The same photo in the folders of several classes."""
+        if len(self.names) > MOST_COMPARED:
+            return []
+        copies = twins({name: self.root / name for name in self.names})
+        keys = [copies.get(name, name) for name in self.names]
+        other, _ = repeated(keys, self.labels)
+        return [note_on_labels(other, keys, self.names, self.labels, self.class_names)] if other else []
 
 
 def _no_folder(root: Path) -> InputError:

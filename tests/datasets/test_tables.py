@@ -123,8 +123,11 @@ def test_labels_are_matched_to_the_classes(photos: Path) -> None:
 def test_contradictions_are_noted(photos: Path) -> None:
     data = open_data(spec_of(photos, "image,label\ndog/c.png,dog\n./dog/c.png,hat\ndog\\c.png,dog\nb,hat\n"))
     assert "1 image(s) are listed under several labels" in data.notes[0]
-    assert "./dog/c.png under 'dog' and 'hat'" in data.notes[0]
+    assert "./dog/c.png (the same photo as dog/c.png) under 'dog' and 'hat'" in data.notes[0]
     assert "1 row(s) list an image again, for example dog\\c.png" in data.notes[1]
+    (photos / "copy.png").write_bytes((photos / "dog" / "c.png").read_bytes())
+    copies = open_data(spec_of(photos, "image,label\ndog/c.png,dog\ncopy.png,hat\n"))
+    assert "copy.png (the same photo as dog/c.png) under 'dog' and 'hat'" in copies.notes[0]
     several = open_data(spec_of(photos, "image,text,label\na,is it,yes\na,is it not,no\n"))
     assert several.notes == ()
     captions = open_data(spec_of(photos, "image,text\na,one\na,two\n"))
