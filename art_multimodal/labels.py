@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -55,6 +57,26 @@ def label_rows(y: ArrayLike, nb_classes: int, nb_samples: int) -> np.ndarray:
     if rows.shape == (nb_samples, nb_classes) and not np.array_equal(rows, np.round(rows)):
         return rows.astype(np.float32)
     return np.eye(nb_classes, dtype=np.float32)[labels]
+
+
+def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """Where classes are among others: by place where all are the same, as several may have one name, else by name.
+
+    :param names: All of them among the others.
+    :raises InputError: If one is the name of several.
+    """
+    if tuple(names) == tuple(class_names):
+        return list(range(len(names)))
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(class_names):
+        places.setdefault(name, []).append(place)
+    for name in names:
+        if len(places[name]) > 1:
+            raise InputError(
+                f"{len(places[name])} classes have the name {name!r:.60}, so it does not say which is meant. Give "
+                "indices as labels, and all class names in their order."
+            )
+    return [places[name][0] for name in names]
 
 
 def _check_rows(rows: np.ndarray) -> None:

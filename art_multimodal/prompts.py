@@ -12,11 +12,10 @@ PLACEHOLDER = "{}"
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
-def check_class_names(class_names: Sequence[str], repeated: bool = False) -> tuple[str, ...]:
-    """Return class names as a tuple.
+def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return class names as a tuple. Several classes may have one name, as two of ImageNet's have in OpenAI's list.
 
-    :param repeated: Whether several classes may have one name, as two of ImageNet's have in OpenAI's list; not all.
-    :raises InputError: If there are fewer than two, or one is no string, empty, or given twice.
+    :raises InputError: If there are fewer than two, all are the same, or one is no string or empty.
     """
     if isinstance(class_names, str):
         raise InputError(f"class_names must be a list of names, not the single string {class_names!r}.")
@@ -30,13 +29,8 @@ def check_class_names(class_names: Sequence[str], repeated: bool = False) -> tup
             raise InputError("A class name is empty.")
     if len(names) < 2:
         raise InputError(f"Classification needs at least two classes; {len(names)} given.")
-    if repeated and len(set(names)) == 1:
+    if len(set(names)) == 1:
         raise InputError(f"All {len(names)} classes have the name {names[0]!r}: nothing tells them apart.")
-    seen: set[str] = set()
-    for name in names:
-        if name in seen and not repeated:
-            raise InputError(f"The class name {name!r} is given twice. Every class needs a name of its own.")
-        seen.add(name)
     return names
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from art_multimodal.errors import InputError
+from art_multimodal.labels import class_indices
 from art_multimodal.prompts import check_class_names, check_prompts, check_templates, fill_templates
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["cat", "dog", "cat"], "'cat' is given twice"),
+        (["cat", "cat"], "All 2 classes have the name 'cat'"),
         (["cat"], "at least two classes"),
         ([], "at least two classes"),
         (["cat", " "], "empty"),
@@ -41,3 +42,12 @@ def test_prompts_per_class() -> None:
         check_prompts(["a"], 2)
     with pytest.raises(InputError, match="Class 1 has no prompt"):
         check_prompts(["a", []], 2)
+
+
+def test_several_classes_may_have_one_name() -> None:
+    assert check_class_names(["crane", "dog", " crane"]) == ("crane", "dog", "crane")
+    assert class_indices(["crane", "dog", "crane"], ("crane", "dog", "crane")) == [0, 1, 2]
+    assert class_indices(["dog"], ("crane", "dog", "crane")) == [1]
+    assert class_indices(["crane", "dog", "crane"], ("dog", "crane")) == [1, 0, 1]
+    with pytest.raises(InputError, match="2 classes have the name 'crane', so it does not say which"):
+        class_indices(["dog", "crane"], ("crane", "dog", "crane"))

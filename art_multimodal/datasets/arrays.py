@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from art_multimodal.datasets.captioned import CaptionedImages
+from art_multimodal.datasets.naming import notes_on
 from art_multimodal.datasets.source import LabelledImages
 from art_multimodal.errors import InputError
 from art_multimodal.groups import first_rows, image_groups
-from art_multimodal.labels import label_indices
+from art_multimodal.labels import class_indices, label_indices
 from art_multimodal.pairs import check_images, is_pairs
 from art_multimodal.prompts import DEFAULT_TEMPLATES, check_class_names, check_templates
 from art_multimodal.texts import as_texts
@@ -23,7 +24,8 @@ class LabelledArrays(LabelledImages):
     :param images: ``(N, 3, H, W)`` in [0, 1], one array or, for images of several shapes, a list of ``(3, H, W)``; or
         pairs, made by :func:`image_text_pairs`.
     :param labels: Class indices ``(N,)``, one-hot rows, or names of classes.
-    :param class_names: Names of the classes, in the order of the indices.
+    :param class_names: Names of the classes, in the order of the indices. Several classes may have one name; labels
+        are then no such names.
     :param texts: One for each image.
     :param templates: Prompt templates for models that read class names.
     :param names: Of the images, in reports; numbers if left out.
@@ -50,6 +52,7 @@ class LabelledArrays(LabelledImages):
         self._labels = _labels(labels, self.class_names, count)
         self._texts = None if texts is None else _as_many(as_texts(texts), count, "texts")
         self._names = _names(names, count)
+        self.notes = notes_on(self.class_names)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -131,7 +134,9 @@ def _labels(labels: np.ndarray | Sequence, class_names: tuple[str, ...], count: 
         unknown = next((label for label in given.tolist() if label not in class_names), None)
         if unknown is not None:
             raise InputError(f"The label {unknown!r:.60} is none of the class names.")
-        given = np.array([class_names.index(label) for label in given.tolist()], dtype=np.int64)
+        kinds = sorted(set(given.tolist()))
+        index_of = dict(zip(kinds, class_indices(kinds, class_names), strict=True))
+        given = np.array([index_of[label] for label in given.tolist()], dtype=np.int64)
     found = label_indices(given, len(class_names), count)
     assert found is not None
     return found

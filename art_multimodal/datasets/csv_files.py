@@ -99,7 +99,7 @@ def _classes_of(
         names = check_class_names(kinds)
         captions = table.columns[1] == "text"
         return names, {name: index for index, name in enumerate(names)}, () if captions else notes_on(names)
-    names = check_class_names(classes, repeated=True)
+    names = check_class_names(classes)
     lines = {value: line for (line, _), value in zip(reversed(table.rows), reversed(values), strict=True)}
     index_of = {kind: _index_of(kind, names, lines[kind], file) for kind in kinds}
     return names, index_of, notes_on(names)

@@ -82,7 +82,7 @@ def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransfo
     if classes is not None:
         if len(classes) != len(data.class_names):
             raise InputError(f"--classes gives {len(classes)} names for the {len(data.class_names)} {what}.")
-        data.class_names = check_class_names(classes, repeated=True)
+        data.class_names = check_class_names(classes)
         data.notes = (*data.notes, *notes_on(data.class_names))
     return data
 

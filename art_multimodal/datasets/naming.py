@@ -51,7 +51,7 @@ def name_folders(folders: Sequence[str], classes: Sequence[str] | None) -> Namin
         return _named_after(folders)
     if all("=" in entry for entry in classes):
         return assign_entries(folders, classes, "folder")
-    names = check_class_names(classes, repeated=True)
+    names = check_class_names(classes)
     found = _by_name(folders, names) or (
         _by_number(folders, names) if all(map(_is_index, folders)) else _by_place(folders, names)
     )
@@ -106,8 +106,8 @@ def notes_on(class_names: Sequence[str]) -> tuple[str, ...]:
         counts[name] = counts.get(name, 0) + 1
     if twice := [name for name, count in counts.items() if count > 1]:
         notes.append(
-            f"the class name(s) {_quoted(twice)} stand more than once: the prompts of such classes are the same, and "
-            "of equal scores the first class counts as predicted"
+            f"the class name(s) {_quoted(twice)} stand more than once: prompts of such classes are the same, and of "
+            "equal scores the first class counts as predicted"
         )
     groups: dict[str, list[str]] = {}
     for name in counts:
@@ -136,6 +136,14 @@ def _named_after(folders: Sequence[str]) -> Naming:
         )
     if all(_WORDNET_ID.fullmatch(folder) for folder in folders):
         return _named_by_wordnet(folders)
+    first: dict[str, str] = {}
+    for folder in folders:
+        other = first.setdefault(folder.replace("_", " ").strip(), folder)
+        if other != folder:
+            raise InputError(
+                f"The class folders {brief(other)} and {brief(folder)} would have the same name. Rename one, or give "
+                "--classes FOLDER=NAME,...: folders of one name become one class."
+            )
     names = check_class_names([folder.replace("_", " ") for folder in folders])
     notes = list(notes_on(names))
     if all(map(is_number, folders)):
@@ -151,7 +159,7 @@ def _named_after(folders: Sequence[str]) -> Naming:
 def _named_by_wordnet(ids: Sequence[str]) -> Naming:
     """WordNet ids by the names that open_clip has for ImageNet's; others stay, with a note."""
     known = _imagenet_names()
-    names = check_class_names([known.get(wordnet_id, wordnet_id) for wordnet_id in ids], repeated=True)
+    names = check_class_names([known.get(wordnet_id, wordnet_id) for wordnet_id in ids])
     unknown = [wordnet_id for wordnet_id in ids if wordnet_id not in known]
     if unknown:
         note = (

@@ -77,7 +77,7 @@ class ZeroShotClassifier(ImageClassifier):
         :raises InputError: For class names, templates or prompts that cannot be used, or a text beyond the context.
         """
         model = as_dual_encoder(model, tokenizer, processor)
-        self._class_names = check_class_names(class_names, repeated=True)
+        self._class_names = check_class_names(class_names)
         self._templates = None if prompts is not None else check_templates(templates)
         self._prompts = (
             check_prompts(prompts, len(self._class_names))

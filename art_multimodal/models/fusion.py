@@ -40,7 +40,7 @@ class FusionModel(ImageTextModel):
     | Paper link: https://arxiv.org/abs/2112.12792 (the unified view: generator G, then predictor P)
 
     :param preprocess: Resize and normalisation of images.
-    :param class_names: Names of the answers, in the order of the scores; distinct, at least two.
+    :param class_names: Names of the answers, in the order of the scores; at least two distinct ones.
     """
 
     def __init__(self, preprocess: ImagePreprocessing, class_names: Sequence[str]) -> None:

@@ -54,7 +54,10 @@ def test_bad_folders(tmp_path: Path, photos: Path) -> None:
     # "fire_truck" and "fire truck" would become the same class name.
     save_photo(tmp_path / "twice" / "fire_truck" / "a.png")
     save_photo(tmp_path / "twice" / "fire truck" / "a.png")
-    with pytest.raises(InputError, match="'fire truck' is given twice"):
+    with pytest.raises(
+        InputError,
+        match="class folders fire truck and fire_truck would have the same name. Rename one, or give --classes",
+    ):
         open_data(f"folder:{tmp_path / 'twice'}")
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from art_multimodal import InputError, image_text_pairs, load_model
 from art_multimodal.datasets import CaptionedArrays, LabelledArrays, open_captioned, open_data
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
+from art_multimodal.prompts import check_class_names
 
 SMALL = {"attacks": "pgd", "eps": 4 / 255, "steps": 2, "batch_size": 8}
 
@@ -53,6 +55,44 @@ def test_pairs_on_a_fusion_model(tmp_path: Path) -> None:
     settings = AuditSettings(model=load_model("demo:shapes"), data=arrays, **{**SMALL, "attacks": "art_pgd"})
     report = write_reports(Audit(settings, tmp_path, device="cpu").evaluate())
     assert report["results"]["clean"]["n"] == 12
+
+
+def test_classes_that_share_a_name(tmp_path: Path) -> None:
+    """As with data that are named: each class keeps its index, and a note says so."""
+    data = digits(20)
+    names = (*data.class_names[:2], data.class_names[1], *data.class_names[3:])
+    images, labels = [data.image(row) for row in range(20)], [data.label_of(row) for row in range(20)]
+    arrays = LabelledArrays(images, labels, names, templates=data.templates)
+    settings = AuditSettings(model="demo:digits", data=arrays, **SMALL)
+    report = write_reports(Audit(settings, tmp_path / "digits", device="cpu").evaluate())
+    assert f"the class name(s) '{names[1]}' stand more than once" in report["notes"][0]
+    counts = report["results"]["clean"]["prediction_counts"]
+    assert counts[2] == 0 and sum(counts) == 20
+    with pytest.raises(InputError, match="2 classes have the name 'b', .* Give indices as labels"):
+        LabelledArrays(images[:3], ["a", "b", "b"], ["a", "b", "b"])
+    assert LabelledArrays(images[:3], ["a", "a", "a"], ["a", "b", "b"]).label_of(2) == 0
+
+
+def test_a_fusion_model_with_answers_of_one_name(tmp_path: Path) -> None:
+    """Scores of their own tell them apart: which is which says the place."""
+    shapes, data = load_model("demo:shapes"), open_data("demo:shapes")
+
+    class Three(type(shapes)):
+        def predict(self, fused):
+            # The third answer has what the first has, and a little more.
+            scores = super().predict(fused)
+            return torch.cat([scores, scores[:, :1] + 1], dim=1)
+
+    shapes.__class__ = Three
+    shapes.class_names = check_class_names(["no", "yes", "no"])
+    rows = range(12)
+    pairs = image_text_pairs(np.stack([data.image(row) for row in rows]), [data.text_of(row) for row in rows])
+    labels = [{0: 2, 1: 1}[data.label_of(row)] for row in rows]
+    settings = AuditSettings(
+        model=shapes, data=LabelledArrays(pairs, labels, shapes.class_names), **{**SMALL, "attacks": "art_pgd"}
+    )
+    report = write_reports(Audit(settings, tmp_path, device="cpu").evaluate())
+    assert report["results"]["clean"]["prediction_counts"][0] == 0 and report["results"]["clean"]["accuracy"] == 1
 
 
 def test_captions(tmp_path: Path) -> None:

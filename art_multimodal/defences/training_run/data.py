@@ -19,6 +19,7 @@ from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.labels import class_indices
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.out_folders import check_apart
 from art_multimodal.pairs import image_text_pairs
@@ -167,10 +168,7 @@ class _Labelled:
         return len(rows)
 
     def part(self, source: Any, rows: np.ndarray, images: np.ndarray) -> Part:
-        names = source.class_names
-        # By place where all are the same: two classes may have one name.
-        same = names == self.class_names
-        place = list(range(len(names))) if same else [self.class_names.index(name) for name in names]
+        place = class_indices(source.class_names, self.class_names)
         return Part(images, np.array([place[source.label_of(int(row))] for row in rows], dtype=np.int64))
 
     def check(self, train: Part, validation: Part) -> None:

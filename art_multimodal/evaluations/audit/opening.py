@@ -15,6 +15,7 @@ from art_multimodal.evaluations.audit.defending import behind
 from art_multimodal.evaluations.audit.retrieval import RetrievalSubject
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.labels import class_indices
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
@@ -128,6 +129,6 @@ def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -
     return ClassificationSubject(
         views.map(lambda one: FusionClassifier(one, device_type=device_type)),
         data,
-        [model.class_names.index(name) for name in data.class_names],
+        class_indices(data.class_names, model.class_names),
         settings.seed,
     )
