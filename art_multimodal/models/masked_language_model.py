@@ -62,6 +62,9 @@ class MaskedLanguageModel:
     | Paper link: https://arxiv.org/abs/2004.09984 (BERT-Attack)
     """
 
+    #: What a reader of results must know about how it was loaded.
+    notes: tuple[str, ...] = ()
+
     def __init__(self, model: nn.Module, tokenizer: Any, batch_size: int = 64) -> None:
         """
         :param model: A masked language model of transformers (``...ForMaskedLM``).
@@ -311,6 +314,7 @@ def load_masked_language_model(name: str, batch_size: int = 64) -> MaskedLanguag
         made by ``save_pretrained`` of model and tokenizer; both with or without ``hf:`` in front. Code in a repository
         is never run.
     :param batch_size: Texts per forward pass.
+    :return: Its ``notes`` say which weights of the files have no place in it.
     :raises InputError: If it cannot be used: no such model, weights missing, no mask token, or a slow tokenizer.
     """
     import transformers
@@ -319,9 +323,10 @@ def load_masked_language_model(name: str, batch_size: int = 64) -> MaskedLanguag
         raise InputError(f"There is no demo language model {name!r}. There is one: demo:mlm.")
     with refusing(name):
         folder = checkpoint_folder(str(DEMO) if name == "demo:mlm" else name.removeprefix("hf:"))
-        model, _ = load_weights(transformers.AutoModelForMaskedLM, folder)
+        model, unused = load_weights(transformers.AutoModelForMaskedLM, folder)
         language_model = MaskedLanguageModel(model, load_tokenizer(folder), batch_size)
         language_model.check()
+    language_model.notes += unused
     return language_model
 
 

@@ -8,7 +8,7 @@ import pytest
 from art_multimodal import FusionClassifier, ImageTextRetriever, ZeroShotClassifier, image_text_pairs, load_model
 from art_multimodal.attacks.evasion import BertAttack
 from art_multimodal.attacks.evasion.text.words import words_of
-from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL, Budget, TextBudget, select_attacks
+from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, TextBudget, select_attacks
 from art_multimodal.datasets import open_captioned
 from art_multimodal.datasets.demo_shapes import ShapesData
 from art_multimodal.errors import InputError
@@ -154,6 +154,25 @@ def test_a_language_model_that_is_none_is_refused_before_any_work(digits_classif
     for name in ("bert_attack", "bert_attack_margin", *BOTH):
         with pytest.raises(InputError, match="There is no folder"):
             ATTACKS[name].prepare(digits_classifier, nowhere)
+
+
+@pytest.mark.parametrize("task", [ZERO_SHOT, PAIRS, RETRIEVAL])
+def test_an_entry_says_whether_the_language_model_is_asked(task: str, digits_classifier) -> None:
+    estimator = digits_classifier
+    if task == PAIRS:
+        estimator = FusionClassifier(load_model("demo:shapes"), device_type="cpu")
+    elif task == RETRIEVAL:
+        estimator = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
+        estimator.gallery = [("one",), ("another",), ("a third",)]
+    asking = set()
+    for name, entry in ATTACKS.items():
+        if task in entry.tasks:
+            try:
+                entry.prepare(estimator, Budget(text=TextBudget(language_model="./nowhere")))
+            except InputError as error:
+                assert "There is no folder" in str(error)
+                asking.add(name)
+    assert asking == {name for name, entry in ATTACKS.items() if task in entry.tasks and entry.words}
 
 
 def test_labels_too_small_to_read_are_left_out() -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from photos import save_photo
+from safetensors.torch import load_file, save_file
 
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.datasets import open_data
@@ -23,6 +27,7 @@ from art_multimodal.defences.training_run import run as run_module
 from art_multimodal.defences.training_run.data import open_run_data, split_rows
 from art_multimodal.defences.training_run.validation import Validation
 from art_multimodal.errors import InputError
+from art_multimodal.models.masked_language_model import DEMO
 from art_multimodal.store.lock import LOCK_FILE
 
 from .runs import TRAINING, Shown, assert_same, small, start, written
@@ -306,6 +311,16 @@ def test_batches_of_one_class_are_told_about(tmp_path):
     assert shown.warnings == [
         "1 of 8 batches were left out: all of their samples belong together, so there is nothing to contrast."
     ]
+
+
+def test_left_out_weights_of_the_language_model_are_noted_where_it_is_asked(tmp_path):
+    folder = Path(shutil.copytree(DEMO, tmp_path / "mlm"))
+    weights = folder / "model.safetensors"
+    save_file({**load_file(weights), "cls.other.weight": torch.ones(2, 2)}, weights, metadata={"format": "pt"})
+    training = replace(TRAINING, language_model=str(folder))
+    for method, said in (("mmcoa", True), ("tecoa", False)):
+        notes = start(tmp_path / method, method=method, training=training).header["notes"]
+        assert [f"the language model {folder}: " in note for note in notes] == [True] * said
 
 
 def test_words_that_data_and_user_name_are_protected(tmp_path):

@@ -121,6 +121,7 @@ class AttackEntry:
     :param minimum_classes: Fewest classes that it can work with.
     :param tasks: What the model may be asked to do.
     :param applies: Whether it can work on images of a shape ``(3, H, W)`` within a budget.
+    :param words: Whether words are proposed by the budget's language model.
     :param goes_on_after: Attacks whose victims count as this one's too, so that it need not try them again.
     """
 
@@ -131,6 +132,7 @@ class AttackEntry:
     minimum_classes: int = 2
     tasks: tuple[str, ...] = (ZERO_SHOT, PAIRS)
     applies: Callable[[tuple[int, ...], Budget], bool] = lambda shape, budget: True
+    words: bool = False
     goes_on_after: tuple[str, ...] = ()
 
     def run(self, estimator: Estimator, x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Attacked:

@@ -124,5 +124,6 @@ ATTACKS.add(
         f"up to {MOST_TEXTS:,} texts for all class prompts, or {MOST_TEXTS_OF_A_SAMPLE:,} for a sample's text (ours)",
         exhaustive(budget_alone),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        words=True,
     ),
 )

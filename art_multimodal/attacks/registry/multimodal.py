@@ -87,6 +87,7 @@ ATTACKS.add(
         "pgd and bert_attack, each against the other modality as it was (MMCoA's multimodal attack)",
         multimodal_attack(_independent),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        words=True,
     ),
 )
 ATTACKS.add(
@@ -97,6 +98,7 @@ ATTACKS.add(
         "text first, then the image away from it and from itself, by embeddings (Co-Attack)",
         multimodal_attack(_co_attack),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        words=True,
     ),
 )
 ATTACKS.add(
@@ -106,6 +108,7 @@ ATTACKS.add(
         "white box",
         "text and image in turn, each against the other as attacked, to mislead about each sample (ours)",
         multimodal_attack(_joint(budget_alone)),
+        words=True,
     ),
 )
 #: Not in the registry by itself: with the language model's whole vocabulary.
@@ -123,5 +126,6 @@ ATTACKS.add(
         "all captions of an image, then the image at several scales against them, then captions again (SGA)",
         multimodal_attack(_set_level_guidance),
         tasks=(RETRIEVAL,),
+        words=True,
     ),
 )

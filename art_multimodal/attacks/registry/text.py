@@ -26,6 +26,7 @@ from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.models.masked_language_model import MaskedLanguageModel, load_masked_language_model
+from art_multimodal.shown import shown
 
 #: Makes a text attack on an estimator within a budget.
 Build = Callable[[Estimator, Budget], TextAttack]
@@ -35,6 +36,11 @@ Build = Callable[[Estimator, Budget], TextAttack]
 def language_model(name: str) -> MaskedLanguageModel:
     """A masked language model, loaded once: what it proposes for a text is kept with it."""
     return load_masked_language_model(name)
+
+
+def notes_on_words(name: str) -> tuple[str, ...]:
+    """What a reader of results must know about how the language model that proposes words was loaded."""
+    return tuple(f"the language model {shown(name)}: {note}" for note in language_model(name).notes)
 
 
 def settings_of(estimator: Estimator, budget: Budget, loss: str) -> dict[str, Any]:
@@ -170,6 +176,7 @@ for _name, _build, _what in (
             f"{_what}, to move the text's embedding; prompts are shared by all images (ours)",
             text_attack(_build("embedding_kl")),
             tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+            words=_build is bert_attack,
         ),
     )
     ATTACKS.add(
@@ -180,5 +187,6 @@ for _name, _build, _what in (
             f"{_what}, to mislead the model about each image by itself (ours)",
             text_attack(_build("margin")),
             tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+            words=_build is bert_attack,
         ),
     )

@@ -143,6 +143,7 @@ ATTACKS.add(
             side_by_side(("text_exhaustive", EVERY_WORD.prepare), *((name, ATTACKS[name].prepare) for name in _TEXT)),
         ),
         tasks=_EVERYWHERE,
+        words=True,
     ),
 )
 ATTACKS.add(
@@ -158,6 +159,7 @@ ATTACKS.add(
             _registered("set_level_guidance", "independent", "co_attack"),
         ),
         tasks=_EVERYWHERE,
+        words=True,
         goes_on_after=("worst_image", "worst_text"),
     ),
 )

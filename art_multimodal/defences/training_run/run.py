@@ -10,7 +10,7 @@ from typing import Any
 
 from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
-from art_multimodal.attacks.registry.text import language_model
+from art_multimodal.attacks.registry.text import language_model, notes_on_words
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, StepRecord
@@ -116,7 +116,10 @@ class TrainingRun:
             check_max_skipped(max_skipped),
             self.folder.path,
         )
-        self.listener.notes(data.notes)
+        notes = data.notes
+        if METHODS[settings.method].text_attack == "words":
+            notes += notes_on_words(settings.training.language_model)
+        self.listener.notes(notes)
         self.listener.skipped(data.skipped)
         self.data = data
         self.model = model
@@ -138,7 +141,7 @@ class TrainingRun:
             "data": data.facts,
             "text_attack": self.trainer.configuration()["text_attack"],
             "protocol": self.validation.protocol(),
-            "notes": list(data.notes),
+            "notes": list(notes),
             "device": str(data.estimator.device),
             "versions": library_versions(),
         }

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from art.evaluations.evaluation import Evaluation
 
-from art_multimodal.attacks.registry import RETRIEVAL, select_attacks
+from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL, select_attacks
 from art_multimodal.attacks.registry.looking import who_looks
+from art_multimodal.attacks.registry.text import notes_on_words
 from art_multimodal.datasets import Sample, UnreadableSample
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped, check_readable
 from art_multimodal.devices import device_type_of
@@ -115,6 +116,8 @@ class Audit(Evaluation):
         self._gallery = ""
         self.passes = passes_of(self.attacks, bool(settings.defences))
         self.runs = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
+        if any(ATTACKS[name].words for name in self.attacks):
+            self.subject.own_notes += notes_on_words(self.budget.text.language_model)
 
     def check_readable(self) -> None:
         """Find out, before any work and without leaving a trace, whether enough samples can be read.
