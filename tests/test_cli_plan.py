@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from art_multimodal import cli
+from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, Answer, Task, exhaustive_search
 from art_multimodal.attacks.registry import ATTACKS, Budget
 from art_multimodal.attacks.registry.costs import COSTS, LOOK, Cost, Texts
 from art_multimodal.cli import audit_display
@@ -32,8 +33,9 @@ def test_the_cost_of_every_attack_is_known() -> None:
     for name in ATTACKS:
         few, many = (COSTS[name](Budget(max_iter=60 * n, max_queries=100 * n), texts) for n in (1, 2))
         assert few.forward > 0 and few.backward >= 0
-        # A larger budget costs more, but for attacks on texts alone.
-        assert many.forward > few.forward or ATTACKS[name].modality == "text" or name == "worst_text"
+        # A larger budget costs more, but for attacks on texts alone and the published search.
+        unbound = ATTACKS[name].modality == "text" or name in ("worst_text", "decoupling_exhaustive")
+        assert many.forward == few.forward if unbound else many.forward > few.forward
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,28 @@ def test_no_attack_costs_more_than_planned(tmp_path: Path, model: str, task: str
             assert line["queries"] <= one.forward * max(1, rows) and line["gradients"] <= one.backward * max(1, rows)
             if line["attack"] in ("pgd", "art_pgd", "apgd") and len(line["samples"]) == one.samples:
                 assert one.forward <= 2 * line["queries"] and one.backward <= 2 * line["gradients"]
+
+
+def test_the_published_search_is_bound_by_itself() -> None:
+    """Where every block but the smallest changes the decision, and nothing the answer, it looks at every block."""
+    task = Task(64, 64, words=3, clean=Answer(0, 0))
+    search, asked = exhaustive_search(task), 1
+    probes = next(search)
+    with pytest.raises(StopIteration):
+        while True:
+            asked += len(probes)
+            probes = search.send([Answer(max((b.height for b in p.blocks), default=0) > 2, 0) for p in probes])
+    most = COSTS["decoupling_exhaustive"](Budget(max_queries=1), Texts(5, own=1.0, shared=0, words=3.0, edits=0))
+    assert 1 + MOST_BLOCKS + 3 < asked <= most.forward
+
+
+@pytest.mark.parametrize("spec", ["demo:digits", "demo:shapes"])
+def test_the_published_search_is_estimated_by_what_it_usually_asks(tmp_path: Path, spec: str) -> None:
+    settings = AuditSettings(spec, spec, "decoupling_exhaustive", limit=20)
+    audit = Audit(settings, tmp_path, device="cpu")
+    planned = plan_of(audit).passes[-1]
+    (line,) = (line for line in audit.evaluate().lines() if line["attack"] == planned.name)
+    assert line["queries"] < planned.work < 5 * line["queries"] < planned.forward
 
 
 def test_random_defences_ask_for_each_draw(tmp_path: Path) -> None:

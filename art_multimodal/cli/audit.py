@@ -109,7 +109,7 @@ def audit(
         typer.Option(
             metavar="N",
             rich_help_panel=_BUDGET,
-            help="queries per image of black-box attacks; decoupling_exhaustive may ask ten times as many",
+            help="queries per image of black-box attacks; it does not bind decoupling_exhaustive",
             show_default="500",
         ),
     ] = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, MOST_COMBINATIONS
 from art_multimodal.attacks.registry.entry import Budget
 from art_multimodal.attacks.registry.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE
 from art_multimodal.attacks.registry.targeted import MOST_TARGETS, STAGES, steps_from_clean
@@ -81,8 +82,9 @@ def _removal(budget: Budget, texts: Texts) -> Cost:
 
 
 def _exhaustive_removal(budget: Budget, texts: Texts) -> Cost:
-    # The published search is not bound by the limit: levels are finished that were begun.
-    return Cost(10 * budget.max_queries)
+    # The limit of queries does not bound the published search. Of prompts, words of all templates are removed.
+    texts_of_a_sample = max(texts.own, texts.shared / max(1, texts.classes))
+    return Cost(1 + MOST_BLOCKS + MOST_COMBINATIONS + texts_of_a_sample * texts.words)
 
 
 def _tried(texts: Texts, changes: float, rounds: int) -> Cost:
@@ -180,3 +182,8 @@ COSTS: Mapping[str, CostOf] = {
     "decoupling_image": _removal,
     "decoupling_exhaustive": _exhaustive_removal,
 }
+
+#: What part of its passes at most an attack asks for, where that is far less; else 1. The published search looks into
+#: quadrants that change the answer alone: measured were 13 to 26 queries on average, of 1,870 at most, on demo:digits,
+#: all of demo:shapes, and a model of CIFAR-10.
+TYPICAL: Mapping[str, float] = {"decoupling_exhaustive": 0.02}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, MOST_COMBINATIONS
 from art_multimodal.attacks.gradient_checks import CHECKED_SAMPLES
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
 from art_multimodal.attacks.registry.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE, word_curve
@@ -183,8 +184,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
             "decoupling_image": "the same on the image alone: words are nearly free and hide it otherwise",
             "decoupling_exhaustive": (
-                "the published search, label decision, at most 500 combinations; not bound by the limit of queries, of "
-                "which it may ask ten times as many: the report says how many it asked"
+                f"the published search, label decision, at most {MOST_BLOCKS:,} blocks, each word, and "
+                f"{MOST_COMBINATIONS} combinations, whatever the limit of queries: the report says how many it asked"
             ),
             "removal": "removed pixels take the model's mean colour; a removed word is deleted",
             "modality_importance": (

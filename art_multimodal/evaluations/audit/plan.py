@@ -1,4 +1,4 @@
-"""What an audit is going to do: passes through the model, at most, and how long they take."""
+"""What an audit is going to do: passes through the model, at most, and how long the usual ones take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from art_multimodal.attacks.evasion.text.words import words_of
 from art_multimodal.attacks.registry import PAIRS, RETRIEVAL
-from art_multimodal.attacks.registry.costs import COSTS, LOOK, Cost, Texts
+from art_multimodal.attacks.registry.costs import COSTS, LOOK, TYPICAL, Cost, Texts
 from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
 from art_multimodal.evaluations.audit.summary import CLEAN
 
@@ -28,12 +28,14 @@ class PlannedPass:
 
     :param name: Of the attack, with ``naive:`` in front where it does not know of the defences; or ``clean``.
     :param samples: How many may be attacked.
-    :param cost: Of each sample; ``None`` where it is not known.
+    :param cost: Of each sample, at most; ``None`` where it is not known.
+    :param typical: What part of it is usual.
     """
 
     name: str
     samples: int
     cost: Cost | None
+    typical: float = 1.0
 
     @property
     def forward(self) -> float:
@@ -52,8 +54,8 @@ class PlannedPass:
 
     @property
     def work(self) -> float:
-        """All passes in units of a forward pass. A text is taken to cost what an image does."""
-        return self.forward + _BACKWARD * self.backward + self.texts
+        """The usual number of passes in units of a forward pass. A text is taken to cost what an image does."""
+        return self.typical * (self.forward + _BACKWARD * self.backward + self.texts)
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,13 @@ def plan_of(audit: Audit) -> Plan:
     clean = Cost(1.0 + len(audit.subject.weighed), shared_texts=texts.shared).times(draws)
     passes = [PlannedPass(CLEAN, samples, clean)]
     for name in audit.passes:
-        cost_of = COSTS.get(name.removeprefix(NAIVE))
+        attack = name.removeprefix(NAIVE)
+        cost_of = COSTS.get(attack)
         cost = None if cost_of is None else cost_of(audit.budget, texts)
         if cost is not None:
             looking = LOOK if name == audit.subject.looks else Cost()
             cost = (cost + looking).times(1 if is_naive(name) else draws)
-        passes.append(PlannedPass(name, samples, cost))
+        passes.append(PlannedPass(name, samples, cost, TYPICAL.get(attack, 1.0)))
     return Plan(tuple(passes))
 
 
@@ -146,7 +149,7 @@ class Estimate:
         return self._seconds[CLEAN] / (samples * clean.cost.forward)
 
     def left(self) -> float | None:
-        """Seconds that are left, at most as far as is known; ``None`` before the first batch."""
+        """Seconds that are left, at most but for attacks that usually ask far less; ``None`` before the first batch."""
         if self.unit is None:
             return None
         total = 0.0

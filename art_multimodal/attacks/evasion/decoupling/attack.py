@@ -14,6 +14,7 @@ from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.decoupling.fusion import FusionVictim
 from art_multimodal.attacks.evasion.decoupling.guided import guided_search
 from art_multimodal.attacks.evasion.decoupling.search import (
+    MOST_COMBINATIONS,
     DecouplingRecord,
     Search,
     Task,
@@ -93,7 +94,7 @@ class DecouplingAttack(EvasionAttack):
         targeted: bool = False,
         max_queries: int = 500,
         white_box: bool | None = None,
-        max_combinations: int = 500,
+        max_combinations: int = MOST_COMBINATIONS,
         batch_size: int = 128,
         verbose: bool = True,
     ) -> None:

@@ -12,7 +12,12 @@ from itertools import combinations
 
 import numpy as np
 
-from art_multimodal.functional.occlusion import Block, Removal, Square, quadtree_root
+from art_multimodal.functional.occlusion import LEVELS, Block, Removal, Square, quadtree_root
+
+#: Combinations of candidates that the published search tries for a sample.
+MOST_COMBINATIONS = 500
+#: Blocks of five levels of its quadtree.
+MOST_BLOCKS = sum(4**level for level in range(1, LEVELS + 1))
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class DecouplingRecord:
 Search = Generator[list[Probe], list[Answer], Outcome]
 
 
-def exhaustive_search(task: Task, max_combinations: int = 500) -> Search:
+def exhaustive_search(task: Task, max_combinations: int = MOST_COMBINATIONS) -> Search:
     """The published procedure (arXiv:2112.12792): drill down a quadtree, delete words, combine candidates.
 
     Its order is the published one; squares of one level are asked about together, which changes nothing but speed.
