@@ -35,6 +35,7 @@ from art_multimodal.attacks.evasion.text.words import (
     words_of,
 )
 from art_multimodal.functional.losses import embedding_kl
+from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.masked_language_model import MaskedLanguageModel
 from art_multimodal.models.open_clip import OpenCLIPEncoder
 
@@ -126,6 +127,8 @@ def build(architecture: str, bert_layers: int) -> Models:
 
     torch.manual_seed(0)
     clip = open_clip.create_model(architecture).eval()
+    # As models are that are loaded by their names; without gradients it changes nothing.
+    with_fast_gradients(clip)
     letters = [*string.ascii_lowercase, *string.digits]
     entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.punctuation, *letters]
     entries += [f"##{letter}" for letter in letters]

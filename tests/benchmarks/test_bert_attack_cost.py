@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from art_multimodal.models.fast_gradients import SelfAttention
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bert_attack_cost.py"
 MINIATURE = ["--prompts", "3", "--repeats", "1"]
 PROBES = 3 * (1 + 4 + 10)  # the prompt, a mask for each of its free words, ten candidates
@@ -51,6 +53,11 @@ def test_every_step_saves_what_it_is_there_to_save(result):
     assert counts["batches"]["language model calls"] == 1
     assert counts["trimmed"]["text positions"] < counts["batches"]["text positions"] / 5
     assert counts["shared beginnings"]["text positions"] < counts["trimmed"]["text positions"] * 0.6
+
+
+def test_the_text_tower_is_what_a_user_gets(benchmark):
+    blocks = benchmark["main"].__globals__["build"]("", 0).clip.transformer.resblocks
+    assert all(type(block.attn) is SelfAttention for block in blocks)
 
 
 def test_ways_that_do_not_agree_are_not_compared(benchmark, monkeypatch, tmp_path):
