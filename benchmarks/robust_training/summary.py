@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.robust_training.captions import TEST_TEMPLATES
 from benchmarks.robust_training.recipes import RECIPES
-from benchmarks.robust_training.statistics import Resamples, balanced_shares, estimate
+from benchmarks.robust_training.statistics import Share, balanced_share, share_of
 from benchmarks.robust_training.tables import COLUMNS, FURTHER, OURS, TRANSFER, tables
 
 PROTOCOL = (
@@ -23,7 +23,8 @@ PROTOCOL = (
     "Text: one word replaced, class names and their synonyms protected unless said otherwise; KL as published, or the "
     "exact worst words for each image (margin), or the worst of those that no training proposed (unseen). Joint: "
     "pixels within 2/255 and one word of every prompt, by descent on the margin under the exact worst words, too. "
-    "95 % intervals: bootstrap over images, prompts and training seeds ({seeds}), paired between methods."
+    "95 % intervals: those of a mean over images, widened by Student's t over prompts and training seeds ({seeds}); "
+    "paired between methods."
 )
 IMAGE_ONLY = ("tecoa-image", "tecoa", "fare", "pmg-aft")
 TEXT = ("text_kl", "text_margin", "text_margin_unseen")
@@ -33,23 +34,21 @@ def summarise(runs: Path, recipes: Sequence[str], seeds: Sequence[int], protocol
     """Sum up the runs that are there, each recipe over the seeds that it has."""
     found = {name: _cells(runs, name, seeds) for name in recipes}
     found = {name: cells for name, cells in found.items() if cells}
-    shares: dict[str, dict[str, np.ndarray]] = {}
+    shares: dict[str, dict[str, Share]] = {}
     methods: dict[str, Any] = {}
-    draws: dict[int, Resamples] = {}
     for name, cells in found.items():
         count = len(cells)
-        images = cells[0]["clean"].shape[0]
-        draw = draws.setdefault(count, Resamples(images, len(TEST_TEMPLATES), count))
         shares[name] = {
-            column: draw.shares(np.stack([run[column] for run in cells])) for column in (*COLUMNS, *FURTHER)
+            column: share_of(np.stack([run[column] for run in cells]), len(TEST_TEMPLATES))
+            for column in (*COLUMNS, *FURTHER)
         }
         for column in TRANSFER:
             labels = cells[0][f"{column.split('_')[0]}_labels"]
-            shares[name][column] = balanced_shares(np.stack([run[column] for run in cells]), labels)
+            shares[name][column] = balanced_share(np.stack([run[column] for run in cells]), labels)
         methods[name] = {
             "title": RECIPES[name].title,
             "seeds": count,
-            "columns": {column: estimate(values) for column, values in shares[name].items()},
+            "columns": {column: share.estimate() for column, share in shares[name].items()},
             "of_each_seed": {
                 column: [round(float(np.mean(run[column])), 4) for run in cells] for column in (*COLUMNS, *FURTHER)
             },
@@ -76,7 +75,7 @@ def summarise(runs: Path, recipes: Sequence[str], seeds: Sequence[int], protocol
     }
 
 
-def claims(shares: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+def claims(shares: dict[str, dict[str, Share]]) -> dict[str, Any]:
     """What was to be shown: MMCoA against image-only methods on texts, ours against MMCoA and against the best."""
     found: dict[str, Any] = {}
     if "mmcoa" in shares:
@@ -96,7 +95,7 @@ def claims(shares: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
         found["ours_less_best"] = {
             column: {"best": best, **_difference(shares, OURS, best, column)}
             for column in shares[OURS]
-            for best in sorted(rivals, key=lambda name: -shares[name][column][0])[:1]
+            for best in sorted(rivals, key=lambda name: -shares[name][column].value)[:1]
         }
         found["ours_less_others"] = {
             other: {column: _difference(shares, OURS, other, column) for column in shares[OURS]}
@@ -106,8 +105,8 @@ def claims(shares: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
     return found
 
 
-def _difference(shares: dict[str, dict[str, np.ndarray]], one: str, other: str, column: str) -> dict[str, Any]:
-    return estimate(shares[one][column] - shares[other][column])
+def _difference(shares: dict[str, dict[str, Share]], one: str, other: str, column: str) -> dict[str, Any]:
+    return (shares[one][column] - shares[other][column]).estimate()
 
 
 def _black_box_adds(cells: list[dict[str, np.ndarray]], eps: str) -> float:

@@ -221,29 +221,54 @@ def test_what_falls_to_images_alone_is_not_right_in_the_joint_column(
 
 def test_shares_are_means_and_pairs_cancel() -> None:
     rng = np.random.default_rng(3)
-    draws = statistics.Resamples(50, 4, 2, count=300)
-    crossed, own = rng.random((2, 50, 4)) < 0.6, rng.random((2, 50)) < 0.6
-    for right in (crossed, own):
-        shares = draws.shares(right)
-        assert shares[0] == pytest.approx(right.mean(), abs=1e-6)
-        assert statistics.estimate(shares - draws.shares(right))["ci95"] == [0, 0]
-        low, high = statistics.estimate(shares)["ci95"]
-        assert low < shares[0] < high
-    # One resample by hand.
-    b = 7
-    weights = draws.seeds[b][:, None, None] * draws.images[b][:, None] * draws.templates[b]
-    assert draws.shares(crossed)[b] == pytest.approx((weights * crossed).sum() / weights.sum(), abs=1e-5)
+    for shape in ((2, 50, 4), (2, 50)):
+        right = rng.random(shape) < 0.6
+        share = statistics.share_of(right, 4)
+        found = share.estimate()
+        low, high = found["ci95"]
+        assert found["value"] == pytest.approx(right.mean(), abs=1e-4) and low < right.mean() < high
+        none = (share - share).estimate()
+        assert none["value"] == 0 and -0.1 < none["ci95"][0] < 0 < none["ci95"][1] < 0.1
+        # The same images are easy for another method, which is wrong on a few more.
+        other = right & (rng.random(shape) < 0.95)
+        low, high = (share - statistics.share_of(other, 4)).estimate()["ci95"]
+        assert high - low < 0.8 * (found["ci95"][1] - found["ci95"][0])
+
+
+def test_images_templates_and_seeds_all_count() -> None:
+    """Where one of them decides, the interval is that of so few things, however many others there are."""
+    for axis, few in ((0, 3), (2, 5)):
+        right = np.zeros((3, 400, 5), dtype=bool)
+        right[(slice(None),) * axis + (slice(0, 2),)] = True
+        low, high = statistics.share_of(right, 5).estimate()["ci95"]
+        assert low == 0 and high > 0.95, few
+    # An image in its cell alone: templates are clusters, and no noise of images is counted with them once more.
+    clustered = np.tile(np.arange(400) % 5 < 2, (3, 1))
+    low, high = statistics.share_of(clustered, 5).estimate()["ci95"]
+    assert low == 0 and high > 0.95
+    noise = np.tile(np.random.default_rng(1).random(400) < 0.5, (3, 1))
+    low, high = statistics.share_of(noise, 5).estimate()["ci95"]
+    assert high - low < 3 * 1.96 * np.sqrt(0.25 / 400)
+
+
+def test_methods_with_different_numbers_of_seeds_are_compared() -> None:
+    rng = np.random.default_rng(3)
+    three, one = rng.random((3, 80, 4)) < 0.8, rng.random((1, 80, 4)) < 0.4
+    apart = statistics.share_of(three, 4) - statistics.share_of(one, 4)
+    found = apart.estimate()
+    assert found["value"] == pytest.approx(three.mean() - one.mean(), abs=1e-4)
+    assert found["ci95"][0] < found["value"] < found["ci95"][1]
 
 
 def test_balanced_accuracy_counts_classes_alike() -> None:
     labels = np.array([0] * 90 + [1] * 10)
     said = np.zeros((2, 100), dtype=int)
-    assert statistics.balanced_accuracy(said[0], labels) == 0.5
-    assert statistics.balanced_shares(said, labels)[0] == pytest.approx(0.5)
+    assert statistics.balanced_share(said, labels).estimate()["value"] == 0.5
     # The interval of images alone is that of the binomial of each class.
     said[:, 45:90] = 1
-    low, high = statistics.estimate(statistics.balanced_shares(said, labels, count=4000))["ci95"]
-    assert (high - low) == pytest.approx(2 * 1.96 * 0.5 * np.sqrt(0.25 / 90), rel=0.15)
+    said[:, 95:] = 1
+    low, high = statistics.balanced_share(said, labels).estimate()["ci95"]
+    assert (high - low) == pytest.approx(2 * 1.96 * 0.5 * np.sqrt(0.25 / 90 + 0.25 / 10), rel=0.25)
 
 
 def test_tables_of_nothing_but_one_method() -> None:

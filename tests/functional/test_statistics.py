@@ -6,7 +6,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
-from art_multimodal.functional.statistics import bootstrap_ci95, mean_ci95, paired_difference_ci95, proportion_ci95
+from art_multimodal.functional.statistics import (
+    bootstrap_ci95,
+    mean_ci95,
+    paired_difference_ci95,
+    proportion_ci95,
+    with_runs_ci95,
+)
 
 #: What "95 %" may mean at the least.
 LEAST = 0.93
@@ -99,6 +105,44 @@ def test_intervals_of_means_of_shares_cover_the_truth(name, n):
     # Three standard deviations of so few runs below the least.
     assert held >= runs * LEAST - 3 * np.sqrt(runs * LEAST * (1 - LEAST))
     assert (intervals >= 0).all() and (intervals <= 1).all()
+
+
+@pytest.mark.parametrize("n", [20, 100, 1000])
+@pytest.mark.parametrize("apart", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize(("easy", "spread"), [(0.0, 0.0), (0.0, 2.0), (2.0, 1.0)])
+def test_intervals_over_samples_and_three_runs_cover_the_truth(n, apart, easy, spread):
+    """Samples are easy or hard, runs good or bad: what is drawn of either says how often the interval holds the mean.
+
+    :param apart: Standard deviation of the runs, in log-odds: 0.3 is up to 7 points.
+    """
+    rng, times = np.random.default_rng(n), 60
+    odds = easy + apart * rng.standard_normal((2000, 1)) + spread * rng.standard_normal((1, 2000))
+    truth = (1 / (1 + np.exp(-odds))).mean()
+    held, widths, wide = 0, [], []
+    for _ in range(times):
+        odds = easy + apart * rng.standard_normal((3, 1)) + spread * rng.standard_normal((1, n))
+        right = rng.random((3, n)) < 1 / (1 + np.exp(-odds))
+        samples = mean_ci95(right.mean(axis=0), (0, 1))
+        low, high = with_runs_ci95(samples, [right.mean(axis=1)], (0, 1))
+        assert 0 <= low <= samples[0] <= samples[1] <= high <= 1
+        held += low <= truth <= high
+        widths.append(high - low)
+        wide.append(4 * np.sqrt(truth * (1 - truth) / n) + 8 * right.mean(axis=1).std())
+    assert held >= times * LEAST - 3 * np.sqrt(times * LEAST * (1 - LEAST))
+    # Not everything is covered by being wide.
+    assert np.mean(widths) < np.mean(wide)
+
+
+def test_runs_widen_an_interval_as_variances_add_up():
+    runs, half = [0.4, 0.5, 0.6], 4.302653 * 0.1 / np.sqrt(3)
+    expected = 0.5 - np.hypot(0.1, half), 0.5 + np.hypot(0.2, half)
+    assert with_runs_ci95((0.4, 0.7), [runs], (0, 1)) == pytest.approx(expected, rel=1e-6)
+    both = 0.5 - np.hypot(0.1, np.sqrt(2) * half), 0.5 + np.hypot(0.2, np.sqrt(2) * half)
+    assert with_runs_ci95((0.4, 0.7), [runs, runs], (0, 1)) == pytest.approx(both, rel=1e-6)
+    # Nothing is known of other runs than a single one, and equal ones add nothing.
+    for runs in ([[0.5]], [[0.5, 0.5]], []):
+        assert with_runs_ci95((0.4, 0.7), runs, (0, 1)) == pytest.approx((0.4, 0.7))
+    assert with_runs_ci95((0.1, 0.9), [[0.0, 1.0]], (0, 1)) == (0, 1)
 
 
 def test_interval_of_a_mean_is_the_normal_one_for_many_values():
