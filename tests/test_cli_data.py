@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from photos import save_photo
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from art_multimodal import cli
 from art_multimodal.datasets import open_captioned
 from art_multimodal.datasets.demo_digits import DigitsData
+from art_multimodal.models.masked_language_model import DEMO
 
 PGD = ["--attacks", "pgd", "--steps", "1", "--eps", "16/255", "--device", "cpu"]
 
@@ -142,6 +146,20 @@ def test_notes_on_names_are_in_terminal_and_report(photos: Path, tmp_path: Path,
     assert code == 0 and f"note: {note}" in printed
     assert note in (tmp_path / "out" / "report.md").read_text()
     assert report_of(tmp_path / "out")["notes"][0].startswith(note)
+
+
+def test_left_out_weights_of_the_language_model_are_noted_where_it_is_asked(tmp_path: Path, capsys) -> None:
+    folder = Path(shutil.copytree(DEMO, tmp_path / "mlm"))
+    weights = folder / "model.safetensors"
+    save_file({**load_file(weights), "cls.other.weight": torch.ones(2, 2)}, weights, metadata={"format": "pt"})
+    note = f"the language model {folder}: weights of the checkpoint that have no place in BertForMaskedLM"
+    for attacks, said in (("bert_attack", True), ("character_attack", False)):
+        out = tmp_path / attacks
+        options = ("--attacks", attacks, "--language-model", str(folder), "--limit", "4")
+        code, printed, _ = audit(capsys, "demo:digits", out, *options)
+        assert code == 0 and (f"note: {note}" in printed) is said
+        assert any(one.startswith(note) for one in report_of(out)["notes"]) is said
+        assert ("cls.other.weight" in (out / "report.html").read_text()) is said
 
 
 def test_classes_that_share_a_name(tmp_path: Path, capsys) -> None:

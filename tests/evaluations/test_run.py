@@ -17,17 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from audits import SETTINGS, read_report, sealed, timeless
 from photos import save_photo
-from safetensors.torch import load_file, save_file
 
 from art_multimodal import InputError, ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import DecouplingAttack
 from art_multimodal.datasets import LabelledImages
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, summarise, write_reports
 from art_multimodal.evaluations.audit import opening as opening_module
-from art_multimodal.models.masked_language_model import DEMO
 
 
 def test_numbers_are_those_of_the_attacks_run_by_hand(finished: RunLog, digits, digits_images) -> None:
@@ -79,19 +76,6 @@ def test_report_names_everything_that_a_number_depends_on(finished: RunLog) -> N
         row = report["results"][name]
         assert row["accuracy_ci95"][0] <= row["accuracy"] <= row["accuracy_ci95"][1]
         assert row["seconds"] > 0 and row["queries"] > 0
-
-
-def test_left_out_weights_of_the_language_model_are_noted_where_it_is_asked(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(DEMO, tmp_path / "mlm"))
-    weights = folder / "model.safetensors"
-    save_file({**load_file(weights), "cls.other.weight": torch.ones(2, 2)}, weights, metadata={"format": "pt"})
-    settings = dataclasses.replace(SETTINGS, limit=4, language_model=str(folder))
-    note = f"the language model {folder}: weights of the checkpoint that have no place in"
-    for attacks, said in (("bert_attack", True), ("character_attack", False)):
-        audit = Audit(dataclasses.replace(settings, attacks=attacks), tmp_path / attacks, device="cpu")
-        write_reports(audit.evaluate())
-        assert (note in (tmp_path / attacks / "report.md").read_text().replace("\\", "")) is said
-        assert any(one.startswith(note) for one in read_report(tmp_path / attacks)["notes"]) is said
 
 
 def test_equal_seeds_equal_reports_and_other_seeds_others(finished: RunLog, tmp_path: Path) -> None:

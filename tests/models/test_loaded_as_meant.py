@@ -300,15 +300,6 @@ def test_weights_without_a_place_are_named(copy):
     assert "classifier.weight" in load_model(f"hf:{folder}").notes[0]
 
 
-def test_weights_of_a_language_model_without_a_place_are_named(copy):
-    folder = copy("mlm:0")
-    path = folder / "model.safetensors"
-    assert load_masked_language_model(str(folder)).notes == ()
-    save_file({**load_file(path), "cls.other.weight": torch.ones(2, 2)}, path, metadata={"format": "pt"})
-    (note,) = load_masked_language_model(str(folder)).notes
-    assert "no place in BertForMaskedLM were left out: cls.other.weight" in note
-
-
 # --- resolution, context, towers --------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from models.language_models import CONTEXT, FAMILIES, WORDS, save_bert
+from safetensors.torch import load_file, save_file
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.masked_language_model import (
@@ -244,3 +245,11 @@ def test_saving_and_loading_changes_nothing(tmp_path, bert):
     again = load_masked_language_model(save_bert(tmp_path))
     assert again.candidates([place(TEXT, "car")]) == bert.candidates([place(TEXT, "car")])
     assert again.context_length == CONTEXT
+
+
+def test_weights_without_a_place_are_named(tmp_path):
+    path = Path(save_bert(tmp_path)) / "model.safetensors"
+    assert load_masked_language_model(str(tmp_path)).notes == ()
+    save_file({**load_file(path), "cls.other.weight": torch.ones(2, 2)}, path, metadata={"format": "pt"})
+    (note,) = load_masked_language_model(str(tmp_path)).notes
+    assert "no place in BertForMaskedLM were left out: cls.other.weight" in note
