@@ -7,8 +7,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -87,10 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _flushed(code)
 
 
+@cache
+def _command() -> Any:
+    """The program as click knows it; made once, for reading every annotation again is a third of a short call."""
+    return typer.main.get_command(app)
+
+
 def _run(arguments: list[str]) -> int:
     try:
         _check_arguments(arguments)
-        command = typer.main.get_command(app)
+        command = _command()
         # Not by its main, which makes a closed pipe the code of a gate that failed.
         with command.make_context("art-multimodal", arguments) as context:
             result = command.invoke(context)
