@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fuzz import neighbours
 from models.families import FAMILIES, SIDE, bert_tokenizer
 from models.language_models import save_bert, save_roberta
 
@@ -114,10 +115,12 @@ def hostile_checkpoints(made: dict[str, Path], folder: Path, seed: int, count: i
             0.3 if path.suffix == ".safetensors" else 3.0 if path.name == "config.json" else 1.0 for path in files
         ]
         changes = []
+        # Half of them are as an owner might have them: what is behind the reader is to be met, too.
+        how = neighbours.change if draw.random() < 0.55 else _change
         for _ in range(draw.choice([1, 1, 1, 2, 3])):
             path = draw.choices(files, weights)[0]
             if path.is_file():
-                changes.append(f"{path.relative_to(target)}: {_change(path, draw)}")
+                changes.append(f"{path.relative_to(target)}: {how(path, draw)}")
         vouch(target)
         yield Hostile(f"{name.rpartition(':')[0]}:{target}", "; ".join(changes))
 

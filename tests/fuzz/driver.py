@@ -26,9 +26,11 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,12 @@ from texts import controls
 
 MODULES = ("names", "options", "run_folders", "models_and_data")
 SECONDS, BYTES = 60, 4 << 30
-_CHUNK = 250
+#: How many inputs a category gets, against 1 of others.
+WEIGHTS: dict[str, float] = {}
+# A process waits ten seconds for its imports, so it takes many inputs; what one of them leaves behind, others meet.
+_CHUNK = 1000
+# Of a line of a worker process, among whatever libraries print.
+_MARK, _LOST = "ended: ", "lost"
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,13 @@ def _warm() -> None:
         importlib.import_module(f"art_multimodal.{module}")
 
 
+def _peak_from_here() -> int:
+    """Begin the peak of memory anew, in KiB: it would hide inputs behind one that took more."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def run_one(category: str, make: Make, number: int, base: Path) -> tuple[str, Finding | None]:
     """Make an input, run it and judge it; how it ended, in a word, and what was wrong."""
     _warm()
@@ -193,7 +207,7 @@ def run_one(category: str, make: Make, number: int, base: Path) -> tuple[str, Fi
     folder.mkdir(parents=True)
     given = make(random.Random(f"{category} {number}"), folder)
     before = _state(given.untouched)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = _peak_from_here()
     started = time.process_time()
     try:
         code, out, err = call(given)
@@ -215,61 +229,96 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_some(category: str, first: int, count: int) -> tuple[Counter[str], list[Finding]]:
+@dataclass(frozen=True)
+class Ended:
+    """How an input ended.
+
+    :param end: In a word: its exit code, or that its process was lost.
+    :param seconds: Time of the processor that it took, from making it to judging it.
+    :param finding: What was wrong.
+    """
+
+    number: int
+    end: str
+    seconds: float
+    finding: dict[str, Any] | None
+
+
+def run_some(category: str, first: int, count: int) -> Iterator[Ended]:
     """Run inputs of a category, one after the other, in this process."""
     make = categories()[category]
-    ends: Counter[str] = Counter()
-    findings = []
+    _warm()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as base:
         for number in range(first, first + count):
+            started = time.process_time()
             end, finding = run_one(category, make, number, Path(base))
-            ends[end] += 1
-            if finding is not None:
-                findings.append(finding)
-    return ends, findings
+            seconds = time.process_time() - started
+            yield Ended(number, end, round(seconds, 4), asdict(finding) if finding is not None else None)
 
 
-def _in_a_process(category: str, first: int, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "fuzz.driver", "--only", category, "--first", str(first), "--count", str(count)]
-    return subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True)
+def _in_processes(category: str, first: int, count: int) -> list[Ended]:
+    """Run inputs in a process of their own, and go on in a new one behind an input that killed it."""
+    ended: list[Ended] = []
+    last = first + count
+    while first < last:
+        command = [sys.executable, "-m", "fuzz.driver", "--only", category, "--first", str(first), "--json"]
+        process = subprocess.run([*command, "--count", str(last - first)], stdout=subprocess.PIPE, text=True)
+        lines = [line for line in process.stdout.splitlines() if line.startswith(_MARK)]
+        ended += [Ended(**json.loads(line.removeprefix(_MARK))) for line in lines]
+        first += len(lines)
+        if first == last:
+            break
+        # Two that die at once are no matter of an input: whatever it is would kill all others, too.
+        hopeless = not lines and bool(ended) and ended[-1].end == _LOST
+        for number in range(first, last if hopeless else first + 1):
+            what = f"its process ended with {process.returncode}"
+            ended.append(Ended(number, _LOST, 0.0, asdict(Finding(category, number, what, [], ""))))
+        first = ended[-1].number + 1
+    return ended
+
+
+def _shares(count: int, names: list[str]) -> dict[str, int]:
+    """How many inputs each category gets: by its weight, and at least one."""
+    weights = {name: WEIGHTS.get(name, 1.0) for name in names}
+    bounds = [round(count * passed / sum(weights.values())) for passed in accumulate(weights.values(), initial=0.0)]
+    return {name: max(1, after - before) for name, (before, after) in zip(names, pairwise(bounds), strict=True)}
 
 
 def run_all(count: int, workers: int, only: list[str]) -> int:
     """Run that many inputs over all categories in worker processes, and print a table; the number of findings."""
     names = [name for name in categories() if not only or name in only]
-    share = {name: count // len(names) + (place < count % len(names)) for place, name in enumerate(names)}
-    waiting = [(n, first, min(_CHUNK, share[n] - first)) for n in names for first in range(0, share[n], _CHUNK)]
-    ends: dict[str, Counter[str]] = {name: Counter() for name in names}
-    findings: list[dict[str, Any]] = []
+    chunks = []
+    for name, share in _shares(count, names).items():
+        pieces = -(-share // _CHUNK)
+        bounds = [share * piece // pieces for piece in range(pieces + 1)]
+        chunks += [(name, first, after - first) for first, after in pairwise(bounds)]
+    ended: dict[str, list[Ended]] = {name: [] for name in names}
     started = time.perf_counter()
-    running: list[tuple[tuple[str, int, int], subprocess.Popen[str]]] = []
-    while waiting or running:
-        while waiting and len(running) < workers:
-            chunk = waiting.pop(0)
-            running.append((chunk, _in_a_process(*chunk)))
-        chunk, process = running.pop(0)
-        printed, _ = process.communicate()
-        try:
-            result = json.loads(printed.splitlines()[-1])
-        except (ValueError, IndexError):
-            what = f"the process of inputs {chunk[1]} to {chunk[1] + chunk[2] - 1} ended with {process.returncode}"
-            result = {"ends": {"lost": chunk[2]}, "findings": [{"category": chunk[0], "number": -1, "what": what}]}
-        ends[chunk[0]].update(result["ends"])
-        findings += result["findings"]
-    _print_table(ends, findings, time.perf_counter() - started)
-    return len(findings)
+    with ThreadPoolExecutor(workers) as pool:
+        for chunk, results in zip(chunks, pool.map(lambda chunk: _in_processes(*chunk), chunks), strict=True):
+            ended[chunk[0]] += results
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    findings = _print_table(ended)
+    inputs = sum(map(len, ended.values()))
+    print(f"{inputs} inputs in {time.perf_counter() - started:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU")
+    return findings
 
 
-def _print_table(ends: dict[str, Counter[str]], findings: list[dict[str, Any]], seconds: float) -> None:
-    columns = sorted({end for counter in ends.values() for end in counter})
-    print(f"{'category':<24}" + "".join(f"{name:>10}" for name in ("inputs", *columns, "findings")))
-    for name, counter in ends.items():
-        wrong = sum(finding["category"] == name for finding in findings)
-        cells = (sum(counter.values()), *(counter[end] for end in columns), wrong)
-        print(f"{name:<24}" + "".join(f"{cell:>10}" for cell in cells))
-    print(f"{sum(sum(counter.values()) for counter in ends.values())} inputs in {seconds:.0f} s")
+def _print_table(ended: dict[str, list[Ended]]) -> int:
+    """Print a row for each category, and then what was wrong; the number of findings."""
+    columns = sorted({one.end for several in ended.values() for one in several})
+    titles = ("inputs", "CPU s each", *columns, "findings")
+    print(f"{'category':<24}" + "".join(f"{title:>12}" for title in titles))
+    for name, several in ended.items():
+        ends = Counter(one.end for one in several)
+        each = sum(one.seconds for one in several) / max(1, len(several))
+        wrong = sum(one.finding is not None for one in several)
+        cells = (len(several), f"{each:.3f}", *(ends[end] for end in columns), wrong)
+        print(f"{name:<24}" + "".join(f"{cell:>12}" for cell in cells))
+    findings = [one.finding for several in ended.values() for one in several if one.finding is not None]
     for finding in findings:
         print(ascii(json.dumps(finding)))
+    return len(findings)
 
 
 def main() -> int:
@@ -279,18 +328,20 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", action="append", default=[], help="a category; may be repeated")
     parser.add_argument("--first", type=int, help="with --only: run numbers from here on in this process")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_argument("--json", action="store_true", help="print how each input ended as JSON")
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if options.first is None:
         return 1 if run_all(options.count, options.workers, options.only) else 0
-    ends, findings = run_some(options.only[0], options.first, options.count)
+    ended = []
+    for one in run_some(options.only[0], options.first, options.count):
+        ended.append(one)
+        if options.json:
+            print(_MARK + json.dumps(asdict(one)), flush=True)
     if options.json:
-        print(json.dumps({"ends": ends, "findings": [asdict(finding) for finding in findings]}))
-    else:
-        _print_table({options.only[0]: ends}, [asdict(finding) for finding in findings], 0.0)
-    return 1 if findings else 0
+        return 0
+    return 1 if _print_table({options.only[0]: ended}) else 0
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from fuzz.checkpoints import hostile_checkpoints, make_checkpoints
 from fuzz.driver import Input, Make
 
 _QUICK = ["--steps", "1", "--limit", "2", "--batch-size", "2", "--device", "cpu"]
+_KNOWN = ("cat", "dog", "red", "car", "hill", "boat", "small", "on", "the", "of")
 
 
 @cache
@@ -28,36 +29,42 @@ def checkpoints(rng: random.Random, folder: Path) -> Input:
     """A saved model, changed in some places, as MODEL or as the language model of an attack."""
     (one,) = hostile_checkpoints(_made(), folder, rng.randrange(2**32), 1)
     out, attacks = folder / "out", "pgd"
-    model, data, further = one.spec, "demo:digits", []
+    # Names of classes that the small vocabularies tell apart.
+    model, data, further = one.spec, "demo:digits", ["--classes", ",".join(_KNOWN), "--templates", "a {}"]
     if one.spec.startswith("mlm:"):
         model, attacks, further = "demo:digits", "bert_attack", ["--language-model", one.spec.removeprefix("mlm:")]
     if one.spec.startswith("mmbt:"):
-        data, attacks = "demo:shapes", "art_pgd"
+        data, attacks, further = "demo:shapes", "art_pgd", []
     arguments = ["audit", model, "--data", data, "--attacks", attacks, *_QUICK, *further, "--out", str(out)]
     return Input(arguments, {"HF_HUB_OFFLINE": "1"}, out=out)
 
 
 def _of_data(kind: str) -> Make:
     def make(rng: random.Random, folder: Path) -> Input:
-        from fuzz import data
+        from fuzz import data, plausible
 
         draw = np.random.default_rng(rng.randrange(2**32))
         root, out = folder / "data", folder / "out"
         root.mkdir()
-        names = data.write_photos(draw, root)
+        # More than half of them are read and audited to the end: what is behind the reader is to be met, too.
+        taken = rng.random() < 0.6
         spec = f"folder:{root}"
         if kind == "images":
             for label in ("a", "b"):
-                (root / label).mkdir(exist_ok=True)
-                (root / label / f"hostile.{rng.choice(['png', 'jpg', 'webp', 'tif', 'gif'])}").write_bytes(
-                    data.image_bytes(draw)
-                )
-        elif kind == "tables":
-            (root / "table.csv").write_bytes(data.csv_bytes(draw, names))
+                content, ending = plausible.image(draw)
+                if rng.random() < 0.7:
+                    content, ending = data.image_bytes(draw), rng.choice(["png", "jpg", "webp", "tif", "gif"])
+                (root / label).mkdir()
+                (root / label / f"one.{ending}").write_bytes(content)
+        else:
+            names = plausible.folders(draw, root) if taken else data.write_photos(draw, root)
+        if kind == "tables":
+            (root / "table.csv").write_bytes((plausible.table if taken else data.csv_bytes)(draw, names))
             spec = f"csv:{root / 'table.csv'}"
         task = ["--task", "retrieval"] if kind == "tables" and rng.random() < 0.3 else []
+        skipped = ["--max-skipped", rng.choice(["0.5", "1"])] if rng.random() < 0.5 else []
         native = ["--native-size"] if rng.random() < 0.2 else []
-        arguments = ["audit", "demo:digits", "--data", spec, "--attacks", "pgd", *_QUICK, *task, *native]
+        arguments = ["audit", "demo:digits", "--data", spec, "--attacks", "pgd", *_QUICK, *task, *native, *skipped]
         return Input([*arguments, "--out", str(out)], out=out)
 
     return make

@@ -75,7 +75,8 @@ def names_given(rng: random.Random, folder: Path) -> Input:
     elif what == 7:
         further = [rng.choice(["--fail-under", "--protect", "--language-model"]), strange]
         if further[0] != "--fail-under":
-            further += ["--attacks", "character_attack", "--defence", "unicode"]
+            # Few words, for each is tried with all of its edits.
+            further += ["--attacks", "character_attack", "--defence", "unicode", "--templates", "a big {}"]
     else:
         return Input([rng.choice(["list", "audit", "train", ""]), strange])
     if rng.random() < 0.1:
