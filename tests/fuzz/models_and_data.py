@@ -14,7 +14,9 @@ import numpy as np
 from fuzz.checkpoints import hostile_checkpoints, make_checkpoints
 from fuzz.driver import Input, Make
 
-_QUICK = ["--steps", "1", "--limit", "2", "--batch-size", "2", "--device", "cpu"]
+_QUICK = ["--steps", "1", "--limit", "2", "--batch-size", "2", "--max-queries", "10", "--device", "cpu"]
+#: Most inputs meet the quickest attack; the others see more of what was read.
+_ATTACKS = ("pgd", "pgd", "pgd", "pgd", "square", "decoupling_guided", "character_attack")
 _KNOWN = ("cat", "dog", "red", "car", "hill", "boat", "small", "on", "the", "of")
 
 
@@ -28,7 +30,7 @@ def _made() -> dict[str, Path]:
 def checkpoints(rng: random.Random, folder: Path) -> Input:
     """A saved model, changed in some places, as MODEL or as the language model of an attack."""
     (one,) = hostile_checkpoints(_made(), folder, rng.randrange(2**32), 1)
-    out, attacks = folder / "out", "pgd"
+    out, attacks = folder / "out", rng.choice(_ATTACKS)
     # Names of classes that the small vocabularies tell apart.
     model, data, further = one.spec, "demo:digits", ["--classes", ",".join(_KNOWN), "--templates", "a {}"]
     if one.spec.startswith("mlm:"):
@@ -46,8 +48,8 @@ def _of_data(kind: str) -> Make:
         draw = np.random.default_rng(rng.randrange(2**32))
         root, out = folder / "data", folder / "out"
         root.mkdir()
-        # More than half of them are read and audited to the end: what is behind the reader is to be met, too.
-        taken = rng.random() < 0.6
+        # Half of them are read and audited to the end: what is behind the reader is to be met, too.
+        taken = rng.random() < 0.5
         spec = f"folder:{root}"
         if kind == "images":
             for label in ("a", "b"):
@@ -64,8 +66,11 @@ def _of_data(kind: str) -> Make:
         task = ["--task", "retrieval"] if kind == "tables" and rng.random() < 0.3 else []
         skipped = ["--max-skipped", rng.choice(["0.5", "1"])] if rng.random() < 0.5 else []
         native = ["--native-size"] if rng.random() < 0.2 else []
-        arguments = ["audit", "demo:digits", "--data", spec, "--attacks", "pgd", *_QUICK, *task, *native, *skipped]
-        return Input([*arguments, "--out", str(out)], out=out)
+        attacks = "pgd" if task else rng.choice(_ATTACKS)
+        # Texts of few words: an attack on texts tries all edits of each.
+        further = ["--templates", "{}"] if attacks == "character_attack" else []
+        arguments = ["audit", "demo:digits", "--data", spec, "--attacks", attacks, *_QUICK, *task, *native, *skipped]
+        return Input([*arguments, *further, "--out", str(out)], out=out)
 
     return make
 
