@@ -27,7 +27,7 @@ test: $(READY)
 test-kernels: $(READY)
 	$(BIN)/python tests/kernels.py $(RUNS)
 
-# Hostile inputs through the command line; a few of them are among the tests.
+# Hostile inputs through the command line; a few of them are among the tests. 20,000 take some 25 minutes of CPU.
 fuzz: $(READY)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.driver --count $(or $(COUNT),20000) --workers $(WORKERS)
 
