@@ -81,6 +81,24 @@ def test_memory_belongs_to_one_view() -> None:
     assert "predict" not in vars(estimator)
 
 
+def test_memory_tells_images_apart_by_all_their_pixels() -> None:
+    """Also those with the same sum of pixels, those changed in place, and those that were last asked about long ago."""
+    estimator = classifier()
+    view, x = with_memory(estimator), images()
+    first = estimator.predict(x, batch_size=len(x))
+    np.testing.assert_array_equal(view.predict(x), first)
+    turned = np.ascontiguousarray(x[..., ::-1])
+    np.testing.assert_array_equal(view.predict(turned), estimator.predict(turned))
+    own = x.copy()
+    view.predict(own)
+    own[...] = turned
+    np.testing.assert_array_equal(view.predict(own), estimator.predict(turned))
+    for seed in range(10, 15):
+        view.predict(images(seed=seed))
+    estimator.model.image_encoder.register_forward_hook(lambda m, i, o: pytest.fail("asked again"))
+    np.testing.assert_array_equal(view.predict(x[::-1]), first[::-1])
+
+
 @pytest.mark.parametrize("name", IMAGE_ATTACKS)
 def test_two_threads_on_one_estimator_get_what_each_gets_alone(name) -> None:
     estimator = classifier()
