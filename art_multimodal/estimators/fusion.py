@@ -13,8 +13,8 @@ from torch import nn
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import with_text_defences
-from art_multimodal.estimators.image_classifier import default_loss, finite_labels
-from art_multimodal.estimators.pair_estimator import PairEstimator, check_batch_size
+from art_multimodal.estimators.image_classifier import check_batch_size, default_loss, finite_labels
+from art_multimodal.estimators.pair_estimator import PairEstimator
 from art_multimodal.estimators.text_bound import TextBoundClassifier
 from art_multimodal.images import image_array
 from art_multimodal.labels import label_indices, label_rows

@@ -55,6 +55,15 @@ def finite_labels(scores: np.ndarray) -> np.ndarray:
     return scores.argmax(axis=1)
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Refuse batches without a row.
+
+    :raises InputError: If ``batch_size`` is less than 1.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, not {batch_size}.")
+
+
 def shaped_images(x: Any, channels: int) -> np.ndarray:
     """Return images as :func:`image_array` does.
 
@@ -109,12 +118,21 @@ class ImageClassifier(ChainedPreprocessing, PyTorchClassifier):
 
         :param x: Images ``(N, 3, H, W)`` in [0, 1]. Values outside are warned about, not changed.
         :param batch_size: Images per forward pass.
-        :raises InputError: If the shape is not that of images with channels first.
+        :raises InputError: If the shape is not that of images with channels first, or a batch has no row.
         """
+        check_batch_size(batch_size)
         x = self._checked(x)
         if len(x) == 0:
             return np.zeros((0, self.nb_classes), dtype=np.float32)
-        return super().predict(x, batch_size=batch_size, training_mode=training_mode, **kwargs)
+        # What ART does, without a loader that copies every image by itself.
+        self._model.train(mode=training_mode)
+        inputs, _ = self._apply_preprocessing(x, y=None, fit=False)
+        scores = []
+        with torch.no_grad():
+            for start in range(0, len(inputs), batch_size):
+                images = torch.tensor(inputs[start : start + batch_size], device=self._device)
+                scores.append(self._model(images)[-1].cpu().numpy().astype(np.float32))
+        return self._apply_postprocessing(preds=np.concatenate(scores), fit=False)
 
     def fit(self, x: np.ndarray, y: np.ndarray, *args: Any, **kwargs: Any) -> None:
         """Train on images and class labels; all weights move unless their parameters are frozen.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from art_multimodal.estimators.weights import WeightState
 from art_multimodal.models.base import ImageTextModel
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @contextmanager
@@ -85,6 +88,10 @@ class LearningModule(nn.Module):
         if torch.is_grad_enabled() and images.requires_grad:
             return _InParts.apply(images, compute, parts)
         return torch.cat([compute(images[rows], rows) for rows in parts])
+
+    def train(self, mode: bool = True) -> Self:
+        # ART sets the mode before every pass: looking whether it is set costs a fraction of setting it.
+        return super().train(mode) if any(part.training != mode for part in self.modules()) else self
 
     @property
     def learning(self) -> bool:

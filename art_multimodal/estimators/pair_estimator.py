@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import ChainedPreprocessing, check_image_defences
-from art_multimodal.estimators.image_classifier import fresh_optimizer
+from art_multimodal.estimators.image_classifier import check_batch_size, fresh_optimizer
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.pairs import is_pairs
 from art_multimodal.texts import check_strings
@@ -167,12 +167,3 @@ class PairEstimator(ChainedPreprocessing):
                 f"{cls._hint_without_pairs}"
             )
         check_strings(x["text"])
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Refuse batches without a row.
-
-    :raises InputError: If ``batch_size`` is less than 1.
-    """
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, not {batch_size}.")

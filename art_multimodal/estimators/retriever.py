@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import score_and_gradient, with_text_defences
-from art_multimodal.estimators.image_classifier import checked_images
-from art_multimodal.estimators.pair_estimator import PairEstimator, check_batch_size
+from art_multimodal.estimators.image_classifier import check_batch_size, checked_images
+from art_multimodal.estimators.pair_estimator import PairEstimator
 from art_multimodal.estimators.retriever_module import RetrieverModule
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.contrastive import contrastive_cross_entropy

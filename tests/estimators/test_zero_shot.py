@@ -244,6 +244,29 @@ def test_get_activations_and_layer_names(tiny_classifier: ZeroShotClassifier, ti
     )
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 128])
+def test_predictions_are_those_of_arts_own_loop(tiny: TinyEncoder, tiny_images: np.ndarray, batch_size: int) -> None:
+    classifier = ZeroShotClassifier(tiny, ["cat", "dog"], device_type="cpu")
+    expected = PyTorchClassifier.predict(classifier, tiny_images, batch_size=batch_size)
+    np.testing.assert_array_equal(classifier.predict(tiny_images, batch_size=batch_size), expected)
+
+
+def test_no_batch_without_an_image(tiny: TinyEncoder, tiny_images: np.ndarray) -> None:
+    with pytest.raises(InputError, match="batch_size must be at least 1, not 0"):
+        ZeroShotClassifier(tiny, ["cat", "dog"], device_type="cpu").predict(tiny_images, batch_size=0)
+
+
+def test_every_part_is_in_the_mode_that_was_asked_for(tiny: TinyEncoder, tiny_images: np.ndarray) -> None:
+    """The mode is only set where a part is in another one, however deep it lies."""
+    classifier = ZeroShotClassifier(tiny, ["cat", "dog"], device_type="cpu")
+    parts = list(classifier.model.modules())
+    for asked in (False, True, False):
+        for odd in parts:
+            odd.training = not asked
+            classifier.predict(tiny_images, training_mode=asked)
+            assert all(part.training == asked for part in parts)
+
+
 def test_scores_from_embeddings_are_the_predictions(tiny: TinyEncoder, tiny_images: np.ndarray) -> None:
     classifier = make(
         tiny,

@@ -48,7 +48,7 @@ def image_attack(build: Build) -> Prepare:
 
     def prepare(estimator: Estimator, budget: Budget) -> Run:
         def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-            # The scoring stands inside: ART's predict draws a number, too.
+            # The scoring stands inside: defences may draw numbers, too.
             with global_seed(seed), passes_of(estimator, budget.batch_size):
                 attacked = perturbed(build, estimator, x, y, budget, seed)
                 return Attacked(attacked, estimator.predict_labels(attacked, batch_size=budget.batch_size))

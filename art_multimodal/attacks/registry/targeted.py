@@ -66,7 +66,7 @@ def targeted_pgd(from_clean: bool = False) -> Prepare:
         ]
 
         def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-            # ART's predict draws a number.
+            # ART's defences may draw numbers.
             with global_seed(seed):
                 return attacked(x, np.asarray(y, dtype=np.int64), seed)
 
