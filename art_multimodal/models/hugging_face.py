@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.functional import to_pil_image
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -220,6 +219,9 @@ def preprocessing_of(processor: Any, side: int | None = None) -> ImagePreprocess
         first_resize=resized if resized != final else None,
         crop_rounds_down=True,
     )
+    # torchvision takes over a second to import, which only these models need.
+    from torchvision.transforms.functional import to_pil_image
+
     height, width = 2 * final[0], (2 if settings else 3) * final[1]
     across, down = torch.meshgrid(torch.linspace(0, 1, width), torch.linspace(0, 1, height), indexing="xy")
     ramps = (torch.stack([across, down, across * down]) * 255).round() / 255

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from attacks.text_attacks import TEXTS, embedding, fusion, images, kl, pairs, spans, zero_shot
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import CharacterAttack
 from art_multimodal.attacks.evasion.text.character_attack import edits_of
-from art_multimodal.attacks.evasion.text.words import english_words, words_of
+from art_multimodal.attacks.evasion.text.words import english_words, is_word, words_of
 
 CLASSES = {"cat", "dog", "boat"}
 
@@ -160,6 +163,24 @@ def test_english_words_at_hand():
     assert {"photo", "hill", "the", "small", "dogs"} <= words
     assert 20_000 < len(words) < 50_000
     assert not any(any(letter in word for letter in "<>/ ") for word in words)
+
+
+def test_english_words_are_read_from_open_clips_own_file_without_importing_it():
+    code = (
+        "import sys; from art_multimodal.attacks.evasion.text import words; words.english_words(); "
+        "assert 'open_clip' not in sys.modules and 'torchvision' not in sys.modules; "
+        "from open_clip.tokenizer import default_bpe; assert default_bpe().endswith(words._VOCABULARY)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "one"),
+    [("cat", True), ("c4t", True), ("7", True), ("chat\u00e9", True), ("child's", True), ("", False), ("a b", False)]
+    + [("a-b", False), ("cat_", False), ("a" * 64, True), ("a" * 65, False), ("\u00b2", True), ("cat'", False)],
+)
+def test_what_is_one_word(text, one):
+    assert is_word(text) is one
 
 
 def test_by_default_no_english_word_is_written():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.text.search import Plan
@@ -19,6 +20,8 @@ from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+#: Words whose edits, some hundreds each, are kept during an attack.
+_WORDS_AT_HAND = 256
 
 
 class CharacterAttack(TextAttack):
@@ -117,16 +120,18 @@ class CharacterAttack(TextAttack):
         return plan, free
 
     def _proposals(self, taken: frozenset[str], protected: ProtectedWords) -> Callable[[str, int, str], list[str]]:
-        def propose(text: str, index: int, word: str) -> list[str]:
+        # Prompts of different classes share most of their words.
+        @lru_cache(_WORDS_AT_HAND)
+        def edited(word: str) -> list[str]:
             if len(word) > LONGEST_WORD:
                 return []
             return [
-                edited
-                for edited in dict.fromkeys(edits_of(word, self.alphabet))
-                if edited.casefold() not in taken and is_word(edited) and protected.allows(word, edited)
+                edit
+                for edit in dict.fromkeys(edits_of(word, self.alphabet))
+                if edit.casefold() not in taken and is_word(edit) and protected.allows(word, edit)
             ]
 
-        return propose
+        return lambda text, index, word: edited(word)
 
     def _check_params(self) -> None:
         super()._check_params()

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from pathlib import Path
 
 #: Longer runs of letters are no words of a language; they are left alone.
 LONGEST_WORD = 64
 
 #: Of open_clip's list; those behind are not part of its vocabulary.
 _MERGES = 49152 - 256 - 2
+_VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 _APOSTROPHES = "'\u2019"
 #: Joiners stand inside words of Persian and of Indian scripts.
 _JOINERS = "\u200c\u200d"
@@ -94,7 +96,10 @@ def words_of(text: str) -> list[Word]:
 
 def is_word(text: str) -> bool:
     """Whether a text is exactly one word, not longer than :data:`LONGEST_WORD`."""
-    return len(text) <= LONGEST_WORD and [word.text for word in words_of(text)] == [text]
+    if len(text) > LONGEST_WORD:
+        return False
+    # Most are plain letters and digits, and tens of thousands are asked about.
+    return (text.isascii() and text.isalnum()) or [word.text for word in words_of(text)] == [text]
 
 
 def in_case_of(word: str, original: str) -> str:
@@ -176,10 +181,12 @@ def english_words() -> frozenset[str]:
     what must not be written by accident.
     """
     import gzip
+    from importlib.util import find_spec
 
-    from open_clip.tokenizer import default_bpe
-
-    with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
+    # The file lies in open_clip's folder; importing open_clip, and timm with it, would take seconds.
+    package = find_spec("open_clip")
+    assert package is not None and package.origin is not None
+    with gzip.open(Path(package.origin).with_name(_VOCABULARY), "rt", encoding="utf-8") as file:
         merges = [line.split() for line in islice(file, 1, _MERGES + 1)]
     ends = ("".join(pair).removesuffix("</w>") for pair in merges if pair and pair[-1].endswith("</w>"))
     return STOP_WORDS | {word for word in ends if len(word) > 1 and word.isascii() and word.isalpha()}
