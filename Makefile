@@ -17,7 +17,7 @@ $(READY): setup.py pyproject.toml constraints.txt
 	touch $@
 
 audit: $(READY)
-	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 4/255 --limit 100 --batch-size 100 --out $(OUT) --overwrite
+	$(BIN)/art-multimodal audit demo:digits --data demo:digits --eps 4/255 --limit 100 --batch-size 100 --group-size 100 --out $(OUT) --overwrite
 
 # A file's tests share what they load, so they stay together. One thread each: more would only wait for each other.
 test: $(READY)
