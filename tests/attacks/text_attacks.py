@@ -30,12 +30,15 @@ def language_model() -> MaskedLanguageModel:
         return load_masked_language_model(save_bert(Path(folder)))
 
 
+# In double precision: what is compared are scores of one text in a batch and by itself, and which one is the largest.
+
+
 def zero_shot(templates=("a photo of a {}.", "the small {} on a hill")) -> ZeroShotClassifier:
-    return ZeroShotClassifier(TinyEncoder(seed=3).eval(), ("cat", "dog", "boat"), templates, device_type="cpu")
+    return ZeroShotClassifier(TinyEncoder(seed=3).double().eval(), ("cat", "dog", "boat"), templates, device_type="cpu")
 
 
 def fusion(joint: bool = False) -> FusionClassifier:
-    return FusionClassifier((TinyJointFusion if joint else TinyFusion)(seed=5).eval(), device_type="cpu")
+    return FusionClassifier((TinyJointFusion if joint else TinyFusion)(seed=5).double().eval(), device_type="cpu")
 
 
 def images(count: int) -> np.ndarray:
