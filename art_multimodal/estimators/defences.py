@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -14,9 +14,14 @@ from torch import Tensor
 from art_multimodal.errors import InputError
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.defended import defended
+from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.multimodal import MultimodalModel
+from art_multimodal.samples import fields_of, samples
 
 if TYPE_CHECKING:
     from art.defences.preprocessor import Preprocessor
+
+    from art_multimodal.modalities.modality import Modality
 
 Model = TypeVar("Model", bound=ImageTextModel)
 
@@ -37,6 +42,58 @@ def with_text_defences(
     texts = tuple(defence.repair for defence in given if _is_for_texts(defence))
     images = [defence for defence in given if not _is_for_texts(defence)]
     return (defended(model, texts) if texts else model), images or None
+
+
+def defences_by_modality(
+    model: FusionModel | MultimodalModel, given: Preprocessor | Sequence[Preprocessor] | Mapping[str, Any] | None
+) -> dict[str, list[Preprocessor]]:
+    """Sort preprocessors by the modality that they stand before.
+
+    :param given: By name of the modality, one or several; a bare list means those of images and of texts.
+    :raises InputError: For a modality that the model does not have, or where it is not clear which one is meant.
+    """
+    known = ["image", "text"] if isinstance(model, FusionModel) else list(model.modalities)
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        if strange := [name for name in given if name not in known]:
+            raise InputError(
+                f"Defences are given for {strange[0]!r}, which the model does not have: {', '.join(known)}."
+            )
+        return {name: _listed(of) for name, of in given.items() if of is not None}
+    found: dict[str, list[Preprocessor]] = {}
+    for defence in _listed(given):
+        kind = "text" if _is_for_texts(defence) else "image"
+        names = [kind] if isinstance(model, FusionModel) else [n for n in known if model.modalities[n].kind == kind]
+        if len(names) != 1:
+            raise InputError(
+                f"{type(defence).__name__} is for a modality of kind {kind!r}, and the model has {len(names)} of it. "
+                "Name it: preprocessing_defences={'rgb': ...}."
+            )
+        found.setdefault(names[0], []).append(defence)
+    return found
+
+
+def defended_fields(
+    modalities: Mapping[str, Modality], defences: Mapping[str, list[Preprocessor]], x: np.ndarray, fit: bool
+) -> np.ndarray:
+    """Return samples behind the defences of each modality.
+
+    :param fit: Whether the model is trained on them: some defences act only then, or only otherwise.
+    """
+    changed = {}
+    for name in x.dtype.names or ():
+        acting = [d for d in defences.get(name, ()) if (d.apply_fit if fit else d.apply_predict)]
+        if acting:
+            values = modalities[name].values(x[name])
+            for defence in acting:
+                values = defence.repair(values.tolist()) if _is_for_texts(defence) else defence(np.array(values))[0]
+            changed[name] = modalities[name].with_values(x[name], values)
+    return samples(**{**fields_of(x), **changed}) if changed else x
+
+
+def _listed(given: Preprocessor | Sequence[Preprocessor]) -> list[Preprocessor]:
+    return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
 def check_image_defences(defences: list[Preprocessor] | None) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from art_multimodal.estimators.weights import WeightState
 from art_multimodal.models.base import ImageTextModel
+from art_multimodal.models.multimodal import MultimodalModel
+
+#: What is remembered: tensors, alone or by name.
+Kept = TypeVar("Kept")
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -132,13 +136,15 @@ class RememberedFeatures(LearningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: tuple[WeightState, int, Tensor] | None = None
+        self._kept: tuple[WeightState, int, Any] | None = None
 
     def forget(self) -> None:
         """Compute the features again when they are asked for next."""
         self._kept = None
 
-    def remember(self, model: ImageTextModel, weights: Iterable[Tensor], compute: Callable[[], Tensor]) -> Tensor:
+    def remember(
+        self, model: ImageTextModel | MultimodalModel, weights: Iterable[Tensor], compute: Callable[[], Kept]
+    ) -> Kept:
         """Return what ``compute`` returns, from memory where nothing that it depends on has changed.
 
         :param model: Whose weights they are.

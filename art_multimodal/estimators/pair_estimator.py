@@ -40,7 +40,7 @@ class PairEstimator(ChainedPreprocessing):
     def __init__(
         self,
         model: nn.Module,
-        image_size: tuple[int, int],
+        sample_shape: tuple[int, ...],
         optimizer: torch.optim.Optimizer | None,
         input_shape: tuple[int, ...] | None,
         preprocessing_defences: Preprocessor | list[Preprocessor] | None,
@@ -56,7 +56,7 @@ class PairEstimator(ChainedPreprocessing):
             preprocessing=None,
             device_type=device_type,
         )
-        self._input_shape = tuple(input_shape or (3, *image_size))
+        self._input_shape = tuple(input_shape or sample_shape)
         self._optimizer = optimizer
         self._model = model.to(self._device)
 
@@ -89,12 +89,14 @@ class PairEstimator(ChainedPreprocessing):
         model = copy.deepcopy(self.image_text_model)
         clone = type(self)(
             model,
-            optimizer=fresh_optimizer(self._optimizer, model),
-            input_shape=self._input_shape,
-            preprocessing_defences=self.preprocessing_defences,
-            postprocessing_defences=self.postprocessing_defences,
-            device_type=self._device_type,
-            **self._further_settings(),
+            **{
+                "optimizer": fresh_optimizer(self._optimizer, model),
+                "input_shape": self._input_shape,
+                "preprocessing_defences": self.preprocessing_defences,
+                "postprocessing_defences": self.postprocessing_defences,
+                "device_type": self._device_type,
+                **self._further_settings(),
+            },
         )
         clone.reset()
         return clone

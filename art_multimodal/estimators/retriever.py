@@ -75,7 +75,7 @@ class ImageTextRetriever(PairEstimator):
         model, preprocessing_defences = with_text_defences(model, preprocessing_defences)
         super().__init__(
             model=RetrieverModule(model).train(model.training),
-            image_size=model.image_size,
+            sample_shape=(3, *model.image_size),
             optimizer=optimizer,
             input_shape=input_shape,
             preprocessing_defences=preprocessing_defences,

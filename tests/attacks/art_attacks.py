@@ -19,7 +19,7 @@ from art_multimodal.pairs import image_text_pairs
 
 TEXTS = ["a cat", "red", "a cat", "what is this?", "", "red", "a cat"]
 #: The module, which its function hides.
-MODULE = import_module("art_multimodal.attacks.evasion.for_each_pair")
+MODULE = import_module("art_multimodal.attacks.evasion.for_each_sample")
 MODELS = {"separate": TinyFusion, "joint": TinyJointFusion}
 
 Factory = Callable[[TextBoundClassifier], EvasionAttack]

@@ -1,7 +1,7 @@
 """Evasion attacks."""
 
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack, DecouplingRecord
-from art_multimodal.attacks.evasion.for_each_pair import ImageAttackOnPairs, for_each_pair
+from art_multimodal.attacks.evasion.for_each_sample import ImageAttackOnPairs, for_each_pair, for_each_sample
 from art_multimodal.attacks.evasion.multimodal import CoAttack, IndependentAttack, SetLevelGuidanceAttack
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.evasion.text import (
@@ -29,4 +29,5 @@ __all__ = [
     "TypographicRecord",
     "WordChange",
     "for_each_pair",
+    "for_each_sample",
 ]

@@ -11,7 +11,7 @@ from art.attacks.attack import EvasionAttack
 from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescent, SquareAttack
 
 from art_multimodal.attacks.art_context import global_seed, passes_of, view_of, with_memory
-from art_multimodal.attacks.evasion.for_each_pair import for_each_pair
+from art_multimodal.attacks.evasion.for_each_sample import for_each_pair
 from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.registry.entry import (

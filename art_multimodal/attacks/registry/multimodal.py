@@ -8,7 +8,7 @@ import numpy as np
 from art.attacks.attack import EvasionAttack
 
 from art_multimodal.attacks.art_context import global_seed
-from art_multimodal.attacks.evasion.for_each_pair import ImageAttackOnPairs
+from art_multimodal.attacks.evasion.for_each_sample import ImageAttackOnPairs
 from art_multimodal.attacks.evasion.multimodal import CoAttack, IndependentAttack
 from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
 from art_multimodal.attacks.registry.entry import (

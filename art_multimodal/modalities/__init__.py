@@ -1,0 +1,40 @@
+"""Modalities as values: a sample has a field for each, and everything else asks the modality what the field is."""
+
+from art_multimodal.modalities.kinds import (
+    FeatureSequence,
+    Image,
+    PointCloud,
+    Skeleton,
+    Spectrogram,
+    Table,
+    Video,
+    image,
+    point_cloud,
+    sequence,
+    skeleton,
+    spectrogram,
+    table,
+    video,
+)
+from art_multimodal.modalities.modality import Modality
+from art_multimodal.modalities.text import Text, text
+
+__all__ = [
+    "FeatureSequence",
+    "Image",
+    "Modality",
+    "PointCloud",
+    "Skeleton",
+    "Spectrogram",
+    "Table",
+    "Text",
+    "Video",
+    "image",
+    "point_cloud",
+    "sequence",
+    "skeleton",
+    "spectrogram",
+    "table",
+    "text",
+    "video",
+]

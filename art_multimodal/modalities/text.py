@@ -1,0 +1,84 @@
+"""Texts as a modality: a point is a word."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from art_multimodal.errors import InputError
+from art_multimodal.modalities.modality import Modality
+from art_multimodal.texts import check_strings
+
+
+class Text(Modality):
+    """Strings; a point is a word, which white space separates."""
+
+    kind: ClassVar[str] = "text"
+    point: ClassVar[str] = "word"
+    numeric: ClassVar[bool] = False
+    colour: ClassVar[str] = "#b98217"
+
+    @property
+    def dtype(self) -> Any:
+        return np.dtype(object)
+
+    def check(self, field: np.ndarray) -> np.ndarray:
+        """Return a field of texts, checked; an empty text is one that is missing.
+
+        :raises InputError: For what is no string, naming the sample.
+        """
+        if field.dtype != object or field.ndim != 1:
+            raise InputError(f"{self.name}: texts are needed, a string for each sample.")
+        check_strings(field)
+        return field
+
+    def missing(self, field: np.ndarray) -> np.ndarray:
+        return np.array([not text.strip() for text in field], dtype=bool)
+
+    def values(self, field: np.ndarray) -> np.ndarray:
+        """The strings, ``(N,)``."""
+        return field
+
+    def lengths(self, field: np.ndarray) -> np.ndarray:
+        """How many words each text has."""
+        return np.array([len(text.split()) for text in field], dtype=np.int64)
+
+    def point_shape(self, field: np.ndarray) -> tuple[int, ...]:
+        """The number of words of the longest text."""
+        return (int(self.lengths(field).max(initial=0)),)
+
+    def present(self, field: np.ndarray) -> np.ndarray:
+        return np.arange(*self.point_shape(field)) < self.lengths(field)[:, None]
+
+    def with_values(self, field: np.ndarray, values: np.ndarray) -> np.ndarray:
+        changed = field.copy()
+        changed[...] = values
+        return changed
+
+    def remove(self, field: np.ndarray, removed: np.ndarray) -> np.ndarray:
+        """Return a copy with words removed; what remains is joined by single spaces.
+
+        :param removed: Booleans ``(N, words of the longest text)``.
+        :raises InputError: For another shape.
+        """
+        expected = (len(field), *self.point_shape(field))
+        if removed.shape != expected:
+            raise InputError(
+                f"{self.name}: the removed words must be booleans of shape {expected}, not {removed.shape}."
+            )
+        changed = field.copy()
+        for row, text in enumerate(field):
+            if removed[row].any():
+                words = text.split()
+                changed[row] = " ".join(word for word, gone in zip(words, removed[row], strict=False) if not gone)
+        return changed
+
+
+def text(name: str = "text") -> Text:
+    """Describe texts.
+
+    :param name: Name of the field.
+    :raises InputError: If the name is no identifier.
+    """
+    return Text(name, (), (), (0.0, 0.0))

@@ -1,0 +1,81 @@
+"""What stands between the embeddings of modalities and scores, and the registry of all that do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from art_multimodal.errors import InputError
+from art_multimodal.models.multimodal import Features
+from art_multimodal.registry import Registry
+
+#: Every fusion by name: a class whose constructor takes widths, the number of classes, and options.
+FUSIONS: Registry[type[Fusion]] = Registry("fusion")
+
+
+class Fusion(nn.Module):
+    """Fuse the embeddings of several modalities, and predict from what comes out.
+
+    A modality that a sample lacks is left out: its embedding changes nothing, in that sample.
+
+    :param widths: Of the embedding of each modality, by name.
+    :param classes: Number of classes.
+    :raises InputError: If there is no modality, or there are fewer than two classes.
+    """
+
+    def __init__(self, widths: Mapping[str, int], classes: int) -> None:
+        super().__init__()
+        if not widths:
+            raise InputError("A fusion needs at least one modality.")
+        if classes < 2:
+            raise InputError(f"A fusion needs at least two classes, not {classes}.")
+        self.widths, self.classes = dict(widths), classes
+
+    def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
+        """Fused vectors ``[N, D]``.
+
+        :param features: ``[N, width]`` for each modality.
+        :param present: Booleans ``[N]`` for each modality.
+        """
+        raise NotImplementedError
+
+    def predict(self, fused: Tensor) -> Tensor:
+        """Scores ``[N, K]`` of fused vectors."""
+        raise NotImplementedError
+
+    def unimodal_scores(self, features: Features) -> dict[str, Tensor] | None:
+        """Scores ``[N, K]`` of each modality alone, by name, where the fusion has them."""
+        return None
+
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """How much each modality counts, ``[N]`` by name, where the fusion weighs them."""
+        return None
+
+    def _there(self, features: Features, present: Mapping[str, Tensor]) -> list[Tensor]:
+        """The embeddings in the order of the modalities, zero where a sample lacks one."""
+        return [torch.where(present[name][:, None], features[name], 0.0) for name in self.widths]
+
+
+def new_fusion(name: str, widths: Mapping[str, int], classes: int, **options: Any) -> Fusion:
+    """Make a fusion by its name.
+
+    :param options: Of its constructor.
+    :raises InputError: For a name or an option that is unknown.
+    """
+    kind = FUSIONS[name]
+    try:
+        return kind(widths, classes, **options)
+    except TypeError as error:
+        raise InputError(f"Fusion {name!r}: {error}") from None
+
+
+def mlp(widths: Sequence[int]) -> nn.Module:
+    """Linear layers of these widths, with ReLU in between."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

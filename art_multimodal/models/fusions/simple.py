@@ -1,0 +1,98 @@
+"""Fusions in which each embedding counts as it is: concatenated, gated, or as scores of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from art_multimodal.errors import InputError
+from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, mlp
+from art_multimodal.models.multimodal import Features
+
+
+class Concat(Fusion):
+    """Embeddings side by side, and a perceptron on them.
+
+    :param hidden: Width of the perceptron's hidden layer; ``0`` for none.
+    """
+
+    def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
+        super().__init__(widths, classes)
+        width = sum(self.widths.values())
+        self.head = mlp([width, *([_positive(hidden)] if hidden else []), classes])
+
+    def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat(self._there(features, present), dim=1)
+
+    def predict(self, fused: Tensor) -> Tensor:
+        return self.head(fused)
+
+
+class Gated(Fusion):
+    """Embeddings of one width, each weighed feature by feature by a gate that sees all of them.
+
+    | Paper link: https://arxiv.org/abs/1702.01992 (gated multimodal units)
+
+    :param hidden: Width that every embedding is brought to.
+    """
+
+    def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
+        super().__init__(widths, classes)
+        _positive(hidden)
+        self.into = nn.ModuleDict({name: nn.Linear(width, hidden) for name, width in self.widths.items()})
+        self.gates = nn.ModuleDict({name: nn.Linear(sum(self.widths.values()), hidden) for name in self.widths})
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
+        gates = self._gates(features, present)
+        return sum(gates[name] * torch.tanh(self.into[name](features[name])) for name in self.widths)  # type: ignore[return-value]
+
+    def predict(self, fused: Tensor) -> Tensor:
+        return self.head(fused)
+
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Mean gate of each modality, ``[N]``."""
+        return {name: gate.mean(dim=1) for name, gate in self._gates(features, present).items()}
+
+    def _gates(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        seen = torch.cat(self._there(features, present), dim=1)
+        return {
+            name: torch.where(present[name][:, None], torch.sigmoid(self.gates[name](seen)), 0.0)
+            for name in self.widths
+        }
+
+
+class Late(Fusion):
+    """Scores of each modality alone, and their mean over the modalities that a sample has."""
+
+    def __init__(self, widths: Mapping[str, int], classes: int) -> None:
+        super().__init__(widths, classes)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, classes) for name, width in self.widths.items()})
+
+    def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
+        scores = torch.stack(list(self.unimodal_scores(features).values()), dim=1)
+        weights = torch.stack(list(self.weights(features, present).values()), dim=1).to(scores.dtype)
+        return (scores * weights[:, :, None]).sum(dim=1)
+
+    def predict(self, fused: Tensor) -> Tensor:
+        return fused
+
+    def unimodal_scores(self, features: Features) -> dict[str, Tensor]:
+        return {name: head(features[name]) for name, head in self.heads.items()}
+
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        counts = torch.stack([present[name] for name in self.widths]).sum(dim=0).clamp_min(1)
+        return {name: present[name] / counts for name in self.widths}
+
+
+def _positive(hidden: int) -> int:
+    if hidden < 1:
+        raise InputError(f"hidden must be at least 1, the width of the hidden layer, not {hidden}.")
+    return hidden
+
+
+FUSIONS.add("concat", Concat)
+FUSIONS.add("gated", Gated)
+FUSIONS.add("late", Late)

@@ -1,0 +1,99 @@
+"""A model over any modalities, put together from towers and a fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from art_multimodal.errors import InputError
+from art_multimodal.modalities.modality import Modality
+from art_multimodal.models.fusion import Tokens
+from art_multimodal.models.fusions import Fusion, new_fusion
+from art_multimodal.models.multimodal import Features, MultimodalModel, Part
+
+
+class Tower(nn.Module):
+    """Embed one modality.
+
+    A module of one's own becomes a tower with ``Tower(modality, module, width)``: it is called with numbers
+    ``[N, *shape]``, of a sequence with ``(values, mask)``. Of texts :meth:`tokenize` is needed: make a subclass.
+
+    :param modality: What the tower takes.
+    :param module: Maps the modality's numbers to embeddings ``[N, width]``.
+    :param width: Of the embedding.
+    """
+
+    def __init__(self, modality: Modality, module: nn.Module, width: int) -> None:
+        super().__init__()
+        self.modality, self.module, self.width = modality, module, width
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Turn texts into tokens, on the CPU; an empty text is allowed.
+
+        :raises InputError: If a text is longer than the tower reads.
+        """
+        raise InputError(f"{self.modality.name}: a tower of texts needs tokenize(); make a subclass of Tower.")
+
+    def forward(self, part: Part) -> Tensor:
+        """Embeddings ``[N, width]``."""
+        if part.lengths is None:
+            return self.module(part.values)
+        return self.module(part.values, part.mask)
+
+
+class ModularModel(MultimodalModel):
+    """A tower for each modality, and a fusion of what they say.
+
+    :param towers: One for each modality, in the order of the fields.
+    :param fusion: A name of the registry (``"concat"``, ``"gated"``, ``"late"``, ...), or a fusion of one's own.
+    :param class_names: Names of the classes, distinct, at least two.
+    :param options: Of the fusion, where it is named.
+    :raises InputError: For names, towers or options that cannot be used; on use, if a tower returns another shape.
+    """
+
+    def __init__(
+        self, towers: Sequence[Tower], fusion: str | Fusion, class_names: Sequence[str], **options: Any
+    ) -> None:
+        super().__init__([tower.modality for tower in towers], class_names)
+        self.towers = nn.ModuleDict({tower.modality.name: tower for tower in towers})
+        self.fusion = fusion if isinstance(fusion, Fusion) else self._named(fusion, options)
+        if list(self.fusion.widths) != list(self.modalities) or self.fusion.classes != len(self.class_names):
+            raise InputError(
+                f"The fusion is made for {', '.join(self.fusion.widths)} and {self.fusion.classes} classes, the model "
+                f"has {', '.join(self.modalities)} and {len(self.class_names)}."
+            )
+
+    def tokenize(self, name: str, texts: Sequence[str]) -> Tokens:
+        return self._tower(name).tokenize(texts)
+
+    def encode(self, name: str, part: Part) -> Tensor:
+        tower = self._tower(name)
+        if isinstance(part.values, Tensor) and part.values.is_floating_point():
+            part = part.with_values(part.values.to(self.dtype))
+        embedded = tower(part)
+        if embedded.shape != (len(part), tower.width):
+            raise InputError(
+                f"{name}: the tower must return embeddings of shape ({len(part)}, {tower.width}), "
+                f"not {tuple(embedded.shape)}."
+            )
+        return embedded
+
+    def combine(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
+        return self.fusion(features, present)
+
+    def predict(self, fused: Tensor) -> Tensor:
+        return self.fusion.predict(fused)
+
+    def unimodal_scores(self, features: Features) -> dict[str, Tensor] | None:
+        return self.fusion.unimodal_scores(features)
+
+    def _named(self, name: str, options: Mapping[str, Any]) -> Fusion:
+        widths = {name: self._tower(name).width for name in self.modalities}
+        return new_fusion(name, widths, len(self.class_names), **options)
+
+    def _tower(self, name: str) -> Tower:
+        tower = self.towers[name]
+        assert isinstance(tower, Tower)
+        return tower

@@ -1,0 +1,187 @@
+"""The contract of a model over any modalities: embed each, combine what is there, predict. Torch only, no ART."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from art_multimodal.errors import InputError
+from art_multimodal.modalities.modality import Modality
+from art_multimodal.models.fusion import Tokens, move_tokens, take_rows
+from art_multimodal.prompts import check_class_names
+from art_multimodal.samples import check_samples
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class Part:
+    """One modality of a batch, as a tower takes it.
+
+    :param values: Numbers ``[N, *shape]``, or the tokens of texts.
+    :param present: Which samples have this modality, booleans ``[N]``. The others hold the modality's fill.
+    :param lengths: Of sequences, how many steps each has, ``[N]``; what is behind them is zero.
+    """
+
+    values: Tokens
+    present: Tensor
+    lengths: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    @property
+    def mask(self) -> Tensor:
+        """Which steps of sequences are within their length, booleans ``[N, T]``."""
+        assert isinstance(self.values, Tensor)
+        if self.lengths is None:
+            return torch.ones(self.values.shape[:2], dtype=torch.bool, device=self.values.device)
+        return torch.arange(self.values.shape[1], device=self.lengths.device) < self.lengths[:, None]
+
+    def to(self, device: torch.device) -> Part:
+        """Bring it to a device."""
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return Part(move_tokens(self.values, device), self.present.to(device), lengths)
+
+    def take(self, rows: Tensor) -> Part:
+        """Select samples."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        return Part(take_rows(self.values, rows), self.present[rows], lengths)
+
+    def with_values(self, values: Tensor) -> Part:
+        """The same with other numbers; those behind the length of a sequence are taken out, with their gradient."""
+        if self.lengths is not None:
+            mask = self.mask
+            values = values * mask.reshape(*mask.shape, *[1] * (values.ndim - 2)).to(values.dtype)
+        return replace(self, values=values)
+
+
+#: A batch, by the name of the modality.
+Inputs = dict[str, Part]
+#: What towers make of it: embeddings ``[N, D]``, by the name of the modality.
+Features = dict[str, Tensor]
+
+
+class MultimodalModel(nn.Module):
+    """A model that answers about samples of several modalities: ``scores = predict(fuse(inputs))``.
+
+    A subclass fills in :meth:`encode` and :meth:`combine`, where each modality is embedded by itself first (an attack
+    then computes the tower of an untouched modality once), or :meth:`fuse`, where modalities meet earlier; and
+    :meth:`predict`. One that reads texts fills in :meth:`tokenize`.
+
+    | Paper link: https://arxiv.org/abs/2112.12792 (the unified view: generator G, then predictor P)
+
+    :param modalities: What the model takes, in the order of the fields.
+    :param class_names: Names of the answers, in the order of the scores; distinct, at least two.
+    :raises InputError: If two modalities share a name, there is none, or class names cannot be used.
+    """
+
+    #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
+    notes: tuple[str, ...] = ()
+    #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
+    source_sha256: str | None = None
+
+    def __init__(self, modalities: Sequence[Modality], class_names: Sequence[str]) -> None:
+        super().__init__()
+        names = [modality.name for modality in modalities]
+        if not names:
+            raise InputError("A model needs at least one modality.")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"Two modalities are called {twice[0]!r}; give each a name of its own.")
+        self.modalities = {modality.name: modality for modality in modalities}
+        self.class_names = check_class_names(class_names)
+        self._mode_changes = [0]
+
+    @property
+    def mode_changes(self) -> int:
+        """How often the mode has changed. Meanwhile weights may have been written in ways that torch does not see."""
+        return self._mode_changes[0]
+
+    def train(self, mode: bool = True) -> Self:
+        self._mode_changes[0] += any(part.training != mode for part in self.modules())
+        return super().train(mode)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def separate_towers(self) -> bool:
+        """Whether each modality is embedded by itself before they meet."""
+        return type(self).fuse is MultimodalModel.fuse
+
+    def collate(self, x: np.ndarray, only: Sequence[str] | None = None) -> Inputs:
+        """Turn samples into a batch, on the CPU: numbers share their memory where they can.
+
+        A sample that is missing a modality gets its fill there, and ``present`` says so.
+
+        :param x: Samples ``(N,)`` with all modalities of the model, or those in ``only``.
+        :param only: Names of the modalities that are wanted.
+        :raises InputError: As :func:`check_samples` does, or if a text is longer than the model reads.
+        """
+        x = check_samples(x, self.modalities.values(), only)
+        return {name: self._part(self.modalities[name], x[name]) for name in only or self.modalities}
+
+    def tokenize(self, name: str, texts: Sequence[str]) -> Tokens:
+        """Turn texts into one batch of tokens, on the CPU; an empty text is allowed.
+
+        :param name: Of the modality.
+        :raises InputError: If a text is longer than the model reads. It is never cut silently.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no texts: it has no tokenize().")
+
+    def encode(self, name: str, part: Part) -> Tensor:
+        """Embed one modality: ``[N, D]``; only where the towers are separate.
+
+        :param name: Of the modality.
+        """
+        raise NotImplementedError
+
+    def combine(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
+        """Fuse embeddings: ``[N, D]``; only where the towers are separate.
+
+        :param features: Of all modalities, by name.
+        :param present: Which samples have a modality, booleans ``[N]``, by name.
+        """
+        raise NotImplementedError
+
+    def fuse(self, inputs: Inputs) -> Tensor:
+        """Fused vectors ``[N, D]`` of a batch."""
+        features = {name: self.encode(name, part) for name, part in inputs.items()}
+        return self.combine(features, {name: part.present for name, part in inputs.items()})
+
+    def predict(self, fused: Tensor) -> Tensor:
+        """Scores (logits) ``[N, K]`` of fused vectors ``[N, D]``."""
+        raise NotImplementedError
+
+    def unimodal_scores(self, features: Features) -> dict[str, Tensor] | None:
+        """Scores ``[N, K]`` of each modality alone, by name; ``None`` where a model has none."""
+        return None
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Scores ``[N, K]``: :meth:`predict` of :meth:`fuse`."""
+        return self.predict(self.fuse(inputs))
+
+    def _part(self, modality: Modality, field: np.ndarray) -> Part:
+        present = torch.from_numpy(~modality.missing(field))
+        if not modality.numeric:
+            return Part(self.tokenize(modality.name, field.tolist()), present)
+        values = modality.values(field)
+        if modality.variable:
+            # A length of 0 has nothing to look at; the tower gets steps of zeros, whose embedding does not count.
+            return Part(torch.from_numpy(values), present, torch.from_numpy(np.array(field["length"])))
+        if not bool(present.all()):
+            values = np.where(np.isnan(values), np.asarray(modality.fill, dtype=np.float32), values)
+        return Part(torch.from_numpy(np.ascontiguousarray(values)), present)
