@@ -80,6 +80,8 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
         if isinstance(model, FusionModel):
             listed = [defence for of in self._defences.values() for defence in of]
             model, preprocessing_defences = with_text_defences(model, listed or None)
+            # Those of texts are inside the model now.
+            self._defences.pop("text", None)
             shape: tuple[int, ...] = (3, *model.image_size)
             self._multimodal: MultimodalModel = ImageText(model)
         else:

@@ -11,6 +11,7 @@ from art.estimators.pytorch import PyTorchEstimator
 from torch import nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.bound import bound_samples
 from art_multimodal.estimators.defences import defended_fields
 from art_multimodal.estimators.packing import PackedView
 from art_multimodal.estimators.text_bound import TextBoundClassifier
@@ -82,8 +83,15 @@ class ViewMaking(PyTorchEstimator):
         :param probabilities: Predict probabilities instead of scores.
         :raises InputError: If modalities are unknown, missing or too many, or a shape or lengths do not fit.
         """
-        bound, own, found = self._split(others, [name])
         modality = self._numeric(name)
+        bound, own, found = self._split(others, [name])
+        if isinstance(self._model, FusionModel):
+            pairs = bound_samples(self._multimodal, [name], bound)
+            assert pairs is not None
+            view = self.image_view(pairs["text"].tolist(), probabilities)
+            if shape := input_shape or own.get(name):
+                view.set_params(input_shape=shape)
+            return view
         shape = input_shape or own.get(name) or (self._input_shape if name == self._first else None)
         return ModalityView(
             self._multimodal,

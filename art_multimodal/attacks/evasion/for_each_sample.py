@@ -116,7 +116,8 @@ def for_each_sample(
     }
 
     def attack_on(rows: np.ndarray) -> EvasionAttack:
-        view = view_on(estimator, modality, x[rows])
+        # In the shape that the samples have: Square, ZOO and others work in arrays of it.
+        view = estimator.modality_view(modality, x[rows])
         attack = attack_factory(view)
         _check_what_is_bound(attack, view)
         return attack
@@ -155,18 +156,6 @@ def for_each_sample(
             except RowMismatch:
                 run_by_group(rows)
     return adversarial if not kind.variable else with_field(x, modality, kind.with_values(x[modality], given))
-
-
-def view_on(estimator: FusionClassifier, modality: str, x: np.ndarray) -> ModalityView:
-    """Return a view of one modality with the others of samples bound, in the shape that the samples have.
-
-    Square, ZOO and others work in arrays of that shape.
-    """
-    if is_pairs(x):
-        view: ModalityView = estimator.image_view(x["text"].tolist())
-        view.set_params(input_shape=x.dtype["image"].shape)
-        return view
-    return estimator.modality_view(modality, x)
 
 
 def bound_to(x: np.ndarray, modality: str, kind: Modality) -> tuple[np.ndarray, dict[str, np.ndarray]]:
