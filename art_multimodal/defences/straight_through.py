@@ -11,8 +11,10 @@ from art.defences.preprocessor.preprocessor import Preprocessor, PreprocessorPyT
 from torch import Tensor
 
 
-def straight_through(preprocessor: Preprocessor) -> Callable[[Tensor], Tensor]:
-    """Return what a preprocessor does to images ``[N, C, H, W]``, for a place inside of a model.
+def straight_through(
+    preprocessor: Preprocessor, clip_values: tuple[Any, Any] = (0.0, 1.0)
+) -> Callable[[Tensor], Tensor]:
+    """Return what a preprocessor does to images ``[N, C, H, W]``, or other numbers, for a place inside of a model.
 
     ART chains several preprocessors only where all are written in torch. Here any of them follow each other.
 
@@ -21,10 +23,12 @@ def straight_through(preprocessor: Preprocessor) -> Callable[[Tensor], Tensor]:
     behind it unchanged (backward pass differentiable approximation).
 
     | Paper link: https://arxiv.org/abs/1802.00420 (BPDA)
+
+    :param clip_values: What a preprocessor in numpy is given lies between these, numbers or arrays.
     """
     if isinstance(preprocessor, PreprocessorPyTorch):
         return _InTorch(preprocessor)
-    return _InNumpy(preprocessor)
+    return _InNumpy(preprocessor, clip_values)
 
 
 class _InTorch:
@@ -41,26 +45,26 @@ class _InTorch:
 
 
 class _InNumpy:
-    def __init__(self, preprocessor: Preprocessor) -> None:
-        self.preprocessor = preprocessor
+    def __init__(self, preprocessor: Preprocessor, clip_values: tuple[Any, Any]) -> None:
+        self.preprocessor, self.clip_values = preprocessor, clip_values
 
     def __call__(self, images: Tensor) -> Tensor:
-        return _Estimated.apply(images, self.preprocessor)
+        return _Estimated.apply(images, self.preprocessor, self.clip_values)
 
 
 class _Estimated(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, images: Tensor, preprocessor: Preprocessor) -> Tensor:
+    def forward(context: Any, images: Tensor, preprocessor: Preprocessor, clip_values: tuple[Any, Any]) -> Tensor:
         context.save_for_backward(images)
         context.preprocessor = preprocessor
         # Some refuse what leaves the box, as images do on an attack's way.
-        return _as_tensor(preprocessor(_as_numpy(images).clip(0, 1))[0], images)
+        return _as_tensor(preprocessor(_as_numpy(images).clip(*clip_values))[0], images)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (images,) = context.saved_tensors
         behind = _as_numpy(gradients[0])
-        return _as_tensor(context.preprocessor.estimate_gradient(_as_numpy(images), behind), gradients[0]), None
+        return _as_tensor(context.preprocessor.estimate_gradient(_as_numpy(images), behind), gradients[0]), None, None
 
 
 def _as_numpy(tensor: Tensor) -> np.ndarray:

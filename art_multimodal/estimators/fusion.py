@@ -158,7 +158,9 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
         """
         if modality is not None and not isinstance(modality, str):
             found = {name: self.loss_gradient(x, y, batch_size, name, **kwargs) for name in modality}
-            return samples(**{n: (g, x[n]["length"]) if self._numeric(n).variable else g for n, g in found.items()})
+            return samples(
+                **{n: (g, x[n]["length"]) if self.numeric_modality(n).variable else g for n, g in found.items()}
+            )
         name = self._only(modality)
         targets = self._targets(y, len(x))
         # A batch's gradients are those of its mean loss; ART's are those of the mean over all.
@@ -277,7 +279,7 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
         modality: str | None = None,
     ) -> np.ndarray:
         """Do something with one modality of each batch, on a view that has the others of its rows."""
-        x = self._checked(x)
+        x = self.checked(x)
         check_batch_size(batch_size)
         name, parts = modality or self._first, []
         for start in range(0, len(x), batch_size):
@@ -287,11 +289,15 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
                 values = image_array(x["image"][rows])
             else:
                 view = self.modality_view(name, x[rows])
-                values = np.ascontiguousarray(self._numeric(name).values(x[name][rows]))
+                values = np.ascontiguousarray(self.numeric_modality(name).values(x[name][rows]))
             parts.append(work(view, values, rows))
         return np.concatenate(parts) if parts else nothing
 
-    def _checked(self, x: np.ndarray) -> np.ndarray:
+    def checked(self, x: np.ndarray) -> np.ndarray:
+        """Return samples as the model takes them.
+
+        :raises InputError: If they are none, or a modality is missing or unknown.
+        """
         if isinstance(self._model, FusionModel):
             self._check_pairs(x)
             return x
@@ -321,7 +327,7 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
         return label_rows(y, self.nb_classes, count)
 
     def _shape_in(self, x: np.ndarray, name: str) -> tuple[int, ...]:
-        return self._numeric(name).values(x[name]).shape[1:] if are_samples(x) else self._input_shape
+        return self.numeric_modality(name).values(x[name]).shape[1:] if are_samples(x) else self._input_shape
 
 
 def _hard_or_mixed(targets: np.ndarray, scores: torch.Tensor) -> torch.Tensor:

@@ -43,6 +43,13 @@ class ViewMaking(PyTorchEstimator):
         """What the samples consist of, by name."""
         return self._multimodal.modalities
 
+    @property
+    def defences(self) -> dict[str, list[Preprocessor]]:
+        """Preprocessing defences by the name of the modality that they stand before; of pairs, those of images."""
+        if isinstance(self._model, FusionModel):
+            return {"image": list(self.preprocessing_defences or ())}
+        return self._defences
+
     def image_view(self, texts: str | Sequence[str], probabilities: bool = False) -> TextBoundClassifier:
         """Return a genuine ``PyTorchClassifier`` over images, with the texts bound inside its module.
 
@@ -83,7 +90,7 @@ class ViewMaking(PyTorchEstimator):
         :param probabilities: Predict probabilities instead of scores.
         :raises InputError: If modalities are unknown, missing or too many, or a shape or lengths do not fit.
         """
-        modality = self._numeric(name)
+        modality = self.numeric_modality(name)
         bound, own, found = self._split(others, [name])
         if isinstance(self._model, FusionModel):
             pairs = bound_samples(self._multimodal, [name], bound)
@@ -133,9 +140,9 @@ class ViewMaking(PyTorchEstimator):
                 f"Preprocessing defences stand before {defended[0]}; a packed view has none. Use modality_view."
             )
         bound, shapes, lengths = self._split(others, list(names))
-        open_shapes = {name: shape for name, shape in shapes.items() if None in self._numeric(name).shape}
+        open_shapes = {name: shape for name, shape in shapes.items() if None in self.numeric_modality(name).shape}
         for name in names:
-            if None in self._numeric(name).shape and name not in open_shapes and name == self._first:
+            if None in self.numeric_modality(name).shape and name not in open_shapes and name == self._first:
                 open_shapes[name] = self._input_shape
         return PackedView(
             self._multimodal,
@@ -158,13 +165,17 @@ class ViewMaking(PyTorchEstimator):
         :raises InputError: If none is named and there are several, or it is unknown or holds texts.
         """
         if modality is not None:
-            return self._numeric(modality).name
+            return self.numeric_modality(modality).name
         numeric = [one.name for one in self.modalities.values() if one.numeric]
         if len(numeric) > 1:
             raise InputError(f"Name the modality that gradients are wanted of: modality= one of {', '.join(numeric)}.")
         return numeric[0]
 
-    def _numeric(self, name: str) -> Modality:
+    def numeric_modality(self, name: str) -> Modality:
+        """Return a modality that holds numbers.
+
+        :raises InputError: If it is unknown or holds texts.
+        """
         if name not in self.modalities:
             raise InputError(f"The model knows no modality {name!r}; it takes {', '.join(self.modalities)}.")
         if not self.modalities[name].numeric:
@@ -178,7 +189,7 @@ class ViewMaking(PyTorchEstimator):
         if not are_samples(x):
             return (None if x is None else x), {}, {}
         given = [name for name in names if name in (x.dtype.names or ())]
-        own = {name: self._numeric(name) for name in given}
+        own = {name: self.numeric_modality(name) for name in given}
         lengths = {name: own[name].lengths(x[name]) for name in given if own[name].variable}
         shapes = {name: own[name].values(x[name]).shape[1:] for name in given}
         left = [name for name in x.dtype.names or () if name not in names]

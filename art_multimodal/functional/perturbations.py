@@ -25,7 +25,8 @@ def norm_of(name: float | str) -> float:
 
 def _lengths(x: Tensor) -> Tensor:
     # Row by row first: one sum over all pixels is off by 1e-6 in float32, which would break the budget.
-    return x.norm(dim=-1).flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))
+    rows = x.norm(dim=-1).flatten(1) if x.ndim > 2 else x
+    return rows.norm(dim=1).view(-1, *[1] * (x.ndim - 1))
 
 
 def _largest(x: Tensor) -> Tensor:
@@ -69,13 +70,21 @@ def ascent_step(gradient: Tensor, norm: float, eps_step: float) -> Tensor:
     return eps_step * gradient / (_lengths(gradient) + 1e-10)
 
 
-def within_budget(images: Tensor, clean: Tensor, norm: float, eps: float) -> Tensor:
-    """Bring images back into the ball around ``clean`` and into [0, 1]; both hold afterwards.
+def within_budget(
+    images: Tensor, clean: Tensor, norm: float, eps: float, low: Tensor | float = 0.0, high: Tensor | float = 1.0
+) -> Tensor:
+    """Bring images, or other numbers, back into the ball around ``clean`` and into their box; both hold afterwards.
 
     The difference to ``clean``, measured in the dtype of the images, exceeds ``eps`` by at most one rounding.
+
+    :param low: Smallest value, a number or a tensor that broadcasts to the images.
+    :param high: Largest value, likewise.
     """
-    # Clipping to the box moves every pixel towards its clean value, which lies in the box: the norm cannot grow.
-    return (clean + project(images - clean, norm, eps)).clamp(0.0, 1.0)
+    # Clipping to the box moves every number towards its clean value, which lies in the box: the norm cannot grow.
+    moved = clean + project(images - clean, norm, eps)
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        return torch.minimum(torch.maximum(moved, torch.as_tensor(low).to(moved)), torch.as_tensor(high).to(moved))
+    return moved.clamp(low, high)
 
 
 def projected_gradient_ascent(

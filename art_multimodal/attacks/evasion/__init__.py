@@ -2,7 +2,12 @@
 
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack, DecouplingRecord
 from art_multimodal.attacks.evasion.for_each_sample import ImageAttackOnPairs, for_each_pair, for_each_sample
-from art_multimodal.attacks.evasion.multimodal import CoAttack, IndependentAttack, SetLevelGuidanceAttack
+from art_multimodal.attacks.evasion.multimodal import (
+    CoAttack,
+    IndependentAttack,
+    ProjectedGradientDescentMultimodal,
+    SetLevelGuidanceAttack,
+)
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.evasion.text import (
     BertAttack,
@@ -23,6 +28,7 @@ __all__ = [
     "ImageAttackOnPairs",
     "IndependentAttack",
     "ProjectedGradientDescentDualEncoder",
+    "ProjectedGradientDescentMultimodal",
     "SetLevelGuidanceAttack",
     "TextRecord",
     "TypographicAttack",
