@@ -125,6 +125,12 @@ class Modality:
         values = self.values(field)
         return np.isnan(values).reshape(len(values), -1).all(axis=1) if values.size else np.zeros(len(values), bool)
 
+    def left_out(self, field: np.ndarray) -> np.ndarray:
+        """Return a field of as many samples, all of which lack this modality: the model is told that it is missing."""
+        if self.variable:
+            return np.zeros_like(field)
+        return np.full_like(field, np.nan)
+
     def values(self, field: np.ndarray) -> np.ndarray:
         """The numbers of a field, ``(N, *shape)``; a view, not a copy."""
         return field["values"] if self.variable else field

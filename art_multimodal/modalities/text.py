@@ -36,6 +36,10 @@ class Text(Modality):
     def missing(self, field: np.ndarray) -> np.ndarray:
         return np.array([not text.strip() for text in field], dtype=bool)
 
+    def left_out(self, field: np.ndarray) -> np.ndarray:
+        """Return as many empty texts."""
+        return np.full(len(field), "", dtype=object)
+
     def values(self, field: np.ndarray) -> np.ndarray:
         """The strings, ``(N,)``."""
         return field

@@ -18,6 +18,8 @@ class ImageText(MultimodalModel):
     :param model: The fusion model.
     """
 
+    takes_missing = False
+
     def __init__(self, model: FusionModel) -> None:
         fill = model.mean_colour
         super().__init__([image("image", len(fill), fill=fill), text("text")], model.class_names)

@@ -82,6 +82,8 @@ class MultimodalModel(nn.Module):
     :raises InputError: If two modalities share a name, there is none, or class names cannot be used.
     """
 
+    #: Whether a sample may lack a modality: the model is told, and leaves it out.
+    takes_missing = True
     #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
     notes: tuple[str, ...] = ()
     #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).

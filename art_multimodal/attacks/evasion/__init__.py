@@ -5,6 +5,7 @@ from art_multimodal.attacks.evasion.for_each_sample import ImageAttackOnPairs, f
 from art_multimodal.attacks.evasion.multimodal import (
     CoAttack,
     IndependentAttack,
+    ModalitySwapAttack,
     ProjectedGradientDescentMultimodal,
     SetLevelGuidanceAttack,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "ExhaustiveTextAttack",
     "ImageAttackOnPairs",
     "IndependentAttack",
+    "ModalitySwapAttack",
     "ProjectedGradientDescentDualEncoder",
     "ProjectedGradientDescentMultimodal",
     "SetLevelGuidanceAttack",
