@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from torch import Tensor
 
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
-from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, TrainingSettings, trainers
-from art_multimodal.defences.trainer.embeddings import EncodedTexts
-from art_multimodal.defences.trainer.loop import TrainingLoop
+from art_multimodal.attacks.evasion.image_ascent import Objective
+from art_multimodal.defences.trainer import (
+    METHODS,
+    Characters,
+    CrossEntropyAscent,
+    DualEncoderTrainer,
+    Method,
+    TrainingSettings,
+)
+from art_multimodal.defences.trainer import Words as InnerWords
+from art_multimodal.defences.trainer.embeddings import Embedder, EncodedTexts
 from art_multimodal.defences.trainer.samples import Batch
-from art_multimodal.functional.objectives import cosine_logits, soft_cross_entropy
+from art_multimodal.functional.objectives import cosine_logits, mmcoa, soft_cross_entropy
 from art_multimodal.models.dual_encoder import DualEncoder
 from benchmarks.robust_training.attacks import SYNONYMS, TOP_K
 from benchmarks.robust_training.captions import TRAINING_TEMPLATES
@@ -25,47 +30,51 @@ from benchmarks.robust_training.data import Split
 from benchmarks.robust_training.evaluation import Words
 
 
-class LeakingLoop(TrainingLoop):
+class LeakingAscent(CrossEntropyAscent):
     """The published code's slip: every step of the image attack leaves the gradients of its loss to the optimiser.
 
     In this library they are not computed at all. Here they come back as what they amount to: the attack's loss at each
-    image on its way is added to what is minimised. An ablation; nobody should train so.
+    image on its way is there for the objective to add. An ablation; nobody should train so.
     """
 
-    def _loss(self, batch: Batch, images: Tensor | None, texts: tuple[str, ...] | None) -> Tensor:
-        loss = super()._loss(batch, images, texts)
-        if batch.classes is None or batch.targets is None or not self._way:
-            return loss
-        classes = EncodedTexts(self.model, [text for prompts in batch.classes for text in prompts])
-        scale = self.model.logit_scale.exp().detach()
+    provides = ("leaked_loss",)
+
+    def __init__(self) -> None:
+        self._way: list[Tensor] = []
+
+    def raised(self, ask: Embedder, batch: Batch) -> Objective:
+        objective, self._way = super().raised(ask, batch), []
+
+        def remember(inputs: Tensor) -> tuple[Tensor, Tensor]:
+            self._way.append(inputs.detach())
+            return objective(inputs)
+
+        return remember
+
+    def further(self, ask: Embedder, batch: Batch) -> dict[str, Tensor]:
+        assert batch.classes is not None and batch.targets is not None
+        classes = EncodedTexts(ask.model, [text for prompts in batch.classes for text in prompts])
+        scale, loss = ask.model.logit_scale.exp().detach(), batch.targets.new_zeros(())
         for seen in self._way:
             logits = cosine_logits(
-                self.model.encode_image(seen, normalize=False), classes.of_classes(batch.classes), scale
+                ask.model.encode_image(seen, normalize=False), classes.of_classes(batch.classes), scale
             )
             loss = loss + soft_cross_entropy(logits, batch.targets).mean()
-        return loss
-
-    def _take(self, *arguments: Any) -> Any:
-        self._way: list[Tensor] = []
-        raised = self.embedder._raised
-
-        def watched(batch: Batch) -> Callable:
-            objective = raised(batch)
-
-            def remember(inputs: Tensor) -> Any:
-                self._way.append(inputs.detach())
-                return objective(inputs)
-
-            return remember
-
-        with patch.object(self.embedder, "_raised", watched):
-            return super()._take(*arguments)
+        return {"leaked_loss": loss}
 
 
-@contextmanager
-def _leaking() -> Iterator[None]:
-    with patch.object(trainers, "TrainingLoop", LeakingLoop):
-        yield
+def mmcoa_with_the_leak(
+    clean_images: Tensor,
+    adversarial_images: Tensor,
+    clean_texts: Tensor,
+    adversarial_texts: Tensor,
+    positives: Tensor,
+    scale: Tensor,
+    leaked_loss: Tensor,
+) -> Tensor:
+    """MMCoA, and what the attack's loss was on its way."""
+    own = mmcoa(clean_images, adversarial_images, clean_texts, adversarial_texts, positives, scale)
+    return own + leaked_loss
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ def train(
     settings = TrainingSettings(**{**SETTINGS, **recipe.settings, **changes}, seed=seed)
     kind = METHODS[recipe.method].text_attack
     attack: BertAttack | CharacterAttack | None = None
-    if kind == "words":
+    if isinstance(kind, InnerWords):
         # Twice the proposals, of which half are kept back for measuring.
         attack = BertAttack(
             classifier,
@@ -153,18 +162,17 @@ def train(
             stop_words=words.training(),
             verbose=False,
         )
-    elif kind == "characters":
+    elif isinstance(kind, Characters):
         attack = CharacterAttack(classifier, candidate_words=1, verbose=False)
     references = None
     if METHODS[recipe.method].needs_references:
         # The words of the language model, but for the half that is kept back, and for what is trained on.
         known = sorted(words.seen - set(data.class_names))
         references = [template.replace("{}", word) for word in known for template in TRAINING_TEMPLATES]
-    trainer = DualEncoderTrainer(classifier, recipe.method, settings, attack, references, **recipe.options)
+    method: str | Method = recipe.method
     if recipe.leaks:
-        with _leaking():
-            trainer.fit(data.images, data.labels, batch_size=BATCH_SIZE, nb_epochs=epochs)
-    else:
-        trainer.fit(data.images, data.labels, batch_size=BATCH_SIZE, nb_epochs=epochs)
+        method = Method(mmcoa_with_the_leak, recipe.title, LeakingAscent(), "words")
+    trainer = DualEncoderTrainer(classifier, method, settings, attack, references, **recipe.options)
+    trainer.fit(data.images, data.labels, batch_size=BATCH_SIZE, nb_epochs=epochs)
     model.eval()
     return [float(np.float32(loss)) for loss in trainer.losses]

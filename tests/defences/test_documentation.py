@@ -16,7 +16,7 @@ def test_the_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The page registers a method.
     monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
-    first, second = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    first, second, third = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     names: dict = {}
     exec(first, names)
     losses = names["trainer"].losses
@@ -25,6 +25,10 @@ def test_the_examples_run(tmp_path, monkeypatch):
     before = [p.detach().clone() for p in names["classifier"].dual_encoder.visual.parameters()]
     exec(second, names)
     assert names["trainer"].options == {"anchor": 5.0}
+    assert not all(map(torch.equal, before, names["classifier"].dual_encoder.visual.parameters()))
+    before = [p.detach().clone() for p in names["classifier"].dual_encoder.visual.parameters()]
+    exec(third, names)
+    assert names["trainer"].configuration()["method"] == "tecoa"
     assert not all(map(torch.equal, before, names["classifier"].dual_encoder.visual.parameters()))
 
 

@@ -9,21 +9,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from art.attacks.attack import EvasionAttack
 from torch import Tensor
 from torch.nn import functional as F
 
-from art_multimodal.attacks.evasion.image_ascent import Objective, ascend, own_score
-from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.defences.trainer.gathering import gathered_rows
+from art_multimodal.defences.trainer.inner_attacks import Mixture, TextPerturbation
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.samples import Batch, Estimator
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import preprocessed
-from art_multimodal.functional.losses import embedding_l2
-from art_multimodal.functional.objectives import cosine_logits, soft_cross_entropy
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.processes import gathered, is_main_process, share_of
 
@@ -79,7 +75,7 @@ class Embedder:
         original: DualEncoder | None,
         method: Method,
         settings: TrainingSettings,
-        text_attack: TextAttack | None,
+        text_attack: TextPerturbation | None,
     ) -> None:
         self.estimator = estimator
         self.model: DualEncoder = estimator.dual_encoder
@@ -96,7 +92,7 @@ class Embedder:
         :param generator: Of the image attack's random starts.
         """
         self.estimator.model.eval()
-        images = self._attacked_images(batch, generator) if self.method.image_attack else None
+        images = None if self.method.image_attack is None else self.method.image_attack.attack(self, batch, generator)
         texts = None
         if self.text_attack is not None and batch.texts is not None:
             distinct = list(dict.fromkeys(batch.texts))
@@ -121,7 +117,31 @@ class Embedder:
         for name, tensor in (("targets", batch.targets), ("positives", batch.positives)):
             if tensor is not None:
                 found[name] = tensor
+        if self.method.image_attack is not None:
+            found |= self.method.image_attack.further(self, batch)
         return {name: found[name] for name in self.method.needs}
+
+    def preprocessed(self, images: Tensor) -> Tensor:
+        """Images behind ART's preprocessing defences, as the model takes them."""
+        return preprocessed(self.estimator, images)
+
+    def image_features(self, inputs: Tensor) -> Tensor:
+        """Unnormalised embeddings ``[N, D]`` by the model in training, as an attack sees them."""
+        with self._computing("bf16-attack", "bf16"):
+            return at_least_float32(self.estimator.model.image_features(inputs))
+
+    def original_image_features(self, inputs: Tensor) -> Tensor:
+        """Unnormalised embeddings ``[N, D]`` by the model as it was before training, without a gradient."""
+        assert self.original is not None
+        with torch.no_grad(), self._computing("bf16-attack", "bf16"):
+            return at_least_float32(self.original.encode_image(inputs, normalize=False))
+
+    def class_directions(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Directions ``[K, D]`` of the classes' texts and the logits' scale, without a gradient; in all processes."""
+        assert batch.classes is not None
+        with torch.no_grad(), self._computing("bf16-attack", "bf16"):
+            texts = EncodedTexts(self.model, [text for texts in batch.classes for text in texts])
+            return texts.of_classes(batch.classes), self.model.logit_scale.exp()
 
     def _encoded(
         self,
@@ -162,40 +182,6 @@ class Embedder:
             found[f"{prefix}class_texts"] = encoded.of_classes(classes)
         return found
 
-    def _attacked_images(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        budget = self.settings.image_budget
-        # Before any process leaves: they encode the class texts together.
-        raised = self._raised(batch)
-        if not len(batch.images):
-            return batch.images
-        # As one process would draw them, without its pixels.
-        whole = torch.empty(()).expand(batch.size, *batch.images.shape[1:])
-        start = budget.random_start(whole, generator)[batch.own]
-        with torch.enable_grad():
-            return ascend(self.estimator, batch.images, raised, budget, start).detach()
-
-    def _raised(self, batch: Batch) -> Objective:
-        def features_of(inputs: Tensor) -> Tensor:
-            with self._computing("bf16-attack", "bf16"):
-                return at_least_float32(self.estimator.model.image_features(inputs))
-
-        if self.method.image_attack == "distance":
-            assert self.original is not None
-            if not len(batch.images):
-                return own_score(features_of)
-            with torch.no_grad(), self._computing("bf16-attack", "bf16"):
-                seen = preprocessed(self.estimator, batch.images)
-                reference = at_least_float32(self.original.encode_image(seen, normalize=False))
-            return own_score(lambda inputs: embedding_l2(reference, features_of(inputs)))
-        assert batch.classes is not None and batch.targets is not None
-        targets = batch.targets[batch.own]
-        with torch.no_grad(), self._computing("bf16-attack", "bf16"):
-            classes = EncodedTexts(self.model, [text for texts in batch.classes for text in texts]).of_classes(
-                batch.classes
-            )
-            scale = self.model.logit_scale.exp()
-        return own_score(lambda inputs: soft_cross_entropy(cosine_logits(features_of(inputs), classes, scale), targets))
-
     def _computing(self, *precisions: str) -> AbstractContextManager:
         kind = self.estimator.device.type
         # Without a cache of weights: they change between steps, and take part in some graphs and not in others.
@@ -208,8 +194,8 @@ def at_least_float32(features: Tensor) -> Tensor:
 
 
 def text_attack_of(
-    estimator: Estimator, method: Method, settings: TrainingSettings, given: EvasionAttack | None
-) -> TextAttack | None:
+    estimator: Estimator, method: Method, settings: TrainingSettings, given: TextPerturbation | None
+) -> TextPerturbation | None:
     """Return the text attack to train against: the one given, or the method's own.
 
     :raises InputError: If the one given cannot be used.
@@ -219,12 +205,11 @@ def text_attack_of(
             raise InputError("This method attacks no texts: leave out text_attack.")
         return None
     if given is None:
-        if method.text_attack == "words":
-            return BertAttack(estimator, settings.language_model, verbose=False)
-        # Every edit of one word instead of five: a fifth of the cost, in every step.
-        return CharacterAttack(estimator, candidate_words=1, verbose=False)
-    if not isinstance(given, TextAttack):
-        raise InputError(f"text_attack must be a BertAttack or a CharacterAttack, not {type(given).__name__}.")
+        return method.text_attack.on(estimator, settings)
+    if not isinstance(given, (TextAttack, Mixture)):
+        raise InputError(
+            f"text_attack must be a BertAttack, a CharacterAttack or a Mixture of these, not {type(given).__name__}."
+        )
     if given.estimator.image_text_model is not estimator.dual_encoder:
         raise InputError("text_attack attacks another model than the one that is trained. Make it with that estimator.")
     if given.loss != "embedding_kl":

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from art_multimodal.defences.trainer.inner_attacks import IMAGE_ATTACKS, TEXT_ATTACKS, ImageAscent, TextInnerAttack
 from art_multimodal.functional import objectives
 from art_multimodal.registry import Registry
 
@@ -19,46 +20,48 @@ TEXTS = (
     *("reference_texts", "original_reference_texts"),
 )
 QUANTITIES = (*IMAGES, *TEXTS, "targets", "positives", "scale", "original_scale")
-#: What an image attack raises: the cross-entropy over the class texts, or the squared distance of the embedding to
-#: where the original model has the clean image.
-IMAGE_ATTACKS = ("cross_entropy", "distance")
-#: How texts are attacked: words are replaced by a masked language model, or mistyped.
-TEXT_ATTACKS = ("words", "characters")
 
 
 @dataclass(frozen=True)
 class Method:
     """A method of adversarial training.
 
-    :param objective: What is minimised: a function whose parameters without a default are among :data:`QUANTITIES`.
-        Those with one are the method's options.
+    :param objective: What is minimised: a function whose parameters without a default are among :data:`QUANTITIES`, or
+        are provided by the image attack. Those with one are the method's options.
     :param summary: What it does, in one line.
-    :param image_attack: One of :data:`IMAGE_ATTACKS`, where the objective asks for adversarial images.
-    :param text_attack: One of :data:`TEXT_ATTACKS`, where it asks for adversarial texts.
+    :param image_attack: Where the objective asks for adversarial images: a name in :data:`IMAGE_ATTACKS`, or an
+        :class:`ImageAscent` of one's own.
+    :param text_attack: Where it asks for adversarial texts: a name in :data:`TEXT_ATTACKS`, or a
+        :class:`TextInnerAttack` of one's own.
+    :raises ValueError: If these do not fit together.
     """
 
     objective: Callable[..., Tensor]
     summary: str
-    image_attack: str | None = None
-    text_attack: str | None = None
+    image_attack: Any = None
+    text_attack: Any = None
 
     def __post_init__(self) -> None:
         name = getattr(self.objective, "__name__", "objective")
-        unknown = sorted(self.needs - set(QUANTITIES))
+        for kind, known in (("image", IMAGE_ATTACKS), ("text", TEXT_ATTACKS)):
+            given = getattr(self, f"{kind}_attack")
+            if isinstance(given, str) and given in known:
+                object.__setattr__(self, f"{kind}_attack", known[given])
+        unknown = sorted(self.needs - set(QUANTITIES) - set(getattr(self.image_attack, "provides", ())))
         if unknown:
             raise ValueError(
                 f"{name} asks for {', '.join(unknown)}; there are {', '.join(QUANTITIES)}. "
                 "A parameter that is a setting needs a default."
             )
-        for kind, chosen, known in (
-            ("image", self.image_attack, IMAGE_ATTACKS),
-            ("text", self.text_attack, TEXT_ATTACKS),
+        for kind, chosen, names, own in (
+            ("image", self.image_attack, IMAGE_ATTACKS, ImageAscent),
+            ("text", self.text_attack, TEXT_ATTACKS, TextInnerAttack),
         ):
             wanted = any(f"adversarial_{kind}s" in quantity for quantity in self.needs)
-            if wanted and chosen not in known:
+            if wanted and not isinstance(chosen, own):
                 raise ValueError(
-                    f"{name} asks for adversarial {kind}s: {kind}_attack must be one of {', '.join(known)}, "
-                    f"not {chosen!r}."
+                    f"{name} asks for adversarial {kind}s: {kind}_attack must be one of {', '.join(names)}, or an "
+                    f"{own.__name__}, not {chosen!r}."
                 )
             if not wanted and chosen is not None:
                 raise ValueError(f"{name} asks for no adversarial {kind}s: leave out {kind}_attack={chosen!r}.")
@@ -78,12 +81,15 @@ class Method:
     @property
     def needs_original(self) -> bool:
         """Whether the model as it was before training is asked for anything."""
-        return self.image_attack == "distance" or any(name.startswith("original") for name in self.needs)
+        return (self.image_attack is not None and self.image_attack.needs_original) or any(
+            name.startswith("original") for name in self.needs
+        )
 
     @property
     def needs_class_texts(self) -> bool:
         """Whether images are compared with the texts of all classes."""
-        return self.image_attack == "cross_entropy" or any("class_texts" in name for name in self.needs)
+        attack = self.image_attack
+        return (attack is not None and attack.needs_class_texts) or any("class_texts" in name for name in self.needs)
 
     @property
     def needs_own_texts(self) -> bool:

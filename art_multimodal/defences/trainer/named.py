@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.defences.trainer.trainers import DualEncoderTrainer
@@ -20,7 +20,7 @@ class AdversarialTrainerMMCoA(DualEncoderTrainer):
         self,
         classifier: Estimator,
         settings: TrainingSettings | None = None,
-        text_attack: TextAttack | None = None,
+        text_attack: TextPerturbation | None = None,
         lambda_img: float = 0.5,
         lambda_txt: float = 0.5,
     ) -> None:
@@ -41,7 +41,10 @@ class AdversarialTrainerTextContrastive(DualEncoderTrainer):
     """
 
     def __init__(
-        self, classifier: Estimator, settings: TrainingSettings | None = None, text_attack: TextAttack | None = None
+        self,
+        classifier: Estimator,
+        settings: TrainingSettings | None = None,
+        text_attack: TextPerturbation | None = None,
     ) -> None:
         """
         :param classifier: Around the model to train.
@@ -112,7 +115,10 @@ class AdversarialTrainerLEAF(DualEncoderTrainer):
     """
 
     def __init__(
-        self, classifier: Estimator, settings: TrainingSettings | None = None, text_attack: TextAttack | None = None
+        self,
+        classifier: Estimator,
+        settings: TrainingSettings | None = None,
+        text_attack: TextPerturbation | None = None,
     ) -> None:
         """
         :param classifier: Around the model to train, as it is before training.
@@ -135,7 +141,7 @@ class AdversarialTrainerJointAnchored(DualEncoderTrainer):
         self,
         classifier: Estimator,
         settings: TrainingSettings | None = None,
-        text_attack: TextAttack | None = None,
+        text_attack: TextPerturbation | None = None,
         reference_texts: Sequence[str] | None = None,
         lambda_txt: float = 0.0,
         lambda_joint: float = 0.5,

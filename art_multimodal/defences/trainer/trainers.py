@@ -12,12 +12,12 @@ import numpy as np
 from art.data_generators import DataGenerator
 from art.defences.trainer import Trainer
 
-from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.defences.trainer.checkpoint import digest_of
 from art_multimodal.defences.trainer.embeddings import Embedder, text_attack_of
 from art_multimodal.defences.trainer.gathering import check_same
+from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
 from art_multimodal.defences.trainer.loop import Checkpoints, Place, StepRecord, TrainingLoop
-from art_multimodal.defences.trainer.methods import METHODS
+from art_multimodal.defences.trainer.methods import METHODS, Method
 from art_multimodal.defences.trainer.references import digest_of_texts, reference_texts_of
 from art_multimodal.defences.trainer.samples import (
     Batch,
@@ -61,19 +61,19 @@ class DualEncoderTrainer(Trainer):
     def __init__(
         self,
         classifier: Estimator,
-        method: str,
+        method: str | Method,
         settings: TrainingSettings | None = None,
-        text_attack: TextAttack | None = None,
+        text_attack: TextPerturbation | None = None,
         reference_texts: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         """
         :param classifier: Around the model to train. Methods that hold it near the original take the original to be the
             model as it is now.
-        :param method: A name in :data:`METHODS`.
+        :param method: A name in :data:`METHODS`, or a :class:`Method` of one's own.
         :param settings: Everything else; default: :class:`TrainingSettings`.
-        :param text_attack: A :class:`BertAttack` or :class:`CharacterAttack` on ``classifier``, instead of the method's
-            own, which has default settings.
+        :param text_attack: A :class:`BertAttack`, a :class:`CharacterAttack` or a :class:`Mixture` of these on
+            ``classifier``, instead of the method's own, which has default settings.
         :param reference_texts: What the model shall go on to understand, where the method asks for such texts: in every
             step as many as there are samples are drawn. Default: English words in the classifier's templates.
         :param options: Of the method's objective.
@@ -85,13 +85,13 @@ class DualEncoderTrainer(Trainer):
                 f"{type(classifier).__name__}."
             )
         super().__init__(classifier)
-        self.method_name = method
-        self.method = METHODS[method]
+        self.method = METHODS[method] if isinstance(method, str) else method
+        self.method_name = method if isinstance(method, str) else getattr(method.objective, "__name__", "objective")
         self.settings = settings or TrainingSettings()
         unknown = sorted(options.keys() - self.method.options.keys())
         if unknown:
             known = ", ".join(self.method.options) or "none"
-            raise InputError(f"{method} has no option {', '.join(unknown)}. Its options: {known}.")
+            raise InputError(f"{self.method_name} has no option {', '.join(unknown)}. Its options: {known}.")
         self.options = {**self.method.options, **options}
         self.text_attack = text_attack_of(classifier, self.method, self.settings, text_attack)
         self.reference_texts = reference_texts_of(classifier, self.method, reference_texts)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
-from art_multimodal.attacks.evasion.text.text_attack import TextAttack
-from art_multimodal.attacks.registry.text import language_model, notes_on_words
+from art_multimodal.attacks.registry.text import notes_on_words
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, StepRecord
+from art_multimodal.defences.trainer.inner_attacks import TextPerturbation, Words
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.data import open_run_data
 from art_multimodal.defences.training_run.folder import SCHEMA_VERSION, RunFolder, check_same_run
@@ -117,7 +116,7 @@ class TrainingRun:
             self.folder.path,
         )
         notes = data.notes
-        if METHODS[settings.method].text_attack == "words":
+        if isinstance(METHODS[settings.method].text_attack, Words):
             notes += notes_on_words(settings.training.language_model)
         self.listener.notes(notes)
         self.listener.skipped(data.skipped)
@@ -298,20 +297,10 @@ class TrainingRun:
 
 def text_attack_of(
     estimator: Estimator, settings: RunSettings, protected_words: tuple[str, ...], candidate_words: int | None
-) -> TextAttack | None:
+) -> TextPerturbation | None:
     """The method's own attack on texts, which leaves alone the words that the data protect.
 
     :param candidate_words: How many words of a text compete to be replaced; mistyped is the most important one.
     """
-    kind = METHODS[settings.method].text_attack
-    if kind is None:
-        return None
-    if kind == "words":
-        return BertAttack(
-            estimator,
-            language_model(settings.training.language_model),
-            candidate_words=candidate_words,
-            protected_words=protected_words,
-            verbose=False,
-        )
-    return CharacterAttack(estimator, candidate_words=1, protected_words=protected_words, verbose=False)
+    attack = METHODS[settings.method].text_attack
+    return None if attack is None else attack.on(estimator, settings.training, protected_words, candidate_words)

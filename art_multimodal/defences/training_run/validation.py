@@ -6,7 +6,7 @@ import numpy as np
 
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.evasion.image_ascent import ImageBudget
-from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.data import Part
@@ -31,7 +31,12 @@ class Validation:
     """
 
     def __init__(
-        self, estimator: Estimator, part: Part, method: Method, settings: RunSettings, text_attack: TextAttack | None
+        self,
+        estimator: Estimator,
+        part: Part,
+        method: Method,
+        settings: RunSettings,
+        text_attack: TextPerturbation | None,
     ) -> None:
         self.estimator = estimator
         self.part = part

@@ -12,17 +12,14 @@ the budget of ``make audit``; of the captions half get another word and half a t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from art.data_generators import DataGenerator
 
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
-from art_multimodal.attacks.evasion.text.character_attack import LETTERS
 from art_multimodal.datasets.demo_digits import ink_on_paper, load_strokes
-from art_multimodal.defences.trainer import AdversarialTrainerMMCoA, StepRecord, TrainingSettings
+from art_multimodal.defences.trainer import AdversarialTrainerMMCoA, Mixture, StepRecord, TrainingSettings
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.models.demo.captions import DIGIT_NAMES, HELD_OUT_TEMPLATES, INKS, PAPERS, random_caption
 from art_multimodal.models.demo.digits import ROBUST_WEIGHTS, DigitsEncoder, load_digits
@@ -69,35 +66,14 @@ class DigitBatches(DataGenerator):
         return image_text_pairs((painted + noise).clip(0, 1), [captions[label] for label in labels]), labels
 
 
-class WordsAndTypos(CharacterAttack):
-    """Half of the texts of a call get a typing error, the others another word.
-
-    :param words: What replaces words.
-    :param seed: Of what is drawn.
-    """
-
-    def __init__(self, words: BertAttack, seed: int, **settings: Any) -> None:
-        super().__init__(words.estimator, **settings)
-        self.words = words
-        self.rng = np.random.default_rng(seed)
-
-    def perturb(self, texts: Sequence[str]) -> list[str]:
-        # A few letters in each step, all in the end: a third of the cost.
-        self.alphabet = "".join(self.rng.permutation([*LETTERS])[:ALPHABET])
-        order = self.rng.permutation(len(texts))
-        attacked = list(texts)
-        for attack, rows in ((super(), order[::2]), (self.words, order[1::2])):
-            for row, text in zip(rows, attack.perturb([texts[row] for row in rows]), strict=True):
-                attacked[row] = text
-        return attacked
-
-
 def train(steps: int, batch_size: int, seed: int, settings: TrainingSettings) -> DigitsEncoder:
     """Return a trained model; equal arguments give equal weights on one kind of machine."""
     model = load_digits()
     retriever = ImageTextRetriever(model, device_type="cpu")
     words = BertAttack(retriever, top_k=30, candidate_words=None, protected_words=PROTECTED, verbose=False)
-    texts = WordsAndTypos(words, settings.seed, candidate_words=3, protected_words=PROTECTED, verbose=False)
+    typos = CharacterAttack(retriever, candidate_words=3, protected_words=PROTECTED, verbose=False)
+    # A few letters in each step, all in the end: a third of the cost.
+    texts = Mixture([typos, words], settings.seed, letters=ALPHABET)
     trainer = AdversarialTrainerMMCoA(retriever, settings, texts)
     strokes, labels = load_strokes("test")
     images = torch.from_numpy(ink_on_paper(strokes, np.array(INKS["black"]), np.array(PAPERS["white"])))
