@@ -1,7 +1,9 @@
-"""Multimodal extension of the Adversarial Robustness Toolbox: attack, defend and measure CLIP-like models."""
+"""Multimodal extension of the Adversarial Robustness Toolbox: attack, defend, measure multimodal models."""
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from art_multimodal.toolbox import check_art
@@ -9,6 +11,7 @@ from art_multimodal.toolbox import check_art
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from art_multimodal.attacks.evasion.for_each_sample import for_each_sample
     from art_multimodal.errors import InputError
     from art_multimodal.estimators.fusion import FusionClassifier
     from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -16,18 +19,26 @@ if TYPE_CHECKING:
     from art_multimodal.models.custom_encoder import CustomDualEncoder
     from art_multimodal.models.given import as_dual_encoder
     from art_multimodal.models.loading import load_model
+    from art_multimodal.models.modular import ModularModel, Tower
+    from art_multimodal.models.multimodal import MultimodalModel
     from art_multimodal.pairs import image_text_pairs
+    from art_multimodal.samples import samples
 
 __all__ = [
     "CustomDualEncoder",
     "FusionClassifier",
     "ImageTextRetriever",
     "InputError",
+    "ModularModel",
+    "MultimodalModel",
+    "Tower",
     "ZeroShotClassifier",
     "__version__",
     "as_dual_encoder",
+    "for_each_sample",
     "image_text_pairs",
     "load_model",
+    "samples",
 ]
 
 # Before anything imports it: what another package called art does to ART shows itself in strange places.
@@ -39,9 +50,14 @@ _HOMES = {
     "FusionClassifier": "art_multimodal.estimators.fusion",
     "ImageTextRetriever": "art_multimodal.estimators.retriever",
     "InputError": "art_multimodal.errors",
+    "ModularModel": "art_multimodal.models.modular",
+    "MultimodalModel": "art_multimodal.models.multimodal",
+    "Tower": "art_multimodal.models.modular",
     "ZeroShotClassifier": "art_multimodal.estimators.zero_shot",
+    "for_each_sample": "art_multimodal.attacks.evasion.for_each_sample",
     "image_text_pairs": "art_multimodal.pairs",
     "load_model": "art_multimodal.models.loading",
+    "samples": "art_multimodal.samples",
 }
 
 
@@ -52,3 +68,17 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # When a module is imported, Python sets it on its package: samples.py must not take its function's place.
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,10 +1,10 @@
-"""Where samples come from: labelled or captioned images by name."""
+"""Where samples come from: labelled or captioned images, or samples of other modalities, by name."""
 
 from art_multimodal.datasets.arrays import CaptionedArrays, LabelledArrays
 from art_multimodal.datasets.captioned import CaptionedImages
-from art_multimodal.datasets.loading import DATA_SOURCES, open_captioned, open_data
+from art_multimodal.datasets.loading import DATA_SOURCES, open_captioned, open_data, open_images
 from art_multimodal.datasets.photos import UnreadableSample
-from art_multimodal.datasets.source import LabelledImages, Sample
+from art_multimodal.datasets.source import LabelledImages, LabelledSamples, Sample
 
 __all__ = [
     "DATA_SOURCES",
@@ -12,8 +12,10 @@ __all__ = [
     "CaptionedImages",
     "LabelledArrays",
     "LabelledImages",
+    "LabelledSamples",
     "Sample",
     "UnreadableSample",
     "open_captioned",
     "open_data",
+    "open_images",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from art_multimodal.datasets.captioned import CaptionedImages
 from art_multimodal.datasets.photos import PhotoTransform
-from art_multimodal.datasets.source import LabelledImages
+from art_multimodal.datasets.source import LabelledImages, LabelledSamples
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.registry import Registry, split_scheme
 
@@ -24,7 +24,7 @@ class DataSource:
 
     form: str
     summary: str
-    open: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages]
+    open: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages | LabelledSamples]
     open_captioned: Callable[[str, PhotoTransform | None], CaptionedImages]
 
 
@@ -33,16 +33,32 @@ DATA_SOURCES: Registry[DataSource] = Registry("data source")
 
 def open_data(
     spec: str, classes: Sequence[str] | None = None, transform: PhotoTransform | None = None
-) -> LabelledImages:
-    """Open labelled images by name; images are read later, one at a time.
+) -> LabelledImages | LabelledSamples:
+    """Open labelled images by name, which are read later, one at a time; or labelled samples of other modalities.
 
-    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``.
+    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``; of other modalities ``demo:views``.
     :param classes: Class names instead of the data's own.
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used.
     """
     source, rest = _source_of(spec)
     return source.open(rest, classes, transform)
+
+
+def open_images(
+    spec: str, classes: Sequence[str] | None = None, transform: PhotoTransform | None = None
+) -> LabelledImages:
+    """Open labelled images by name, as :func:`open_data` does.
+
+    :raises InputError: If the data cannot be used, or have other modalities.
+    """
+    data = open_data(spec, classes, transform)
+    if isinstance(data, LabelledSamples):
+        raise InputError(
+            f"{spec} holds samples of {', '.join(data.modalities)}, which the command line does not take yet: give "
+            f"images, such as demo:digits. In Python: open_data({spec!r}).samples(), see the page Modalities."
+        )
+    return data
 
 
 def open_captioned(spec: str, transform: PhotoTransform | None = None) -> CaptionedImages:
@@ -63,15 +79,19 @@ def _source_of(spec: str) -> tuple[DataSource, str]:
     return DATA_SOURCES[scheme], rest
 
 
-def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
+def _open_demo(
+    name: str, classes: Sequence[str] | None, transform: PhotoTransform | None
+) -> LabelledImages | LabelledSamples:
     from art_multimodal.datasets.demo_digits import DigitsData
     from art_multimodal.datasets.demo_shapes import ShapesData
+    from art_multimodal.datasets.demo_views import ViewsData
     from art_multimodal.datasets.naming import notes_on
     from art_multimodal.prompts import check_class_names
 
-    known: dict[str, tuple[Callable[[], LabelledImages], str]] = {
+    known: dict[str, tuple[Callable[[], LabelledImages | LabelledSamples], str]] = {
         "digits": (DigitsData, "digits"),
         "shapes": (ShapesData, "answers"),
+        "views": (ViewsData, "digits"),
     }
     if name == "scenes":
         raise InputError("demo:scenes has captions and no labels: it is for retrieval. Use demo:digits or demo:shapes.")
@@ -90,7 +110,7 @@ def _open_demo(name: str, classes: Sequence[str] | None, transform: PhotoTransfo
 def _open_captioned_demo(name: str, transform: PhotoTransform | None) -> CaptionedImages:
     from art_multimodal.datasets.demo_scenes import ScenesData
 
-    if name in ("digits", "shapes"):
+    if name in ("digits", "shapes", "views"):
         raise InputError(f"demo:{name} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
     if name != "scenes":
         raise unknown_name("captioned demo data set", name, ["scenes"])
@@ -125,9 +145,9 @@ def _open_captioned_csv(path: str, transform: PhotoTransform | None) -> Captione
 DATA_SOURCES.add(
     "demo",
     DataSource(
-        "demo:digits, demo:shapes or demo:scenes",
-        "540 handwritten digits, 1,000 questions about coloured shapes, or 200 scenes with captions for retrieval, "
-        "held out from the demo models",
+        "demo:digits, demo:shapes, demo:scenes or demo:views",
+        "540 handwritten digits, 1,000 questions about coloured shapes, 200 scenes with captions for retrieval, or "
+        "1,000 digits in three views for use in Python, held out from the demo models",
         _open_demo,
         _open_captioned_demo,
     ),

@@ -1,4 +1,4 @@
-"""The contract of a data source: labelled images, read one at a time."""
+"""The contract of a data source: labelled images, read one at a time, or labelled samples of any modalities."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from art_multimodal.modalities.modality import Modality
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,27 @@ class LabelledImages(ABC):
             digest.update("".join(f"{fact}\0" for fact in facts).encode("utf-8", "surrogatepass"))
         digest.update("\0".join(self.class_names).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
+
+
+class LabelledSamples(ABC):
+    """Labelled samples of any modalities, with the names of their classes."""
+
+    #: What a sample consists of, by name, in the order of the fields.
+    modalities: dict[str, Modality]
+    #: Names of the classes, in the order of the labels.
+    class_names: tuple[str, ...]
+    #: Of each sample the index into the class names, ``(N,)``.
+    labels: np.ndarray
+    #: What a user should know about how the data were understood, one line each, fit to be shown.
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.labels)
+
+    @abstractmethod
+    def samples(self, rows: np.ndarray | slice | None = None) -> np.ndarray:
+        """Return samples, as :func:`art_multimodal.samples.samples` makes them.
+
+        :param rows: Which ones: indices, booleans or a slice; ``None`` for all.
+        """

@@ -11,6 +11,7 @@ from torch import nn
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 #: Mean difference of pixels in [0, 1] up to which two ways to prepare an image are the same.
@@ -36,6 +37,8 @@ def as_dual_encoder(model: Any, tokenizer: Any = None, processor: Any = None) ->
         return model
     if isinstance(model, FusionModel):
         raise InputError(f"{kind} is a fusion model, which answers about image and text together: FusionClassifier.")
+    if isinstance(model, MultimodalModel):
+        raise InputError(f"{kind} is a model over {', '.join(model.modalities)}: give it to FusionClassifier.")
     if not isinstance(model, nn.Module):
         raise InputError(f"A model must be a torch module, not {kind}. By name one is loaded with load_model(NAME).")
     if any(base.__module__.split(".")[0] == "open_clip" for base in type(model).__mro__) and hasattr(model, "visual"):

@@ -14,6 +14,7 @@ from art_multimodal.registry import Registry, split_scheme
 if TYPE_CHECKING:
     from art_multimodal.models.dual_encoder import DualEncoder
     from art_multimodal.models.fusion import FusionModel
+    from art_multimodal.models.multimodal import MultimodalModel
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ModelSource:
 
     form: str
     summary: str
-    load: Callable[[str], DualEncoder | FusionModel]
+    load: Callable[[str], DualEncoder | FusionModel | MultimodalModel]
 
 
 MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
@@ -35,8 +36,8 @@ MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
 _FOREIGN = {"open_clip", "hf", "mmbt", "checkpoint"}
 
 
-def load_model(spec: str) -> DualEncoder | FusionModel:
-    """Load a dual encoder or a fusion model by name, in evaluation mode, on the CPU.
+def load_model(spec: str) -> DualEncoder | FusionModel | MultimodalModel:
+    """Load a dual encoder, a fusion model or a model over other modalities by name, in evaluation mode, on the CPU.
 
     :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``open_clip:ARCHITECTURE/BASE+PATH`` (an image
         tower alone over a base), ``open_clip:hf-hub:ORG/NAME``, ``open_clip:local-dir:FOLDER``, ``hf:NAME_OR_FOLDER``,
@@ -47,18 +48,22 @@ def load_model(spec: str) -> DualEncoder | FusionModel:
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
     if scheme not in _FOREIGN:
         return MODEL_SOURCES[scheme].load(rest)
+    from art_multimodal.models.multimodal import MultimodalModel
     from art_multimodal.models.trial import check_answers, refusing
 
     with refusing(spec):
         model = MODEL_SOURCES[scheme].load(rest)
-        check_answers(model, spec)
+        if not isinstance(model, MultimodalModel):
+            check_answers(model, spec)
     return model
 
 
-def _load_demo(name: str) -> DualEncoder | FusionModel:
+def _load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
     from art_multimodal.models.demo.digits import ROBUST_WEIGHTS, load_digits
     from art_multimodal.models.demo.scene_encoder import load_scenes
     from art_multimodal.models.demo.shapes import FUSIONS, load_shapes
+    from art_multimodal.models.demo.views import FUSIONS as OF_VIEWS
+    from art_multimodal.models.demo.views import load_views
 
     if name == "digits":
         return load_digits()
@@ -67,8 +72,11 @@ def _load_demo(name: str) -> DualEncoder | FusionModel:
     if name == "scenes":
         return load_scenes()
     shapes = {"shapes": FUSIONS[0], **{f"shapes/{fusion}": fusion for fusion in FUSIONS}}
+    views = {"views": OF_VIEWS[0], **{f"views/{fusion}": fusion for fusion in OF_VIEWS}}
+    if name in views:
+        return load_views(views[name])
     if name not in shapes:
-        raise unknown_name("demo model", name, ["digits", "digits/robust", "scenes", *shapes])
+        raise unknown_name("demo model", name, ["digits", "digits/robust", "scenes", *shapes, *views])
     return load_shapes(shapes[name])
 
 
@@ -138,9 +146,10 @@ def _load_checkpoint(rest: str) -> DualEncoder:
 MODEL_SOURCES.add(
     "demo",
     ModelSource(
-        "demo:digits, demo:digits/robust, demo:scenes or demo:shapes/FUSION",
+        "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION or demo:views/FUSION",
         "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
-        "scenes, or a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention)",
+        "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or, for "
+        "use in Python, one on digits in three views (concat, late, gated)",
         _load_demo,
     ),
 )

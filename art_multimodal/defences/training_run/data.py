@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from art_multimodal.datasets import CaptionedImages, LabelledImages, UnreadableSample, open_captioned, open_data
+from art_multimodal.datasets import CaptionedImages, LabelledImages, UnreadableSample, open_captioned, open_images
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_readable, refusal, unreadable_texts
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.settings import RunSettings
@@ -136,7 +136,7 @@ class _Labelled:
     def __init__(self, settings: RunSettings, model: DualEncoder) -> None:
         self.model = model
         transform = model.preprocess.reduce_photo
-        self.data: LabelledImages = open_data(settings.data, settings.classes, transform)
+        self.data: LabelledImages = open_images(settings.data, settings.classes, transform)
         self.class_names = self.data.class_names
         if not (settings.templates or self.data.templates):
             raise InputError(
@@ -147,7 +147,7 @@ class _Labelled:
         self.validation = self.data
         if settings.validation_share is None:
             classes = settings.classes if settings.classes else self._names_for(settings.validation)
-            self.validation = open_data(settings.validation, classes, transform)
+            self.validation = open_images(settings.validation, classes, transform)
             strange = [name for name in self.validation.class_names if name not in self.class_names]
             if strange:
                 raise InputError(

@@ -23,6 +23,7 @@ from art_multimodal.defences.training_run.validation import MEASURES, Validation
 from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.saving import check_can_be_saved, weights_sha256
 from art_multimodal.out_folders import check_no_strangers
@@ -102,9 +103,8 @@ class TrainingRun:
             check_same_run({**before, "model": {}, "data": {}, "text_attack": {}}, self._header_of(settings))
         model = load_model(settings.model)
         if not isinstance(model, DualEncoder):
-            raise InputError(
-                f"{settings.model} is a fusion model. These methods train dual encoders, such as demo:digits."
-            )
+            kind = "fusion model" if isinstance(model, FusionModel) else "model over other modalities"
+            raise InputError(f"{settings.model} is a {kind}. These methods train dual encoders, such as demo:digits.")
         check_can_be_saved(model)
         data = open_run_data(
             settings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from art_multimodal.datasets import CaptionedImages, LabelledImages, open_captioned, open_data
+from art_multimodal.datasets import CaptionedImages, LabelledImages, open_captioned, open_images
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -21,6 +21,7 @@ from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.given import as_dual_encoder
 from art_multimodal.models.loading import load_model
+from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.prompts import check_templates
 
 
@@ -38,9 +39,14 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
 
 
 def _model(settings: AuditSettings) -> DualEncoder | FusionModel:
-    given = settings.loaded_model
-    if given is None:
-        return load_model(settings.model)
+    given = load_model(settings.model) if settings.loaded_model is None else settings.loaded_model
+    if isinstance(given, MultimodalModel):
+        raise InputError(
+            f"{settings.model} is a model over {', '.join(given.modalities)}: audits, which know images and texts, do "
+            "not take it yet. In Python: FusionClassifier(model), see the page Modalities."
+        )
+    if settings.loaded_model is None:
+        return given
     model = given if isinstance(given, FusionModel) else as_dual_encoder(given)
     return model.eval()
 
@@ -48,7 +54,7 @@ def _model(settings: AuditSettings) -> DualEncoder | FusionModel:
 def _labelled(settings: AuditSettings, classes: Sequence[str] | None, model: ImageTextModel) -> LabelledImages:
     data = settings.loaded_data
     if data is None:
-        return open_data(settings.data, classes, _transform(settings, model))
+        return open_images(settings.data, classes, _transform(settings, model))
     if not isinstance(data, LabelledImages):
         raise InputError(
             "Data must be named (folder:PATH), LabelledArrays(images, labels, class_names) or a LabelledImages of your "
