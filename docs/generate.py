@@ -10,7 +10,7 @@ from interop_tables import interoperability
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
-OWN_PAGE = ("robust_training", "robust_training_doubt", "defences", "detection", "text_repair")
+OWN_PAGE = ("robust_training", "robust_training_doubt", "defences", "detection", "text_repair", "demo_views")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -1,0 +1,63 @@
+"""The page on modalities shows what works: its blocks are run, one after the other."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from art_multimodal import modalities
+
+PAGE = Path(__file__).parents[2] / "docs" / "modalities.md"
+#: What constructors need besides a name.
+SIZES = {"sequence": (4, 2), "spectrogram": (4, 3), "video": (2, 3, 4, 4), "skeleton": (2, 5), "point_cloud": (6,)}
+SIZES |= {"image": (1, 4, 4), "table": (3,), "text": ()}
+
+
+@pytest.fixture(scope="module")
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_examples_run(blocks, capsys) -> None:
+    given, numbers, own, digits = blocks
+    names: dict = {}
+    exec(given, names)
+    exec(numbers, names)
+    accuracy = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    shares = {what: float(share) for what, share in accuracy.items()}
+    assert shares["clean"] > 0.95 and shares["both"] <= shares["one"] < shares["clean"] - 0.2
+    assert min(shares["missing"], shares["removed"]) > 0.5 and shares["missing"] != shares["removed"]
+    x, one, both = names["x"], names["one"], names["both"]
+    assert np.array_equal(one["rgb"], x["rgb"]) and np.abs(one["depth"] - x["depth"]).max() <= 0.2 + 1e-5
+    assert np.abs(both["rgb"] - x["rgb"]).max() == pytest.approx(4 / 255, abs=1e-5)
+    exec(own, names)
+    before, noisy = names["heard_and_seen"]["audio"], names["noisy"]["audio"]
+    assert np.array_equal(noisy["length"], before["length"])
+    for values, length in zip(noisy["values"], noisy["length"], strict=True):
+        assert not values[length:].any()
+    assert 0.19 < np.abs(noisy["values"] - before["values"]).max() <= 0.2 + 1e-5
+    # A sample without sound is answered as if the tower had said nothing.
+    assert capsys.readouterr().out.startswith("(6, 3) ")
+    exec(digits, names)
+    assert float(capsys.readouterr().out) >= 0.95
+
+
+def test_from_modules_to_numbers_it_takes_thirty_lines(blocks) -> None:
+    lines = [line for line in blocks[1].splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(lines) <= 30
+
+
+def test_the_table_has_every_kind() -> None:
+    rows = re.findall(r"^\| `(\w+)\(.*\)` \| (.*) \| ([\w ]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    constructors = {name for name in modalities.__all__ if inspect.isfunction(getattr(modalities, name))}
+    assert {name for name, _, _ in rows} == constructors and len(rows) == len(constructors)
+    for name, field, point in rows:
+        kind = getattr(modalities, name)("some", *SIZES[name])
+        assert point == kind.point
+        assert kind.variable == ("`length`" in field)
+        if kind.numeric:
+            assert len(kind.shape) == len(re.findall(r"\((.*?)\)", field)[0].strip(",").split(","))

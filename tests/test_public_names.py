@@ -1,0 +1,93 @@
+"""The public names: seen by dir(), importable whatever was imported before, and each of them in the reference."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import art_multimodal
+
+PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+
+
+def documented() -> list[Any]:
+    """The objects that the reference documents."""
+    found: list[Any] = []
+    for kind, target, options in re.findall(
+        r"^\.\. auto(\w+):: ([\w.]+)\n((?:   :.*\n)*)", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        if kind != "module":
+            module, name = target.rsplit(".", 1)
+            found.append(getattr(importlib.import_module(module), name))
+            continue
+        module = importlib.import_module(target)
+        listed = re.search(r":members: *(.*)", options)
+        assert listed, f"{target} is named without members"
+        # As Sphinx does: those that are listed, or __all__, or what is defined there.
+        names = [name.strip() for name in listed[1].split(",") if name.strip()] or getattr(
+            module,
+            "__all__",
+            [n for n, of in vars(module).items() if getattr(of, "__module__", None) == target and n[0] != "_"],
+        )
+        found += [getattr(module, name) for name in names]
+    return found
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "art_multimodal",
+        "art_multimodal.modalities",
+        "art_multimodal.models.fusions",
+        "art_multimodal.attacks.evasion",
+    ],
+)
+def test_every_public_name_stands_in_the_reference(package: str) -> None:
+    module, shown = importlib.import_module(package), documented()
+    names = [name for name in module.__all__ if name != "__version__"]
+    assert names
+    missing = [name for name in names if not any(getattr(module, name) is one for one in shown)]
+    assert not missing, f"docs/api.md lacks {', '.join(missing)}"
+
+
+def test_the_reference_names_nothing_twice() -> None:
+    shown = [one for one in documented() if callable(one)]
+    twice = {one.__name__ for one in shown if sum(one is other for other in shown) > 1}
+    assert not twice
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert dir(art_multimodal) == sorted(art_multimodal.__all__)
+    for name in art_multimodal.__all__:
+        assert getattr(art_multimodal, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'sample'"):
+        _ = art_multimodal.sample
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from art_multimodal import samples",
+        "import art_multimodal.samples",
+        "from art_multimodal.samples import with_field",
+        "import art_multimodal.attacks.evasion.for_each_sample",
+        "import art_multimodal.estimators.fusion",
+    ],
+)
+def test_samples_is_the_function_whatever_was_imported_before(first: str) -> None:
+    again = "from art_multimodal import samples, for_each_sample"
+    code = f"{first}\n{again}\nprint(samples.__name__, for_each_sample.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["samples", "for_each_sample"]
+
+
+def test_to_import_the_package_is_to_import_nothing_heavy() -> None:
+    code = "import art_multimodal, sys; print([name for name in ('art', 'numpy', 'torch') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
