@@ -35,7 +35,7 @@ def without(classifier: FusionClassifier, x: np.ndarray, view: str, told: bool) 
     """Samples in which a view is missing (the model is told) or removed (it is not)."""
     modality = classifier.modalities[view]
     if told:
-        return with_field(x, view, np.full_like(x[view], np.nan))
+        return with_field(x, view, modality.left_out(x[view]))
     return with_field(x, view, modality.remove(x[view], modality.present(x[view])))
 
 

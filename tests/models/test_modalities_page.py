@@ -23,7 +23,7 @@ def blocks() -> list[str]:
 
 
 def test_the_examples_run(blocks, capsys) -> None:
-    given, numbers, own, digits = blocks
+    given, numbers, trust, own, digits = blocks
     names: dict = {}
     exec(given, names)
     exec(numbers, names)
@@ -34,6 +34,11 @@ def test_the_examples_run(blocks, capsys) -> None:
     x, one, both = names["x"], names["one"], names["both"]
     assert np.array_equal(one["rgb"], x["rgb"]) and np.abs(one["depth"] - x["depth"]).max() <= 0.2 + 1e-5
     assert np.abs(both["rgb"] - x["rgb"]).max() == pytest.approx(4 / 255, abs=1e-5)
+    exec(trust, names)
+    sources = names["trust"].sources
+    assert set(sources) == {"rgb", "depth"} and capsys.readouterr().out.count("\n") == 2
+    assert sources["depth"].cost_of_trust == pytest.approx(shares["missing"] - sources["depth"].accuracy)
+    assert sources["depth"].removed.mean() == shares["removed"]
     exec(own, names)
     before, noisy = names["heard_and_seen"]["audio"], names["noisy"]["audio"]
     assert np.array_equal(noisy["length"], before["length"])
