@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from art_multimodal.toolbox import check_art
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from art_multimodal.models.modular import ModularModel, Tower
     from art_multimodal.models.multimodal import MultimodalModel
     from art_multimodal.pairs import image_text_pairs
-    from art_multimodal.samples import samples
+    from art_multimodal.sample_arrays import samples
 
 __all__ = [
     "CustomDualEncoder",
@@ -57,7 +55,7 @@ _HOMES = {
     "for_each_sample": "art_multimodal.attacks.evasion.for_each_sample",
     "image_text_pairs": "art_multimodal.pairs",
     "load_model": "art_multimodal.models.loading",
-    "samples": "art_multimodal.samples",
+    "samples": "art_multimodal.sample_arrays",
 }
 
 
@@ -72,13 +70,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    def __setattr__(self, name: str, value: Any) -> None:
-        # When a module is imported, Python sets it on its package: samples.py must not take its function's place.
-        if name not in _HOMES or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -20,7 +20,7 @@ from art_multimodal import FusionClassifier, for_each_sample, load_model
 from art_multimodal.datasets import open_data
 from art_multimodal.functional.statistics import proportion_ci95
 from art_multimodal.models.demo.views import FUSIONS
-from art_multimodal.samples import with_field
+from art_multimodal.sample_arrays import with_field
 
 ROOT = Path(__file__).parents[1]
 PROTOCOL = (

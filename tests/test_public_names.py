@@ -74,8 +74,8 @@ def test_dir_lists_the_public_names() -> None:
     "first",
     [
         "from art_multimodal import samples",
-        "import art_multimodal.samples",
-        "from art_multimodal.samples import with_field",
+        "import art_multimodal.sample_arrays",
+        "from art_multimodal.sample_arrays import with_field",
         "import art_multimodal.attacks.evasion.for_each_sample",
         "import art_multimodal.estimators.fusion",
     ],

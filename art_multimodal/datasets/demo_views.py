@@ -8,7 +8,7 @@ from art_multimodal.datasets.source import LabelledSamples
 from art_multimodal.errors import unknown_name
 from art_multimodal.models.demo.captions import DIGIT_NAMES
 from art_multimodal.models.demo.views import DATA, views
-from art_multimodal.samples import samples
+from art_multimodal.sample_arrays import samples
 
 SPLITS = ("train", "test")
 #: Of a byte, what stands for the whole range: whole numbers of ink, and otherwise all that a byte holds.

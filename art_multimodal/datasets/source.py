@@ -108,7 +108,7 @@ class LabelledSamples(ABC):
 
     @abstractmethod
     def samples(self, rows: np.ndarray | slice | None = None) -> np.ndarray:
-        """Return samples, as :func:`art_multimodal.samples.samples` makes them.
+        """Return samples, as :func:`art_multimodal.sample_arrays.samples` makes them.
 
         :param rows: Which ones: indices, booleans or a slice; ``None`` for all.
         """

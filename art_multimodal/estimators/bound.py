@@ -12,7 +12,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.estimators.modules import LearningModule, RememberedFeatures
 from art_multimodal.models.image_text import ImageText
 from art_multimodal.models.multimodal import Features, Inputs, MultimodalModel, Part
-from art_multimodal.samples import check_samples, fields_of
+from art_multimodal.sample_arrays import check_samples, fields_of
 
 #: Turns what a view is given into the numbers of each modality, ``[N, *shape]``, by name.
 Split = Callable[[Tensor], dict[str, Tensor]]

@@ -16,7 +16,7 @@ from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.defended import defended
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.multimodal import MultimodalModel
-from art_multimodal.samples import fields_of, samples
+from art_multimodal.sample_arrays import fields_of, samples
 
 if TYPE_CHECKING:
     from art.defences.preprocessor import Preprocessor

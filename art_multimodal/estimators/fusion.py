@@ -22,7 +22,7 @@ from art_multimodal.labels import label_indices, label_rows
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.image_text import ImageText
 from art_multimodal.models.multimodal import Inputs, MultimodalModel
-from art_multimodal.samples import are_samples, check_samples, samples, with_field
+from art_multimodal.sample_arrays import are_samples, check_samples, samples, with_field
 
 if TYPE_CHECKING:
     from art.defences.postprocessor import Postprocessor

@@ -14,7 +14,7 @@ from art_multimodal.estimators.bound import BoundFusion, bound_samples
 from art_multimodal.estimators.views import View, checked_lengths, known_shape
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.multimodal import MultimodalModel
-from art_multimodal.samples import check_samples, samples
+from art_multimodal.sample_arrays import check_samples, samples
 
 if TYPE_CHECKING:
     from typing_extensions import Self

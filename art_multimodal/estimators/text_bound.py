@@ -13,7 +13,7 @@ from art_multimodal.estimators.views import ModalityView
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.image_text import ImageText
 from art_multimodal.models.multimodal import MultimodalModel
-from art_multimodal.samples import samples
+from art_multimodal.sample_arrays import samples
 from art_multimodal.texts import as_texts
 
 if TYPE_CHECKING:

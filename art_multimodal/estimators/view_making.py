@@ -19,7 +19,7 @@ from art_multimodal.estimators.views import ModalityView
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.multimodal import MultimodalModel
-from art_multimodal.samples import are_samples
+from art_multimodal.sample_arrays import are_samples
 
 if TYPE_CHECKING:
     from art.defences.preprocessor import Preprocessor

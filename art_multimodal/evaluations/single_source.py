@@ -16,7 +16,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.functional.statistics import paired_difference_ci95, proportion_ci95
 from art_multimodal.labels import label_indices
-from art_multimodal.samples import with_field
+from art_multimodal.sample_arrays import with_field
 
 #: Makes an attack on samples in which only one modality changes.
 AttackFactory = Callable[[FusionClassifier], EvasionAttack]

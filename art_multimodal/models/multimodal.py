@@ -14,7 +14,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import Tokens, move_tokens, take_rows
 from art_multimodal.prompts import check_class_names
-from art_multimodal.samples import check_samples
+from art_multimodal.sample_arrays import check_samples
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -16,10 +16,11 @@ from art_multimodal.attacks.evasion import (
 from art_multimodal.attacks.evasion.text.character_attack import LETTERS, edits_of
 from art_multimodal.datasets import open_data
 from art_multimodal.datasets.demo_digits import load_strokes
+from art_multimodal.defences.trainer import Mixture
 from art_multimodal.models.demo import train_robust_digits
 from art_multimodal.models.demo.captions import DIGIT_NAMES, HELD_OUT_TEMPLATES, INKS
 from art_multimodal.models.demo.digits import ROBUST_WEIGHTS, DigitsEncoder
-from art_multimodal.models.demo.train_robust_digits import PROTECTED, DigitBatches, WordsAndTypos
+from art_multimodal.models.demo.train_robust_digits import ALPHABET, PROTECTED, DigitBatches
 from art_multimodal.models.loading import MODEL_SOURCES
 
 TEMPLATE = "a photo of the handwritten digit {}."
@@ -156,7 +157,8 @@ def test_in_a_batch_a_digit_has_one_caption_that_is_true_of_it() -> None:
 def test_half_of_the_texts_get_a_word_and_half_a_typing_error() -> None:
     retriever = ImageTextRetriever(load_model("demo:digits"), device_type="cpu")
     words = BertAttack(retriever, candidate_words=None, protected_words=PROTECTED, verbose=False)
-    attack = WordsAndTypos(words, 0, candidate_words=1, protected_words=PROTECTED, verbose=False)
+    typos = CharacterAttack(retriever, candidate_words=1, protected_words=PROTECTED, verbose=False)
+    attack = Mixture([typos, words], seed=0, letters=ALPHABET)
     texts = [f"a small photo of the number {name}" for name in DIGIT_NAMES]
     attacked = attack.perturb(texts)
     assert len(attacked) == 10

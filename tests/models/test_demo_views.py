@@ -17,7 +17,7 @@ from art_multimodal.datasets.demo_views import ViewsData
 from art_multimodal.models.demo.views import DATA, FUSIONS, new_views, weights_of
 from art_multimodal.models.fusions import FUSIONS as REGISTRY
 from art_multimodal.models.given import as_dual_encoder
-from art_multimodal.samples import with_field
+from art_multimodal.sample_arrays import with_field
 
 TOOLS = Path(__file__).parents[2] / "tools" / "demo_models"
 

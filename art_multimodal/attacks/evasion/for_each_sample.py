@@ -24,7 +24,7 @@ from art_multimodal.estimators.views import ModalityView
 from art_multimodal.labels import label_indices
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.pairs import is_pairs
-from art_multimodal.samples import check_samples, with_field
+from art_multimodal.sample_arrays import check_samples, with_field
 from art_multimodal.shown import shown
 from art_multimodal.texts import check_strings
 

@@ -12,7 +12,7 @@ from art_multimodal.estimators.bound import BoundFusion, bound_samples
 from art_multimodal.estimators.defences import defended_fields
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.modules import frozen
-from art_multimodal.samples import fields_of
+from art_multimodal.sample_arrays import fields_of
 
 
 class SomeModalities:

@@ -15,7 +15,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.functional.losses import margin_loss
 from art_multimodal.labels import label_indices
-from art_multimodal.samples import with_field
+from art_multimodal.sample_arrays import with_field
 
 
 class ModalitySwapAttack(EvasionAttack):

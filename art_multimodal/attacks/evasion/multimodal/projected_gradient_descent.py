@@ -21,7 +21,7 @@ from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.functional.losses import embedding_l2
 from art_multimodal.functional.perturbations import ascent_step, norm_of, random_start, within_budget
 from art_multimodal.labels import label_indices
-from art_multimodal.samples import fields_of, samples
+from art_multimodal.sample_arrays import fields_of, samples
 
 LOSSES = (*CLASS_LOSSES, "fused")
 
