@@ -9,7 +9,7 @@ import numpy as np
 
 from art_multimodal.errors import InputError
 from art_multimodal.modalities.modality import Modality, field_dtype
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief, shown
 from art_multimodal.texts import check_strings
 
 
@@ -36,10 +36,12 @@ def samples(**modalities: Any) -> np.ndarray:
     """
     if not modalities:
         raise InputError("samples() needs at least one modality: samples(rgb=..., depth=...).")
+    if wrong := [name for name in modalities if not name.isidentifier()]:
+        raise InputError(f"The name of a modality must be an identifier such as 'rgb', not {brief(wrong[0])!r}.")
     fields = {name: _field(name, given) for name, given in modalities.items()}
     counts = {name: len(field) for name, field in fields.items()}
     if len(set(counts.values())) > 1:
-        said = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
+        said = ", ".join(f"{brief(name)} {count}" for name, count in counts.items())
         raise InputError(f"The modalities have unequal numbers of samples: {said}. Give one of each per sample.")
     dtype = [(name, _dtype_of(field)) for name, field in fields.items()]
     joined = np.empty(next(iter(counts.values())), dtype=dtype)
@@ -53,12 +55,16 @@ def are_samples(x: object) -> TypeGuard[np.ndarray]:
     return isinstance(x, np.ndarray) and x.ndim == 1 and bool(x.dtype.names)
 
 
-def check_samples(x: object, modalities: Iterable[Modality], only: Sequence[str] | None = None) -> np.ndarray:
+def check_samples(
+    x: object, modalities: Iterable[Modality], only: Sequence[str] | None = None, values: bool = True
+) -> np.ndarray:
     """Return samples as a model takes them: its modalities in its order, each checked.
 
     :param x: From :func:`samples`.
     :param modalities: Of the model.
     :param only: Names of those that are wanted; ``None`` for all.
+    :param values: Whether the values are checked, and not the layout alone: a preprocessing defence may bring them out
+        of range.
     :raises InputError: If these are no samples, a modality is missing or unknown, or a value is not allowed.
     """
     known = {modality.name: modality for modality in modalities}
@@ -68,10 +74,10 @@ def check_samples(x: object, modalities: Iterable[Modality], only: Sequence[str]
         raise InputError(f"Samples are needed, samples({', '.join(f'{n}=...' for n in wanted)}), not {shown(given)}.")
     names = x.dtype.names or ()
     if gone := [name for name in wanted if name not in names]:
-        raise InputError(f"The samples lack {', '.join(gone)}; they have {', '.join(map(shown, names))}.")
+        raise InputError(f"The samples lack {', '.join(gone)}; they have {', '.join(map(brief, names))}.")
     if strange := [name for name in names if name not in known]:
-        raise InputError(f"The model knows no modality {shown(strange[0])!r}; it takes {', '.join(known)}.")
-    checked = {name: known[name].check(x[name]) for name in wanted}
+        raise InputError(f"The model knows no modality {brief(strange[0])!r}; it takes {', '.join(known)}.")
+    checked = {name: known[name].check(x[name]) if values else known[name].laid_out(x[name]) for name in wanted}
     if list(names) == wanted and all(checked[name] is x[name] or _shared(checked[name], x[name]) for name in wanted):
         return x
     return samples(**checked)
@@ -97,7 +103,8 @@ def _dtype_of(field: np.ndarray) -> Any:
 
 def _field(name: str, given: Any) -> np.ndarray:
     if isinstance(given, np.ndarray) and given.dtype.names == ("values", "length"):
-        return given
+        same = given.dtype == field_dtype(given["values"].shape[1:], variable=True)
+        return given if same else _with_lengths(name, _numbers(name, given["values"]), given["length"])
     if isinstance(given, tuple) and len(given) == 2 and not isinstance(given[0], str):
         return _with_lengths(name, _numbers(name, given[0]), np.asarray(given[1]))
     if _is_texts(given):
@@ -109,8 +116,10 @@ def _field(name: str, given: Any) -> np.ndarray:
         field = np.empty(len(listed), dtype=object)
         field[:] = listed
         return field
-    if isinstance(given, list | tuple) and len({getattr(one, "shape", None) for one in given}) > 1:
-        return _ragged(name, given)
+    if isinstance(given, list | tuple):
+        given = [_as_array(name, one) for one in given]
+        if len({one.shape for one in given}) > 1:
+            return _ragged(name, given)
     return _numbers(name, given)
 
 
@@ -124,13 +133,7 @@ def _is_texts(given: Any) -> bool:
 
 def _numbers(name: str, given: Any) -> np.ndarray:
     """An array of native float32, contiguous."""
-    if callable(detach := getattr(given, "detach", None)):
-        tensor = detach().cpu()
-        given = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    try:
-        array = np.asarray(given)
-    except ValueError:
-        raise InputError(f"{shown(name)}: the samples have different shapes. Only sequences may, along time.") from None
+    array = _as_array(name, given)
     if array.dtype.kind not in "fiub" or array.ndim == 0:
         raise InputError(
             f"{shown(name)}: an array of numbers with a sample in each row is needed, or texts, not dtype "
@@ -140,15 +143,29 @@ def _numbers(name: str, given: Any) -> np.ndarray:
         return np.require(array, dtype=np.float32, requirements=["C", "W", "E"])
 
 
+def _as_array(name: str, given: Any) -> np.ndarray:
+    if callable(detach := getattr(given, "detach", None)):
+        tensor = detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise InputError(f"{shown(name)}: a sample must be an array; this one has rows of different sizes.") from None
+
+
 def _ragged(name: str, given: Sequence[Any]) -> np.ndarray:
     parts = [_numbers(name, one) for one in given]
-    widths = {part.shape[1:] for part in parts}
+    # An empty list is a sequence without a step, whatever its steps would hold.
+    widths = {part.shape[1:] for part in parts if part.shape != (0,)}
     if len(widths) > 1:
-        raise InputError(f"{shown(name)}: the samples differ in more than their length: {sorted(widths)}.")
+        raise InputError(
+            f"{shown(name)}: the samples have different shapes, such as {' and '.join(map(str, sorted(widths)[:2]))} "
+            "behind the first axis. Only sequences may, along time."
+        )
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
     values = np.zeros((len(parts), int(lengths.max(initial=0)), *widths.pop()), dtype=np.float32)
     for row, part in enumerate(parts):
-        values[row, : len(part)] = part
+        values[row, : len(part)] = part.reshape(len(part), *values.shape[2:])
     return _with_lengths(name, values, lengths)
 
 

@@ -50,7 +50,7 @@ class Modality:
     colour: ClassVar[str] = "#6b7785"
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
+        if not (isinstance(self.name, str) and self.name.isidentifier()):
             raise InputError(f"The name of a modality must be an identifier such as 'rgb', not {shown(self.name)!r}.")
         if any(size is not None and size < 1 for size in self.shape):
             raise InputError(
@@ -67,12 +67,18 @@ class Modality:
                 f"{self.name}: of a sequence the first axis holds points, and its largest length is known."
             )
         if self.numeric:
-            low, high = (np.asarray(value) for value in self.clip_values)
-            if not (np.isfinite(low).all() and np.isfinite(high).all() and np.all(low <= high)):
-                raise InputError(f"{self.name}: clip_values must be finite, the lower one first.")
-            for said, value in (("clip_values", low), ("clip_values", high), ("fill", np.asarray(self.fill))):
+            low, high, fill = (np.asarray(value) for value in (*self.clip_values, self.fill))
+            for said, value in (("clip_values", low), ("clip_values", high), ("fill", fill)):
+                if value.dtype.kind not in "fiub" or not np.isfinite(value).all():
+                    raise InputError(f"{self.name}: {said} must be finite numbers, or arrays of them.")
                 if not _broadcasts(value.shape, self.shape):
                     raise InputError(f"{self.name}: {said} of shape {value.shape} do not broadcast to {self.shape}.")
+            if not np.all(low < high):
+                # ART refuses an empty interval, too: no attack could move in it.
+                raise InputError(
+                    f"{self.name}: clip_values must be a lower and a higher value everywhere; widen those of a column "
+                    "that is constant."
+                )
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -100,7 +106,8 @@ class Modality:
         :raises InputError: Naming the sample, for another shape, values out of range, single NaN or infinite values,
             or values behind the length of a sequence.
         """
-        values = self._values(field)
+        field = self.laid_out(field)
+        values = self.values(field)
         if len(values) == 0:
             return field
         finite = np.isfinite(values).reshape(len(values), -1)
@@ -109,14 +116,47 @@ class Modality:
             gone[:] = False
         odd = ~finite.all(axis=1) & ~gone
         if odd.any():
+            missing = "has the length 0" if self.variable else "is NaN throughout"
             raise InputError(
-                f"{self.name}: sample {int(odd.argmax())} holds NaN or infinite values. One that is missing is NaN "
-                "throughout."
+                f"{self.name}: sample {int(odd.argmax())} holds NaN or infinite values. One that is missing {missing}."
             )
-        self._check_range(values, gone)
         if self.variable:
             self._check_lengths(field, values)
+        self._check_range(field, values)
         return self._clipped(field)
+
+    def laid_out(self, field: np.ndarray) -> np.ndarray:
+        """Return a field as this modality has it; of a sequence, filled up with zeros to its largest length.
+
+        A sequence may come as an array ``(N, T, ...)``, in which all have the length T.
+
+        :raises InputError: For what is no such field: another dtype or shape.
+        """
+        names = field.dtype.names
+        if not self.variable and names is not None:
+            raise InputError(
+                f"{self.name}: the samples have lengths of their own, and this modality has a fixed shape."
+            )
+        if self.variable and names not in (None, ("values", "length")):
+            raise InputError(f"{self.name}: a sequence is given as a list of arrays, or as (values, lengths).")
+        values = field if names is None else field["values"]
+        if values.dtype.kind != "f":
+            raise InputError(f"{self.name}: numbers are needed, not dtype {shown(str(values.dtype))}.")
+        shape = values.shape[1:]
+        wanted = (None, *self.shape[1:]) if self.variable else self.shape
+        fits = len(shape) == len(wanted) and all(
+            size is None or size == given for size, given in zip(wanted, shape, strict=True)
+        )
+        if not fits or 0 in shape[self.variable :] or (self.variable and shape[0] > (self.shape[0] or 0)):
+            sizes = ["any" if size is None else str(size) for size in self.shape]
+            expected = ", ".join([f"at most {sizes[0]}", *sizes[1:]] if self.variable else sizes)
+            raise InputError(f"{self.name}: a sample must have shape ({expected}), not {shape}.{self._hint(shape)}")
+        if not self.variable or (names is not None and shape[0] == self.shape[0]):
+            return field
+        filled = np.zeros(len(field), dtype=field_dtype((self.shape[0] or 0, *shape[1:]), variable=True))
+        filled["values"][:, : shape[0]] = values
+        filled["length"] = shape[0] if names is None else field["length"]
+        return filled
 
     def missing(self, field: np.ndarray) -> np.ndarray:
         """Which samples have nothing of this modality, booleans ``(N,)``: NaN throughout, or of length 0."""
@@ -155,9 +195,11 @@ class Modality:
         return tuple(shape[axis] for axis in self.point_axes)
 
     def present(self, field: np.ndarray) -> np.ndarray:
-        """Which points a sample has, booleans ``(N, *point_shape)``: those within its length."""
+        """Which points a sample has, booleans ``(N, *point_shape)``: those within its length; none if it is missing."""
         there = np.ones((len(field), *self.point_shape(field)), dtype=bool)
-        if self.variable:
+        if not self.variable:
+            there[self.missing(field)] = False
+        else:
             place = 1 + self.point_axes.index(0)
             shape = [
                 len(field) if axis == 0 else there.shape[axis] if axis == place else 1 for axis in range(there.ndim)
@@ -168,14 +210,11 @@ class Modality:
     def remove(self, field: np.ndarray, removed: np.ndarray) -> np.ndarray:
         """Return a copy of a field with points removed: they become :attr:`fill`, and the model is not told.
 
-        :param removed: Booleans ``(N, *point_shape)``. Points behind the length of a sequence stay as they are.
-        :raises InputError: For another shape.
+        :param removed: Booleans ``(N, *point_shape)``. Points behind the length of a sequence stay as they are, and so
+            does a sample that is missing.
+        :raises InputError: For another shape or dtype.
         """
-        expected = (len(field), *self.point_shape(field))
-        if removed.shape != expected:
-            raise InputError(
-                f"{self.name}: the removed points must be booleans of shape {expected}, not {removed.shape}."
-            )
+        check_removed(self.name, removed, (len(field), *self.point_shape(field)))
         values = self.values(field)
         where = self._spread(removed & self.present(field), values.ndim)
         fill = np.broadcast_to(np.asarray(self.fill, dtype=values.dtype), values.shape[1:])
@@ -188,36 +227,20 @@ class Modality:
         index = [slice(None), *(slice(None) if axis in self.point_axes else None for axis in range(ndim - 1))]
         return ordered[tuple(index)]
 
-    def _values(self, field: np.ndarray) -> np.ndarray:
-        names = field.dtype.names
-        if self.variable and names != ("values", "length"):
-            raise InputError(f"{self.name}: a sequence is given as a list of arrays, or as (values, lengths).")
-        if not self.variable and names is not None:
-            raise InputError(
-                f"{self.name}: the samples have lengths of their own, and this modality has a fixed shape."
-            )
-        values = self.values(field)
-        if values.dtype.kind != "f":
-            raise InputError(f"{self.name}: numbers are needed, not dtype {shown(str(values.dtype))}.")
-        shape = values.shape[1:]
-        fits = len(shape) == len(self.shape) and all(
-            size is None or size == given for size, given in zip(self.shape, shape, strict=True)
-        )
-        if not fits or 0 in shape:
-            expected = ", ".join("any" if size is None else str(size) for size in self.shape)
-            raise InputError(f"{self.name}: a sample must have shape ({expected}), not {shape}.{self._hint(shape)}")
-        return values
-
     def _hint(self, shape: Sequence[int]) -> str:
         """What a user may have meant by a shape that does not fit."""
         return ""
 
-    def _check_range(self, values: np.ndarray, gone: np.ndarray) -> None:
+    def _check_range(self, field: np.ndarray, values: np.ndarray) -> None:
         low, high = (np.asarray(value, dtype=np.float32) for value in self.clip_values)
         slack = _ROUNDING * np.maximum(1, high - low)
-        outside = ((values < low - slack) | (values > high + slack)).reshape(len(values), -1).any(axis=1) & ~gone
-        if outside.any():
-            row = int(outside.argmax())
+        outside = (values < low - slack) | (values > high + slack)  # NaN is neither
+        if self.variable:
+            # What is behind the length is 0, also where no value may be.
+            outside[~_steps(field)] = False
+        rows = outside.reshape(len(values), -1).any(axis=1)
+        if rows.any():
+            row = int(rows.argmax())
             raise InputError(
                 f"{self.name}: values must lie in [{_said(low, np.min)}, {_said(high, np.max)}]; those of sample {row} "
                 f"lie in [{values[row].min():.4g}, {values[row].max():.4g}]."
@@ -240,6 +263,18 @@ class Modality:
         if self.variable:
             clipped[~_steps(field)] = 0
         return field if np.array_equal(clipped, values, equal_nan=True) else self.with_values(field, clipped)
+
+
+def check_removed(name: str, removed: np.ndarray, expected: tuple[int, ...]) -> None:
+    """Refuse what does not say of each point whether it is removed.
+
+    :raises InputError: For another shape or dtype.
+    """
+    if removed.shape != expected or removed.dtype != bool:
+        raise InputError(
+            f"{name}: the removed points must be booleans of shape {expected}, not {removed.dtype} of shape "
+            f"{removed.shape}."
+        )
 
 
 def field_dtype(shape: tuple[int, ...], variable: bool) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from art_multimodal.errors import InputError
-from art_multimodal.modalities.modality import Modality
+from art_multimodal.modalities.modality import Modality, check_removed
 from art_multimodal.texts import check_strings
 
 
@@ -28,9 +28,13 @@ class Text(Modality):
 
         :raises InputError: For what is no string, naming the sample.
         """
+        field = self.laid_out(field)
+        check_strings(field)
+        return field
+
+    def laid_out(self, field: np.ndarray) -> np.ndarray:
         if field.dtype != object or field.ndim != 1:
             raise InputError(f"{self.name}: texts are needed, a string for each sample.")
-        check_strings(field)
         return field
 
     def missing(self, field: np.ndarray) -> np.ndarray:
@@ -64,13 +68,9 @@ class Text(Modality):
         """Return a copy with words removed; what remains is joined by single spaces.
 
         :param removed: Booleans ``(N, words of the longest text)``.
-        :raises InputError: For another shape.
+        :raises InputError: For another shape or dtype.
         """
-        expected = (len(field), *self.point_shape(field))
-        if removed.shape != expected:
-            raise InputError(
-                f"{self.name}: the removed words must be booleans of shape {expected}, not {removed.shape}."
-            )
+        check_removed(self.name, removed, (len(field), *self.point_shape(field)))
         changed = field.copy()
         for row, text in enumerate(field):
             if removed[row].any():
