@@ -30,6 +30,11 @@ class ImageText(MultimodalModel):
         return self.model.mode_changes
 
     @property
+    def dtype(self) -> torch.dtype:
+        """That of images: the model inside casts what comes out of its preprocessing."""
+        return torch.float32
+
+    @property
     def separate_towers(self) -> bool:
         return self.model.separate_towers
 

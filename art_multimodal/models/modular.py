@@ -11,6 +11,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import Tokens
 from art_multimodal.models.fusions import Fusion, new_fusion
+from art_multimodal.models.fusions.fusion import modules_by_name
 from art_multimodal.models.multimodal import Features, MultimodalModel, Part
 
 
@@ -57,7 +58,7 @@ class ModularModel(MultimodalModel):
         self, towers: Sequence[Tower], fusion: str | Fusion, class_names: Sequence[str], **options: Any
     ) -> None:
         super().__init__([tower.modality for tower in towers], class_names)
-        self.towers = nn.ModuleDict({tower.modality.name: tower for tower in towers})
+        self.towers = modules_by_name({tower.modality.name: tower for tower in towers})
         self.fusion = fusion if isinstance(fusion, Fusion) else self._named(fusion, options)
         if list(self.fusion.widths) != list(self.modalities) or self.fusion.classes != len(self.class_names):
             raise InputError(
@@ -70,8 +71,6 @@ class ModularModel(MultimodalModel):
 
     def encode(self, name: str, part: Part) -> Tensor:
         tower = self._tower(name)
-        if isinstance(part.values, Tensor) and part.values.is_floating_point():
-            part = part.with_values(part.values.to(self.dtype))
         embedded = tower(part)
         if embedded.shape != (len(part), tower.width):
             raise InputError(

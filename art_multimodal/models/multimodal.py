@@ -38,16 +38,23 @@ class Part:
 
     @property
     def mask(self) -> Tensor:
-        """Which steps of sequences are within their length, booleans ``[N, T]``."""
+        """Which steps of sequences are within their length, booleans ``[N, T]``.
+
+        Of a sequence that is missing, the first, which is zero: a mean over no steps would be NaN, and so would its
+        gradients.
+        """
         assert isinstance(self.values, Tensor)
         if self.lengths is None:
             return torch.ones(self.values.shape[:2], dtype=torch.bool, device=self.values.device)
-        return torch.arange(self.values.shape[1], device=self.lengths.device) < self.lengths[:, None]
+        return torch.arange(self.values.shape[1], device=self.lengths.device) < self.lengths.clamp_min(1)[:, None]
 
-    def to(self, device: torch.device) -> Part:
-        """Bring it to a device."""
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Part:
+        """Bring it to a device, and its numbers to a dtype."""
         lengths = None if self.lengths is None else self.lengths.to(device)
-        return Part(move_tokens(self.values, device), self.present.to(device), lengths)
+        values = move_tokens(self.values, device)
+        if dtype is not None and isinstance(values, Tensor) and values.is_floating_point():
+            values = values.to(dtype)
+        return Part(values, self.present.to(device), lengths)
 
     def take(self, rows: Tensor) -> Part:
         """Select samples."""
@@ -57,8 +64,8 @@ class Part:
     def with_values(self, values: Tensor) -> Part:
         """The same with other numbers; those behind the length of a sequence are taken out, with their gradient."""
         if self.lengths is not None:
-            mask = self.mask
-            values = values * mask.reshape(*mask.shape, *[1] * (values.ndim - 2)).to(values.dtype)
+            within = self.mask & self.present[:, None]
+            values = torch.where(within.reshape(*within.shape, *[1] * (values.ndim - 2)), values, 0)
         return replace(self, values=values)
 
 
@@ -125,7 +132,7 @@ class MultimodalModel(nn.Module):
         return type(self).fuse is MultimodalModel.fuse
 
     def collate(self, x: np.ndarray, only: Sequence[str] | None = None) -> Inputs:
-        """Turn samples into a batch, on the CPU: numbers share their memory where they can.
+        """Turn samples into a batch on the CPU, numbers in the dtype of the weights, and in the same memory if it fits.
 
         A sample that is missing a modality gets its fill there, and ``present`` says so.
 
@@ -133,8 +140,16 @@ class MultimodalModel(nn.Module):
         :param only: Names of the modalities that are wanted.
         :raises InputError: As :func:`check_samples` does, or if a text is longer than the model reads.
         """
-        x = check_samples(x, self.modalities.values(), only)
-        return {name: self._part(self.modalities[name], x[name]) for name in only or self.modalities}
+        return self.parts(check_samples(x, self.modalities.values(), only))
+
+    def parts(self, x: np.ndarray) -> Inputs:
+        """What :meth:`collate` does, of samples that have been checked, some of the modalities or all.
+
+        A preprocessing defence may have brought their values out of range since.
+        """
+        cpu = torch.device("cpu")
+        parts = {name: self._part(self.modalities[name], x[name]) for name in x.dtype.names or ()}
+        return {name: part.to(cpu, self.dtype) for name, part in parts.items()}
 
     def tokenize(self, name: str, texts: Sequence[str]) -> Tokens:
         """Turn texts into one batch of tokens, on the CPU; an empty text is allowed.
@@ -183,7 +198,13 @@ class MultimodalModel(nn.Module):
         values = modality.values(field)
         if modality.variable:
             # A length of 0 has nothing to look at; the tower gets steps of zeros, whose embedding does not count.
-            return Part(torch.from_numpy(values), present, torch.from_numpy(np.array(field["length"])))
+            return Part(_tensor(values), present, torch.from_numpy(np.array(field["length"])))
         if not bool(present.all()):
             values = np.where(np.isnan(values), np.asarray(modality.fill, dtype=np.float32), values)
-        return Part(torch.from_numpy(np.ascontiguousarray(values)), present)
+        return Part(_tensor(values), present)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    """Numbers as a tensor in the same memory, except where torch has no such view: read-only, or in reverse."""
+    fits = values.flags.writeable and all(stride >= 0 for stride in values.strides)
+    return torch.from_numpy(values if fits else values.copy())

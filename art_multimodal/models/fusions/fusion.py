@@ -73,6 +73,16 @@ def new_fusion(name: str, widths: Mapping[str, int], classes: int, **options: An
         raise InputError(f"Fusion {name!r}: {error}") from None
 
 
+def modules_by_name(modules: Mapping[str, nn.Module]) -> nn.ModuleDict:
+    """Modules by the names of modalities.
+
+    :raises InputError: For a name that torch has for something else, such as ``values``.
+    """
+    if taken := [name for name in modules if hasattr(nn.ModuleDict, name) or name == "training"]:
+        raise InputError(f"A modality cannot be called {taken[0]!r}: torch has that name for something else.")
+    return nn.ModuleDict(modules)
+
+
 def mlp(widths: Sequence[int]) -> nn.Module:
     """Linear layers of these widths, with ReLU in between."""
     layers: list[nn.Module] = []

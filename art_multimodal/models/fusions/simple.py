@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, mlp
+from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, mlp, modules_by_name
 from art_multimodal.models.multimodal import Features
 
 
@@ -41,8 +41,8 @@ class Gated(Fusion):
     def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
         super().__init__(widths, classes)
         _positive(hidden)
-        self.into = nn.ModuleDict({name: nn.Linear(width, hidden) for name, width in self.widths.items()})
-        self.gates = nn.ModuleDict({name: nn.Linear(sum(self.widths.values()), hidden) for name in self.widths})
+        self.into = modules_by_name({name: nn.Linear(width, hidden) for name, width in self.widths.items()})
+        self.gates = modules_by_name({name: nn.Linear(sum(self.widths.values()), hidden) for name in self.widths})
         self.head = nn.Linear(hidden, classes)
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
@@ -69,7 +69,7 @@ class Late(Fusion):
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__(widths, classes)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, classes) for name, width in self.widths.items()})
+        self.heads = modules_by_name({name: nn.Linear(width, classes) for name, width in self.widths.items()})
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         scores = torch.stack(list(self.unimodal_scores(features).values()), dim=1)

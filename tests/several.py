@@ -1,0 +1,164 @@
+"""Tiny models over an image, a sequence, a table and a text, and what they say of one sample, computed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from tiny import fill_at_random, tiny_tokens
+from torch import Tensor, nn
+
+from art_multimodal import FusionClassifier
+from art_multimodal.modalities import image, sequence, table, text
+from art_multimodal.modalities.modality import Modality
+from art_multimodal.models.demo.towers import PAD
+from art_multimodal.models.modular import ModularModel, Tower
+from art_multimodal.models.multimodal import Inputs, MultimodalModel, Part
+from art_multimodal.samples import samples
+
+ANSWERS = ("no", "maybe", "yes")
+SIDE, STEPS, FEATURES, COLUMNS, WIDTH = 6, 5, 3, 4, 5
+NOTES = ("a cat", "red", "what is this?", "a cat", "blue", "")
+LENGTHS = (5, 2, 3, 1, 5, 4)
+#: The separate models, by the name of their fusion, and the one whose modalities meet at once.
+MODELS = ("concat", "gated", "late", "joint")
+
+
+def modalities(channels: int = 3) -> list[Modality]:
+    low = np.linspace(-1, 0, COLUMNS, dtype=np.float32)
+    return [
+        image("rgb", channels, SIDE, SIDE, fill=0.4),
+        sequence("audio", STEPS, FEATURES, clip_values=(-2.0, 2.0), fill=0.1),
+        table("lab", COLUMNS, clip_values=(low, low + 2), fill=low + 1),
+        text("note"),
+    ]
+
+
+class MaskedMean(nn.Module):
+    """A mean over steps, which divides by their number: no step gives NaN, as in many towers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = nn.Linear(FEATURES, WIDTH)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        kept = mask.unsqueeze(2).to(values.dtype)
+        return (torch.tanh(self.step(values)) * kept).sum(dim=1) / kept.sum(dim=1)
+
+
+class NoteTower(Tower):
+    def __init__(self, modality: Modality) -> None:
+        super().__init__(modality, nn.EmbeddingBag(259, WIDTH, padding_idx=PAD), WIDTH)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        return tiny_tokens(texts)
+
+
+def separate(fusion: str = "concat", channels: int = 3, seed: int = 0, dropout: float = 0.0) -> ModularModel:
+    rgb, audio, lab, note = modalities(channels)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(channels * SIDE**2, WIDTH), nn.Tanh(), nn.Dropout(dropout))
+    columns = nn.Sequential(nn.Linear(COLUMNS, WIDTH), nn.Tanh())
+    towers = [Tower(rgb, flat, WIDTH), Tower(audio, MaskedMean(), WIDTH), Tower(lab, columns, WIDTH), NoteTower(note)]
+    model = ModularModel(towers, fusion, ANSWERS)
+    fill_at_random(model, seed, {"towers.rgb.module.1.weight": 0.2, "towers.note.module.weight": 1.0})
+    return model.eval()
+
+
+class Joint(MultimodalModel):
+    """All modalities meet in the first layer."""
+
+    def __init__(self, channels: int = 3, seed: int = 0) -> None:
+        super().__init__(modalities(channels), ANSWERS)
+        self.rgb = nn.Linear(channels * SIDE**2, WIDTH)
+        self.audio = nn.Linear(FEATURES, WIDTH)
+        self.lab = nn.Linear(COLUMNS, WIDTH)
+        self.note = nn.EmbeddingBag(259, WIDTH, padding_idx=PAD)
+        self.answer = nn.Linear(WIDTH, len(ANSWERS))
+        fill_at_random(self, seed, {"rgb.weight": 0.2, "note.weight": 1.0, "answer.weight": 1.0})
+
+    def tokenize(self, name: str, texts: Sequence[str]) -> Tensor:
+        return tiny_tokens(texts)
+
+    def fuse(self, inputs: Inputs) -> Tensor:
+        met = torch.zeros((), dtype=self.dtype)
+        for name, part in inputs.items():
+            met = met + torch.where(part.present[:, None], self._embedded(name, part), 0.0)
+        return torch.tanh(met)
+
+    def _embedded(self, name: str, part: Part) -> Tensor:
+        if name == "rgb":
+            return self.rgb(part.values.flatten(1))
+        if name == "audio":
+            return (self.audio(part.values) * part.mask.unsqueeze(2).to(self.dtype)).sum(dim=1)
+        return getattr(self, name)(part.values)
+
+    def predict(self, fused: Tensor) -> Tensor:
+        return self.answer(fused)
+
+
+def make(kind: str, channels: int = 3, seed: int = 0) -> MultimodalModel:
+    return Joint(channels, seed).eval() if kind == "joint" else separate(kind, channels, seed)
+
+
+def classifier(kind: str = "concat", channels: int = 3, **settings) -> FusionClassifier:
+    return FusionClassifier(make(kind, channels), device_type="cpu", **settings)
+
+
+def sequences(lengths: Sequence[int] = LENGTHS, seed: int = 1) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return [generator.uniform(-1.5, 1.5, (length, FEATURES)).astype(np.float32) for length in lengths]
+
+
+def make_samples(
+    channels: int = 3,
+    lengths: Sequence[int] = LENGTHS,
+    notes: Sequence[str] = NOTES,
+    seed: int = 0,
+) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    count = len(lengths)
+    low = np.linspace(-1, 0, COLUMNS)
+    return samples(
+        rgb=generator.random((count, channels, SIDE, SIDE)),
+        audio=sequences(lengths, seed + 1),
+        lab=low + 2 * generator.random((count, COLUMNS)),
+        note=list(notes),
+    )
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    return np.eye(len(ANSWERS), dtype=np.float32)[labels]
+
+
+def by_hand(model: MultimodalModel, sample: np.void) -> np.ndarray:
+    """Scores ``(K,)`` of one sample: no batch, no padding, no view; a modality that is missing is not computed."""
+    values = torch.from_numpy
+    length = int(sample["audio"]["length"])
+    steps = values(sample["audio"]["values"][:length].copy())
+    gone = {"rgb": bool(np.isnan(sample["rgb"]).all()), "lab": bool(np.isnan(sample["lab"]).all())}
+    gone |= {"audio": length == 0, "note": not sample["note"].strip()}
+    pixels, columns = values(sample["rgb"].ravel().copy()), values(sample["lab"].copy())
+    with torch.no_grad():
+        tokens = tiny_tokens([sample["note"]])
+        if isinstance(model, Joint):
+            found = {"rgb": model.rgb(pixels), "lab": model.lab(columns), "note": model.note(tokens)[0]}
+            found["audio"] = model.audio(steps).sum(dim=0)
+            met = sum(found[name] for name in found if not gone[name])
+            return model.answer(torch.tanh(met)).numpy()
+        towers = {name: tower.module for name, tower in model.towers.items()}
+        found = {
+            "rgb": torch.tanh(towers["rgb"][1](pixels)),
+            "audio": torch.tanh(towers["audio"].step(steps)).mean(dim=0),
+            "lab": torch.tanh(towers["lab"][0](columns)),
+            "note": towers["note"](tokens)[0],
+        }
+        there = [name for name in found if not gone[name]]
+        fusion, kind = model.fusion, type(model.fusion).__name__
+        if kind == "Late":
+            return torch.stack([fusion.heads[name](found[name]) for name in there]).mean(dim=0).numpy()
+        seen = torch.cat([found[name] if name in there else torch.zeros(WIDTH) for name in found])
+        if kind == "Concat":
+            return fusion.head(seen).numpy()
+        gated = [torch.sigmoid(fusion.gates[n](seen)) * torch.tanh(fusion.into[n](found[n])) for n in there]
+        return fusion.head(torch.stack(gated).sum(dim=0)).numpy()
