@@ -48,7 +48,7 @@ class BoundFusion(RememberedFeatures):
         self._multimodal = (model,)
         self.names = tuple(names)
         first, row_of = distinct_rows(others, lengths or {})
-        self.others: Inputs = {} if others is None else model.collate(others[first], list(others.dtype.names or ()))
+        self.others: Inputs = {} if others is None else model.parts(others[first])
         self.lengths = {name: torch.from_numpy(of[first].astype(np.int64)) for name, of in (lengths or {}).items()}
         #: For each sample the row of what is bound to it; ``None`` where one row is bound to all.
         self.row_of_sample = None if len(first) <= 1 else torch.from_numpy(row_of)
@@ -92,15 +92,17 @@ class BoundFusion(RememberedFeatures):
         everything = torch.ones(len(rows), dtype=torch.bool, device=device)
         given: Inputs = {}
         for name, values in parts.items():
-            lengths = self.lengths[name].to(device)[rows] if name in self.lengths else None
+            lengths = self.lengths_of(name, rows)
             there = everything if lengths is None else lengths > 0
+            if not isinstance(model, ImageText):
+                values = values.to(model.dtype)
             if not isinstance(model, ImageText) and bool((gone := _missing(values)).any()):
                 there = there & ~gone
                 fill = torch.as_tensor(model.modalities[name].fill).to(values)
                 values = torch.where(gone.reshape(-1, *[1] * (values.ndim - 1)), fill, values)
             given[name] = Part(values, there, lengths).with_values(values)
         if not model.separate_towers:
-            held = {name: part.to(device).take(rows) for name, part in self.others.items()}
+            held = {name: part.to(device, model.dtype).take(rows) for name, part in self.others.items()}
             return model.fuse({name: given[name] if name in given else held[name] for name in model.modalities})
         known = self._features_of_others(device)
         features: Features = {
@@ -112,13 +114,20 @@ class BoundFusion(RememberedFeatures):
         }
         return model.combine(features, present)
 
+    def lengths_of(self, name: str, rows: Tensor) -> Tensor | None:
+        """The lengths of a sequence that comes in; the largest, where none are bound."""
+        if name in self.lengths:
+            return self.lengths[name].to(rows.device)[rows]
+        modality = self.multimodal.modalities[name]
+        return torch.full_like(rows, modality.shape[0] or 0) if modality.variable else None
+
     def _features_of_others(self, device: torch.device) -> Features:
         if not self.others:
             return {}
         model = self.multimodal
 
         def compute() -> Features:
-            return {name: model.encode(name, part.to(device)) for name, part in self.others.items()}
+            return {name: model.encode(name, part.to(device, model.dtype)) for name, part in self.others.items()}
 
         weights = (*self.fusion_model.parameters(), *self.fusion_model.buffers())
         return self.remember(self.fusion_model, weights, compute)
@@ -193,7 +202,9 @@ def distinct_rows(others: np.ndarray | None, lengths: dict[str, np.ndarray]) -> 
 
 
 def bound_samples(model: MultimodalModel, names: Sequence[str], others: np.ndarray | None) -> np.ndarray | None:
-    """Return the samples that are bound, checked: all modalities of the model but those that come in.
+    """Return the samples that are bound: all modalities of the model but those that come in.
+
+    Their values have been checked, before the defences.
 
     :raises InputError: If there is an unknown modality among the names, a text among what comes in, or others are
         missing or too many.
@@ -208,7 +219,10 @@ def bound_samples(model: MultimodalModel, names: Sequence[str], others: np.ndarr
         return None
     if others is None:
         raise InputError(f"The view needs samples of the other modalities: {', '.join(left)}.")
-    return check_samples(others, [known[name] for name in left])
+    bound = check_samples(others, [known[name] for name in left], values=False)
+    if not len(bound):
+        raise InputError("The view needs at least one sample of the other modalities.")
+    return bound
 
 
 def _missing(values: Tensor) -> Tensor:

@@ -88,6 +88,11 @@ def defended_fields(
             values = modalities[name].values(x[name])
             for defence in acting:
                 values = defence.repair(values.tolist()) if _is_for_texts(defence) else defence(np.array(values))[0]
+                if len(values) != len(x):
+                    raise InputError(
+                        f"{type(defence).__name__} before {name} returns {len(values)} samples for {len(x)}; the other "
+                        "modalities would not match. Turn its augmentation off."
+                    )
             changed[name] = modalities[name].with_values(x[name], values)
     return samples(**{**fields_of(x), **changed}) if changed else x
 

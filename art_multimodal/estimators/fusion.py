@@ -120,6 +120,15 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
         """What :meth:`get_activations` takes."""
         return ["fusion", "head"]
 
+    def set_params(self, **kwargs: Any) -> None:
+        """Change settings, as ART's estimators do; ``preprocessing_defences`` may be given by modality, too.
+
+        :raises InputError: For defences of a modality that the model does not have.
+        """
+        if "preprocessing_defences" in kwargs and not isinstance(self._model, FusionModel):
+            self._defences = defences_by_modality(self._model, kwargs.pop("preprocessing_defences"))
+        super().set_params(**kwargs)
+
     def predict(self, x: np.ndarray, batch_size: int = 128, training_mode: bool = False, **kwargs: Any) -> np.ndarray:
         """Return scores ``(N, K)``.
 
@@ -157,6 +166,7 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
             of gradients. Behind the length of a sequence they are zero.
         """
         if modality is not None and not isinstance(modality, str):
+            x = self._checked(x)
             found = {name: self.loss_gradient(x, y, batch_size, name, **kwargs) for name in modality}
             return samples(
                 **{n: (g, x[n]["length"]) if self.numeric_modality(n).variable else g for n, g in found.items()}
@@ -320,7 +330,7 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
         return defended_fields(self.modalities, self._defences, x, fit=True), targets
 
     def _batch(self, x: np.ndarray) -> Inputs:
-        return {name: part.to(self._device) for name, part in self._multimodal.collate(x).items()}
+        return {name: part.to(self._device) for name, part in self._multimodal.parts(x).items()}
 
     def _targets(self, y: np.ndarray, count: int) -> np.ndarray:
         """One row of probabilities per pair: one-hot, unless mixed labels were given, which stay as they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class PackedView(View):
             raise InputError(f"eps is given for {strange[0]!r}; the model has {', '.join(model.modalities)}.")
         if not names:
             raise InputError("Name at least one modality to pack: eps={'rgb': 2/255, ...}.")
-        if wrong := [name for name in names if not (np.isfinite(eps[name]) and eps[name] > 0)]:
+        if wrong := [name for name in names if not (isinstance(eps[name], Real) and 0 < eps[name] < np.inf)]:
             raise InputError(f"eps of {wrong[0]} must be a positive number, not {eps[wrong[0]]!r}.")
         if box not in ("clip_values", "inside"):
             raise InputError(f"box must be 'clip_values' or 'inside', not {box!r}.")
@@ -101,9 +102,10 @@ class PackedView(View):
     def pack(self, x: np.ndarray) -> np.ndarray:
         """Return the vectors ``(N, D)`` of samples.
 
-        :raises InputError: As :func:`check_samples`.
+        :raises InputError: As :func:`check_samples`, or if sequences have other lengths than those that are bound.
         """
         x = check_samples(x, self.multimodal.modalities.values())
+        self._check_lengths(x)
         return self.packing.pack(x)
 
     def unpack(self, packed: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -116,6 +118,17 @@ class PackedView(View):
         """
         x = check_samples(x, self.multimodal.modalities.values())
         return self.packing.unpack(packed, x)
+
+    def _check_lengths(self, x: np.ndarray) -> None:
+        fusion = self.model.fusion
+        rows = fusion.rows(len(x), torch.device("cpu"))
+        for modality in self.packing.modalities:
+            bound = fusion.lengths_of(modality.name, rows)
+            if bound is not None and not np.array_equal(bound.numpy(), modality.lengths(x[modality.name])):
+                raise InputError(
+                    f"{modality.name}: the sequences have other lengths than the view. Give it the same samples: "
+                    "packed_view(names, eps, others=x)."
+                )
 
 
 class Packing:
@@ -163,13 +176,14 @@ class Packing:
     def unpack(self, packed: np.ndarray, x: np.ndarray) -> np.ndarray:
         before, fields = self.pack(x), {name: x[name] for name in x.dtype.names or ()}
         same = packed == before
+        # Bounds are kept to the last digit: attacks and the way back both round.
         numbers = self(torch.from_numpy(np.ascontiguousarray(packed, dtype=np.float32)))
         start = 0
         for modality, shape, size in zip(self.modalities, self.shapes, self.sizes, strict=True):
             own = modality.values(x[modality.name])
             kept = same[:, start : start + size].reshape(len(x), *shape)
-            fields[modality.name] = modality.with_values(
-                x[modality.name], np.where(kept, own, numbers[modality.name].numpy())
-            )
+            low, high = (np.asarray(bound, dtype=np.float32) for bound in modality.clip_values)
+            changed = np.clip(numbers[modality.name].numpy(), low, high)
+            fields[modality.name] = modality.with_values(x[modality.name], np.where(kept, own, changed))
             start += size
         return samples(**fields)

@@ -19,7 +19,7 @@ from art_multimodal.estimators.views import ModalityView
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.multimodal import MultimodalModel
-from art_multimodal.sample_arrays import are_samples
+from art_multimodal.sample_arrays import are_samples, check_samples
 
 if TYPE_CHECKING:
     from art.defences.preprocessor import Preprocessor
@@ -131,6 +131,8 @@ class ViewMaking(PyTorchEstimator):
         :param probabilities: Predict probabilities instead of scores.
         :raises InputError: As :class:`PackedView`, or if defences stand before one of the modalities.
         """
+        if not isinstance(eps, Mapping):
+            raise InputError(f"eps must be given by name, such as {{'rgb': 2/255}}, not {type(eps).__name__}.")
         if isinstance(names, str) or sorted(names) != sorted(eps):
             raise InputError(
                 f"eps must name the packed modalities, {list(names)}, and no others; it names {sorted(eps)}."
@@ -157,7 +159,10 @@ class ViewMaking(PyTorchEstimator):
     @property
     def _first(self) -> str:
         """The first modality that holds numbers."""
-        return next(name for name, modality in self._multimodal.modalities.items() if modality.numeric)
+        for name, modality in self._multimodal.modalities.items():
+            if modality.numeric:
+                return name
+        raise InputError("A FusionClassifier needs a modality that holds numbers; this model takes texts only.")
 
     def _only(self, modality: str | None) -> str:
         """The modality that gradients are wanted of.
@@ -190,11 +195,14 @@ class ViewMaking(PyTorchEstimator):
             return (None if x is None else x), {}, {}
         given = [name for name in names if name in (x.dtype.names or ())]
         own = {name: self.numeric_modality(name) for name in given}
-        lengths = {name: own[name].lengths(x[name]) for name in given if own[name].variable}
-        shapes = {name: own[name].values(x[name]).shape[1:] for name in given}
+        fields = {name: own[name].laid_out(x[name]) for name in given}
+        lengths = {name: own[name].lengths(fields[name]) for name in given if own[name].variable}
+        shapes = {name: own[name].values(fields[name]).shape[1:] for name in given}
         left = [name for name in x.dtype.names or () if name not in names]
-        rest = defended_fields(self.modalities, self._defences, x[left], fit=False) if left else None
-        return rest, shapes, lengths
+        if not left:
+            return None, shapes, lengths
+        rest = check_samples(x[left], [one for name, one in self.modalities.items() if name not in names])
+        return defended_fields(self.modalities, self._defences, rest, fit=False), shapes, lengths
 
     def _of_views(self, probabilities: bool) -> dict[str, Any]:
         """What all views share with this classifier."""

@@ -173,7 +173,8 @@ class ModalityView(View):
         :param model: The model; shared, not copied.
         :param name: Of the modality that comes in.
         :param others: Samples of all others: one, or one per row.
-        :param lengths: Of sequences, ``(N,)`` as many as others; default: the largest for all.
+        :param lengths: Of a sequence, ``(N,)`` as many as others; default: the largest for all. One of length 0 is
+            missing, whatever comes in.
         :param input_shape: Of a sample, where the modality leaves it open.
         :param loss: Default: cross-entropy.
         :param probabilities: Predict probabilities instead of scores.
@@ -201,8 +202,11 @@ class ModalityView(View):
         return type(self)(model, self.modality.name, self._bound, self._lengths, input_shape=shape, **settings)
 
     def _shaped(self, x: Any) -> np.ndarray:
-        # Images may have any size, and are told apart from what is none.
-        return ImageClassifier._shaped(self, x) if self.modality.kind == "image" else super()._shaped(x)
+        # Where the model takes images of any size, so does the view; what is no image is told apart.
+        if self.modality.kind != "image":
+            return super()._shaped(x)
+        x = ImageClassifier._shaped(self, x)
+        return x if None in self.modality.shape else super()._shaped(x)
 
     def _checked(self, x: Any) -> np.ndarray:
         return ImageClassifier._checked(self, x) if isinstance(self.multimodal, ImageText) else super()._checked(x)
@@ -220,7 +224,7 @@ class _One:
 
 def known_shape(modality: Modality, given: tuple[int, ...] | None) -> tuple[int, ...]:
     shape = tuple(given) if given is not None else modality.shape
-    if None in shape:
+    if None in shape or 0 in shape:
         raise InputError(f"{modality.name}: the model leaves the size open; say which one with input_shape.")
     fits = len(shape) == len(modality.shape) and all(
         own is None or own == size for own, size in zip(modality.shape, shape, strict=True)
@@ -237,6 +241,6 @@ def checked_lengths(modality: Modality, lengths: np.ndarray, bound: np.ndarray |
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (bound is not None and len(lengths) != len(bound)):
         raise InputError(f"{modality.name}: lengths must be whole numbers, one for each bound row.")
     most = modality.shape[0] or 0
-    if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= most:
-        raise InputError(f"{modality.name}: lengths must lie in [1, {most}]; a sequence that is missing has no view.")
+    if not len(lengths) or lengths.min() < 0 or lengths.max() > most:
+        raise InputError(f"{modality.name}: lengths must lie in [0, {most}], one for each bound row.")
     return lengths

@@ -23,6 +23,7 @@ from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.views import ModalityView
 from art_multimodal.labels import label_indices
 from art_multimodal.modalities.modality import Modality
+from art_multimodal.models.image_text import ImageText
 from art_multimodal.pairs import is_pairs
 from art_multimodal.sample_arrays import check_samples, with_field
 from art_multimodal.shown import shown
@@ -97,7 +98,9 @@ def for_each_sample(
     :return: Samples ``(N,)`` in which the modality is changed; behind the length of a sequence it stays zero.
     :raises InputError: If these are no samples of the model, labels do not fit, or the attack does not return as many.
     """
-    if not is_pairs(x):
+    # NaN in an image of pairs is no sign that it is missing; they are taken as they are.
+    pairs = isinstance(estimator.multimodal, ImageText) and is_pairs(x)
+    if not pairs:
         x = check_samples(x, estimator.modalities.values())
     label_indices(y, estimator.nb_classes, len(x))
     adversarial = x.copy()
@@ -141,8 +144,8 @@ def for_each_sample(
             of_group = rows[row_of[rows] == group]
             run(of_group, of_group[:1])
 
-    # A sample that lacks the modality has nothing to attack. NaN in an image of pairs is no such sign.
-    there = np.arange(len(x)) if is_pairs(x) else np.flatnonzero(~kind.missing(x[modality]))
+    # A sample that lacks the modality has nothing to attack.
+    there = np.arange(len(x)) if pairs else np.flatnonzero(~kind.missing(x[modality]))
     if not len(there):
         return adversarial
     batch_size = _aligned_batch_size(attack_on(there[:1]))
