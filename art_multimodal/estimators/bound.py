@@ -171,14 +171,14 @@ class BoundModule(LearningModule):
         self.fusion = fusion
         self.head = FusionHead(fusion.multimodal)
         self.probabilities = probabilities
-        self._split = split
+        self.split = split
 
     def forward(self, values: Tensor) -> Tensor:
         bound = self.fusion.rows(len(values), values.device)
 
         def scores_of(part: Tensor, rows: slice) -> Tensor:
             with self.parameters_in_graph(part):
-                scores = self.head(self.fusion(self._split(part), bound[rows]))
+                scores = self.head(self.fusion(self.split(part), bound[rows]))
                 return scores.softmax(dim=1) if self.probabilities else scores
 
         return self.in_parts(scores_of, values)

@@ -105,7 +105,7 @@ class ViewMaking(PyTorchEstimator):
             name,
             bound,
             found.get(name) if lengths is None else lengths,
-            input_shape=None if None not in modality.shape else shape,
+            input_shape=shape if None in modality.shape else input_shape,
             preprocessing_defences=self._defences.get(name) or None,
             **self._of_views(probabilities),
         )

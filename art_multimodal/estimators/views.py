@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
@@ -138,17 +139,31 @@ class View(ImageClassifier):
 
     def _checked(self, x: Any) -> np.ndarray:
         x = self._shaped(x)
-        low, high = self.clip_values
-        slack = 0.01 * (high - low)
-        # Those that lack the modality are NaN throughout.
-        there = x[~np.isnan(x).reshape(len(x), -1).all(axis=1)] if x.size else x
-        # A warning, not an error: ART's attacks and defences may pass through such values on their way.
-        if not np.isfinite(there).all():
-            warnings.warn("There are NaN or infinite values; predictions for them mean nothing.", stacklevel=4)
-        elif ((there < low - slack) | (there > high + slack)).any():
-            said = f"{there.min():.4g} to {there.max():.4g}"
-            warnings.warn(f"There are values outside the view's clip_values: {said}.", stacklevel=4)
+        for name, values in self.model.split(torch.from_numpy(x)).items():
+            modality, own = self.multimodal.modalities[name], values.numpy()
+            there = self._there(modality, own)
+            low, high = (np.asarray(bound, dtype=np.float32) for bound in modality.clip_values)
+            slack = 0.01 * (high - low)
+            # A warning, not an error: ART's attacks and defences may pass through such values on their way.
+            if not np.isfinite(own[there]).all():
+                warnings.warn(
+                    f"{name}: there are NaN or infinite values; predictions for them mean nothing.", stacklevel=4
+                )
+            elif (there & ((own < low - slack) | (own > high + slack))).any():
+                said = f"{own[there].min():.4g} to {own[there].max():.4g}"
+                warnings.warn(f"{name}: there are values outside of its clip_values: {said}.", stacklevel=4)
         return x
+
+    def _there(self, modality: Modality, values: np.ndarray) -> np.ndarray:
+        """Which numbers count, booleans ``(N, *shape)``: not those of a missing sample, nor behind a length."""
+        count, axes = len(values), [1] * (values.ndim - 1)
+        there = ~np.isnan(values).reshape(count, -1).all(axis=1) if values.size else np.ones(count, dtype=bool)
+        there = there.reshape(count, *axes)
+        if modality.variable and count:
+            rows = self.model.fusion.rows(count, torch.device("cpu"))
+            lengths = self.model.fusion.lengths_of(modality.name, rows).numpy().reshape(count, *axes)
+            there = there & (np.arange(values.shape[1]).reshape(-1, *axes[1:]) < lengths)
+        return np.broadcast_to(there, values.shape)
 
 
 class ModalityView(View):
