@@ -15,7 +15,7 @@ from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.demo.towers import PAD
 from art_multimodal.models.modular import ModularModel, Tower
 from art_multimodal.models.multimodal import Inputs, MultimodalModel, Part
-from art_multimodal.samples import samples
+from art_multimodal.sample_arrays import samples
 
 ANSWERS = ("no", "maybe", "yes")
 SIDE, STEPS, FEATURES, COLUMNS, WIDTH = 6, 5, 3, 4, 5

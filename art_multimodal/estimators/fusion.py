@@ -166,7 +166,7 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
             of gradients. Behind the length of a sequence they are zero.
         """
         if modality is not None and not isinstance(modality, str):
-            x = self._checked(x)
+            x = self.checked(x)
             found = {name: self.loss_gradient(x, y, batch_size, name, **kwargs) for name in modality}
             return samples(
                 **{n: (g, x[n]["length"]) if self.numeric_modality(n).variable else g for n, g in found.items()}

@@ -12,7 +12,7 @@ from several import MODELS, NOTES, by_hand, classifier, make, make_samples, one_
 from art_multimodal import FusionClassifier
 from art_multimodal.errors import InputError
 from art_multimodal.models.modular import ModularModel
-from art_multimodal.samples import fields_of, samples, with_field
+from art_multimodal.sample_arrays import fields_of, samples, with_field
 
 NUMERIC = ("rgb", "audio", "lab")
 CASES = [(kind, channels) for kind in MODELS for channels in (1, 3, 4)]

@@ -18,7 +18,7 @@ from art_multimodal import FusionClassifier, image_text_pairs
 from art_multimodal.attacks.evasion.for_each_sample import for_each_sample
 from art_multimodal.defences.preprocessor.text_preprocessor import TextPreprocessor
 from art_multimodal.errors import InputError
-from art_multimodal.samples import fields_of, samples, with_field
+from art_multimodal.sample_arrays import fields_of, samples, with_field
 
 
 class Upper(TextPreprocessor):

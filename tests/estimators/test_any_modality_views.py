@@ -20,7 +20,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.estimators.bound import RowMismatch
 from art_multimodal.models.modular import ModularModel
 from art_multimodal.models.multimodal import MultimodalModel
-from art_multimodal.samples import fields_of, samples, with_field
+from art_multimodal.sample_arrays import fields_of, samples, with_field
 
 NUMERIC = ("rgb", "audio", "lab")
 EPS = {"rgb": 0.06, "audio": 0.3, "lab": 0.1}

@@ -19,7 +19,7 @@ from art_multimodal import FusionClassifier
 from art_multimodal.modalities import Modality, table
 from art_multimodal.models.modular import ModularModel
 from art_multimodal.models.multimodal import MultimodalModel, Part
-from art_multimodal.samples import samples, with_field
+from art_multimodal.sample_arrays import samples, with_field
 
 INF = float("inf")
 #: The modality and the number of channels of the images.

@@ -20,7 +20,7 @@ from art_multimodal.modalities import (
     text,
     video,
 )
-from art_multimodal.samples import check_samples, samples
+from art_multimodal.sample_arrays import check_samples, samples
 
 LOW = np.array([0.0, -5.0, 1.0], dtype=np.float32)
 KINDS: dict[str, Modality] = {

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from art_multimodal.errors import InputError
 from art_multimodal.modalities import Modality, image, point_cloud, sequence, skeleton, spectrogram, table, text, video
-from art_multimodal.samples import samples
+from art_multimodal.sample_arrays import samples
 
 COLOURS = np.array([0.1, 0.6, 0.9], dtype=np.float32).reshape(3, 1, 1)
 MEANS = np.array([0.5, -4.0, 3.0], dtype=np.float32)

@@ -18,7 +18,7 @@ from art_multimodal.modalities import image, sequence, table, text
 from art_multimodal.models.fusions import FUSIONS, Concat, Fusion, Late, new_fusion
 from art_multimodal.models.modular import ModularModel, Tower
 from art_multimodal.models.multimodal import MultimodalModel
-from art_multimodal.samples import fields_of, samples, with_field
+from art_multimodal.sample_arrays import fields_of, samples, with_field
 
 
 def towers(*names: str, width: int = WIDTH) -> list[Tower]:

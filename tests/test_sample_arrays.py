@@ -13,7 +13,7 @@ from art.estimators.classification.classifier import InputFilter
 
 from art_multimodal.errors import InputError
 from art_multimodal.modalities import image, sequence, table, text
-from art_multimodal.samples import are_samples, check_samples, fields_of, samples, with_field
+from art_multimodal.sample_arrays import are_samples, check_samples, fields_of, samples, with_field
 
 MODALITIES = [image("rgb", 3, 4, 5), sequence("audio", 6, 2, clip_values=(-9, 9)), table("lab", 3), text("note")]
 RNG = np.random.default_rng(0)
