@@ -125,8 +125,11 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
 
         :raises InputError: For defences of a modality that the model does not have.
         """
-        if "preprocessing_defences" in kwargs and not isinstance(self._model, FusionModel):
-            self._defences = defences_by_modality(self._model, kwargs.pop("preprocessing_defences"))
+        if "preprocessing_defences" in kwargs:
+            found = defences_by_modality(self._model, kwargs.pop("preprocessing_defences"))
+            if isinstance(self._model, FusionModel):
+                kwargs["preprocessing_defences"] = [defence for of in found.values() for defence in of] or None
+            self._defences = found
         super().set_params(**kwargs)
 
     def predict(self, x: np.ndarray, batch_size: int = 128, training_mode: bool = False, **kwargs: Any) -> np.ndarray:

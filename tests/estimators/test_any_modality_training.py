@@ -220,6 +220,24 @@ def test_defences_that_are_changed_later() -> None:
         found.set_params(preprocessing_defences={"depth": squeezing})
 
 
+def test_defences_of_pairs_that_are_changed_later() -> None:
+    from tiny import TinyFusion
+
+    found = FusionClassifier(TinyFusion().eval(), device_type="cpu")
+    pairs = image_text_pairs(np.random.default_rng(0).random((4, 3, 8, 8), dtype=np.float32), ["a", "b", "c", "d"])
+    plain, squeezing = found.predict(pairs), FeatureSqueezing((0, 1), bit_depth=2)
+    view = found.packed_view(["image"], {"image": 0.1}, pairs)
+    np.testing.assert_allclose(view.predict(view.pack(pairs)), plain, atol=1e-5)
+    for given in (squeezing, [squeezing], {"image": squeezing}):
+        found.set_params(preprocessing_defences=given)
+        assert found.defences == {"image": [squeezing]}
+        assert np.abs(found.predict(pairs) - plain).max() > 1e-3
+        with pytest.raises(InputError, match="^Preprocessing defences stand before image"):
+            found.packed_view(["image"], {"image": 0.1}, pairs)
+        found.set_params(preprocessing_defences=None)
+        np.testing.assert_array_equal(found.predict(pairs), plain)
+
+
 def test_a_bare_list_of_defences() -> None:
     x = make_samples()
     listed = classifier(preprocessing_defences=[FeatureSqueezing((0, 1), bit_depth=2), Upper()])
