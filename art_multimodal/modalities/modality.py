@@ -110,6 +110,13 @@ class Modality:
         values = self.values(field)
         if len(values) == 0:
             return field
+        if self.variable:
+            self._check_lengths(field, values)
+        if all(np.ndim(bound) == 0 for bound in self.clip_values):
+            # What nearly always holds, in two passes; NaN makes it false.
+            low, high = np.float32(self.clip_values[0]), np.float32(self.clip_values[1])
+            if values.min() >= low and values.max() <= high:
+                return field
         finite = np.isfinite(values).reshape(len(values), -1)
         gone = ~finite.any(axis=1) & np.isnan(values).reshape(len(values), -1).all(axis=1)
         if self.variable:
@@ -120,8 +127,6 @@ class Modality:
             raise InputError(
                 f"{self.name}: sample {int(odd.argmax())} holds NaN or infinite values. One that is missing {missing}."
             )
-        if self.variable:
-            self._check_lengths(field, values)
         self._check_range(field, values)
         return self._clipped(field)
 
