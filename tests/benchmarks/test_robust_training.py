@@ -16,7 +16,6 @@ sys.path.insert(0, str(ROOT))
 from art_multimodal import ZeroShotClassifier  # noqa: E402
 from art_multimodal.attacks.evasion import BertAttack  # noqa: E402
 from art_multimodal.defences.trainer.embeddings import EncodedTexts  # noqa: E402
-from art_multimodal.defences.trainer.loop import TrainingLoop  # noqa: E402
 from art_multimodal.functional.objectives import cosine_logits  # noqa: E402
 from art_multimodal.models.masked_language_model import MaskedLanguageModel  # noqa: E402
 from benchmarks.robust_training import __main__ as experiment  # noqa: E402
@@ -187,24 +186,26 @@ def test_the_leak_is_the_gradient_of_the_attack(
     train = data.part_of(data.cifar("train", folder), range(20))
     ways, losses = [], []
 
-    class Watched(recipes.LeakingLoop):
-        def _loss(self, batch, images, texts):
-            whole = super()._loss(batch, images, texts)
-            own = TrainingLoop._loss(self, batch, images, texts)
-            classes = EncodedTexts(self.model, [text for prompts in batch.classes for text in prompts])
-            scale = self.model.logit_scale.exp().detach()
+    class Watched(recipes.LeakingAscent):
+        def further(self, ask, batch):
+            found = super().further(ask, batch)
+            classes = EncodedTexts(ask.model, [text for prompts in batch.classes for text in prompts])
+            scale = ask.model.logit_scale.exp().detach()
             leaked = 0.0
             for seen in self._way:
-                logits = cosine_logits(self.model.encode_image(seen), classes.of_classes(batch.classes), scale)
+                logits = cosine_logits(ask.model.encode_image(seen), classes.of_classes(batch.classes), scale)
                 leaked = leaked + torch.nn.functional.cross_entropy(logits, batch.targets.argmax(dim=1))
             ways.append(len(self._way))
-            losses.append((whole.item(), (own + leaked).item()))
-            return whole
+            losses.append((found["leaked_loss"].item(), float(leaked)))
+            return found
 
-    monkeypatch.setattr(recipes, "LeakingLoop", Watched)
+    monkeypatch.setattr(recipes, "LeakingAscent", Watched)
     recipes.train(recipes.RECIPES["mmcoa-leak"], model, words, train, 0, epochs=1)
     assert ways[0] == recipes.SETTINGS["max_iter"]
     np.testing.assert_allclose(*zip(*losses, strict=True), rtol=1e-5)
+    parts = [torch.eye(3)] * 4 + [torch.eye(3, dtype=torch.bool), torch.tensor(2.0)]
+    own = mmcoa(*parts)
+    assert float(recipes.mmcoa_with_the_leak(*parts, torch.tensor(5.0))) == pytest.approx(float(own) + 5.0)
 
 
 def test_what_falls_to_images_alone_is_not_right_in_the_joint_column(
