@@ -32,7 +32,7 @@ class TextBoundClassifier(ModalityView):
 
     def __init__(
         self,
-        model: FusionModel,
+        model: FusionModel | ImageText,
         texts: str | Sequence[str],
         *,
         input_shape: tuple[int, ...] | None = None,
@@ -41,7 +41,7 @@ class TextBoundClassifier(ModalityView):
         **settings: Any,
     ) -> None:
         """
-        :param model: The fusion model; shared, not copied.
+        :param model: The fusion model, or what presents it as one over modalities; shared, not copied.
         :param texts: A text, or one per row.
         :param input_shape: Shape of an image for ART; default ``(3, *model.image_size)``.
         :param loss: Default: cross-entropy.
@@ -52,11 +52,12 @@ class TextBoundClassifier(ModalityView):
         self._texts = tuple(as_texts(texts))
         if not self._texts:
             raise InputError("A view on images needs at least one text.")
+        over_modalities = model if isinstance(model, ImageText) else ImageText(model)
         super().__init__(
-            ImageText(model),
+            over_modalities,
             "image",
             samples(text=list(self._texts)),
-            input_shape=input_shape or (3, *model.image_size),
+            input_shape=input_shape or (3, *over_modalities.model.image_size),
             loss=loss,
             probabilities=probabilities,
             **settings,
@@ -74,4 +75,4 @@ class TextBoundClassifier(ModalityView):
 
     def _again(self, model: MultimodalModel, **settings: Any) -> Self:
         assert isinstance(model, ImageText)
-        return type(self)(model.model, self._texts, input_shape=self._input_shape, **settings)
+        return type(self)(model, self._texts, input_shape=self._input_shape, **settings)

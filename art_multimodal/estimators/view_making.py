@@ -18,6 +18,7 @@ from art_multimodal.estimators.text_bound import TextBoundClassifier
 from art_multimodal.estimators.views import ModalityView
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.image_text import ImageText
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.sample_arrays import are_samples, check_samples
 
@@ -62,8 +63,9 @@ class ViewMaking(PyTorchEstimator):
         """
         if not isinstance(self._model, FusionModel):
             raise InputError("image_view(texts) is for image-text pairs; use modality_view(name, others).")
+        assert isinstance(self._multimodal, ImageText)
         return TextBoundClassifier(
-            self._model,
+            self._multimodal,
             texts,
             input_shape=self._input_shape,
             preprocessing_defences=self.preprocessing_defences,
