@@ -26,7 +26,7 @@ from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLeve
 from art_multimodal.datasets import open_captioned
 from art_multimodal.defences.detector.evasion import ModalityDisagreementDetector
 from art_multimodal.defences.preprocessor import SpellingRepair, TextPreprocessor, UnicodeNormalisation
-from art_multimodal.defences.straight_through import straight_through
+from art_multimodal.estimators.straight_through import straight_through
 from art_multimodal.evaluations.detection import DetectorEvaluation, auc_ci95, write_detection_report
 from art_multimodal.functional.statistics import proportion_ci95
 

@@ -21,7 +21,7 @@ from art_multimodal import ImageTextRetriever, InputError, ZeroShotClassifier, i
 from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
 from art_multimodal.defences.detector.evasion import ModalityDisagreementDetector
 from art_multimodal.defences.preprocessor import SpellingRepair
-from art_multimodal.defences.straight_through import straight_through
+from art_multimodal.estimators.straight_through import straight_through
 from art_multimodal.evaluations.detection import DetectorEvaluation, auc_ci95, write_detection_report
 
 WORDS = ["cat", "dog", "sea", "sun", "red", "ice"]

@@ -14,8 +14,8 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art_multimodal import InputError
 from art_multimodal.defences import with_gradient
 from art_multimodal.defences.registry import DEFENCES, parse_defence
-from art_multimodal.defences.straight_through import straight_through
 from art_multimodal.defences.with_gradient import JpegCompressionWithGradient, SpatialSmoothingWithGradient
+from art_multimodal.estimators.straight_through import straight_through
 
 IMAGES = np.random.default_rng(0).random((2, 3, 8, 8)).astype(np.float32)
 

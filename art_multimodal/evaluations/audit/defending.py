@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from art_multimodal.defences.registry import parse_defence
-from art_multimodal.defences.straight_through import straight_through
+from art_multimodal.estimators.straight_through import straight_through
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.defended import defended
 

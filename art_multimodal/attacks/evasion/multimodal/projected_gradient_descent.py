@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 
 from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.image_ascent import CLASS_LOSSES, Unsaturated, class_loss, own_generators
-from art_multimodal.defences.straight_through import straight_through
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.asking import SomeModalities
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.straight_through import straight_through
 from art_multimodal.functional.losses import embedding_l2
 from art_multimodal.functional.perturbations import ascent_step, norm_of, random_start, within_budget
 from art_multimodal.labels import label_indices
