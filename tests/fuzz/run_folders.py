@@ -75,6 +75,8 @@ def _sealed_again(path: Path, rng: random.Random) -> None:
     """Change a value, and the checksum with it, as somebody would who means it."""
     if path.suffix == ".jsonl":
         lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        if not lines or not all(isinstance(line, dict) for line in lines):
+            raise ValueError("changed before: there are no lines to seal")
         place = rng.randrange(len(lines))
         lines[place].pop("checksum", None)
         changed = _change(lines[place], rng)
@@ -86,7 +88,7 @@ def _sealed_again(path: Path, rng: random.Random) -> None:
         path.write_bytes(b"".join(kept))
     else:
         value = json.loads(path.read_text())
-        sealed = value.pop("checksum", None) is not None
+        sealed = isinstance(value, dict) and value.pop("checksum", None) is not None
         changed = _change(value, rng)
         path.write_text(sealed_document(changed) if sealed and isinstance(changed, dict) else json.dumps(changed))
 
