@@ -43,7 +43,8 @@ class View(ImageClassifier):
     ) -> None:
         self._settings = settings
         super().__init__(
-            model=BoundModule(fusion, split, probabilities).train(model.training),
+            # In the mode that the model is in: that of pairs is inside of what presents it.
+            model=BoundModule(fusion, split, probabilities).train(fusion.fusion_model.training),
             loss=loss or default_loss(probabilities),
             input_shape=input_shape,
             nb_classes=len(model.class_names),

@@ -146,7 +146,7 @@ def _load_checkpoint(rest: str) -> DualEncoder:
 MODEL_SOURCES.add(
     "demo",
     ModelSource(
-        "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION or demo:views/FUSION",
+        "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views",
         "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
         "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or, for "
         "use in Python, one on digits in three views (concat, late, gated)",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from defences.training import classifier, images, labels, settings
 
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.image_ascent import own_score
@@ -22,6 +21,8 @@ from art_multimodal.defences.trainer import (
 from art_multimodal.defences.trainer.embeddings import Embedder
 from art_multimodal.errors import InputError
 from art_multimodal.functional.objectives import cosine_logits, kl_of_logits, tecoa
+
+from .training import classifier, images, labels, settings
 
 
 def seen(trainer: DualEncoderTrainer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -418,3 +418,13 @@ def test_bad_texts_and_images(tiny_images: np.ndarray) -> None:
     assert classifier.image_view(np.array(["red", "a cat"])).texts == ("red", "a cat")
     with pytest.raises(InputError, match="channels seem to come last"):
         classifier.image_view("red").predict(tiny_images.transpose(0, 2, 3, 1))
+
+
+@both_models
+def test_making_a_view_leaves_the_model_in_its_mode(model_class: type[FusionModel]) -> None:
+    for training in (False, True):
+        classifier = make(model_class)
+        classifier.model.train(training)
+        view = classifier.image_view("red")
+        assert classifier.model.training is training and view.model.training is training
+        assert all(part.training is training for part in classifier.model.modules())

@@ -298,7 +298,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, monkeypatch) -> None
     most = []
     for n in (40, 200):
         data = CountedImages(n)
-        monkeypatch.setattr(opening_module, "open_data", lambda *args, data=data, **kwargs: data)
+        monkeypatch.setattr(opening_module, "open_images", lambda *args, data=data, **kwargs: data)
         gc.collect()
         settings = AuditSettings("demo:digits", "demo:digits", "pgd", steps=1, batch_size=10, group_size=10)
         log = Audit(settings, tmp_path / str(n), device="cpu").evaluate()
