@@ -316,6 +316,7 @@ def test_settings_and_options_are_checked():
         {"max_iter": 2.5},
         {"betas": (0.9, 1.0)},
         {"max_grad_norm": 0.0},
+        {"max_grad_norm": float("inf")},
         {"precision": "fp8"},
         {"seed": -1},
     ):

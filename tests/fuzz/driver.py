@@ -155,8 +155,19 @@ def _state(paths: tuple[Path, ...]) -> str:
     return digest.hexdigest()
 
 
-def faults(given: Input, code: int, out: str, err: str, seconds: float, grown: int) -> list[str]:
-    """What is wrong about how an input ended."""
+def faults(
+    given: Input,
+    code: int,
+    out: str,
+    err: str,
+    seconds: float,
+    grown: int,
+    there: dict[Path, bytes] | None = None,
+) -> list[str]:
+    """What is wrong about how an input ended.
+
+    :param there: The reports that were there before it was run.
+    """
     found = []
     if code not in (0, 1, 2):
         found.append(f"exit code {code}")
@@ -173,17 +184,24 @@ def faults(given: Input, code: int, out: str, err: str, seconds: float, grown: i
         found.append(f"{seconds:.0f} s")
     if grown > BYTES:
         found.append(f"{grown / 2**30:.1f} GB more")
-    for path in (
-        sorted(given.out.glob("report.*")) if given.out and os.access(given.out, os.R_OK) and given.out.is_dir() else ()
-    ):
-        if path.is_symlink() or not path.is_file():
+    for path, content in _reports(given).items():
+        # What was there before, and damaged by whoever made the input, is none that the run wrote.
+        if (there or {}).get(path) == content:
             continue
-        content = path.read_bytes()
         if any(secret in content for secret in given.forbidden):
             found.append(f"{path.name} holds what a link leads to")
         if path.suffix in (".md", ".html") and (raw := controls(content.decode("utf-8", "replace"))):
             found.append(f"raw control characters in {path.name}: {sorted(map(ascii, raw))}")
     return found
+
+
+def _reports(given: Input) -> dict[Path, bytes]:
+    """The reports in the folder of a run."""
+    out = given.out
+    if out is None or not os.access(out, os.R_OK) or not out.is_dir():
+        return {}
+    paths = [path for path in sorted(out.glob("report.*")) if path.is_file() and not path.is_symlink()]
+    return {path: path.read_bytes() for path in paths if os.access(path, os.R_OK)}
 
 
 @cache
@@ -206,7 +224,7 @@ def run_one(category: str, make: Make, number: int, base: Path) -> tuple[str, Fi
     folder = base / f"{category}-{number}"
     folder.mkdir(parents=True)
     given = make(random.Random(f"{category} {number}"), folder)
-    before = _state(given.untouched)
+    before, there = _state(given.untouched), _reports(given)
     peak = _peak_from_here()
     started = time.process_time()
     try:
@@ -214,7 +232,7 @@ def run_one(category: str, make: Make, number: int, base: Path) -> tuple[str, Fi
     except _TooLong:
         code, out, err = -1, "", f"it was still running after {SECONDS} s"
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024
-    found = faults(given, code, out, err, time.process_time() - started, grown)
+    found = faults(given, code, out, err, time.process_time() - started, grown, there)
     if _state(given.untouched) != before:
         found.append("something outside was changed")
     _remove(folder)

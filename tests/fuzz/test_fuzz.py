@@ -123,3 +123,12 @@ def _is_read(data: object, index: int) -> bool:
     except UnreadableSample:
         return False
     return True
+
+
+def test_reports_are_judged_that_the_run_wrote(tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    report.write_bytes(b"damaged \x1b[31m")
+    given = Given([], out=tmp_path)
+    assert not faults(given, 2, "", "error: one line\n", 1.0, 0, {report: report.read_bytes()})
+    for before in (None, {}, {report: b"another one"}):
+        assert any("report.md" in fault for fault in faults(given, 0, "", "", 1.0, 0, before))

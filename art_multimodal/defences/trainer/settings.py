@@ -106,8 +106,10 @@ class TrainingSettings:
             check_count(name, value, least=0, most=2**63 - 1 if name == "seed" else LARGEST_COUNT)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers of at least 0 and less than 1, not {self.betas!r}.")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be greater than 0, or None, not {self.max_grad_norm!r}.")
+        if self.max_grad_norm is not None and not (np.isfinite(self.max_grad_norm) and self.max_grad_norm > 0):
+            raise ValueError(
+                f"max_grad_norm must be a finite number greater than 0, or None, not {self.max_grad_norm!r}."
+            )
 
     @property
     def image_budget(self) -> ImageBudget:
