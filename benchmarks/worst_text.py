@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = parser.parse_args(arguments)
     result = {
         "protocol": PROTOCOL,
-        "command": "python benchmarks/worst_text.py",
+        "command": f"python benchmarks/worst_text.py --digits {options.digits}",
         "settings": {"digits": options.digits, "models": options.models},
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__},
         "table": {
