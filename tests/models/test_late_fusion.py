@@ -61,7 +61,8 @@ def test_a_text_is_read_the_same_in_any_company(encoder, texts):
 
 @pytest.mark.parametrize("size", [(40, 36), (32, 32), (70, 90)])
 def test_gradient_to_the_pixels(encoder, size):
-    assert_gradient_is_true(LateFusion(encoder, CLASSES, hidden=7).eval(), *size)
+    # Of so many hidden units some are always active: of seven, once in 128 draws of the weights none is.
+    assert_gradient_is_true(LateFusion(encoder, CLASSES, hidden=64).eval(), *size)
 
 
 @torch.no_grad()
