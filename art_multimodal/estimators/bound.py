@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.modules import LearningModule, RememberedFeatures
 from art_multimodal.models.image_text import ImageText
-from art_multimodal.models.multimodal import Features, Inputs, MultimodalModel, Part
+from art_multimodal.models.multimodal import Features, Inputs, MultimodalModel
 from art_multimodal.sample_arrays import check_samples, fields_of
 
 #: Turns what a view is given into the numbers of each modality, ``[N, *shape]``, by name.
@@ -89,18 +89,9 @@ class BoundFusion(RememberedFeatures):
         :param rows: Of what is bound, for each of them; see :meth:`rows`.
         """
         model, device = self.multimodal, rows.device
-        everything = torch.ones(len(rows), dtype=torch.bool, device=device)
-        given: Inputs = {}
-        for name, values in parts.items():
-            lengths = self.lengths_of(name, rows)
-            there = everything if lengths is None else lengths > 0
-            if not isinstance(model, ImageText):
-                values = values.to(model.dtype)
-            if not isinstance(model, ImageText) and bool((gone := _missing(values)).any()):
-                there = there & ~gone
-                fill = torch.as_tensor(model.modalities[name].fill).to(values)
-                values = torch.where(gone.reshape(-1, *[1] * (values.ndim - 1)), fill, values)
-            given[name] = Part(values, there, lengths).with_values(values)
+        given: Inputs = {
+            name: model.numbers(name, values, self.lengths_of(name, rows)) for name, values in parts.items()
+        }
         if not model.separate_towers:
             held = {name: part.to(device, model.dtype).take(rows) for name, part in self.others.items()}
             return model.fuse({name: given[name] if name in given else held[name] for name in model.modalities})
@@ -223,11 +214,6 @@ def bound_samples(model: MultimodalModel, names: Sequence[str], others: np.ndarr
     if not len(bound):
         raise InputError("The view needs at least one sample of the other modalities.")
     return bound
-
-
-def _missing(values: Tensor) -> Tensor:
-    """Which samples are NaN throughout: those that lack a modality."""
-    return torch.isnan(values).flatten(1).all(dim=1)
 
 
 def _tensors(inputs: Inputs) -> list[Tensor]:

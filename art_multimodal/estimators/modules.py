@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from art_multimodal.estimators.weights import WeightState
-from art_multimodal.models.base import ImageTextModel
-from art_multimodal.models.multimodal import MultimodalModel
+from art_multimodal.models.base import Model
 
 #: What is remembered: tensors, alone or by name.
 Kept = TypeVar("Kept")
@@ -142,9 +141,7 @@ class RememberedFeatures(LearningModule):
         """Compute the features again when they are asked for next."""
         self._kept = None
 
-    def remember(
-        self, model: ImageTextModel | MultimodalModel, weights: Iterable[Tensor], compute: Callable[[], Kept]
-    ) -> Kept:
+    def remember(self, model: Model, weights: Iterable[Tensor], compute: Callable[[], Kept]) -> Kept:
         """Return what ``compute`` returns, from memory where nothing that it depends on has changed.
 
         :param model: Whose weights they are.

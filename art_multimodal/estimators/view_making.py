@@ -194,7 +194,7 @@ class ViewMaking(PyTorchEstimator):
     ) -> tuple[np.ndarray | None, dict[str, tuple[int, ...]], dict[str, np.ndarray]]:
         """What of samples is bound, behind its defences; the shapes of the named modalities there, and lengths."""
         if not are_samples(x):
-            return (None if x is None else x), {}, {}
+            return x, {}, {}
         given = [name for name in names if name in (x.dtype.names or ())]
         own = {name: self.numeric_modality(name) for name in given}
         fields = {name: own[name].laid_out(x[name]) for name in given}

@@ -1,4 +1,4 @@
-"""What every image-text model here has: its own preprocessing, a dtype and a device. Torch only, no ART."""
+"""What every model here has: a dtype, a device, and what readers must know of it. Torch only, no ART."""
 
 from __future__ import annotations
 
@@ -14,20 +14,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class ImageTextModel(nn.Module):
-    """Base of :class:`DualEncoder` and :class:`FusionModel`.
-
-    :param preprocess: Resize and normalisation; part of the model, so that perturbations live in the caller's pixels.
-    """
+class Model(nn.Module):
+    """Base of all models: of images and texts, and of any modalities."""
 
     #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
     source_sha256: str | None = None
     #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
     notes: tuple[str, ...] = ()
 
-    def __init__(self, preprocess: ImagePreprocessing) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.preprocess = preprocess
         # A list, which views of the model share: what one of them trains, all of them have.
         self._mode_changes = [0]
 
@@ -41,19 +37,39 @@ class ImageTextModel(nn.Module):
         return super().train(mode)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), self._instead_of_weights.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next((p.device for p in self.parameters()), self._instead_of_weights.device)
+
+    @property
+    def _instead_of_weights(self) -> Tensor:
+        """Has the dtype and the device of a model without weights."""
+        return torch.empty(0)
+
+
+class ImageTextModel(Model):
+    """Base of :class:`DualEncoder` and :class:`FusionModel`.
+
+    :param preprocess: Resize and normalisation; part of the model, so that perturbations live in the caller's pixels.
+    """
+
+    def __init__(self, preprocess: ImagePreprocessing) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width in pixels that the image tower works on."""
         return self.preprocess.size
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return next((p.dtype for p in self.parameters() if p.is_floating_point()), self.preprocess.mean.dtype)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return next((p.device for p in self.parameters()), self.preprocess.mean.device)
+    def _instead_of_weights(self) -> Tensor:
+        return self.preprocess.mean
 
     @property
     def mean_colour(self) -> np.ndarray:

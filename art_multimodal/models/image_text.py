@@ -38,6 +38,10 @@ class ImageText(MultimodalModel):
     def separate_towers(self) -> bool:
         return self.model.separate_towers
 
+    def numbers(self, name: str, values: Tensor, lengths: Tensor | None = None) -> Part:
+        """Images as they are: the model casts them itself, behind the resize, and NaN is a fault in one."""
+        return Part(values, torch.ones(len(values), dtype=torch.bool, device=values.device))
+
     def tokenize(self, name: str, texts: Sequence[str]) -> Tokens:
         return self.model.tokenize(texts)
 

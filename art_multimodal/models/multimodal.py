@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from art_multimodal.errors import InputError
 from art_multimodal.modalities.modality import Modality
+from art_multimodal.models.base import Model
 from art_multimodal.models.fusion import Tokens, move_tokens, take_rows
 from art_multimodal.prompts import check_class_names
 from art_multimodal.sample_arrays import check_samples
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ Inputs = dict[str, Part]
 Features = dict[str, Tensor]
 
 
-class MultimodalModel(nn.Module):
+class MultimodalModel(Model):
     """A model that answers about samples of several modalities: ``scores = predict(fuse(inputs))``.
 
     A subclass fills in :meth:`encode` and :meth:`combine`, where each modality is embedded by itself first (an attack
@@ -91,10 +88,6 @@ class MultimodalModel(nn.Module):
 
     #: Whether a sample may lack a modality: the model is told, and leaves it out.
     takes_missing = True
-    #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
-    notes: tuple[str, ...] = ()
-    #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
-    source_sha256: str | None = None
 
     def __init__(self, modalities: Sequence[Modality], class_names: Sequence[str]) -> None:
         super().__init__()
@@ -105,26 +98,6 @@ class MultimodalModel(nn.Module):
             raise InputError(f"Two modalities are called {twice[0]!r}; give each a name of its own.")
         self.modalities = {modality.name: modality for modality in modalities}
         self.class_names = check_class_names(class_names)
-        self._mode_changes = [0]
-
-    @property
-    def mode_changes(self) -> int:
-        """How often the mode has changed. Meanwhile weights may have been written in ways that torch does not see."""
-        return self._mode_changes[0]
-
-    def train(self, mode: bool = True) -> Self:
-        self._mode_changes[0] += any(part.training != mode for part in self.modules())
-        return super().train(mode)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     @property
     def separate_towers(self) -> bool:
@@ -150,6 +123,20 @@ class MultimodalModel(nn.Module):
         cpu = torch.device("cpu")
         parts = {name: self._part(self.modalities[name], x[name]) for name in x.dtype.names or ()}
         return {name: part.to(cpu, self.dtype) for name, part in parts.items()}
+
+    def numbers(self, name: str, values: Tensor, lengths: Tensor | None = None) -> Part:
+        """Turn numbers of one modality, as an attack changes them, into a part; a sample that is NaN is missing.
+
+        :param name: Of the modality.
+        :param values: Shape ``[N, *shape]``.
+        :param lengths: Of sequences, ``[N]``.
+        """
+        values = values.to(self.dtype)
+        gone = torch.isnan(values).flatten(1).all(dim=1)
+        if bool(gone.any()):
+            fill = torch.as_tensor(self.modalities[name].fill).to(values)
+            values = torch.where(gone.reshape(-1, *[1] * (values.ndim - 1)), fill, values)
+        return Part(values, ~gone if lengths is None else ~gone & (lengths > 0), lengths).with_values(values)
 
     def tokenize(self, name: str, texts: Sequence[str]) -> Tokens:
         """Turn texts into one batch of tokens, on the CPU; an empty text is allowed.

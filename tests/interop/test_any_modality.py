@@ -62,8 +62,6 @@ def seeded() -> None:
 
 
 def attack_view(attack: str, view: str, kind: str) -> None:
-    if attack == "autoattack":
-        pytest.importorskip("multiprocess")
     classifier, x, name = subject(view, kind)
     before = copy.deepcopy(x)
     labels = classifier.predict(x).argmax(axis=1)
@@ -95,8 +93,6 @@ def test_modalities_with_towers_of_their_own(attack: str, view: str) -> None:
 
 @pytest.mark.parametrize(("attack", "view"), cases(PACKED))
 def test_packed(attack: str, view: str) -> None:
-    if attack == "autoattack":
-        pytest.importorskip("multiprocess")
     packed, x, classifier = packed_subject(view)
     labels = classifier.predict(x).argmax(axis=1)
     y = one_hot((labels + 1) % 3 if attack in TARGETED else labels)

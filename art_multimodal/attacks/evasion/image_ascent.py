@@ -113,12 +113,12 @@ def own_score(raised: Callable[[Tensor], Tensor]) -> Objective:
     return objective
 
 
-def own_generators(seed: int | None, images: np.ndarray) -> list[torch.Generator]:
+def own_generators(seed: int | Sequence[int] | None, images: np.ndarray) -> list[torch.Generator]:
     """A source of random numbers for each image, which depends on a seed and on its pixels, and on nothing else.
 
     So it does not matter which images share a batch, in what order they come, or which of them are left.
 
-    :param seed: Of ``None`` the sources are new ones in every call.
+    :param seed: A number, or several that only together are one; with ``None`` the sources are new ones in every call.
     :param images: ``(N, C, H, W)``.
     """
     key = np.random.default_rng(seed).integers(2**63 - 1).tobytes()

@@ -178,7 +178,7 @@ class ProjectedGradientDescentMultimodal(EvasionAttack):
             return dict(asked.clean)
         started = {}
         for place, (name, clean) in enumerate(asked.clean.items()):
-            seed = None if self.seed is None else self.seed + 1_000_003 * number + 7_919 * place
+            seed = None if self.seed is None else (self.seed, number, place)
             generators = own_generators(seed, clean.cpu().numpy())
             deltas = [
                 random_start(one[None], self._norm(name), self.eps[name], generator)
