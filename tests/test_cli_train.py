@@ -110,7 +110,7 @@ FIRST = ["mmcoa", "demo:digits"]
         ([*FIRST, *DATA, "--steps", "0"], "--steps"),
         ([*FIRST, *DATA, "--learning-rate", "nan"], "learning_rate must be a finite number greater than 0"),
         ([*FIRST, *DATA, "--learning-rate", "-1"], "learning_rate must be a finite number greater than 0"),
-        ([*FIRST, *DATA, "--max-grad-norm", "0"], "max_grad_norm must be greater than 0"),
+        ([*FIRST, *DATA, "--max-grad-norm", "0"], "max_grad_norm must be a finite number greater than 0"),
         ([*FIRST, *DATA, "--towers", "left"], "towers must be one of both, image, text, not 'left'"),
         ([*FIRST, *DATA, "--precision", "fp8"], "precision must be one of float32, bf16-attack, bf16"),
         ([*FIRST, *DATA, "--positives", "all"], "positives must be one of"),
