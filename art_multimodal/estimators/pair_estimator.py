@@ -33,6 +33,10 @@ class PairEstimator(ChainedPreprocessing):
     """
 
     estimator_params = PyTorchEstimator.estimator_params + ["input_shape", "optimizer"]
+    #: Whether the texts are the prompts of the classes, which samples share; elsewhere each sample has its own.
+    texts_are_prompts = False
+    #: Whether it answers with classes, so that samples have labels.
+    classifies = True
     #: What to do with something else than pairs.
     _hint_without_pairs = ""
     _model: Any

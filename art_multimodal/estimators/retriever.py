@@ -43,6 +43,7 @@ class ImageTextRetriever(PairEstimator):
     | Paper link: https://arxiv.org/abs/2103.00020 (CLIP)
     """
 
+    classifies = False
     #: There are no classes; attacks on texts that protect class names ask for them.
     class_names: tuple[str, ...] = ()
     #: The captions of all images that are looked up, for attacks that know them: see :meth:`as_classifier`.

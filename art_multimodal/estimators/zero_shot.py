@@ -42,6 +42,11 @@ class ZeroShotClassifier(ImageClassifier):
     | Paper link: https://arxiv.org/abs/2103.00020 (CLIP)
     """
 
+    #: Whether the texts are the prompts of the classes, which samples share; elsewhere each sample has its own.
+    texts_are_prompts = True
+    #: Whether it answers with classes, so that samples have labels.
+    classifies = True
+
     def __init__(
         self,
         model: DualEncoder | nn.Module,
