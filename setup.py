@@ -41,7 +41,7 @@ setup(
     packages=find_packages(include=["art_multimodal", "art_multimodal.*"]),
     package_data={
         "art_multimodal": ["py.typed"],
-        "art_multimodal.models.demo": ["weights/*.safetensors", "weights/mlm/*", "data/*.safetensors"],
+        "art_multimodal.demo": ["weights/*.safetensors", "weights/mlm/*", "data/*.safetensors"],
         "art_multimodal.evaluations.audit": ["templates/*.j2"],
     },
     # Of jinja2, pillow and torch the versions before these have known holes.

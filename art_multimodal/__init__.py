@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from art_multimodal.estimators.fusion import FusionClassifier
     from art_multimodal.estimators.retriever import ImageTextRetriever
     from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-    from art_multimodal.models.custom_encoder import CustomDualEncoder
-    from art_multimodal.models.given import as_dual_encoder
+    from art_multimodal.models.families.custom.encoder import CustomDualEncoder
+    from art_multimodal.models.families.custom.given import as_dual_encoder
+    from art_multimodal.models.families.modular.model import ModularModel, Tower
     from art_multimodal.models.loading import load_model
-    from art_multimodal.models.modular import ModularModel, Tower
     from art_multimodal.models.multimodal import MultimodalModel
     from art_multimodal.pairs import image_text_pairs
     from art_multimodal.sample_arrays import samples
@@ -43,14 +43,14 @@ __all__ = [
 check_art()
 
 _HOMES = {
-    "as_dual_encoder": "art_multimodal.models.given",
-    "CustomDualEncoder": "art_multimodal.models.custom_encoder",
+    "as_dual_encoder": "art_multimodal.models.families.custom.given",
+    "CustomDualEncoder": "art_multimodal.models.families.custom.encoder",
     "FusionClassifier": "art_multimodal.estimators.fusion",
     "ImageTextRetriever": "art_multimodal.estimators.retriever",
     "InputError": "art_multimodal.errors",
-    "ModularModel": "art_multimodal.models.modular",
+    "ModularModel": "art_multimodal.models.families.modular.model",
     "MultimodalModel": "art_multimodal.models.multimodal",
-    "Tower": "art_multimodal.models.modular",
+    "Tower": "art_multimodal.models.families.modular.model",
     "ZeroShotClassifier": "art_multimodal.estimators.zero_shot",
     "for_each_sample": "art_multimodal.attacks.evasion.for_each_sample",
     "image_text_pairs": "art_multimodal.pairs",

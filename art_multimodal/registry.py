@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from importlib import import_module
+from typing import Any, Generic, TypeVar
 
 from art_multimodal.errors import InputError, unknown_name
 
@@ -49,6 +50,12 @@ class Registry(Generic[Entry]):
     def items(self) -> Iterator[tuple[str, Entry]]:
         """Iterate over names and entries."""
         return iter(self._entries.items())
+
+
+def imported(place: str) -> Any:
+    """Return what ``"package.module:name"`` names, as entry points do; its module is imported when it is asked for."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def split_scheme(kind: str, spec: str, registry: Registry) -> tuple[str, str]:

@@ -26,7 +26,9 @@ from torch import Tensor, nn
 
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import BertAttack
-from art_multimodal.attacks.evasion.text.words import (
+from art_multimodal.functional.losses import embedding_kl
+from art_multimodal.language.masked_language_model import MaskedLanguageModel
+from art_multimodal.language.words import (
     STOP_WORDS,
     ProtectedWords,
     english_words,
@@ -34,10 +36,8 @@ from art_multimodal.attacks.evasion.text.words import (
     is_word,
     words_of,
 )
-from art_multimodal.functional.losses import embedding_kl
+from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.fast_gradients import with_fast_gradients
-from art_multimodal.models.masked_language_model import MaskedLanguageModel
-from art_multimodal.models.open_clip import OpenCLIPEncoder
 
 ROOT = Path(__file__).parents[1]
 #: Of bert-base-uncased.

@@ -25,8 +25,8 @@ from victims import CIFAR, ROOT, Victim, cifar_victim, digits_victim, shapes_vic
 
 from art_multimodal.attacks.evasion import DecouplingAttack, DecouplingRecord
 from art_multimodal.attacks.evasion.decoupling.importance import labels_without
+from art_multimodal.demo.shapes import FUSIONS
 from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
-from art_multimodal.models.demo.shapes import FUSIONS
 
 PROTOCOL = (
     "Samples that the victim classifies correctly, the first of them in the order of the data. Fill: the model's mean "

@@ -32,9 +32,9 @@ from art_multimodal.attacks.evasion.decoupling.search import (
     run_searches,
 )
 from art_multimodal.functional.occlusion import Removal, without_words
+from art_multimodal.models.families.late_fusion.model import LateFusion
+from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.fast_gradients import with_fast_gradients
-from art_multimodal.models.late_fusion import LateFusion
-from art_multimodal.models.open_clip import OpenCLIPEncoder
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ("is there a red car on the hill", "two people play chess in a park", "what does the small sign say")

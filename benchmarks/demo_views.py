@@ -18,8 +18,8 @@ from art.attacks.evasion import ProjectedGradientDescent
 
 from art_multimodal import FusionClassifier, for_each_sample, load_model
 from art_multimodal.datasets import open_data
+from art_multimodal.demo.views import FUSIONS
 from art_multimodal.functional.statistics import proportion_ci95
-from art_multimodal.models.demo.views import FUSIONS
 from art_multimodal.sample_arrays import with_field
 
 ROOT = Path(__file__).parents[1]

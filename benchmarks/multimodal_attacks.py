@@ -27,9 +27,9 @@ from art_multimodal.attacks.evasion import (
     ProjectedGradientDescentDualEncoder,
 )
 from art_multimodal.datasets import open_data
-from art_multimodal.datasets.demo_shapes import ShapesData
+from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.functional.statistics import bootstrap_ci95
-from art_multimodal.models.masked_language_model import MaskedLanguageModel, load_masked_language_model
+from art_multimodal.language.masked_language_model import MaskedLanguageModel, load_masked_language_model
 
 ROOT = Path(__file__).parents[1]
 PROTOCOL = (

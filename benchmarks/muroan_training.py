@@ -28,9 +28,9 @@ from victims import ROOT, shapes_victim
 
 from art_multimodal import FusionClassifier, image_text_pairs
 from art_multimodal.attacks.evasion import DecouplingAttack, ImageAttackOnPairs, for_each_pair
+from art_multimodal.demo.scenes import make_samples
+from art_multimodal.demo.shapes import FUSIONS, load_shapes
 from art_multimodal.functional.statistics import mean_ci95, proportion_ci95, with_runs_ci95
-from art_multimodal.models.demo.scenes import make_samples
-from art_multimodal.models.demo.shapes import FUSIONS, load_shapes
 
 EPS = 4 / 255
 TRAINING_QUERIES, TEST_QUERIES = 20, 200

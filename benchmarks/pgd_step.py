@@ -96,8 +96,8 @@ def load_encoder(name: str) -> DualEncoder:
         return load_model(name)
     import open_clip
 
+    from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
     from art_multimodal.models.fast_gradients import with_fast_gradients
-    from art_multimodal.models.open_clip import OpenCLIPEncoder
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

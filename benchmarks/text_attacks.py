@@ -18,11 +18,11 @@ import torch
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
 from art_multimodal.datasets import open_data
-from art_multimodal.datasets.demo_shapes import ShapesData
+from art_multimodal.demo.captions import HELD_OUT_TEMPLATES
+from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
-from art_multimodal.models.demo.captions import HELD_OUT_TEMPLATES
-from art_multimodal.models.masked_language_model import load_masked_language_model
+from art_multimodal.language.masked_language_model import load_masked_language_model
 from art_multimodal.pairs import image_text_pairs
 
 ROOT = Path(__file__).parents[1]

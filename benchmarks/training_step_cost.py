@@ -33,8 +33,8 @@ from training_steps import PHASES, Clock, Job, Taken, differences, ours, plain
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import BertAttack
 from art_multimodal.defences.trainer import AdversarialTrainerMMCoA, TrainingSettings
+from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.fast_gradients import with_fast_gradients
-from art_multimodal.models.open_clip import OpenCLIPEncoder
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

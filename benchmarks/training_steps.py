@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import BertAttack
-from art_multimodal.attacks.evasion.text.words import ProtectedWords
 from art_multimodal.defences.trainer import AdversarialTrainerMMCoA, TrainingSettings
 from art_multimodal.defences.trainer.samples import generator_of, shuffled_rows
+from art_multimodal.language.words import ProtectedWords
+from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.fast_gradients import with_fast_gradients
-from art_multimodal.models.open_clip import OpenCLIPEncoder
 
 PHASES = ("attack on images", "attack on texts", "update")
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs, load_model
 from art_multimodal.datasets import LabelledImages, open_data
-from art_multimodal.models.demo.towers import PAD, ByteTextTower, byte_tokens
+from art_multimodal.demo.towers import PAD, ByteTextTower, byte_tokens
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.preprocessing import ImagePreprocessing
 

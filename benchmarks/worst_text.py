@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from art_multimodal import ZeroShotClassifier, load_model
-from art_multimodal.attacks.evasion.text.words import STOP_WORDS, english_words
 from art_multimodal.attacks.registry import ATTACKS, Budget, TextBudget
 from art_multimodal.attacks.registry.exhaustive import word_curve
 from art_multimodal.datasets import open_data
 from art_multimodal.functional.statistics import proportion_ci95
-from art_multimodal.models.masked_language_model import load_masked_language_model
+from art_multimodal.language.masked_language_model import load_masked_language_model
+from art_multimodal.language.words import STOP_WORDS, english_words
 
 ROOT = Path(__file__).parents[1]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -10,10 +10,10 @@ from tiny import fill_at_random, tiny_tokens
 from torch import Tensor, nn
 
 from art_multimodal import FusionClassifier
+from art_multimodal.demo.towers import PAD
 from art_multimodal.modalities import image, sequence, table, text
 from art_multimodal.modalities.modality import Modality
-from art_multimodal.models.demo.towers import PAD
-from art_multimodal.models.modular import ModularModel, Tower
+from art_multimodal.models.families.modular.model import ModularModel, Tower
 from art_multimodal.models.multimodal import Inputs, MultimodalModel, Part
 from art_multimodal.sample_arrays import samples
 

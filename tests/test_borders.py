@@ -23,7 +23,7 @@ from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.images import image_array
 from art_multimodal.labels import label_indices, label_rows
 from art_multimodal.models.defended import defended
-from art_multimodal.models.late_fusion import LateFusion
+from art_multimodal.models.families.late_fusion.model import LateFusion
 from art_multimodal.pairs import check_images
 from art_multimodal.prompts import check_class_names, check_prompts
 

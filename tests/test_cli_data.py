@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from art_multimodal import cli
 from art_multimodal.datasets import open_captioned
-from art_multimodal.datasets.demo_digits import DigitsData
-from art_multimodal.models.masked_language_model import DEMO
+from art_multimodal.demo.digits_data import DigitsData
+from art_multimodal.demo.loading import MLM_FOLDER
 
 PGD = ["--attacks", "pgd", "--steps", "1", "--eps", "16/255", "--device", "cpu"]
 
@@ -149,7 +149,7 @@ def test_notes_on_names_are_in_terminal_and_report(photos: Path, tmp_path: Path,
 
 
 def test_left_out_weights_of_the_language_model_are_noted_where_it_is_asked(tmp_path: Path, capsys) -> None:
-    folder = Path(shutil.copytree(DEMO, tmp_path / "mlm"))
+    folder = Path(shutil.copytree(MLM_FOLDER, tmp_path / "mlm"))
     weights = folder / "model.safetensors"
     save_file({**load_file(weights), "cls.other.weight": torch.ones(2, 2)}, weights, metadata={"format": "pt"})
     note = f"the language model {folder}: weights of the checkpoint that have no place in BertForMaskedLM"

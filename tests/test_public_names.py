@@ -87,6 +87,31 @@ def test_samples_is_the_function_whatever_was_imported_before(first: str) -> Non
     assert done.stdout.split() == ["samples", "for_each_sample"]
 
 
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("attacks.evasion.text.words.ProtectedWords", "language.words"),
+        ("datasets.demo_digits.ink_on_paper", "demo.digits_data"),
+        ("datasets.demo_digits.load_strokes", "demo.digits_data"),
+        ("models.custom_fusion.CustomFusion", "models.families.custom.fusion"),
+        ("models.custom_fusion.CustomLateFusion", "models.families.custom.fusion"),
+        ("models.demo.scenes.make_samples", "demo.scenes"),
+        ("models.demo.shapes.FUSIONS", "demo.shapes"),
+        ("models.late_fusion.LateFusion", "models.families.late_fusion.model"),
+        ("models.masked_language_model.load_masked_language_model", "language.masked_language_model"),
+        ("models.mmbt.MMBT", "models.families.mmbt.model"),
+        ("models.mmbt.load_mmbt", "models.families.mmbt.saving"),
+        ("models.mmbt.save_mmbt", "models.families.mmbt.saving"),
+    ],
+)
+def test_names_that_pages_gave_before_a_move_still_work(name: str, home: str) -> None:
+    module, _, last = name.rpartition(".")
+    old, new = (importlib.import_module(f"art_multimodal.{place}") for place in (module, home))
+    assert getattr(old, last) is getattr(new, last)
+    with pytest.raises(ImportError, match="nothing"):
+        exec(f"from art_multimodal.{module} import nothing")
+
+
 def test_to_import_the_package_is_to_import_nothing_heavy() -> None:
     code = "import art_multimodal, sys; print([name for name in ('art', 'numpy', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from art_multimodal.demo.towers import PAD, byte_tokens
 from art_multimodal.errors import InputError
-from art_multimodal.models.demo.towers import PAD, byte_tokens
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.preprocessing import ImagePreprocessing

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from art_multimodal.datasets.captioned import CaptionedImages
 from art_multimodal.datasets.photos import PhotoTransform
 from art_multimodal.datasets.source import LabelledImages, LabelledSamples
-from art_multimodal.errors import InputError, unknown_name
-from art_multimodal.registry import Registry, split_scheme
+from art_multimodal.errors import InputError
+from art_multimodal.registry import Registry, imported, split_scheme
 
 
 @dataclass(frozen=True)
@@ -82,39 +82,11 @@ def _source_of(spec: str) -> tuple[DataSource, str]:
 def _open_demo(
     name: str, classes: Sequence[str] | None, transform: PhotoTransform | None
 ) -> LabelledImages | LabelledSamples:
-    from art_multimodal.datasets.demo_digits import DigitsData
-    from art_multimodal.datasets.demo_shapes import ShapesData
-    from art_multimodal.datasets.demo_views import ViewsData
-    from art_multimodal.datasets.naming import notes_on
-    from art_multimodal.prompts import check_class_names
-
-    known: dict[str, tuple[Callable[[], LabelledImages | LabelledSamples], str]] = {
-        "digits": (DigitsData, "digits"),
-        "shapes": (ShapesData, "answers"),
-        "views": (ViewsData, "digits"),
-    }
-    if name == "scenes":
-        raise InputError("demo:scenes has captions and no labels: it is for retrieval. Use demo:digits or demo:shapes.")
-    if name not in known:
-        raise unknown_name("demo data set", name, known)
-    make, what = known[name]
-    data = make()
-    if classes is not None:
-        if len(classes) != len(data.class_names):
-            raise InputError(f"--classes gives {len(classes)} names for the {len(data.class_names)} {what}.")
-        data.class_names = check_class_names(classes)
-        data.notes = (*data.notes, *notes_on(data.class_names))
-    return data
+    return imported("art_multimodal.demo.loading:open_demo")(name, classes)
 
 
 def _open_captioned_demo(name: str, transform: PhotoTransform | None) -> CaptionedImages:
-    from art_multimodal.datasets.demo_scenes import ScenesData
-
-    if name in ("digits", "shapes", "views"):
-        raise InputError(f"demo:{name} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
-    if name != "scenes":
-        raise unknown_name("captioned demo data set", name, ["scenes"])
-    return ScenesData()
+    return imported("art_multimodal.demo.loading:open_captioned_demo")(name)
 
 
 def _open_folder(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:

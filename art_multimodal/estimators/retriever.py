@@ -21,7 +21,7 @@ from art_multimodal.functional.retrieval import Recall, check_ks, cosine_ranks, 
 from art_multimodal.groups import first_rows, image_groups, numbered, text_groups
 from art_multimodal.images import image_array
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.given import as_dual_encoder
+from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.texts import as_texts
 
 if TYPE_CHECKING:

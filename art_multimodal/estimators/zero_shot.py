@@ -15,7 +15,7 @@ from art_multimodal.estimators.defences import with_text_defences
 from art_multimodal.estimators.image_classifier import ImageClassifier, default_loss, fresh_optimizer
 from art_multimodal.estimators.zero_shot_module import ZeroShotModule
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.given import as_dual_encoder
+from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.prompts import (
     DEFAULT_TEMPLATES,
     check_class_names,

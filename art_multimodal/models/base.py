@@ -19,6 +19,8 @@ class Model(nn.Module):
 
     #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
     source_sha256: str | None = None
+    #: Name of the family that saves and loads it, see ``models/saving.py``; ``None`` where there is none.
+    family: str | None = None
     #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
     notes: tuple[str, ...] = ()
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from art_multimodal.errors import InputError, unknown_name
-from art_multimodal.registry import Registry, split_scheme
+from art_multimodal.errors import InputError
+from art_multimodal.registry import Registry, imported, split_scheme
 
 if TYPE_CHECKING:
     from art_multimodal.models.dual_encoder import DualEncoder
@@ -59,25 +59,7 @@ def load_model(spec: str) -> DualEncoder | FusionModel | MultimodalModel:
 
 
 def _load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
-    from art_multimodal.models.demo.digits import ROBUST_WEIGHTS, load_digits
-    from art_multimodal.models.demo.scene_encoder import load_scenes
-    from art_multimodal.models.demo.shapes import FUSIONS, load_shapes
-    from art_multimodal.models.demo.views import FUSIONS as OF_VIEWS
-    from art_multimodal.models.demo.views import load_views
-
-    if name == "digits":
-        return load_digits()
-    if name == "digits/robust":
-        return load_digits(ROBUST_WEIGHTS)
-    if name == "scenes":
-        return load_scenes()
-    shapes = {"shapes": FUSIONS[0], **{f"shapes/{fusion}": fusion for fusion in FUSIONS}}
-    views = {"views": OF_VIEWS[0], **{f"views/{fusion}": fusion for fusion in OF_VIEWS}}
-    if name in views:
-        return load_views(views[name])
-    if name not in shapes:
-        raise unknown_name("demo model", name, ["digits", "digits/robust", "scenes", *shapes, *views])
-    return load_shapes(shapes[name])
+    return imported("art_multimodal.demo.loading:load_demo")(name)
 
 
 def _require(module: str, package: str) -> None:
@@ -89,7 +71,7 @@ def _require(module: str, package: str) -> None:
 
 def _load_open_clip(rest: str) -> DualEncoder:
     _require("open_clip", "open_clip_torch")
-    from art_multimodal.models.open_clip_loading import (
+    from art_multimodal.models.families.open_clip.loading import (
         HUB,
         LOCAL,
         load_open_clip,
@@ -107,14 +89,14 @@ def _load_open_clip(rest: str) -> DualEncoder:
 
 def _load_hugging_face(rest: str) -> DualEncoder | FusionModel:
     _require("transformers", "transformers")
-    from art_multimodal.models.hugging_face_loading import load_hugging_face
+    from art_multimodal.models.families.hugging_face.loading import load_hugging_face
 
     return load_hugging_face(rest)
 
 
 def _load_mmbt(rest: str) -> FusionModel:
     _require("transformers", "transformers")
-    from art_multimodal.models.mmbt import load_mmbt
+    from art_multimodal.models.families.mmbt.saving import load_mmbt
 
     if not rest:
         raise InputError("mmbt: names no folder. Give mmbt:FOLDER, a folder made by save_mmbt.")
@@ -122,7 +104,7 @@ def _load_mmbt(rest: str) -> FusionModel:
 
 
 def _load_python(rest: str) -> DualEncoder | FusionModel:
-    from art_multimodal.models.python_file import load_python
+    from art_multimodal.models.families.custom.python_file import load_python
 
     return load_python(rest)
 

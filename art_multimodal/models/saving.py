@@ -15,20 +15,21 @@ from torch import nn
 
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.models.checked_json import read_json
-from art_multimodal.models.demo.digits import DigitsEncoder
-from art_multimodal.models.demo.scene_encoder import SceneEncoder
-from art_multimodal.models.demo.small_clip import SmallClip
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.hugging_face import HuggingFaceEncoder, save_hugging_face
-from art_multimodal.models.open_clip import OpenCLIPEncoder, save_open_clip
+from art_multimodal.models.families.family import Family
+from art_multimodal.registry import imported
 from art_multimodal.shown import shown
 from art_multimodal.store import sync_folder
 
 #: Says what a folder holds.
 INDEX = "saved_model.json"
 _FORMAT = 1
-_DEMO_WEIGHTS = "model.safetensors"
-_DEMO_ENCODERS: dict[str, Callable[[], SmallClip]] = {"digits": DigitsEncoder, "scenes": SceneEncoder}
+#: Where each family of models says how it is saved and loaded; imported when it is needed.
+FAMILIES = {
+    "demo": "art_multimodal.demo.saving:FAMILY",
+    "open_clip": "art_multimodal.models.families.open_clip.saving:FAMILY",
+    "hf": "art_multimodal.models.families.hugging_face.saving:FAMILY",
+}
 
 
 def save_model(model: DualEncoder, folder: str | Path, trained_from: str | None = None) -> None:
@@ -48,12 +49,12 @@ def save_model(model: DualEncoder, folder: str | Path, trained_from: str | None 
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file. Choose a folder to save the model in.")
-    facts: dict[str, Any] = {"format": _FORMAT, **_family_of(model)}
-    write = _WRITERS[facts["family"]]
+    family = _family_of(model)
+    facts: dict[str, Any] = {"format": _FORMAT, "family": model.family, **family.facts(model)}
     facts |= {"trained_from": trained_from, "weights_sha256": weights_sha256(model)}
 
     def fill(part: Path) -> None:
-        write(model, part)
+        family.save(model, part)
         facts["files"] = {path.name: _sha256_of(path) for path in sorted(part.iterdir()) if path.is_file()}
         (part / INDEX).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -90,19 +91,9 @@ def load_saved_model(folder: str | Path) -> DualEncoder:
                 f"{path} is not the file that was saved there: it was changed, cut or removed. Restore the folder, or "
                 "save the model again. (open_clip:ARCH/FILE and hf:FOLDER read their formats unchecked.)"
             )
-    if family == "demo":
-        model: Any = _load_demo(folder, str(facts.get("name")))
-    elif family == "open_clip":
-        from art_multimodal.models.open_clip_loading import load_open_clip_folder
-
-        model = load_open_clip_folder(folder)
-    elif family == "hf":
-        from art_multimodal.models.hugging_face_loading import load_hugging_face
-
-        model = load_hugging_face(str(folder))
-    else:
-        raise unknown_name("family of models", str(family), _WRITERS)
-    return model
+    if family not in FAMILIES:
+        raise unknown_name("family of models", str(family), FAMILIES)
+    return imported(FAMILIES[family]).load(folder, facts)
 
 
 def saved_folder(folder: str | Path) -> Path | None:
@@ -133,49 +124,16 @@ def check_can_be_saved(model: DualEncoder) -> None:
 
     :raises InputError: If there is none.
     """
-    _family_of(model)
+    _family_of(model).facts(model)
 
 
-def _family_of(model: DualEncoder) -> dict[str, str]:
-    if isinstance(model, OpenCLIPEncoder):
-        return {"family": "open_clip"}
-    if isinstance(model, HuggingFaceEncoder):
-        return {"family": "hf"}
-    for name, kind in _DEMO_ENCODERS.items():
-        if type(model) is kind:
-            return {"family": "demo", "name": name}
+def _family_of(model: DualEncoder) -> Family:
+    if model.family is not None:
+        return imported(FAMILIES[model.family])
     raise InputError(
         f"A {type(model).__name__} has no format to be saved in. Save its state_dict with safetensors yourself; models "
         "of open_clip, transformers and the demos are saved here."
     )
-
-
-def _save_demo(model: SmallClip, folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, folder / _DEMO_WEIGHTS)
-
-
-#: Each fills an empty folder with a model of its family.
-_WRITERS: dict[str, Callable[[Any, Path], None]] = {
-    "demo": _save_demo,
-    "open_clip": save_open_clip,
-    "hf": save_hugging_face,
-}
-
-
-def _load_demo(folder: Path, name: str) -> SmallClip:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if name not in _DEMO_ENCODERS:
-        raise unknown_name("demo model", name, _DEMO_ENCODERS)
-    model = _DEMO_ENCODERS[name]()
-    try:
-        model.load_state_dict(load_file(folder / _DEMO_WEIGHTS))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder} does not hold the weights of demo:{name}: {str(error)[:200]}") from error
-    return model.eval()
 
 
 def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from art_multimodal.models.masked_language_model import load_masked_language_model
+from art_multimodal.language.masked_language_model import load_masked_language_model
 from benchmarks.robust_training.captions import CLOTHING_TEMPLATES, EMOJI_TEMPLATES, TEST_TEMPLATES
 from benchmarks.robust_training.data import DATA, ROOT, cifar, clothing, emoji, part_of
 from benchmarks.robust_training.evaluation import Words, evaluate_cells, evaluate_transfer

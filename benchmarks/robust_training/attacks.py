@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.cascade import prepare_cascade
 from art_multimodal.attacks.evasion import BertAttack
-from art_multimodal.attacks.evasion.text.words import words_of
 from art_multimodal.attacks.registry import Budget
-from art_multimodal.models.masked_language_model import MaskedLanguageModel
+from art_multimodal.language.masked_language_model import MaskedLanguageModel
+from art_multimodal.language.words import words_of
 from benchmarks.robust_training.captions import CIFAR_SYNONYMS
 
 IMAGE_ATTACKS = ("apgd", "apgd_dlr", "square")

@@ -20,7 +20,7 @@ import torch
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder
 from art_multimodal.functional.statistics import mean_ci95
-from art_multimodal.models.masked_language_model import load_masked_language_model
+from art_multimodal.language.masked_language_model import load_masked_language_model
 from benchmarks.robust_training.__main__ import RUNS
 from benchmarks.robust_training.attacks import TextThreat, WorstWords, attack_images, survive_worst_words
 from benchmarks.robust_training.captions import TEST_TEMPLATES

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from art_multimodal import ZeroShotClassifier
-from art_multimodal.attacks.evasion.text.words import STOP_WORDS
+from art_multimodal.language.masked_language_model import MaskedLanguageModel
+from art_multimodal.language.words import STOP_WORDS
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.masked_language_model import MaskedLanguageModel
 from benchmarks.robust_training.attacks import (
     IMAGE_ATTACKS,
     TextThreat,

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from art_multimodal.models.demo.train_mlm import SPECIALS, hide_some
 from benchmarks.robust_training.captions import TEST_TEMPLATES, TRAINING_TEMPLATES
 from benchmarks.robust_training.data import Captioned
+from tools.demo_models.train_mlm import SPECIALS, hide_some
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _PUNCTUATION = ".,;:!?'\"()-&"

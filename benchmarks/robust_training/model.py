@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from art_multimodal.models.demo.towers import ByteTextTower
+from art_multimodal.demo.towers import ByteTextTower
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.preprocessing import ImagePreprocessing
 

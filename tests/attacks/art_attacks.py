@@ -11,9 +11,9 @@ from art.attacks import evasion
 from art.attacks.attack import EvasionAttack
 from tiny import TinyFusion, TinyJointFusion
 
+from art_multimodal.demo.towers import FIRST_BYTE
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.text_bound import TextBoundClassifier
-from art_multimodal.models.demo.towers import FIRST_BYTE
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.pairs import image_text_pairs
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
-from art_multimodal.attacks.evasion.text.words import ProtectedWords, in_case_of, is_word, words_of
 from art_multimodal.errors import InputError
-from art_multimodal.models.masked_language_model import load_masked_language_model
+from art_multimodal.language.masked_language_model import load_masked_language_model
+from art_multimodal.language.words import ProtectedWords, in_case_of, is_word, words_of
 from art_multimodal.pairs import image_text_pairs
 
 ANSWERS = {"no", "maybe", "yes"}

@@ -17,10 +17,10 @@ from attacks.text_attacks import ALL, fusion, images, language_model, pairs, rep
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text.exhaustive import ExhaustiveTextAttack
-from art_multimodal.attacks.evasion.text.words import STOP_WORDS, english_words
 from art_multimodal.attacks.registry import ATTACKS, Budget, TextBudget
 from art_multimodal.datasets import open_data
-from art_multimodal.models.masked_language_model import load_masked_language_model
+from art_multimodal.language.masked_language_model import load_masked_language_model
+from art_multimodal.language.words import STOP_WORDS, english_words
 
 MODELS = ("demo:digits", "demo:digits/robust")
 DIGITS = ("three", "eight")

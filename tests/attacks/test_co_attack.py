@@ -27,7 +27,7 @@ from tiny import TinyEncoder, TinyFusion
 from art_multimodal import FusionClassifier, ImageTextRetriever, InputError, ZeroShotClassifier
 from art_multimodal.attacks.evasion import CharacterAttack
 from art_multimodal.attacks.evasion.multimodal.victims import victim_of
-from art_multimodal.attacks.evasion.text.words import words_of
+from art_multimodal.language.words import words_of
 
 
 @settings(max_examples=25)

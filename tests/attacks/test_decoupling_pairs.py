@@ -14,7 +14,7 @@ from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 from art_multimodal.attacks.evasion import DecouplingAttack
 from art_multimodal.attacks.evasion.decoupling import attack as attack_module
 from art_multimodal.attacks.evasion.decoupling.search import Outcome
-from art_multimodal.models.late_fusion import LateFusion
+from art_multimodal.models.families.late_fusion.model import LateFusion
 
 both_models = pytest.mark.parametrize("model_class", [TinyFusion, TinyJointFusion])
 

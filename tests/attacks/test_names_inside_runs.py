@@ -10,8 +10,8 @@ from tiny import TinyEncoder
 
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
-from art_multimodal.attacks.evasion.text.words import ProtectedWords, words_of
-from art_multimodal.models.masked_language_model import load_masked_language_model
+from art_multimodal.language.masked_language_model import load_masked_language_model
+from art_multimodal.language.words import ProtectedWords, words_of
 
 CAT = "\u732b"  # Chinese
 PANDA = "\u5927\u718a\u732b"  # ends in "cat"

@@ -11,7 +11,7 @@ from tiny import TinyFusion
 
 from art_multimodal import FusionClassifier, image_text_pairs, load_model
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, Budget, select_attacks
-from art_multimodal.datasets.demo_shapes import ShapesData
+from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.errors import InputError
 from art_multimodal.functional.occlusion import without_words
 

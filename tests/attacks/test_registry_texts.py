@@ -7,11 +7,11 @@ import pytest
 
 from art_multimodal import FusionClassifier, ImageTextRetriever, ZeroShotClassifier, image_text_pairs, load_model
 from art_multimodal.attacks.evasion import BertAttack
-from art_multimodal.attacks.evasion.text.words import words_of
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, TextBudget, select_attacks
 from art_multimodal.datasets import open_captioned
-from art_multimodal.datasets.demo_shapes import ShapesData
+from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.errors import InputError
+from art_multimodal.language.words import words_of
 from art_multimodal.pairs import is_pairs
 
 TEXT = [name for name, entry in ATTACKS.items() if entry.modality == "text"]

@@ -12,11 +12,11 @@ from tiny import TinyEncoder
 
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
-from art_multimodal.attacks.evasion.text.words import words_of
+from art_multimodal.demo.digits import DigitsEncoder
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.models.demo.digits import DigitsEncoder
-from art_multimodal.models.masked_language_model import load_masked_language_model
+from art_multimodal.language.masked_language_model import load_masked_language_model
+from art_multimodal.language.words import words_of
 from art_multimodal.pairs import image_text_pairs
 
 PROTECTED = {"cat", "cats", "dog", "dogs", "boat", "boats"}

@@ -14,7 +14,7 @@ from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text import memory
 from art_multimodal.attacks.evasion.text.character_attack import edits_of
-from art_multimodal.attacks.evasion.text.words import words_of
+from art_multimodal.language.words import words_of
 
 CLASSES = {"cat", "dog", "boat"}
 LABELS = np.array([0, 1, 2, 0, 1, 2])

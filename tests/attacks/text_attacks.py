@@ -14,9 +14,9 @@ from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 from torch.nn import functional as F
 
 from art_multimodal import ZeroShotClassifier
-from art_multimodal.attacks.evasion.text.words import STOP_WORDS
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.models.masked_language_model import MaskedLanguageModel, load_masked_language_model
+from art_multimodal.language.masked_language_model import MaskedLanguageModel, load_masked_language_model
+from art_multimodal.language.words import STOP_WORDS
 from art_multimodal.pairs import image_text_pairs
 
 #: More than the vocabulary: every word of it is a candidate everywhere.

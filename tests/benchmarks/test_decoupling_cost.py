@@ -10,7 +10,7 @@ import torch
 from tiny import TinyEncoder
 
 from art_multimodal import FusionClassifier
-from art_multimodal.models.late_fusion import LateFusion
+from art_multimodal.models.families.late_fusion.model import LateFusion
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "decoupling_cost.py"
 

@@ -17,7 +17,7 @@ from art_multimodal import ZeroShotClassifier  # noqa: E402
 from art_multimodal.attacks.evasion import BertAttack  # noqa: E402
 from art_multimodal.defences.trainer.embeddings import EncodedTexts  # noqa: E402
 from art_multimodal.functional.objectives import cosine_logits, mmcoa  # noqa: E402
-from art_multimodal.models.masked_language_model import MaskedLanguageModel  # noqa: E402
+from art_multimodal.language.masked_language_model import MaskedLanguageModel  # noqa: E402
 from benchmarks.robust_training import __main__ as experiment  # noqa: E402
 from benchmarks.robust_training import attacks, captions, data, pretrain, recipes, statistics, summary, tables  # noqa: E402
 from benchmarks.robust_training.evaluation import Words, evaluate_cells  # noqa: E402

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from art_multimodal import InputError
-from art_multimodal.attacks.evasion.text.words import ProtectedWords, words_of
 from art_multimodal.datasets import open_captioned, open_data
-from art_multimodal.datasets.demo_scenes import ScenesData, object_sets
-from art_multimodal.models.demo.scene_captions import (
+from art_multimodal.demo.scene_captions import (
     _FRAMES,
     _MEDIA,
     _PLACES,
@@ -23,7 +21,9 @@ from art_multimodal.models.demo.scene_captions import (
     random_caption,
     word_objects,
 )
-from art_multimodal.models.demo.scenes import COLOURS, NOTHING, SHAPES, kind_name, place_objects
+from art_multimodal.demo.scenes import COLOURS, NOTHING, SHAPES, kind_name, place_objects
+from art_multimodal.demo.scenes_data import ScenesData, object_sets
+from art_multimodal.language.words import ProtectedWords, words_of
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import pytest
 
 from art_multimodal import InputError
 from art_multimodal.datasets import open_data
-from art_multimodal.datasets.demo_shapes import ShapesData
-from art_multimodal.models.demo.scenes import (
+from art_multimodal.demo.scenes import (
     NOTHING,
     OPENINGS,
     RELATIONS,
@@ -20,6 +19,7 @@ from art_multimodal.models.demo.scenes import (
     kind_name,
     make_samples,
 )
+from art_multimodal.demo.shapes_data import ShapesData
 
 
 @pytest.fixture(scope="module")

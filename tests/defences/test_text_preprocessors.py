@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from art_multimodal import InputError, ZeroShotClassifier, image_text_pairs
 from art_multimodal.attacks.evasion import CharacterAttack
 from art_multimodal.attacks.evasion.text.character_attack import edits_of
-from art_multimodal.attacks.evasion.text.words import words_of
 from art_multimodal.defences.preprocessor import SpellingRepair, UnicodeNormalisation
+from art_multimodal.language.words import words_of
 
 VOCABULARY = {"cat": 5, "cats": 2, "bat": 9, "photo": 4, "of": 8, "a": 7, "child": 3}
 

@@ -15,12 +15,12 @@ from tiny import TinyEncoder
 
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack, ProjectedGradientDescentDualEncoder
-from art_multimodal.datasets.demo_digits import ink_on_paper, load_strokes
 from art_multimodal.defences import trainer as trainers
 from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, Method, TrainingSettings
+from art_multimodal.demo.captions import DIGIT_NAMES
+from art_multimodal.demo.digits_data import ink_on_paper, load_strokes
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.models.demo.captions import DIGIT_NAMES
 from art_multimodal.pairs import image_text_pairs
 
 from .training import (

@@ -26,8 +26,8 @@ from art_multimodal.defences.training_run import Listener, RunFolder
 from art_multimodal.defences.training_run import run as run_module
 from art_multimodal.defences.training_run.data import open_run_data, split_rows
 from art_multimodal.defences.training_run.validation import Validation
+from art_multimodal.demo.loading import MLM_FOLDER
 from art_multimodal.errors import InputError
-from art_multimodal.models.masked_language_model import DEMO
 from art_multimodal.store.lock import LOCK_FILE
 
 from .runs import TRAINING, Shown, assert_same, small, start, written
@@ -314,7 +314,7 @@ def test_batches_of_one_class_are_told_about(tmp_path):
 
 
 def test_left_out_weights_of_the_language_model_are_noted_where_it_is_asked(tmp_path):
-    folder = Path(shutil.copytree(DEMO, tmp_path / "mlm"))
+    folder = Path(shutil.copytree(MLM_FOLDER, tmp_path / "mlm"))
     weights = folder / "model.safetensors"
     save_file({**load_file(weights), "cls.other.weight": torch.ones(2, 2)}, weights, metadata={"format": "pt"})
     training = replace(TRAINING, language_model=str(folder))

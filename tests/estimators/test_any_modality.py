@@ -11,7 +11,7 @@ from several import MODELS, NOTES, by_hand, classifier, make, make_samples, one_
 
 from art_multimodal import FusionClassifier
 from art_multimodal.errors import InputError
-from art_multimodal.models.modular import ModularModel
+from art_multimodal.models.families.modular.model import ModularModel
 from art_multimodal.sample_arrays import fields_of, samples, with_field
 
 NUMERIC = ("rgb", "audio", "lab")

@@ -245,7 +245,7 @@ def test_a_bare_list_of_defences() -> None:
     np.testing.assert_array_equal(listed.predict(x), named.predict(x))
     model = separate()
     without = [tower for name, tower in model.towers.items() if name != "rgb"]
-    from art_multimodal.models.modular import ModularModel
+    from art_multimodal.models.families.modular.model import ModularModel
 
     with pytest.raises(InputError, match=r"^FeatureSqueezing is for a modality of kind 'image', and the model has 0"):
         FusionClassifier(

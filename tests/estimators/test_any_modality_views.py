@@ -18,7 +18,7 @@ from art_multimodal import FusionClassifier
 from art_multimodal.attacks.evasion.for_each_sample import for_each_sample
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.bound import RowMismatch
-from art_multimodal.models.modular import ModularModel
+from art_multimodal.models.families.modular.model import ModularModel
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.sample_arrays import fields_of, samples, with_field
 

@@ -17,8 +17,8 @@ from torch import nn
 from art_multimodal import FusionClassifier, ImageTextRetriever, ZeroShotClassifier, image_text_pairs
 from art_multimodal.attacks.evasion.text.memory import memory_of
 from art_multimodal.defences.preprocessor import UnicodeNormalisation
+from art_multimodal.demo.towers import byte_tokens
 from art_multimodal.estimators.weights import WeightState
-from art_multimodal.models.demo.towers import byte_tokens
 
 NAMES = ("cat", "dog", "bird")
 

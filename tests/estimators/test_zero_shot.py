@@ -16,7 +16,7 @@ from art.estimators.classification import PyTorchClassifier
 from tiny import TinyEncoder
 
 from art_multimodal import InputError, ZeroShotClassifier
-from art_multimodal.models.demo.towers import byte_tokens
+from art_multimodal.demo.towers import byte_tokens
 
 CLASSES = ("cat", "dog", "bird", "fish")
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from art_multimodal import FusionClassifier, InputError, image_text_pairs, load_model
 from art_multimodal.attacks.evasion import DecouplingAttack
-from art_multimodal.datasets.demo_shapes import ShapesData
+from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
 
 DECOUPLING = {

@@ -56,8 +56,9 @@ def make_checkpoints(folder: Path) -> dict[str, Path]:
     from safetensors.torch import save_file
     from transformers import BertConfig, BertModel
 
+    from art_multimodal.models.families.mmbt.model import MMBT
+    from art_multimodal.models.families.mmbt.saving import save_mmbt
     from art_multimodal.models.loading import load_model
-    from art_multimodal.models.mmbt import MMBT, save_mmbt
     from art_multimodal.models.preprocessing import ImagePreprocessing
     from art_multimodal.models.saving import save_model
 

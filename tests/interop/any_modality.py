@@ -17,7 +17,7 @@ from several import COLUMNS, make, make_samples, separate
 
 from art_multimodal import FusionClassifier
 from art_multimodal.modalities import Modality, table
-from art_multimodal.models.modular import ModularModel
+from art_multimodal.models.families.modular.model import ModularModel
 from art_multimodal.models.multimodal import MultimodalModel, Part
 from art_multimodal.sample_arrays import samples, with_field
 

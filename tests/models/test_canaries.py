@@ -20,8 +20,8 @@ from models.conftest import RunsCode
 from safetensors.torch import load_file
 
 from art_multimodal.errors import InputError
+from art_multimodal.language.masked_language_model import load_masked_language_model
 from art_multimodal.models.loading import load_model
-from art_multimodal.models.masked_language_model import load_masked_language_model
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import torch
 from models.conftest import HILL, randomise
 from tiny import TinyEncoder
 
+from art_multimodal.demo.digits import DigitsEncoder
+from art_multimodal.demo.towers import END
 from art_multimodal.errors import InputError
 from art_multimodal.models import causal_text
-from art_multimodal.models.demo.digits import DigitsEncoder
-from art_multimodal.models.demo.towers import END
 from art_multimodal.models.loading import load_model
 
 CAUSAL = ["tiny-test", "tiny-test-sigmoid", "tiny-test-rectangle", "tiny-test-eos", "tiny-test-eos-custom"]

@@ -11,7 +11,7 @@ from models.gradients import assert_gradient_is_true
 from torch import nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.custom_fusion import CustomFusion, CustomLateFusion
+from art_multimodal.models.families.custom.fusion import CustomFusion, CustomLateFusion
 
 CLASSES = ["yes", "no"]
 SIZE = (12, 16)

@@ -7,16 +7,11 @@ import pytest
 import torch
 
 from art_multimodal import InputError, ZeroShotClassifier, load_model
-from art_multimodal.datasets.demo_digits import load_strokes
-from art_multimodal.models.demo.captions import (
-    _FRAMES,
-    _MEDIA,
-    DIGIT_NAMES,
-    HELD_OUT_TEMPLATES,
-    random_caption,
-)
-from art_multimodal.models.demo.digits import WEIGHTS, DigitsEncoder
-from art_multimodal.models.demo.towers import END, START, byte_tokens
+from art_multimodal.demo.captions import DIGIT_NAMES, HELD_OUT_TEMPLATES
+from art_multimodal.demo.digits import WEIGHTS, DigitsEncoder
+from art_multimodal.demo.digits_data import load_strokes
+from art_multimodal.demo.towers import END, START, byte_tokens
+from tools.demo_models.digit_captions import _FRAMES, _MEDIA, random_caption
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +94,7 @@ def test_too_long_is_said() -> None:
 
 
 def test_training_script_runs_and_learns(tmp_path, monkeypatch, capsys) -> None:
-    from art_multimodal.models.demo import train_digits
+    from tools.demo_models import train_digits
 
     out = tmp_path / "weights.safetensors"
     monkeypatch.setattr("sys.argv", ["train", "--steps", "3", "--batch-size", "8", "--out", str(out)])

@@ -15,13 +15,13 @@ from art_multimodal.attacks.evasion import (
 )
 from art_multimodal.attacks.evasion.text.character_attack import LETTERS, edits_of
 from art_multimodal.datasets import open_data
-from art_multimodal.datasets.demo_digits import load_strokes
 from art_multimodal.defences.trainer import Mixture
-from art_multimodal.models.demo import train_robust_digits
-from art_multimodal.models.demo.captions import DIGIT_NAMES, HELD_OUT_TEMPLATES, INKS
-from art_multimodal.models.demo.digits import ROBUST_WEIGHTS, DigitsEncoder
-from art_multimodal.models.demo.train_robust_digits import ALPHABET, PROTECTED, DigitBatches
+from art_multimodal.demo.captions import DIGIT_NAMES, HELD_OUT_TEMPLATES, INKS
+from art_multimodal.demo.digits import ROBUST_WEIGHTS, DigitsEncoder
+from art_multimodal.demo.digits_data import load_strokes
 from art_multimodal.models.loading import MODEL_SOURCES
+from tools.demo_models import train_robust_digits
+from tools.demo_models.train_robust_digits import ALPHABET, PROTECTED, DigitBatches
 
 TEMPLATE = "a photo of the handwritten digit {}."
 PROTECTED_WORDS = open_data("demo:digits").protected_words

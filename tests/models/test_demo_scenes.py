@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from art_multimodal import InputError, load_model
-from art_multimodal.datasets.demo_scenes import ScenesData, object_sets
-from art_multimodal.models.demo.scene_captions import HELD_OUT_WORDINGS, word_objects
-from art_multimodal.models.demo.scene_encoder import WEIGHTS, SceneEncoder
-from art_multimodal.models.demo.scenes import NOTHING, draw, place_objects
+from art_multimodal.demo.scene_captions import HELD_OUT_WORDINGS, word_objects
+from art_multimodal.demo.scene_encoder import WEIGHTS, SceneEncoder
+from art_multimodal.demo.scenes import NOTHING, draw, place_objects
+from art_multimodal.demo.scenes_data import ScenesData, object_sets
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_other_sizes_and_odd_texts(model) -> None:
 
 
 def test_training_script_runs_and_is_repeatable(tmp_path, monkeypatch, capsys) -> None:
-    from art_multimodal.models.demo import train_scenes
+    from tools.demo_models import train_scenes
 
     threads = torch.get_num_threads()
     out = tmp_path / "weights.safetensors"
@@ -114,7 +114,7 @@ def test_training_script_runs_and_is_repeatable(tmp_path, monkeypatch, capsys) -
 
 
 def test_texts_of_one_length_together_are_embedded_the_same(model, gallery) -> None:
-    from art_multimodal.models.demo.train_scenes import embed_texts
+    from tools.demo_models.train_scenes import embed_texts
 
     texts = [captions[0] for captions in gallery[0].captions[:30]]
     with torch.no_grad():
@@ -124,7 +124,7 @@ def test_texts_of_one_length_together_are_embedded_the_same(model, gallery) -> N
 
 
 def test_the_curriculum_starts_with_single_objects() -> None:
-    from art_multimodal.models.demo.train_scenes import Curriculum
+    from tools.demo_models.train_scenes import Curriculum
 
     sets = object_sets()
     curriculum = Curriculum(sets)

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from art_multimodal import InputError, load_model
-from art_multimodal.datasets.demo_shapes import ShapesData
-from art_multimodal.models.demo.shapes import (
+from art_multimodal.demo.shapes import (
     FUSIONS,
     MOST_WORDS,
     PAD,
@@ -20,6 +19,7 @@ from art_multimodal.models.demo.shapes import (
     split_words,
     weights_of,
 )
+from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.models.fusion import FusionModel, take_rows
 
 
@@ -151,7 +151,7 @@ def test_what_is_no_list_of_texts_is_refused_as_by_other_models() -> None:
 
 @pytest.mark.parametrize(("fusion", "modality"), [("late", "both"), ("cross_attention", "image"), ("gated", "text")])
 def test_training_script_runs_and_repeats(tmp_path, monkeypatch, capsys, fusion: str, modality: str) -> None:
-    from art_multimodal.models.demo import train_shapes
+    from tools.demo_models import train_shapes
 
     out = tmp_path / "weights.safetensors"
     arguments = ["--fusion", fusion, "--modality", modality, "--steps", "2", "--groups", "4", "--out", str(out)]
@@ -167,7 +167,7 @@ def test_training_script_runs_and_repeats(tmp_path, monkeypatch, capsys, fusion:
 
 @pytest.mark.parametrize("arguments", [["--fusion", "all"], ["--modality", "image"]])
 def test_training_never_overwrites_by_mistake(monkeypatch, arguments: list[str], tmp_path) -> None:
-    from art_multimodal.models.demo import train_shapes
+    from tools.demo_models import train_shapes
 
     extra = ["--out", str(tmp_path / "x")] if "all" in arguments else []
     monkeypatch.setattr("sys.argv", ["train", *arguments, *extra])

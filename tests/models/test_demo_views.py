@@ -13,10 +13,10 @@ from safetensors import safe_open
 from art_multimodal import FusionClassifier, InputError, ModularModel, load_model
 from art_multimodal.cli.program import main
 from art_multimodal.datasets import open_data
-from art_multimodal.datasets.demo_views import ViewsData
-from art_multimodal.models.demo.views import DATA, FUSIONS, new_views, weights_of
+from art_multimodal.demo.views import DATA, FUSIONS, new_views, weights_of
+from art_multimodal.demo.views_data import ViewsData
+from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.models.fusions import FUSIONS as REGISTRY
-from art_multimodal.models.given import as_dual_encoder
 from art_multimodal.sample_arrays import with_field
 
 TOOLS = Path(__file__).parents[2] / "tools" / "demo_models"

@@ -23,8 +23,8 @@ from art_multimodal import (
     load_model,
 )
 from art_multimodal.models.checks import check_dual_encoder
+from art_multimodal.models.families.late_fusion.model import LateFusion
 from art_multimodal.models.fast_gradients import with_fast_gradients, without_fast_gradients
-from art_multimodal.models.late_fusion import LateFusion
 
 NAMES = ["cat", "dog"]
 IMAGES = np.random.default_rng(0).random((3, 3, 40, 50), dtype=np.float32)

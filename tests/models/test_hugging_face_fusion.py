@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torchvision.transforms.functional import to_tensor
 
 from art_multimodal.errors import InputError
+from art_multimodal.models.families.hugging_face.fusion import answer_names
 from art_multimodal.models.fusion import FusionModel, move_tokens, take_rows
-from art_multimodal.models.hugging_face_fusion import answer_names
 from art_multimodal.models.loading import load_model
 
 VILT = ["vilt_answers", "vilt_retrieval"]

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.transforms.functional import to_tensor
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.late_fusion import LateFusion
+from art_multimodal.models.families.late_fusion.model import LateFusion
 from art_multimodal.models.loading import load_model
 
 CLASSES = ["yes", "no", "maybe"]

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torchvision.transforms.functional import to_tensor
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.hugging_face import preprocessing_of
+from art_multimodal.language.masked_language_model import load_masked_language_model
+from art_multimodal.models.families.hugging_face.encoder import preprocessing_of
 from art_multimodal.models.loading import load_model
-from art_multimodal.models.masked_language_model import load_masked_language_model
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_tokenizer_of_another_model(copy):
 
 
 def test_all_published_configurations_of_open_clip_are_known():
-    from art_multimodal.models.open_clip_config import check_model_config, check_preprocessing
+    from art_multimodal.models.families.open_clip.config import check_model_config, check_preprocessing
 
     for name in open_clip.list_models():
         check_model_config(open_clip.get_model_config(name), name)
@@ -221,7 +221,7 @@ def test_texts_for_siglip_2_are_those_of_open_clip(tmp_path):
     """Its tokenizer does not bring texts to lower case in transformers where it has Gemma's class."""
     from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
-    from art_multimodal.models.hugging_face import HuggingFaceEncoder
+    from art_multimodal.models.families.hugging_face.encoder import HuggingFaceEncoder
 
     kind = type("GemmaTokenizerFast", (type(sentence_tokenizer()),), {})
     tokenizer = sentence_tokenizer()

@@ -13,7 +13,7 @@ from models.language_models import CONTEXT, FAMILIES, WORDS, save_bert
 from safetensors.torch import load_file, save_file
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.masked_language_model import (
+from art_multimodal.language.masked_language_model import (
     MaskedLanguageModel,
     best_combinations,
     load_masked_language_model,
@@ -227,9 +227,9 @@ def test_whole_words(model):
 
 
 def test_the_demo_model_is_small_and_knows_the_demos():
-    from art_multimodal.models.masked_language_model import DEMO
+    from art_multimodal.demo.loading import MLM_FOLDER
 
-    assert sum(file.stat().st_size for file in Path(DEMO).iterdir()) <= 2_000_000
+    assert sum(file.stat().st_size for file in Path(MLM_FOLDER).iterdir()) <= 2_000_000
     model = load_masked_language_model("demo:mlm")
     assert type(model.model).__name__ == "BertForMaskedLM"
     text = "a photo of the handwritten digit seven."

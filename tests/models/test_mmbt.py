@@ -15,9 +15,10 @@ from torch import nn
 from torchvision.transforms.functional import to_tensor
 
 from art_multimodal.errors import InputError
+from art_multimodal.models.families.mmbt.model import MMBT, torchvision_trunk
+from art_multimodal.models.families.mmbt.saving import load_mmbt, save_mmbt
 from art_multimodal.models.fusion import take_rows
 from art_multimodal.models.loading import load_model
-from art_multimodal.models.mmbt import MMBT, load_mmbt, save_mmbt, torchvision_trunk
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 CLASSES = ["yes", "no", "maybe"]

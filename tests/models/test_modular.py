@@ -15,8 +15,8 @@ from art_multimodal import FusionClassifier
 from art_multimodal.attacks.evasion.for_each_sample import for_each_sample
 from art_multimodal.errors import InputError
 from art_multimodal.modalities import image, sequence, table, text
+from art_multimodal.models.families.modular.model import ModularModel, Tower
 from art_multimodal.models.fusions import FUSIONS, Concat, Fusion, Late, new_fusion
-from art_multimodal.models.modular import ModularModel, Tower
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.sample_arrays import fields_of, samples, with_field
 

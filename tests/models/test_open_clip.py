@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import to_tensor
 
 from art_multimodal.errors import InputError
+from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.loading import load_model
-from art_multimodal.models.open_clip import OpenCLIPEncoder
 
 ARCHITECTURES = [
     "tiny-test",

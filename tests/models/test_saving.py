@@ -12,12 +12,12 @@ from photos import save_photo
 from tiny import TinyEncoder
 
 from art_multimodal import cli
+from art_multimodal.demo.digits import DigitsEncoder
 from art_multimodal.errors import InputError
 from art_multimodal.models import saving
-from art_multimodal.models.demo.digits import DigitsEncoder
+from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.loading import load_model
-from art_multimodal.models.open_clip import OpenCLIPEncoder
 from art_multimodal.models.saving import INDEX, save_model, weights_sha256
 
 HUGGING_FACE = ["align", "altclip", "blip", "chinese_clip", "clip", "clip_other_pad", "metaclip_2", "siglip"]

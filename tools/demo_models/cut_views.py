@@ -2,7 +2,7 @@
 
 The exact command, from the root of the repository::
 
-    python tools/demo_models/cut_views.py digit_views.npz
+    python -m tools.demo_models.cut_views digit_views.npz
 
 The file given holds *Multiple Features* (van Breukelen, Duin, Tax and den Hartog 1998; UCI Machine Learning Repository,
 https://doi.org/10.24432/C5HC70, CC BY 4.0) as arrays: ``pix`` ``(2000, 16, 15)`` of 0 to 6, ``fou`` ``(2000, 76)``,
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from art_multimodal.models.demo.views import DATA
+from art_multimodal.demo.views import DATA
 
 SEED = 19980101
 #: The most ink that a pixel has.

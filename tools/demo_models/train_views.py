@@ -2,7 +2,7 @@
 
 The exact command, from the root of the repository::
 
-    python tools/demo_models/train_views.py --fusion all --seed 0
+    python -m tools.demo_models.train_views --fusion all --seed 0
 
 In training each view of each sample is missing now and then, and the model is told, so that it learns to do without.
 """
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from art_multimodal.datasets.demo_views import ViewsData
-from art_multimodal.models.demo.training import training_options, write_weights
-from art_multimodal.models.demo.views import FUSIONS, new_views, weights_of
-from art_multimodal.models.modular import ModularModel
+from art_multimodal.demo.views import FUSIONS, new_views, weights_of
+from art_multimodal.demo.views_data import ViewsData
+from art_multimodal.models.families.modular.model import ModularModel
 from art_multimodal.models.multimodal import Inputs, Part
+from tools.demo_models.training import training_options, write_weights
 
 BATCH = 50
 #: Share of the samples that lack a view in training.

@@ -25,7 +25,7 @@ from art_multimodal.attacks.registry.entry import (
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.models.masked_language_model import MaskedLanguageModel, load_masked_language_model
+from art_multimodal.language.masked_language_model import MaskedLanguageModel, load_masked_language_model
 from art_multimodal.shown import shown
 
 #: Makes a text attack on an estimator within a budget.

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from art_multimodal.attacks.evasion.text.words import LONGEST_WORD, in_case_of, words_of
 from art_multimodal.defences.preprocessor.text_preprocessor import TextPreprocessor
 from art_multimodal.errors import InputError
+from art_multimodal.language.words import LONGEST_WORD, in_case_of, words_of
 from art_multimodal.pairs import is_pairs
 
 #: A word with digits is repaired if it has so many letters: "phot0", not "mp3".

@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from functools import cache
 
-from art_multimodal.attacks.evasion.text.words import words_of
 from art_multimodal.defences.preprocessor.text_preprocessor import TextPreprocessor
+from art_multimodal.language.words import words_of
 
 #: Control characters that separate words.
 _SPACES = "\t\n\v\f\r\x85"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
-from art_multimodal.attacks.evasion.text.words import english_words
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.language.words import english_words
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.prompts import DEFAULT_TEMPLATES
 from art_multimodal.texts import as_texts

@@ -18,8 +18,8 @@ from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.labels import class_indices
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.models.fusion import FusionModel
-from art_multimodal.models.given import as_dual_encoder
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.prompts import check_templates

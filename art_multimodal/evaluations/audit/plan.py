@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from art_multimodal.attacks.evasion.text.words import words_of
 from art_multimodal.attacks.registry import PAIRS, RETRIEVAL
 from art_multimodal.attacks.registry.costs import COSTS, LOOK, TYPICAL, Cost, Texts
 from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
 from art_multimodal.evaluations.audit.summary import CLEAN
+from art_multimodal.language.words import words_of
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit.run import Audit

@@ -1,1 +1,1 @@
-"""The small embedded models: code, training scripts and weights."""
+"""Other names of modules of :mod:`art_multimodal.demo`."""

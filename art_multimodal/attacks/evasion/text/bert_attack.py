@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.text.search import Plan
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
-from art_multimodal.attacks.evasion.text.words import (
+from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.language.masked_language_model import MaskedLanguageModel, load_masked_language_model
+from art_multimodal.language.words import (
     LONGEST_WORD,
     STOP_WORDS,
     ProtectedWords,
@@ -15,10 +19,6 @@ from art_multimodal.attacks.evasion.text.words import (
     is_word,
     words_of,
 )
-from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.models.masked_language_model import MaskedLanguageModel, load_masked_language_model
 
 
 class BertAttack(TextAttack):

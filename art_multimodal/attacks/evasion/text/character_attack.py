@@ -8,16 +8,16 @@ from functools import lru_cache
 from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.text.search import Plan
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
-from art_multimodal.attacks.evasion.text.words import (
+from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.language.words import (
     LONGEST_WORD,
     ProtectedWords,
     english_words,
     is_word,
     words_of,
 )
-from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 #: Words whose edits, some hundreds each, are kept during an attack.

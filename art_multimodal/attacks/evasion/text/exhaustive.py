@@ -19,11 +19,11 @@ from art_multimodal.attacks.evasion.text.prompt_search import PromptSearch
 from art_multimodal.attacks.evasion.text.scoring import TextVictim
 from art_multimodal.attacks.evasion.text.search import TextRecord, every_text, word_changes
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
-from art_multimodal.attacks.evasion.text.words import words_of
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.language.words import words_of
 from art_multimodal.pairs import check_images, is_pairs
 
 #: Texts of one original that are asked about at a time, before those that are misled already drop out.

@@ -8,7 +8,7 @@ from itertools import chain, islice, zip_longest
 from typing import Any
 
 from art_multimodal.attacks.evasion.text.scoring import TextVictim
-from art_multimodal.attacks.evasion.text.words import Word, words_of
+from art_multimodal.language.words import Word, words_of
 
 #: What counts as higher: by more than this share, and more than the victim finds noticeable. Rounding, which depends on
 #: how probes were batched, is smaller, and so does not decide between equals.

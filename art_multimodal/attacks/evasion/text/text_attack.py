@@ -14,12 +14,12 @@ from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.text.encoder_victims import EncoderVictim, PromptMarginVictim, SimilarityVictim
 from art_multimodal.attacks.evasion.text.scoring import LOSSES, PairVictim, TextCost, TextVictim
 from art_multimodal.attacks.evasion.text.search import Plan, TextRecord, attack_texts
-from art_multimodal.attacks.evasion.text.words import ProtectedWords, words_of
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.labels import label_indices
+from art_multimodal.language.words import ProtectedWords, words_of
 from art_multimodal.pairs import check_images, is_pairs
 from art_multimodal.texts import as_texts, check_strings
 

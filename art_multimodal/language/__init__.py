@@ -1,0 +1,1 @@
+"""Words, protected words and masked language models, which attacks and defences use alike."""

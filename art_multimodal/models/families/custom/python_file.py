@@ -1,0 +1,113 @@
+"""``python:FILE:FUNCTION``: a model that the user's own code makes, which runs because the user names it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.models.checks import check_dual_encoder
+from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.families.custom.given import as_dual_encoder
+from art_multimodal.models.fusion import FusionModel
+from art_multimodal.shown import shown
+
+_FORM = "python:FILE:FUNCTION, such as python:my_model.py:load"
+
+
+def load_python(rest: str) -> DualEncoder | FusionModel:
+    """Run a Python file and call one of its functions, without arguments, which returns the model.
+
+    The file is run as a script would be: with your rights, and its folder among those that imports look in. Nothing but
+    the name given here makes it run. The model knows the digest of the file, so that an audit that is resumed notices
+    another one; not those of what the file imports.
+
+    :param rest: ``FILE:FUNCTION``; the file relative to the current folder.
+    :return: The model in evaluation mode. The function returns a :class:`DualEncoder`, a :class:`FusionModel`, or a
+        tuple (model, tokenizer, processor) for :func:`as_dual_encoder`.
+    :raises InputError: If the file or function is not there, either fails, or no model comes back.
+    """
+    name, colon, function = rest.rpartition(":")
+    if not colon or not name or not function:
+        raise InputError(f"python:{shown(rest)} does not name a file and a function. Write {_FORM}.")
+    path = Path(name).expanduser()
+    source = _read(path)
+    module = _run(path, source)
+    made = _function(module, path, function)
+    returned = _guarded(path, f"{function}()", made)
+    model = _as_model(returned, f"{function}() in {shown(path)}")
+    model.source_sha256 = hashlib.sha256(source).hexdigest()
+    return model.eval()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"There is no file {shown(path)} (in {shown(Path.cwd())}). Write {_FORM}.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(path)} cannot be read ({type(error).__name__}). Write {_FORM}.") from None
+
+
+def _run(path: Path, source: bytes) -> Any:
+    """Run a file as a module of a name that nothing else has."""
+    path = path.resolve()
+    # Behind everything else: a file beside it that is called like a library must not take its place.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    name = f"art_multimodal_python_{hashlib.sha256(str(path).encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path)
+    # Under its name, so that dataclasses and pickle find it.
+    sys.modules[name] = module
+    # The text that was read, and whose digest is kept: not what an import finds compiled.
+    _guarded(path, "it", lambda: exec(compile(source, str(path), "exec"), vars(module)))  # noqa: S102
+    return module
+
+
+def _function(module: Any, path: Path, function: str) -> Callable[[], Any]:
+    found = getattr(module, function, None)
+    if not callable(found):
+        own = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise unknown_name(f"function of {shown(path)}", function, own or ["(it defines none)"])
+    return found
+
+
+def _guarded(path: Path, what: str, call: Callable[[], Any]) -> Any:
+    """Call the user's code; whatever it raises becomes one line with the place in the user's file."""
+    try:
+        return call()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        message = shown(" ".join(str(error).split()))
+        resolved = str(path.resolve())
+        if isinstance(error, SyntaxError) and error.filename == resolved:
+            raise InputError(f"{shown(path)}, line {error.lineno}, is no Python: {shown(error.msg)}.") from error
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == resolved]
+        place = f", line {lines[-1]}" if lines else ""
+        raise InputError(
+            f"{shown(path)}{place}: {what} ends with {type(error).__name__}{': ' if message else ''}{message:.200}"
+        ) from error
+
+
+def _as_model(returned: Any, what: str) -> DualEncoder | FusionModel:
+    if isinstance(returned, FusionModel):
+        return returned
+    parts = returned if isinstance(returned, tuple) and 1 <= len(returned) <= 3 else (returned,)
+    try:
+        model = as_dual_encoder(*parts)
+        check_dual_encoder(model)
+    except InputError as error:
+        raise InputError(
+            f"What {what} returns cannot be used: {error} It may return a DualEncoder, a FusionModel, or a tuple "
+            "(model, tokenizer, processor)."
+        ) from error
+    return model

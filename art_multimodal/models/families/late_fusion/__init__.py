@@ -1,0 +1,1 @@
+"""A classifier on the two embeddings of a dual encoder."""

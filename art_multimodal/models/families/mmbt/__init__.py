@@ -1,0 +1,1 @@
+"""MMBT: image tokens in front of the words of a BERT."""

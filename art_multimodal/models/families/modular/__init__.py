@@ -1,0 +1,1 @@
+"""Models over any modalities, put together from towers and a fusion."""

@@ -1,0 +1,1 @@
+"""Contrastive models of open_clip."""
