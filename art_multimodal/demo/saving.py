@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from art_multimodal.demo.digits import DigitsEncoder
 from art_multimodal.demo.scene_encoder import SceneEncoder
-from art_multimodal.demo.small_clip import SmallClip
+from art_multimodal.demo.shapes import MODELS
 from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.models.base import Model
 from art_multimodal.models.families.family import Family
+from art_multimodal.models.weight_files import fill_exactly, write_weights
 
 _WEIGHTS = "model.safetensors"
-_NEW: dict[str, Callable[[], SmallClip]] = {"digits": DigitsEncoder, "scenes": SceneEncoder}
+#: By the name in ``demo:NAME``; those of ``demo:views`` are modular models and saved as such.
+_KINDS: dict[str, Any] = {"digits": DigitsEncoder, "scenes": SceneEncoder}
+_KINDS |= {f"shapes/{fusion}": kind for fusion, kind in MODELS.items()}
 
 
-def _facts(model: SmallClip) -> dict[str, Any]:
-    for name, kind in _NEW.items():
+def _facts(model: Model) -> dict[str, Any]:
+    for name, kind in _KINDS.items():
         if type(model) is kind:
             return {"name": name}
     raise InputError(f"A {type(model).__name__} is not one of the embedded models, which alone are saved by name.")
 
 
-def _save(model: SmallClip, folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, folder / _WEIGHTS)
-
-
-def _load(folder: Path, facts: Mapping[str, Any]) -> SmallClip:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _load(folder: Path, facts: Mapping[str, Any]) -> Model:
     name = str(facts.get("name"))
-    if name not in _NEW:
-        raise unknown_name("demo model", name, _NEW)
-    model = _NEW[name]()
-    try:
-        model.load_state_dict(load_file(folder / _WEIGHTS))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder} does not hold the weights of demo:{name}: {str(error)[:200]}") from error
+    if name not in _KINDS:
+        raise unknown_name("demo model", name, _KINDS)
+    model = _KINDS[name]()
+    fill_exactly(model, folder / _WEIGHTS, f"demo:{name}")
     return model.eval()
 
 
-FAMILY = Family(_facts, _save, _load)
+FAMILY = Family(_facts, lambda model, folder: write_weights(model, folder / _WEIGHTS), _load)

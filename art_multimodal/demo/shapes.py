@@ -81,6 +81,8 @@ class ShapesModel(FusionModel):
     :param hidden: Width of the predictor's hidden layers: what makes the fusions equal in size.
     """
 
+    family = "demo"
+
     def __init__(self, fused: int, hidden: int) -> None:
         super().__init__(ImagePreprocessing(size=(32, 32), mean=(0.6, 0.6, 0.6), std=(0.3, 0.3, 0.3)), ANSWERS)
         self.predictor = nn.Sequential(
@@ -213,14 +215,15 @@ class CrossAttentionShapes(ShapesModel):
         return self.states(pixels, tokens)[:, self.patches]
 
 
-_MODELS: dict[str, Callable[[], ShapesModel]] = {
+#: By the name of the fusion.
+MODELS: dict[str, Callable[[], ShapesModel]] = {
     "concat": ConcatShapes,
     "gated": GatedShapes,
     "bilinear": BilinearShapes,
     "late": LateShapes,
     "cross_attention": CrossAttentionShapes,
 }
-FUSIONS = tuple(_MODELS)
+FUSIONS = tuple(MODELS)
 
 
 def new_shapes(fusion: str) -> ShapesModel:
@@ -228,9 +231,9 @@ def new_shapes(fusion: str) -> ShapesModel:
 
     :raises InputError: If there is no such fusion.
     """
-    if fusion not in _MODELS:
+    if fusion not in MODELS:
         raise unknown_name("fusion of demo:shapes", fusion, FUSIONS)
-    return _MODELS[fusion]()
+    return MODELS[fusion]()
 
 
 def weights_of(fusion: str) -> Path:

@@ -19,8 +19,13 @@ class Model(nn.Module):
 
     #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
     source_sha256: str | None = None
-    #: Name of the family that saves and loads it, see ``models/saving.py``; ``None`` where there is none.
+    #: Name of the family that saves and loads it; ``None`` where there is none.
     family: str | None = None
+    #: What to do then.
+    why_unsaved = (
+        "Save its state_dict with safetensors yourself; models of open_clip, transformers and the demos are saved, "
+        "and what this package makes of them."
+    )
     #: What a reader of results must know about how the model was loaded: something left out, resized or changed.
     notes: tuple[str, ...] = ()
 

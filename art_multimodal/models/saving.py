@@ -13,32 +13,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.errors import InputError
+from art_multimodal.models.base import Model
 from art_multimodal.models.checked_json import read_json
-from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.families.family import Family
-from art_multimodal.registry import imported
+from art_multimodal.models.families.family import facts_of, load_files, save_files
 from art_multimodal.shown import shown
 from art_multimodal.store import sync_folder
 
 #: Says what a folder holds.
 INDEX = "saved_model.json"
 _FORMAT = 1
-#: Where each family of models says how it is saved and loaded; imported when it is needed.
-FAMILIES = {
-    "demo": "art_multimodal.demo.saving:FAMILY",
-    "open_clip": "art_multimodal.models.families.open_clip.saving:FAMILY",
-    "hf": "art_multimodal.models.families.hugging_face.saving:FAMILY",
-}
 
 
-def save_model(model: DualEncoder, folder: str | Path, trained_from: str | None = None) -> None:
-    """Save a dual encoder in place of what a folder holds, if anything.
+def save_model(model: Model, folder: str | Path, trained_from: str | None = None) -> None:
+    """Save a dual encoder or a fusion model in place of what a folder holds, if anything.
 
     An open_clip model is written as ``open_clip_model.safetensors`` and ``open_clip_config.json``, which
     ``open_clip.create_model_from_pretrained("local-dir:FOLDER")`` reads; one of transformers by ``save_pretrained``,
-    for ``from_pretrained``; an embedded one as ``model.safetensors``. ``load_model("checkpoint:FOLDER")`` reads all of
-    them without a network. Weights are there once.
+    for ``from_pretrained``; an embedded one as ``model.safetensors``; an MMBT as :func:`save_mmbt` does; a
+    :class:`LateFusion` as its dual encoder and ``predictor.safetensors``; a :class:`ModularModel` whose towers are made
+    of torch's own layers as ``model.safetensors``. ``load_model("checkpoint:FOLDER")`` reads all of them without a
+    network. Weights are there once, and code is never saved.
 
     :param model: As ``load_model`` returns it, trained or not.
     :param folder: Replaced as a whole when the new one is complete: after a kill or on a full disk it is the old one.
@@ -49,19 +44,19 @@ def save_model(model: DualEncoder, folder: str | Path, trained_from: str | None 
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file. Choose a folder to save the model in.")
-    family = _family_of(model)
-    facts: dict[str, Any] = {"format": _FORMAT, "family": model.family, **family.facts(model)}
+    facts: dict[str, Any] = {"format": _FORMAT, **facts_of(model)}
     facts |= {"trained_from": trained_from, "weights_sha256": weights_sha256(model)}
 
     def fill(part: Path) -> None:
-        family.save(model, part)
-        facts["files"] = {path.name: _sha256_of(path) for path in sorted(part.iterdir()) if path.is_file()}
+        save_files(model, part)
+        files = sorted(path for path in part.rglob("*") if path.is_file())
+        facts["files"] = {path.relative_to(part).as_posix(): _sha256_of(path) for path in files}
         (part / INDEX).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     _replace_folder(folder, fill)
 
 
-def load_saved_model(folder: str | Path) -> DualEncoder:
+def load_saved_model(folder: str | Path) -> Any:
     """Load what :func:`save_model` wrote, in evaluation mode, on the CPU. Nothing is unpickled.
 
     :raises InputError: If the folder holds no saved model, or not the weights that were saved.
@@ -76,24 +71,26 @@ def load_saved_model(folder: str | Path) -> DualEncoder:
             raise InputError(
                 f"{folder / INDEX} has format {shown(facts['format'])[:40]}; this version reads format {_FORMAT}."
             )
-        family, digests = facts["family"], {str(name): str(digest) for name, digest in dict(facts["files"]).items()}
+        digests = {str(name): str(digest) for name, digest in dict(facts["files"]).items()}
+        facts["family"]
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{shown(folder / INDEX)} cannot be read ({type(error).__name__}: {shown(error)}).") from error
-    unknown = sorted(path.name for path in folder.glob("*.safetensors") if path.name not in digests)
+    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
+    unknown = sorted(name for name in there if name not in digests)
     if unknown:
         raise InputError(f"{folder / INDEX} does not list {unknown[0]}: it is not one that was saved there.")
     for name, digest in digests.items():
-        path = folder / Path(name).name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{folder / INDEX} lists {shown(name)[:80]}, which is no file of this folder.")
+        path = folder / name
         if not path.is_file() or _sha256_of(path) != digest:
             raise InputError(
                 f"{path} is not the file that was saved there: it was changed, cut or removed. Restore the folder, or "
                 "save the model again. (open_clip:ARCH/FILE and hf:FOLDER read their formats unchecked.)"
             )
-    if family not in FAMILIES:
-        raise unknown_name("family of models", str(family), FAMILIES)
-    return imported(FAMILIES[family]).load(folder, facts)
+    return load_files(folder, facts)
 
 
 def saved_folder(folder: str | Path) -> Path | None:
@@ -119,21 +116,12 @@ def _sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check_can_be_saved(model: DualEncoder) -> None:
+def check_can_be_saved(model: Model) -> None:
     """Find out before any work whether there is a format for a model.
 
     :raises InputError: If there is none.
     """
-    _family_of(model).facts(model)
-
-
-def _family_of(model: DualEncoder) -> Family:
-    if model.family is not None:
-        return imported(FAMILIES[model.family])
-    raise InputError(
-        f"A {type(model).__name__} has no format to be saved in. Save its state_dict with safetensors yourself; models "
-        "of open_clip, transformers and the demos are saved here."
-    )
+    facts_of(model)
 
 
 def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -150,9 +138,11 @@ def _replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         part.mkdir(parents=True)
         fill(part)
         for path in part.rglob("*"):
-            if path.is_file():
-                with path.open("rb+") as stream:
-                    os.fsync(stream.fileno())
+            if path.is_dir():
+                sync_folder(path)
+                continue
+            with path.open("rb+") as stream:
+                os.fsync(stream.fileno())
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)

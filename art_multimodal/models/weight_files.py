@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from art_multimodal.errors import InputError, one_line
@@ -105,6 +105,30 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
     if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): tensor for key, tensor in content.items()}
     return content
+
+
+def fill_exactly(module: nn.Module, path: Path, what: str) -> None:
+    """Fill a module with the weights of a file, which must be those of the module and no others.
+
+    :param what: The weights are of, for messages.
+    :raises InputError: If it cannot be read, or weights are missing, too many or of another shape.
+    """
+    weights, own = read_weights(path), module.state_dict()
+    wrong = sorted({n for n in own if n not in weights or weights[n].shape != own[n].shape} | (set(weights) - set(own)))
+    if wrong:
+        raise InputError(
+            f"{shown(path)} does not hold the weights of {what}: {len(wrong)} are missing, not expected or of another "
+            f"shape, for example {shown(', '.join(wrong[:3]))}. Was the folder changed?"
+        )
+    module.load_state_dict(weights)
+
+
+def write_weights(module: nn.Module, path: Path) -> None:
+    """Write the weights of a module as safetensors, which refuses tensors that share memory or are not contiguous."""
+    from safetensors.torch import save_file
+
+    state = module.state_dict()
+    save_file({name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}, path)
 
 
 def weight_files(folder: Path, stems: Iterable[str] = ("model", "pytorch_model")) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from models.families import CONTEXT, FAMILIES, SIDE, bert_tokenizer, sentence_tokenizer
+from models.fusion_families import FUSION_FAMILIES, REFUSED_FAMILIES
 from PIL import Image
 from torch import nn
 
@@ -183,14 +185,12 @@ class Saved:
     folder: Path
 
 
-@pytest.fixture(scope="session")
-def saved(tmp_path_factory):
-    """``make(family)``: a tiny model of a family of transformers, saved with tokenizer and image processor."""
+def _saved_by(families: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
     made: dict[str, Saved] = {}
 
     def make(family: str) -> Saved:
         if family not in made:
-            model, tokenizer, processor = FAMILIES[family]()
+            model, tokenizer, processor = families[family]()
             randomise(model)
             folder = tmp_path_factory.mktemp(family)
             for part in (model, tokenizer, processor):
@@ -199,3 +199,15 @@ def saved(tmp_path_factory):
         return made[family]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """``make(family)``: a tiny model of a family of transformers, saved with tokenizer and image processor."""
+    return _saved_by(FAMILIES, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def saved_fusion(tmp_path_factory):
+    """``make(family)``: a tiny fusion model, saved with tokenizer and image processor."""
+    return _saved_by({**FUSION_FAMILIES, **REFUSED_FAMILIES}, tmp_path_factory)

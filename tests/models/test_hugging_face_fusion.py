@@ -10,9 +10,9 @@ import shutil
 
 import pytest
 import torch
-from models.conftest import Saved, randomise, smooth_photo
+from models.conftest import smooth_photo
 from models.families import CONTEXT, SIDE
-from models.fusion_families import FUSION_FAMILIES, REFUSED_FAMILIES
+from models.fusion_families import FUSION_FAMILIES
 from models.gradients import assert_gradient_is_true
 from safetensors.torch import load_file, save_file
 from torchvision.transforms.functional import to_tensor
@@ -23,24 +23,6 @@ from art_multimodal.models.fusion import FusionModel, move_tokens, take_rows
 from art_multimodal.models.loading import load_model
 
 VILT = ["vilt_answers", "vilt_retrieval"]
-
-
-@pytest.fixture(scope="module")
-def saved_fusion(tmp_path_factory):
-    """``make(family)``: a tiny fusion model, saved with tokenizer and image processor."""
-    made: dict[str, Saved] = {}
-
-    def make(family: str) -> Saved:
-        if family not in made:
-            model, tokenizer, processor = {**FUSION_FAMILIES, **REFUSED_FAMILIES}[family]()
-            randomise(model)
-            folder = tmp_path_factory.mktemp(family)
-            for part in (model, tokenizer, processor):
-                part.save_pretrained(folder)
-            made[family] = Saved(model, tokenizer, processor, folder)
-        return made[family]
-
-    return make
 
 
 @pytest.fixture(params=FUSION_FAMILIES)

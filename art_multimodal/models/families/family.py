@@ -1,16 +1,32 @@
-"""What a family of models knows about keeping its models on the disk."""
+"""How models are kept on the disk: each names its family, and a family knows how its models are saved and loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.registry import imported
+
+if TYPE_CHECKING:
+    from art_multimodal.models.base import Model
+
+#: Where each family says how; imported when it is needed.
+FAMILIES = {
+    "demo": "art_multimodal.demo.saving:FAMILY",
+    "open_clip": "art_multimodal.models.families.open_clip.saving:FAMILY",
+    "hf": "art_multimodal.models.families.hugging_face.saving:FAMILY",
+    "mmbt": "art_multimodal.models.families.mmbt.saving:FAMILY",
+    "late_fusion": "art_multimodal.models.families.late_fusion.saving:FAMILY",
+    "modular": "art_multimodal.models.families.modular.saving:FAMILY",
+}
 
 
 @dataclass(frozen=True)
 class Family:
-    """How models of one kind are saved and loaded. A model names its family in ``Model.family``.
+    """How models of one kind are saved and loaded.
 
     :param facts: What loading must know of a model beside its files, in JSON's types. Raises ``InputError`` if the
         model cannot be saved.
@@ -22,3 +38,37 @@ class Family:
     facts: Callable[[Any], dict[str, Any]]
     save: Callable[[Any, Path], None]
     load: Callable[[Path, Mapping[str, Any]], Any]
+
+
+def facts_of(model: Model) -> dict[str, Any]:
+    """Return the family of a model, and what loading must know beside its files, in JSON's types.
+
+    :raises InputError: If the model cannot be saved.
+    """
+    if model.family is None:
+        raise InputError(f"A {type(model).__name__} has no format to be saved in. {model.why_unsaved}")
+    return {"family": model.family, **_family(model.family).facts(model)}
+
+
+def save_files(model: Model, folder: Path) -> None:
+    """Fill an empty folder with a model that :func:`facts_of` accepts.
+
+    :raises OSError: If something cannot be written; safetensors raises an error of its own.
+    """
+    assert model.family is not None
+    _family(model.family).save(model, folder)
+
+
+def load_files(folder: Path, facts: Mapping[str, Any]) -> Any:
+    """Make a model of its files and facts, in evaluation mode, on the CPU.
+
+    :raises InputError: If they cannot be used.
+    """
+    name = str(facts.get("family"))
+    if name not in FAMILIES:
+        raise unknown_name("family of models", name, FAMILIES)
+    return _family(name).load(folder, facts)
+
+
+def _family(name: str) -> Family:
+    return imported(FAMILIES[name])

@@ -22,6 +22,8 @@ class Fusion(nn.Module):
 
     A modality that a sample lacks is left out: its embedding changes nothing, in that sample.
 
+    An option of a subclass is kept as an attribute of the same name, or the fusion cannot be saved.
+
     :param widths: Of the embedding of each modality, by name.
     :param classes: Number of classes.
     :raises InputError: If there is no modality, or there are fewer than two classes.

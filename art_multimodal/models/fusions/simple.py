@@ -20,6 +20,7 @@ class Concat(Fusion):
 
     def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
         super().__init__(widths, classes)
+        self.hidden = hidden
         width = sum(self.widths.values())
         self.head = mlp([width, *([_positive(hidden)] if hidden else []), classes])
 
@@ -40,7 +41,7 @@ class Gated(Fusion):
 
     def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
         super().__init__(widths, classes)
-        _positive(hidden)
+        self.hidden = _positive(hidden)
         self.into = modules_by_name({name: nn.Linear(width, hidden) for name, width in self.widths.items()})
         self.gates = modules_by_name({name: nn.Linear(sum(self.widths.values()), hidden) for name in self.widths})
         self.head = nn.Linear(hidden, classes)

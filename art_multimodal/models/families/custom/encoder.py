@@ -44,6 +44,10 @@ class CustomDualEncoder(DualEncoder):
     :raises InputError: If a callable returns something that cannot be used.
     """
 
+    why_unsaved = (
+        "It calls functions of your own, and code is never saved: keep the weights of its module with safetensors, and "
+        "load it by python:FILE:FUNCTION."
+    )
     _bias: Tensor | None
 
     def __init__(

@@ -16,6 +16,11 @@ from art_multimodal.models.texts import check_texts
 class _FromCallables(FusionModel):
     """What :class:`CustomFusion` and :class:`CustomLateFusion` share: tokens, scores, and where the weights are."""
 
+    why_unsaved = (
+        "It calls functions of your own, and code is never saved: keep the weights of its module with safetensors, and "
+        "load it by python:FILE:FUNCTION."
+    )
+
     def __init__(
         self,
         predict: Callable[[Tensor], Tensor],

@@ -27,14 +27,25 @@ class HuggingFaceFusion(FusionModel):
 
     :param model: The transformers model with its task head.
     :param tokenizer: Its tokenizer.
-    :param preprocess: What its image processor does.
+    :param image_processor: Its image processor, which is saved with it.
+    :param preprocess: What the image processor does.
     :param class_names: Names of the head's scores.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, preprocess: ImagePreprocessing, class_names: Sequence[str]) -> None:
+    family = "hf"
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        image_processor: Any,
+        preprocess: ImagePreprocessing,
+        class_names: Sequence[str],
+    ) -> None:
         super().__init__(preprocess, class_names)
         self.model: Any = model
         self.tokenizer = tokenizer
+        self.image_processor = image_processor
         self.context_length = context_length(model, tokenizer)
         self._inputs = set(tokenizer.model_input_names) & set(inspect.signature(model.forward).parameters)
 
@@ -75,7 +86,8 @@ class ViltFusion(HuggingFaceFusion):
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         answers = hasattr(model, "classifier")
         names = answer_names(model.config.id2label) if answers else MATCHING
-        super().__init__(model, tokenizer, _square_preprocessing(image_processor, model.config.image_size), names)
+        preprocess = _square_preprocessing(image_processor, model.config.image_size)
+        super().__init__(model, tokenizer, image_processor, preprocess, names)
         self._answers = answers
 
     def joint_tower(self, pixels: Tensor, tokens: Tokens) -> Tensor:
@@ -104,7 +116,7 @@ class FlavaFusion(HuggingFaceFusion):
     """
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
-        super().__init__(model, tokenizer, preprocessing_of(image_processor), MATCHING)
+        super().__init__(model, tokenizer, image_processor, preprocessing_of(image_processor), MATCHING)
 
     def joint_tower(self, pixels: Tensor, tokens: Tokens) -> Tensor:
         output = self.model.flava(**_named(tokens), pixel_values=pixels)
@@ -129,7 +141,7 @@ class BridgeTowerFusion(HuggingFaceFusion):
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         preprocess = _square_preprocessing(image_processor, model.config.vision_config.image_size)
-        super().__init__(model, tokenizer, preprocess, MATCHING)
+        super().__init__(model, tokenizer, image_processor, preprocess, MATCHING)
 
     def joint_tower(self, pixels: Tensor, tokens: Tokens) -> Tensor:
         return self.model.bridgetower(**_named(tokens), pixel_values=pixels).pooler_output

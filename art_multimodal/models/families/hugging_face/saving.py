@@ -8,10 +8,11 @@ from typing import Any
 
 from art_multimodal.models.families.family import Family
 from art_multimodal.models.families.hugging_face.encoder import HuggingFaceEncoder
+from art_multimodal.models.families.hugging_face.fusion import HuggingFaceFusion
 from art_multimodal.models.families.hugging_face.loading import load_hugging_face
 
 
-def save_hugging_face(encoder: HuggingFaceEncoder, folder: Path) -> None:
+def save_hugging_face(encoder: HuggingFaceEncoder | HuggingFaceFusion, folder: Path) -> None:
     """Write model, tokenizer and image processor into an empty folder, which ``from_pretrained`` reads.
 
     :raises OSError: If something cannot be written; safetensors raises an error of its own.

@@ -21,7 +21,7 @@ class LateFusion(FusionModel):
 
     ``v`` and ``t`` are the unit embeddings of image and text, ``[N, D]`` each; their products let a linear predictor
     see how well the two agree. The predictor starts with new weights: it has to be trained, with the dual encoder
-    frozen or not. Saved like any module (``state_dict``).
+    frozen or not. It is saved by :func:`save_model` if the dual encoder can be and the predictor is one made here.
 
     :param dual_encoder: Gives the towers, the tokens and the preprocessing.
     :param class_names: Names of the ``K`` classes.
@@ -30,6 +30,8 @@ class LateFusion(FusionModel):
     :raises InputError: If both ``hidden`` and ``predictor`` are given, or ``hidden`` is not positive; on use, if the
         predictor returns something of another shape.
     """
+
+    family = "late_fusion"
 
     def __init__(
         self,
@@ -45,6 +47,8 @@ class LateFusion(FusionModel):
         if hidden is not None and hidden < 1:
             raise InputError(f"hidden must be at least 1, the width of the hidden layer; {hidden} given.")
         self.dual_encoder = dual_encoder
+        #: Whether the predictor was made here, and so can be made again.
+        self.own_predictor = predictor is None
         self.predictor = self._new_predictor(hidden) if predictor is None else predictor
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:

@@ -36,6 +36,8 @@ class MMBT(FusionModel):
     :raises InputError: If the parts do not fit together.
     """
 
+    family = "mmbt"
+
     def __init__(
         self,
         bert: Any,

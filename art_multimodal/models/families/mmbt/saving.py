@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from art_multimodal.errors import InputError, one_line
 from art_multimodal.models.checked_json import check_folder, check_link, read_json
+from art_multimodal.models.families.family import Family
 from art_multimodal.models.families.hugging_face.loading import checkpoint_folder, load_tokenizer, load_weights
 from art_multimodal.models.families.mmbt.model import MMBT, torchvision_trunk
 from art_multimodal.models.preprocessing import ImagePreprocessing, check_sides
@@ -137,3 +139,21 @@ def _tuple(value: Any) -> Any:
 def _own_weights(model: MMBT) -> dict[str, Tensor]:
     """The weights that are not BERT's."""
     return {name: part for name, part in model.state_dict().items() if not name.startswith("bert.")}
+
+
+def _facts(model: MMBT) -> dict[str, Any]:
+    if type(model) is not MMBT:
+        raise InputError(f"A {type(model).__name__} is an MMBT with code of your own, and code is never saved.")
+    if model.backbone_name is None:
+        raise InputError(
+            "This MMBT was made with a module of your own as backbone, and code is never saved. Give the name of a "
+            "torchvision model, or use save_mmbt and load_mmbt(folder, backbone=module)."
+        )
+    return {}
+
+
+def _load(folder: Path, facts: Mapping[str, Any]) -> MMBT:
+    return load_mmbt(folder)
+
+
+FAMILY = Family(_facts, save_mmbt, _load)

@@ -54,6 +54,8 @@ class ModularModel(MultimodalModel):
     :raises InputError: For names, towers or options that cannot be used; on use, if a tower returns another shape.
     """
 
+    family = "modular"
+
     def __init__(
         self, towers: Sequence[Tower], fusion: str | Fusion, class_names: Sequence[str], **options: Any
     ) -> None:

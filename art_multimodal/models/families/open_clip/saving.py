@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from art_multimodal.errors import InputError
 from art_multimodal.models.families.family import Family
 from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.families.open_clip.loading import CONFIG_FILE, WEIGHTS_FILE, load_open_clip_folder
+from art_multimodal.models.weight_files import write_weights
 
 
 def _facts(encoder: OpenCLIPEncoder) -> dict[str, Any]:
@@ -32,12 +31,8 @@ def save_open_clip(encoder: OpenCLIPEncoder, folder: Path) -> None:
     :raises OSError: If something cannot be written; safetensors raises an error of its own.
     """
     from open_clip import get_model_preprocess_cfg
-    from safetensors.torch import save_file
 
-    state = encoder.model.state_dict()
-    # Copies: safetensors refuses tensors that share memory or are not contiguous.
-    tensors = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}
-    save_file(tensors, folder / WEIGHTS_FILE)
+    write_weights(encoder.model, folder / WEIGHTS_FILE)
     config = {"model_cfg": encoder.architecture, "preprocess_cfg": dict(get_model_preprocess_cfg(encoder.model))}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if hasattr(encoder.tokenizer, "save_pretrained"):
