@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from art_multimodal.errors import InputError
+from art_multimodal.functional.points import without_words
 from art_multimodal.texts import as_texts
 
 #: Takes the place of the class name in a template.
@@ -70,3 +71,30 @@ def check_prompts(prompts: Sequence[str | Sequence[str]], nb_classes: int) -> tu
         if not entry:
             raise InputError(f"Class {index} has no prompt.")
     return checked
+
+
+def removable_words(templates: Sequence[str] | None) -> list[tuple[int, int]]:
+    """Return (template, word) of every word that may be removed: all of the templates' words but the class name's own.
+
+    Removing the class name would change the question instead of attacking the model. Prompts that were given as they
+    stand have no words that are known to be shared by all classes, hence none to remove. A word that is alone besides
+    the placeholder's is removable; the prompt then is the class name.
+    """
+    return [
+        (number, index)
+        for number, template in enumerate(templates or ())
+        for index, word in enumerate(template.split())
+        if PLACEHOLDER not in word
+    ]
+
+
+def templates_without(templates: Sequence[str], words: Sequence[int]) -> tuple[str, ...]:
+    """Return templates with removable words deleted.
+
+    :param words: Indices into :func:`removable_words`.
+    """
+    places = removable_words(templates)
+    return tuple(
+        without_words(template, [places[word][1] for word in words if places[word][0] == number])
+        for number, template in enumerate(templates)
+    )

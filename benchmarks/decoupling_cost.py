@@ -23,15 +23,9 @@ import torch
 
 from art_multimodal import FusionClassifier, image_text_pairs
 from art_multimodal.attacks.evasion import DecouplingAttack
-from art_multimodal.attacks.evasion.decoupling.search import (
-    Answer,
-    Linearisation,
-    Probe,
-    Task,
-    exhaustive_search,
-    run_searches,
-)
-from art_multimodal.functional.occlusion import Removal, without_words
+from art_multimodal.attacks.evasion.decoupling.search import Linearisation, Probe, RemovalTask, exhaustive_search
+from art_multimodal.attacks.searching import Answer, run_searches
+from art_multimodal.functional.points import Costs, Layout, Removal, without_words
 from art_multimodal.models.families.late_fusion.model import LateFusion
 from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.fast_gradients import with_fast_gradients
@@ -77,24 +71,30 @@ def one_call_per_probe(classifier: FusionClassifier, pairs: np.ndarray, min_bloc
     results = []
     for pair in pairs:
         image, text = torch.from_numpy(pair["image"].copy()), pair["text"]
+        layout = Layout((tuple(image.shape[1:]),), len(text.split()))
 
-        def ask(probes: list[tuple[int, Probe]], image: torch.Tensor = image, text: str = text) -> list[Answer]:
+        def ask(
+            probes: list[tuple[int, Probe]],
+            image: torch.Tensor = image,
+            text: str = text,
+            layout: Layout = layout,
+        ) -> list[Answer]:
             answers = []
             for _, removal in probes:
                 assert not isinstance(removal, Linearisation)
                 occluded = image.clone()
-                mask = torch.from_numpy(removal.mask(*image.shape[1:]))
+                mask = torch.from_numpy(removal.mask(layout).reshape(image.shape[1:]))
                 occluded = torch.where(mask, fill, occluded)
                 with torch.no_grad():
                     tokens = model.tokenize([without_words(text, removal.words)])
                     label = int(model(occluded[None], tokens).argmax())
-                answers.append(Answer(label, label))
+                answers.append(Answer(label))
             return answers
 
         clean = ask([(0, Removal())])[0]
-        task = Task(*image.shape[1:], len(text.split()), clean, min_block=min_block)
-        (outcome,), (queries,) = run_searches([exhaustive_search(task)], ask)
-        results.append((outcome.success, outcome.removal, outcome.answer.label, queries + 1))
+        task = RemovalTask(clean=clean, layout=layout, costs=Costs.of_points(layout), min_block=min_block)
+        (outcome,) = run_searches([exhaustive_search(task)], ask)
+        results.append((outcome.success, outcome.removal, outcome.answer.label, outcome.queries))
     return results
 
 

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from attacks.removal_models import removal_task
 from rich.console import Console
 
 from art_multimodal import cli
-from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, Answer, Task, exhaustive_search
+from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, exhaustive_search
 from art_multimodal.attacks.registry import ATTACKS, Budget
 from art_multimodal.attacks.registry.costs import COSTS, LOOK, Cost, Texts
+from art_multimodal.attacks.searching import Answer
 from art_multimodal.cli import audit_display
 from art_multimodal.cli.audit_display import AuditDisplay, duration, plan_lines
 from art_multimodal.evaluations.audit import Audit, AuditSettings
@@ -63,13 +65,15 @@ def test_no_attack_costs_more_than_planned(tmp_path: Path, model: str, task: str
 
 def test_the_published_search_is_bound_by_itself() -> None:
     """Where every block but the smallest changes the decision, and nothing the answer, it looks at every block."""
-    task = Task(64, 64, words=3, clean=Answer(0, 0))
+    task = removal_task((64, 64), 3, Answer(0))
     search, asked = exhaustive_search(task), 1
     probes = next(search)
     with pytest.raises(StopIteration):
         while True:
             asked += len(probes)
-            probes = search.send([Answer(max((b.height for b in p.blocks), default=0) > 2, 0) for p in probes])
+            probes = search.send(
+                [Answer(0, decision=int(max((b.height for b in p.blocks), default=0) > 2)) for p in probes]
+            )
     most = COSTS["decoupling_exhaustive"](Budget(max_queries=1), Texts(5, own=1.0, shared=0, words=3.0, edits=0))
     assert 1 + MOST_BLOCKS + 3 < asked <= most.forward
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.modules import LearningModule, RememberedFeatures
 from art_multimodal.models.image_text import ImageText
-from art_multimodal.models.multimodal import Features, Inputs, MultimodalModel
+from art_multimodal.models.multimodal import Inputs, MultimodalModel
 from art_multimodal.sample_arrays import check_samples, fields_of
 
 #: Turns what a view is given into the numbers of each modality, ``[N, *shape]``, by name.
@@ -92,18 +92,13 @@ class BoundFusion(RememberedFeatures):
         given: Inputs = {
             name: model.numbers(name, values, self.lengths_of(name, rows)) for name, values in parts.items()
         }
-        if not model.separate_towers:
-            held = {name: part.to(device, model.dtype).take(rows) for name, part in self.others.items()}
-            return model.fuse({name: given[name] if name in given else held[name] for name in model.modalities})
-        known = self._features_of_others(device)
-        features: Features = {
-            name: model.encode(name, given[name]) if name in given else known[name][rows] for name in model.modalities
-        }
-        present = {
-            name: given[name].present if name in given else self.others[name].present.to(device)[rows]
-            for name in model.modalities
-        }
-        return model.combine(features, present)
+        known = self._seen_others(device)
+        return model.meet(
+            {
+                name: model.see(name, given[name]) if name in given else known[name].take(rows)
+                for name in model.modalities
+            }
+        )
 
     def lengths_of(self, name: str, rows: Tensor) -> Tensor | None:
         """The lengths of a sequence that comes in; the largest, where none are bound."""
@@ -112,13 +107,14 @@ class BoundFusion(RememberedFeatures):
         modality = self.multimodal.modalities[name]
         return torch.full_like(rows, modality.shape[0] or 0) if modality.variable else None
 
-    def _features_of_others(self, device: torch.device) -> Features:
-        if not self.others:
-            return {}
+    def _seen_others(self, device: torch.device) -> Inputs:
         model = self.multimodal
 
-        def compute() -> Features:
-            return {name: model.encode(name, part.to(device, model.dtype)) for name, part in self.others.items()}
+        def compute() -> Inputs:
+            return {name: model.see(name, part.to(device, model.dtype)) for name, part in self.others.items()}
+
+        if not self.others or not model.separate_towers:
+            return compute()
 
         weights = (*self.fusion_model.parameters(), *self.fusion_model.buffers())
         return self.remember(self.fusion_model, weights, compute)

@@ -12,6 +12,7 @@ from art.estimators.classification.classifier import ClassifierMixin
 from torch import nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.asking.fusion import FusionAsking
 from art_multimodal.estimators.defences import defences_by_modality, defended_fields, with_text_defences
 from art_multimodal.estimators.image_classifier import check_batch_size, default_loss, finite_labels
 from art_multimodal.estimators.pair_estimator import PairEstimator
@@ -99,6 +100,10 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
         )
         self.nb_classes = len(model.class_names)
         self._loss = (loss or default_loss(probabilities=False)).to(self._device)
+
+    def asking(self, batch_size: int = 128) -> FusionAsking:
+        """Return how searches and attacks ask this classifier: see :class:`Asking`."""
+        return FusionAsking(self, batch_size)
 
     @property
     def image_text_model(self) -> Any:

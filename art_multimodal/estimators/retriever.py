@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.asking.dual_encoder import CaptionsAsking
 from art_multimodal.estimators.defences import score_and_gradient, with_text_defences
 from art_multimodal.estimators.image_classifier import check_batch_size, checked_images
 from art_multimodal.estimators.pair_estimator import PairEstimator
@@ -20,6 +21,7 @@ from art_multimodal.functional.contrastive import contrastive_cross_entropy
 from art_multimodal.functional.retrieval import Recall, check_ks, cosine_ranks, recall_at
 from art_multimodal.groups import first_rows, image_groups, numbered, text_groups
 from art_multimodal.images import image_array
+from art_multimodal.modalities import Modality
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.texts import as_texts
@@ -83,6 +85,15 @@ class ImageTextRetriever(PairEstimator):
             postprocessing_defences=postprocessing_defences,
             device_type=device_type,
         )
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """What a sample consists of: an image and a text."""
+        return self.dual_encoder.modalities
+
+    def asking(self, batch_size: int = 128) -> CaptionsAsking:
+        """Return how searches and attacks ask this retriever: see :class:`Asking`."""
+        return CaptionsAsking(self, batch_size)
 
     @property
     def dual_encoder(self) -> DualEncoder:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.asking.dual_encoder import PromptsAsking
 from art_multimodal.estimators.defences import with_text_defences
 from art_multimodal.estimators.image_classifier import ImageClassifier, default_loss, fresh_optimizer
 from art_multimodal.estimators.zero_shot_module import ZeroShotModule
+from art_multimodal.modalities import Modality
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.prompts import (
@@ -115,6 +117,15 @@ class ZeroShotClassifier(ImageClassifier):
             other = seen.setdefault(row.cpu().numpy().tobytes(), name)
             if other != name:
                 raise InputError(f"To this model the class names {other!r} and {name!r} are the same text. Rename one.")
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """What a sample and its class prompts consist of: an image and a text."""
+        return self.dual_encoder.modalities
+
+    def asking(self, batch_size: int = 128) -> PromptsAsking:
+        """Return how searches and attacks ask this classifier: see :class:`Asking`."""
+        return PromptsAsking(self, batch_size)
 
     @property
     def dual_encoder(self) -> DualEncoder:

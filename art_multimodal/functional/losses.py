@@ -17,16 +17,22 @@ def class_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def margin_loss(logits: Tensor, labels: Tensor, targeted: bool = False) -> Tensor:
+def margin_loss(logits: Tensor, labels: Tensor, targeted: bool = False, rivals: Tensor | None = None) -> Tensor:
     """How far the label is from being the answer: the best other logit minus the label's.
 
     :param logits: Shape ``[N, K]``, at least two classes.
     :param labels: Class indices, shape ``[N]``.
     :param targeted: The labels are wanted: the other sign.
+    :param rivals: Take the margin over these classes, shape ``[N]``, instead of over the best other one; -1 for that.
     :return: Shape ``[N]``; positive where the label loses, or wins when targeted.
     """
     own = logits.gather(1, labels[:, None])[:, 0]
-    other = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    if rivals is None:
+        other = others.amax(dim=1)
+    else:
+        chosen = torch.where(rivals < 0, others.argmax(dim=1), rivals)
+        other = others.gather(1, chosen[:, None])[:, 0]
     return own - other if targeted else other - own
 
 

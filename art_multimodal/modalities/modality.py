@@ -221,11 +221,11 @@ class Modality:
         """
         check_removed(self.name, removed, (len(field), *self.point_shape(field)))
         values = self.values(field)
-        where = self._spread(removed & self.present(field), values.ndim)
+        where = self.spread(removed & self.present(field), values.ndim)
         fill = np.broadcast_to(np.asarray(self.fill, dtype=values.dtype), values.shape[1:])
         return self.with_values(field, np.where(where, fill, values))
 
-    def _spread(self, points: np.ndarray, ndim: int) -> np.ndarray:
+    def spread(self, points: np.ndarray, ndim: int) -> np.ndarray:
         """Booleans of points, with axes of length 1 where a point has several numbers, so that they broadcast."""
         order = np.argsort(self.point_axes)
         ordered = points.transpose(0, *(1 + order))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from art_multimodal.modalities import Modality, image, text
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ class ImageTextModel(Model):
     @property
     def _instead_of_weights(self) -> Tensor:
         return self.preprocess.mean
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """What samples consist of: an image and a text."""
+        fill = self.mean_colour
+        return {"image": image("image", len(fill), fill=fill), "text": text("text")}
 
     @property
     def mean_colour(self) -> np.ndarray:

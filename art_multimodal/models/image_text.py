@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from art_multimodal.modalities import image, text
 from art_multimodal.models.fusion import FusionModel, Tokens
 from art_multimodal.models.multimodal import Features, Inputs, MultimodalModel, Part
 
@@ -21,8 +20,7 @@ class ImageText(MultimodalModel):
     takes_missing = False
 
     def __init__(self, model: FusionModel) -> None:
-        fill = model.mean_colour
-        super().__init__([image("image", len(fill), fill=fill), text("text")], model.class_names)
+        super().__init__(list(model.modalities.values()), model.class_names)
         self.model = model
 
     @property

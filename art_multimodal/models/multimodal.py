@@ -58,6 +58,16 @@ class Part:
         lengths = None if self.lengths is None else self.lengths[rows]
         return Part(take_rows(self.values, rows), self.present[rows], lengths)
 
+    def put(self, rows: Tensor, other: Part) -> Part:
+        """The same with some samples replaced by those of another part of the same layout."""
+        assert isinstance(self.values, Tensor) and isinstance(other.values, Tensor)
+        values, present, lengths = self.values.clone(), self.present.clone(), self.lengths
+        values[rows], present[rows] = other.values, other.present
+        if lengths is not None and other.lengths is not None:
+            lengths = lengths.clone()
+            lengths[rows] = other.lengths
+        return Part(values, present, lengths)
+
     def with_values(self, values: Tensor) -> Part:
         """The same with other numbers; those behind the length of a sequence are taken out, with their gradient."""
         if self.lengths is not None:
@@ -163,8 +173,21 @@ class MultimodalModel(Model):
 
     def fuse(self, inputs: Inputs) -> Tensor:
         """Fused vectors ``[N, D]`` of a batch."""
-        features = {name: self.encode(name, part) for name, part in inputs.items()}
-        return self.combine(features, {name: part.present for name, part in inputs.items()})
+        return self.meet({name: self.see(name, part) for name, part in inputs.items()})
+
+    def see(self, name: str, part: Part) -> Part:
+        """What the model makes of one modality by itself: its embedding, or where modalities meet early, itself.
+
+        :param name: Of the modality.
+        """
+        return Part(self.encode(name, part), part.present) if self.separate_towers else part
+
+    def meet(self, seen: Inputs) -> Tensor:
+        """Fused vectors ``[N, D]`` of what :meth:`see` returned for all modalities, in their order."""
+        if not self.separate_towers:
+            return self.fuse(seen)
+        features = {name: part.values for name, part in seen.items() if isinstance(part.values, Tensor)}
+        return self.combine(features, {name: part.present for name, part in seen.items()})
 
     def predict(self, fused: Tensor) -> Tensor:
         """Scores (logits) ``[N, K]`` of fused vectors ``[N, D]``."""

@@ -12,11 +12,18 @@ from tiny import TinyFusion
 
 from art_multimodal import FusionClassifier, image_text_pairs
 from art_multimodal.attacks.evasion import DecouplingAttack
-from art_multimodal.attacks.evasion.decoupling.search import Answer, Linearisation, Task, run_searches
-from art_multimodal.functional.occlusion import Removal
+from art_multimodal.attacks.evasion.decoupling.search import Linearisation, RemovalTask
+from art_multimodal.attacks.searching import Answer, run_searches
+from art_multimodal.functional.points import Costs, Layout, Removal
 from art_multimodal.models.fusion import FusionModel
 
 TEXTS = ["a cat sat on it", "what is\nthis,  and why?", "red", "", "yes yes no"]
+
+
+def removal_task(shape: tuple[int, int], words: int, clean: Answer, **settings) -> RemovalTask:
+    """A task in which each point costs 1."""
+    layout = Layout((shape,) if all(shape) else (), words)
+    return RemovalTask(clean=clean, layout=layout, costs=Costs.of_points(layout), **settings)
 
 
 def published_procedure(answer, height, width, words, clean, max_combinations=500, min_block=None):
@@ -66,6 +73,11 @@ def published_procedure(answer, height, width, words, clean, max_combinations=50
     return blocks, flipping_words, tried, None
 
 
+def mask_of(removal: Removal, shape: tuple[int, int]) -> np.ndarray:
+    """Which pixels of an image are removed, ``shape``."""
+    return removal.mask(Layout((shape,))).reshape(shape)
+
+
 class RandomModel:
     """A made-up model: decision and label by linear scores over pixels and words, the two watching different
     weights."""
@@ -90,10 +102,14 @@ class RandomModel:
     def ask(self, probes):
         answers = []
         for _, removal in probes:
-            pixels = {tuple(p) for p in np.argwhere(removal.mask(*self.shape[:2]))}
+            pixels = {tuple(p) for p in np.argwhere(mask_of(removal, self.shape[:2]))}
             self.asked.append((frozenset(pixels), frozenset(removal.words)))
-            answers.append(Answer(*self(pixels, set(removal.words))))
+            answers.append(self.answer(pixels, set(removal.words)))
         return answers
+
+    def answer(self, pixels: set, words: set) -> Answer:
+        decision, label = self(pixels, words)
+        return Answer(label, decision=decision)
 
 
 class ScoreModel:
@@ -115,14 +131,14 @@ class ScoreModel:
 
     def there(self, removal: Removal) -> np.ndarray:
         there = np.ones(self.points)
-        there[: self.height * self.width][removal.mask(self.height, self.width).ravel()] = 0
+        there[: self.height * self.width][mask_of(removal, (self.height, self.width)).ravel()] = 0
         there[[self.height * self.width + word for word in removal.words]] = 0
         return there
 
     def answer(self, there: np.ndarray) -> Answer:
         scores = self.scores(there)
         label = int(scores.argmax())
-        return Answer(label, label, float(scores[self.label] - np.delete(scores, self.label).max()))
+        return Answer(label, float(scores[self.label] - np.delete(scores, self.label).max()))
 
     def ask(self, probes) -> list[Answer]:
         answers = []
@@ -138,20 +154,20 @@ class ScoreModel:
                 other = int(np.where(np.arange(len(scores)) == self.label, -np.inf, scores).argmax())
                 other = other if probe.toward is None else probe.toward
                 gradient = slope[self.label] * self.weights[:, self.label] - slope[other] * self.weights[:, other]
-                saliency = gradient[: self.height * self.width].reshape(self.height, self.width)
-                answer = Answer(answer.decision, answer.label, answer.margin, saliency)
+                saliency = gradient[: self.height * self.width]
+                answer = Answer(answer.label, answer.margin, saliency=saliency)
             answers.append(answer)
         return answers
 
-    def task(self, image: bool = True, rivals: bool = False) -> Task:
+    def task(self, image: bool = True, rivals: bool = False) -> RemovalTask:
         clean = self.answer(np.ones(self.points))
         order = np.argsort(-self.scores(np.ones(self.points)), kind="stable")
         others = tuple(int(label) for label in order if label != self.label) if rivals else ()
-        return Task(self.height if image else 0, self.width if image else 0, self.words, clean, rivals=others)
+        return removal_task((self.height, self.width) if image else (0, 0), self.words, clean, rivals=others)
 
     def run(self, search):
-        (outcome,), (queries,) = run_searches([search], self.ask)
-        return outcome, queries
+        (outcome,) = run_searches([search], self.ask)
+        return outcome, outcome.queries - 1
 
 
 def words_left(text: str, words: set[int]) -> str:

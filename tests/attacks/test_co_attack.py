@@ -26,7 +26,7 @@ from tiny import TinyEncoder, TinyFusion
 
 from art_multimodal import FusionClassifier, ImageTextRetriever, InputError, ZeroShotClassifier
 from art_multimodal.attacks.evasion import CharacterAttack
-from art_multimodal.attacks.evasion.multimodal.victims import victim_of
+from art_multimodal.groups import first_rows
 from art_multimodal.language.words import words_of
 
 
@@ -187,10 +187,10 @@ def test_the_published_objective_and_its_gradient(name) -> None:
         clean_texts, labels = x["text"], None
         adversarial = np.array([f"{text} too" for text in clean_texts], dtype=object)
         expected = [slow(clean[i], moved[i], None, adversarial[i == IMAGE_OF]) for i in range(3)]
-    victim = victim_of(estimator, pixels(x) if name == "retriever" else images(3), 2)
-    everything = np.arange(3)
-    held = [victim.rows(victim.hold(texts), everything) for texts in (clean_texts, adversarial)]
-    objective = attack._divergence(victim, clean, *held, labels)
+    asking = estimator.asking(2)
+    everything, groups = np.arange(3), asking.groups(pixels(x) if name == "retriever" else images(3))
+    held = [asking.rows(asking.hold(texts, groups), everything) for texts in (clean_texts, adversarial)]
+    objective = attack._divergence(asking, clean, *held, labels)
     raised, score = objective(moved)
     np.testing.assert_allclose(raised.detach().numpy(), expected, rtol=1e-7)
     assert torch.equal(raised, score)
@@ -206,19 +206,20 @@ def test_embeddings_move_further_than_by_chance_and_with_alpha_away_from_the_tex
     settings = {"eps": 0.05, "eps_step": 0.01, "max_iter": 15}
     attack = co_attack(estimator, text_attack, **settings)
     found = attack.generate(x, None if name == "retriever" else Y)
-    victim = victim_of(estimator, pixels(x), 5)
-    rows = np.arange(len(victim.images))
+    asking = estimator.asking(5)
+    groups = asking.groups(pixels(x))
+    first = first_rows(groups)
+    rows, clean = np.arange(len(first)), pixels(x)[first]
     texts = attack.prompts if name == "zero_shot" else found["text"]
     assert texts is not None
-    held = [victim.rows(victim.hold(part), rows) for part in (attack.texts_of(x), texts)]
+    held = [asking.rows(asking.hold(part, groups), rows) for part in (attack.texts_of(x), texts)]
     labels = None if name == "retriever" else torch.from_numpy(Y)
-    objective = attack._divergence(victim, torch.from_numpy(victim.images), *held, labels)
-    first = [int(np.flatnonzero(victim.group == row)[0]) for row in rows]
+    objective = attack._divergence(asking, torch.from_numpy(clean), *held, labels)
     with torch.no_grad():
         reached = objective(torch.from_numpy(pixels(found)[first]))[0]
         rng = np.random.default_rng(0)
         for _ in range(20):
-            noise = np.clip(victim.images + 0.05 * rng.choice([-1, 1], victim.images.shape), 0, 1)
+            noise = np.clip(clean + 0.05 * rng.choice([-1, 1], clean.shape), 0, 1)
             assert (reached > objective(torch.from_numpy(noise.astype(np.float32)))[0]).all()
 
 
@@ -265,9 +266,10 @@ def test_a_step_is_one_forward_pass_and_computes_no_gradients_of_parameters(name
     parameters = list(estimator.model.parameters())
     assert all(parameter.requires_grad for parameter in parameters)
     if name != "zero_shot":
-        victim = victim_of(estimator, pixels(x), 5)
+        asking = estimator.asking(5)
         inputs = torch.from_numpy(pixels(x)).requires_grad_(True)
-        logits = victim.logits(victim.see(inputs), victim.rows(victim.hold(x["text"]), np.arange(5)))
+        held = asking.hold(x["text"], asking.groups(pixels(x)))
+        logits = asking.scores(asking.fused({"image": asking.see("image", inputs), "text": held}))
         # Parameters take no part in the graph, so backward does not pay for them.
         gradients = torch.autograd.grad(logits.sum(), [inputs, *parameters], allow_unused=True)
         assert [gradient is None for gradient in gradients] == [False] + [True] * len(parameters)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from attacks.removal_models import RandomModel, published_procedure
+from attacks.removal_models import RandomModel, mask_of, published_procedure, removal_task
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TinyEncoder
 
 from art_multimodal import InputError, ZeroShotClassifier
 from art_multimodal.attacks.evasion import DecouplingAttack
-from art_multimodal.attacks.evasion.decoupling.search import Answer, Task, exhaustive_search, run_searches
-from art_multimodal.attacks.evasion.decoupling.zero_shot import removable_words, templates_without
-from art_multimodal.functional.occlusion import Block, Removal
+from art_multimodal.attacks.evasion.decoupling.search import exhaustive_search
+from art_multimodal.attacks.searching import Answer, TargetReached, run_searches
+from art_multimodal.functional.points import Box, Removal
+from art_multimodal.prompts import removable_words, templates_without
 
 CLASSES = ("cat", "dog", "bird", "fish")
 
@@ -32,18 +33,18 @@ def test_search_is_the_published_procedure(height, width, words, seed, alike, li
     model = RandomModel(height, width, words, seed, alike)
     clean = model(set(), set())
     blocks, flipping_words, tried, removed = published_procedure(model, height, width, words, clean, limit, min_block)
-    task = Task(height, width, words, Answer(*clean), min_block=min_block)
-    (outcome,), (queries,) = run_searches([exhaustive_search(task, limit)], model.ask)
-    assert [(b.row, b.column, b.height, b.width) for b in outcome.image_candidates] == blocks
-    assert list(outcome.text_candidates) == flipping_words
+    task = removal_task((height, width), words, model.answer(set(), set()), min_block=min_block)
+    (outcome,) = run_searches([exhaustive_search(task, limit)], model.ask)
+    assert [(b.row, b.column, b.height, b.width) for b in outcome.block_candidates] == blocks
+    assert list(outcome.word_candidates) == flipping_words
     assert outcome.combinations == tried
     assert outcome.success == (removed is not None)
     if removed is not None:
-        found = {tuple(p) for p in np.argwhere(outcome.removal.mask(height, width))}, set(outcome.removal.words)
+        found = {tuple(p) for p in np.argwhere(mask_of(outcome.removal, (height, width)))}, set(outcome.removal.words)
         assert found == removed
         assert outcome.answer.label == model(*removed)[1] != clean[1]
     # Nothing is asked twice as a block of the drill-down, and an independent counter agrees.
-    assert queries == len(model.asked)
+    assert outcome.queries - 1 == len(model.asked)
 
 
 def test_combinations_are_reached() -> None:
@@ -51,8 +52,8 @@ def test_combinations_are_reached() -> None:
     needed = 0
     for seed in range(200):
         model = RandomModel(16, 16, 3, seed, alike=False)
-        task = Task(16, 16, 3, Answer(*model(set(), set())))
-        (outcome,), _ = run_searches([exhaustive_search(task)], model.ask)
+        task = removal_task((16, 16), 3, model.answer(set(), set()))
+        (outcome,) = run_searches([exhaustive_search(task)], model.ask)
         needed += outcome.success and len(outcome.removal.blocks) + len(outcome.removal.words) > 1
     assert needed >= 5
 
@@ -62,12 +63,10 @@ def test_ten_pixels_at_the_published_size_are_five_levels(side: int) -> None:
     """Where every removal flips, all blocks are asked about: the 1,364 of SPEC."""
 
     def blocks(min_block: int | None) -> list[tuple[int, int, int, int]]:
-        task = Task(side, side, 0, Answer(0, 0), min_block=min_block)
-        (outcome,), (queries,) = run_searches(
-            [exhaustive_search(task, 1)], lambda probes: [Answer(1, 1) for _ in probes]
-        )
-        assert queries == len(set(outcome.image_candidates))
-        return [(b.row, b.column, b.height, b.width) for b in outcome.image_candidates]
+        task = removal_task((side, side), 0, Answer(0), min_block=min_block)
+        (outcome,) = run_searches([exhaustive_search(task, 1)], lambda probes: [Answer(1) for _ in probes])
+        assert outcome.queries - 1 == len(set(outcome.block_candidates))
+        return [(b.row, b.column, b.height, b.width) for b in outcome.block_candidates]
 
     assert blocks(10) == blocks(None)
     if side == 224:
@@ -82,14 +81,16 @@ def test_targeted_search_reaches_the_target_or_says_so() -> None:
     reached = 0
     for seed in range(60):
         model = RandomModel(8, 8, 2, seed, alike=True)
-        clean = Answer(*model(set(), set()))
+        clean = model.answer(set(), set())
         target = (clean.label + 1) % 3
-        (outcome,), _ = run_searches([exhaustive_search(Task(8, 8, 2, clean, target))], model.ask)
+        task = removal_task((8, 8), 2, clean, criterion=TargetReached(target))
+        (outcome,) = run_searches([exhaustive_search(task)], model.ask)
         assert outcome.success == (outcome.answer.label == target)
         reached += outcome.success
     assert 5 <= reached < 60
-    (outcome,), (queries,) = run_searches([exhaustive_search(Task(8, 8, 2, clean, clean.label))], model.ask)
-    assert outcome.success and not outcome.removal.blocks and queries == 0
+    task = removal_task((8, 8), 2, clean, criterion=TargetReached(clean.label))
+    (outcome,) = run_searches([exhaustive_search(task)], model.ask)
+    assert outcome.success and not outcome.removal.blocks and outcome.queries == 1
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_attack_is_the_published_procedure_on_a_dual_encoder(classifier, shape, 
             assert record.label_after == record.label_before
             continue
         assert set(record.words) == removed[1]
-        changed = {(int(r), int(c)) for b in record.blocks for r, c in np.argwhere(Removal((b,)).mask(*shape))}
+        changed = {(int(r), int(c)) for b in record.blocks for r, c in np.argwhere(mask_of(Removal((b,)), shape))}
         assert changed == removed[0]
         assert record.share_removed == pytest.approx((len(removed[0]) + len(removed[1])) / (shape[0] * shape[1] + 6))
         # The returned sample, evaluated again, has the label that the record says.
@@ -181,7 +182,7 @@ def test_what_is_outside_the_blocks_is_returned_bit_for_bit(classifier) -> None:
     adversarial = attack.generate(images)
     assert any(record.blocks for record in attack.records)
     for row, record in enumerate(attack.records):
-        mask = Removal(record.blocks).mask(16, 16)
+        mask = mask_of(Removal(record.blocks), (16, 16))
         np.testing.assert_array_equal(adversarial[row][:, ~mask], images[row][:, ~mask])
         for channel, value in enumerate((0.1, 0.2, 0.3)):
             assert (adversarial[row][channel][mask] == np.float32(value)).all()
@@ -252,4 +253,4 @@ def test_bad_input(classifier) -> None:
 
 
 def test_blocks_are_ordered_and_hashable() -> None:
-    assert len({Block(0, 0, 1, 1), Block(0, 0, 1, 1)}) == 1
+    assert len({Box((0, 0), (1, 1)), Box((0, 0), (1, 1))}) == 1

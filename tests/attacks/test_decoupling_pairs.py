@@ -13,21 +13,21 @@ from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 
 from art_multimodal.attacks.evasion import DecouplingAttack
 from art_multimodal.attacks.evasion.decoupling import attack as attack_module
-from art_multimodal.attacks.evasion.decoupling.search import Outcome
+from art_multimodal.attacks.evasion.decoupling.search import RemovalOutcome
 from art_multimodal.models.families.late_fusion.model import LateFusion
 
 both_models = pytest.mark.parametrize("model_class", [TinyFusion, TinyJointFusion])
 
 
 @pytest.fixture
-def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
+def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[RemovalOutcome]:
     """What the searches of an attack found, candidates included."""
-    seen: list[Outcome] = []
+    seen: list[RemovalOutcome] = []
     run_searches = attack_module.run_searches
 
     def spy(searches, ask):
         found = run_searches(searches, ask)
-        seen.extend(found[0])
+        seen.extend(found)
         return found
 
     monkeypatch.setattr(attack_module, "run_searches", spy)
@@ -64,8 +64,8 @@ def test_exhaustive_is_the_published_procedure_on_pairs(outcomes, model_class, d
                 words = len(pairs[row]["text"].split()) if "text" in modalities else 0
                 clean = alone[row](set(), set())
                 blocks, flipping, tried, removed = published_procedure(alone[row], height, width, words, clean, 150)
-                assert [(b.row, b.column, b.height, b.width) for b in outcome.image_candidates] == blocks
-                assert list(outcome.text_candidates) == flipping
+                assert [(b.row, b.column, b.height, b.width) for b in outcome.block_candidates] == blocks
+                assert list(outcome.word_candidates) == flipping
                 assert outcome.combinations == record.combinations == tried
                 assert record.success == (removed is not None)
                 late += tried > len(blocks) + len(flipping)
@@ -86,9 +86,9 @@ def test_min_block_limits_the_squares_of_the_published_procedure(outcomes, model
     for pair, outcome in zip(pairs, outcomes, strict=True):
         alone = Alone(classifier.model, pair)
         blocks, _, tried, _ = published_procedure(alone, 21, 34, 0, alone(set(), set()), min_block=min_block)
-        assert [(b.row, b.column, b.height, b.width) for b in outcome.image_candidates] == blocks
+        assert [(b.row, b.column, b.height, b.width) for b in outcome.block_candidates] == blocks
         assert outcome.combinations == tried
-    found = [block for outcome in outcomes for block in outcome.image_candidates]
+    found = [block for outcome in outcomes for block in outcome.block_candidates]
     assert bool(found) == (min_block < 34)
     assert all(min(block.height, block.width) <= 17 for block in found)
 

@@ -12,18 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 
-from art_multimodal import FusionClassifier, ZeroShotClassifier
+from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs
 from art_multimodal.attacks.evasion import DecouplingAttack
-from art_multimodal.attacks.evasion.decoupling.fusion import FusionVictim
 from art_multimodal.attacks.evasion.decoupling.guided import guided_search
-from art_multimodal.attacks.evasion.decoupling.search import (
-    Linearisation,
-    exhaustive_search,
-    run_searches,
-)
-from art_multimodal.attacks.evasion.decoupling.victim import Victim
-from art_multimodal.attacks.evasion.decoupling.zero_shot import ZeroShotVictim
-from art_multimodal.functional.occlusion import Removal
+from art_multimodal.attacks.evasion.decoupling.removals import Removals
+from art_multimodal.attacks.evasion.decoupling.search import Linearisation, exhaustive_search
+from art_multimodal.attacks.searching import run_searches
+from art_multimodal.functional.points import Layout, Removal
 
 CLASSES = ("cat", "dog", "bird", "fish")
 
@@ -45,7 +40,7 @@ def test_budget_is_exact_and_what_is_returned_flips(height, width, words, seed, 
     assert outcome.answer.label == again.label
     if outcome.success:
         assert again.label != model.label
-        assert outcome.removal.words or outcome.removal.touches_image
+        assert outcome.removal.words or outcome.removal.touches_numbers
     else:
         assert outcome.removal == Removal()
 
@@ -58,7 +53,7 @@ def test_it_loses_no_sample_that_the_published_search_wins(seed: int, words: int
     assert guided.success >= exhaustive.success
     generous, _ = model.run(guided_search(model.task(), 2000, white_box))
     if exhaustive.success:
-        assert generous.removal.points(16, 16) <= exhaustive.removal.points(16, 16)
+        assert generous.removal.points(Layout(((16, 16),))) <= exhaustive.removal.points(Layout(((16, 16),)))
 
 
 @given(st.integers(0, 10_000))
@@ -71,7 +66,7 @@ def test_white_box_finds_the_optimum_of_a_linear_model(seed: int) -> None:
     outcome, _ = model.run(guided_search(model.task(), 40, white_box=True))
     assert outcome.success == (fewest is not None)
     if fewest is not None:
-        assert outcome.removal.points(9, 11) == fewest
+        assert outcome.removal.points(Layout(((9, 11),))) == fewest
 
 
 def fewest_of_linear_scores(model: ScoreModel) -> dict[int, int]:
@@ -95,7 +90,7 @@ def test_white_box_finds_the_optimum_towards_any_class() -> None:
         outcome, _ = model.run(guided_search(task, 300, white_box=True))
         assert outcome.success == bool(fewest)
         if fewest:
-            assert outcome.removal.points(9, 11) == min(fewest.values())
+            assert outcome.removal.points(Layout(((9, 11),))) == min(fewest.values())
             astray += fewest.get(task.rivals[0], 100) > min(fewest.values())
     assert astray >= 5
 
@@ -107,7 +102,7 @@ def test_aiming_at_other_classes_never_removes_more(seed: int) -> None:
     without, _ = model.run(guided_search(model.task(), 1500, white_box=True))
     assert aiming.success >= without.success
     if without.success:
-        assert aiming.removal.points(7, 8) <= without.removal.points(7, 8)
+        assert aiming.removal.points(Layout(((7, 8),))) <= without.removal.points(Layout(((7, 8),)))
 
 
 def test_black_box_asks_for_no_gradient() -> None:
@@ -128,9 +123,9 @@ def test_one_word_is_enough_where_one_word_is_enough() -> None:
         outcome, _ = model.run(guided_search(model.task(), 60))
         if singles:
             wins += 1
-            assert outcome.removal.points(2, 2) == 1
+            assert outcome.removal.points(Layout(((2, 2),))) == 1
         outcome, _ = model.run(guided_search(model.task(image=False), 60))
-        assert not outcome.removal.touches_image
+        assert not outcome.removal.touches_numbers
     assert wins > 10
 
 
@@ -149,20 +144,20 @@ class Darken(PreprocessorPyTorch):
         return x**2, y
 
 
-def victim_in_float64(kind: str, images: np.ndarray, fill: np.ndarray, targets, defended: bool):
-    """A victim with four words for every image, and its scores without word 1, written down once more."""
+def removals_in_float64(kind: str, images: np.ndarray, fill: np.ndarray, targets, defended: bool):
+    """A model with four words for every image, and its scores without word 1, written down once more."""
     settings = {"preprocessing_defences": Darken() if defended else None, "device_type": "cpu"}
     if kind == "dual encoder":
         model = TinyEncoder(seed=2).eval().double()
-        victim: Victim = ZeroShotVictim(
-            ZeroShotClassifier(model, CLASSES, ["one two three {} four"], **settings), images, fill, 3, targets
-        )
+        estimator, x = ZeroShotClassifier(model, CLASSES, ["one two three {} four"], **settings), images
         tokens = [model.tokenize([f"one three {name} four" for name in CLASSES])] * len(images)
     else:
         model = {"separate": TinyFusion, "joint": TinyJointFusion}[kind](seed=2).eval().double()
         texts = [f"one two three {name}" for name in CLASSES[: len(images)]]
-        victim = FusionVictim(FusionClassifier(model, **settings), images, texts, fill, 3, targets)
+        estimator, x = FusionClassifier(model, **settings), image_text_pairs(images, texts)
         tokens = [model.tokenize([f"one three {name}"]) for name in CLASSES[: len(images)]]
+    asking = estimator.asking(3)
+    removals = Removals(asking, asking.fields(x), {"image": fill}, ("image", "text"), targets)
 
     @torch.no_grad()
     def scores(row: int, shown: np.ndarray) -> np.ndarray:
@@ -175,7 +170,7 @@ def victim_in_float64(kind: str, images: np.ndarray, fill: np.ndarray, targets, 
             asked = asked.expand(len(batch), -1)
         return model(batch, asked).numpy()
 
-    return victim, scores
+    return removals, scores
 
 
 @pytest.mark.parametrize("kind", ["dual encoder", "separate", "joint"])
@@ -187,12 +182,14 @@ def test_saliency_is_the_derivative_of_the_margin(kind, defended, size, targeted
     images = rng.uniform(0.2, 0.8, (4, 3, *size)).astype(np.float32)
     fill = np.array([0.3, 0.4, 0.5], dtype=np.float32).reshape(3, 1, 1)
     targets = np.array([0, 1, 2, 0]) if targeted else None
-    victim, scores = victim_in_float64(kind, images, fill, targets, defended)
-    labels = [answer.label for answer in victim.clean()]
+    removals, scores = removals_in_float64(kind, images, fill, targets, defended)
+    labels = [answer.label for answer in removals.clean()]
     wanted = targets if targeted else labels
     masks = rng.random((4, *size)) < 0.3
     toward = [None] * 4 if targeted else [None, *((label + 1) % 3 for label in labels[1:])]
-    answers = victim.ask([(row, Linearisation(Removal.of_mask(masks[row], (1,)), toward[row])) for row in (2, 0, 3, 1)])
+    answers = removals.ask(
+        [(row, Linearisation(Removal.of_mask(masks[row].ravel(), (1,)), toward[row])) for row in (2, 0, 3, 1)]
+    )
     for row, answer in zip((2, 0, 3, 1), answers, strict=True):
 
         def margins(there: np.ndarray, other: int | None, row=row) -> np.ndarray:

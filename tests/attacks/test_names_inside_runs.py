@@ -117,12 +117,17 @@ def test_margins_of_a_double_model_are_double() -> None:
     from tiny import TinyFusion
 
     from art_multimodal import FusionClassifier
-    from art_multimodal.attacks.evasion.text.scoring import PairVictim, TextCost
+    from art_multimodal.attacks.evasion.text.objectives import AnswerMargin
+    from art_multimodal.attacks.evasion.text.questions import TextQuestions
+    from art_multimodal.estimators.asking import TextCost
 
     model = TinyFusion(seed=5).double().eval()
     estimator = FusionClassifier(model, device_type="cpu")
     x, y = pairs(), np.array([0, 1, 2, 0, 1])
-    victim = PairVictim(estimator, x["text"].tolist(), 8, TextCost(), x["image"], y)
+    asking = estimator.asking(8)
+    others = {"image": asking.see_field("image", x["image"])}
+    objective = AnswerMargin(asking, "text", others, y, targeted=False)
+    questions = TextQuestions(asking, x["text"].tolist(), objective, TextCost(), others=others)
     with torch.no_grad():
         tokens = model.tokenize(x["text"].tolist())
         images = torch.from_numpy(x["image"]).double()
@@ -130,4 +135,4 @@ def test_margins_of_a_double_model_are_double() -> None:
     logits = logits.numpy()
     own = logits[np.arange(5), y]
     logits[np.arange(5), y] = -np.inf
-    np.testing.assert_allclose(victim.start(), logits.max(axis=1) - own, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(questions.start(), logits.max(axis=1) - own, rtol=1e-12, atol=1e-12)

@@ -12,8 +12,8 @@ from tiny import TinyEncoder
 
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
-from art_multimodal.attacks.evasion.text import memory
 from art_multimodal.attacks.evasion.text.character_attack import edits_of
+from art_multimodal.estimators.asking import memory
 from art_multimodal.language.words import words_of
 
 CLASSES = {"cat", "dog", "boat"}

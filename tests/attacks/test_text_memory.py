@@ -10,17 +10,14 @@ import pytest
 import torch
 from attacks.text_attacks import images, zero_shot
 
-from art_multimodal.attacks.evasion.text.encoder_victims import EncoderVictim
-from art_multimodal.attacks.evasion.text.memory import memory_of
-from art_multimodal.attacks.evasion.text.scoring import TextCost
+from art_multimodal.estimators.asking.memory import memory_of
 
 TEXTS = ["a photo of a cat", "the dog", "small boat"]
 
 
 def served(estimator, texts=TEXTS) -> torch.Tensor:
     """The embeddings that an attack works with."""
-    victim = EncoderVictim(estimator, texts, 8, TextCost())
-    rows, table = victim.embedded([(0, text) for text in texts], texts)
+    rows, table = estimator.asking(8).text_table.rows(texts)
     return table[[rows[text] for text in texts]]
 
 

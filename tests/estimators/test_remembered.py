@@ -15,9 +15,9 @@ from tiny import TinyEncoder, TinyFusion
 from torch import nn
 
 from art_multimodal import FusionClassifier, ImageTextRetriever, ZeroShotClassifier, image_text_pairs
-from art_multimodal.attacks.evasion.text.memory import memory_of
 from art_multimodal.defences.preprocessor import UnicodeNormalisation
 from art_multimodal.demo.towers import byte_tokens
+from art_multimodal.estimators.asking.memory import memory_of
 from art_multimodal.estimators.weights import WeightState
 
 NAMES = ("cat", "dog", "bird")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack
-from art_multimodal.attacks.evasion.decoupling.zero_shot import removable_words
 from art_multimodal.attacks.registry.entry import (
     ATTACKS,
     PAIRS,
@@ -23,7 +22,7 @@ from art_multimodal.attacks.registry.entry import (
 from art_multimodal.attacks.registry.gallery import on_gallery
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.prompts import fill_templates
+from art_multimodal.prompts import fill_templates, removable_words
 
 
 def _decoupling(search: str, modalities: tuple[str, ...] = ("image", "text")) -> Prepare:

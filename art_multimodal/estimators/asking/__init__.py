@@ -1,5 +1,6 @@
-"""What a model says about inputs, and by how much: the one layer through which searches and attacks ask."""
+"""What a model says about samples, and by how much: the one layer through which searches and attacks ask."""
 
-from art_multimodal.estimators.asking.samples import SomeModalities
+from art_multimodal.estimators.asking.asking import Asking, Seen
+from art_multimodal.estimators.asking.embedding import TextCost, TextTable, embedded_in_batches
 
-__all__ = ["SomeModalities"]
+__all__ = ["Asking", "Seen", "TextCost", "TextTable", "embedded_in_batches"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,57 +12,60 @@ from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_multimodal.attacks.checks import check_whole_number
-from art_multimodal.attacks.evasion.decoupling.fusion import FusionVictim
 from art_multimodal.attacks.evasion.decoupling.guided import guided_search
+from art_multimodal.attacks.evasion.decoupling.removals import Decision, Removals
 from art_multimodal.attacks.evasion.decoupling.search import (
     MOST_COMBINATIONS,
     DecouplingRecord,
-    Search,
-    Task,
+    RemovalTask,
+    Removing,
     exhaustive_search,
-    run_searches,
 )
-from art_multimodal.attacks.evasion.decoupling.victim import Decision, Victim
-from art_multimodal.attacks.evasion.decoupling.zero_shot import ZeroShotVictim, templates_without
+from art_multimodal.attacks.searching import criterion_for, run_searches
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.functional.occlusion import fill_removed, without_words
+from art_multimodal.functional.points import Removal, without_words
 from art_multimodal.labels import label_indices
+from art_multimodal.modalities.modality import Modality
 from art_multimodal.pairs import check_images, is_pairs
+from art_multimodal.prompts import templates_without
+from art_multimodal.sample_arrays import with_field
 from art_multimodal.texts import check_strings
 
 SEARCHES = ("guided", "exhaustive")
 DECISIONS = ("label", "fusion")
-MODALITIES = ("image", "text")
-#: Samples that are searched side by side: as many, and as few as keep what is remembered of large images small.
-_SAMPLES_AT_ONCE, _PIXELS_AT_ONCE = 64, 64 * 256 * 256
+COSTS = ("points", "modalities")
+#: Samples that are searched side by side: as many, and as few as keep what is remembered of large ones small.
+_SAMPLES_AT_ONCE, _POINTS_AT_ONCE = 64, 64 * 256 * 256
 #: Classes that the white box aims at, besides the first that was reached.
 _RIVALS = 4
 
 
 class DecouplingAttack(EvasionAttack):
-    """Take image and text apart by removing as little of the input as possible, until the answer changes.
+    """Take fused modalities apart by removing as little of the input as possible, until the answer changes.
 
-    Points are pixels (all channels together) and words; removing a pixel writes ``fill``, removing a word deletes it.
-    On a :class:`FusionClassifier` samples are pairs: words are removed from a pair's own text. On a
-    :class:`ZeroShotClassifier` samples are images, and the text is the prompt template, whose words are removed from
-    the prompts of every class; the class name itself is never touched.
+    Points are pixels (all channels together), time steps, joints, columns and words; a removed point of numbers becomes
+    ``fill``, and the model is not told; a removed word is deleted. On a :class:`FusionClassifier` samples are pairs, or
+    those of any modalities: words are removed from a sample's own text. On a :class:`ZeroShotClassifier` samples are
+    images, and the text is the prompt template, whose words are removed from the prompts of every class; the class name
+    itself is never touched.
 
     ``search="guided"`` removes far less: in a fixed number of queries it finds, shrinks and prunes a set of single
-    pixels. With ``white_box`` it uses gradients, each counted as two queries; otherwise scores only.
-    ``search="exhaustive"`` is the published procedure, a black box: quadrants of quadrants down to 1/32 of the side,
-    each word alone, then combinations of what changed the decision. Non-square images are covered whole, which the
-    published code does not do.
+    points, those of all modalities in one ranking. With ``white_box`` it uses gradients, each counted as two queries;
+    otherwise scores only. ``search="exhaustive"`` is the published procedure, a black box: quadrants of quadrants down
+    to 1/32 of the side (halves of halves of a sequence), each word alone, then combinations of what changed the
+    decision. Images that are no squares are covered whole, which the published code does not do.
 
-    After :meth:`generate`, :attr:`records` holds one :class:`DecouplingRecord` per sample. Returned pairs lack the
+    After :meth:`generate`, :attr:`records` holds one :class:`DecouplingRecord` per sample. Returned samples lack the
     removed words. Returned images cannot show that a template lost words: evaluate such a sample with
     ``estimator.with_templates(attack.templates_of(record))``.
 
-    Guarantees: pixels that were not removed are returned bit for bit; samples without success are returned
-    unchanged; the returned removal flips the label when evaluated again; ``search="guided"`` never asks more than
-    ``max_queries`` and succeeds wherever a quadrant of the image or a single word would do, given queries for these;
-    equal calls give equal results, and no global random state is used.
+    Guarantees: points that were not removed are returned bit for bit, and so is what lies behind the length of a
+    sequence; samples without success are returned unchanged; the returned removal flips the label when evaluated again;
+    ``search="guided"`` never asks more than ``max_queries`` and succeeds wherever a quadrant of an image (a half of a
+    sequence) or a single word would do, given queries for these; equal calls give equal results, and no global random
+    state is used.
 
     | Paper link: https://arxiv.org/abs/2112.12792
     """
@@ -71,6 +75,7 @@ class DecouplingAttack(EvasionAttack):
         "decision",
         "fusion_threshold",
         "modalities",
+        "cost",
         "fill",
         "min_block",
         "targeted",
@@ -88,8 +93,8 @@ class DecouplingAttack(EvasionAttack):
         search: str = "guided",
         decision: str = "label",
         fusion_threshold: float | None = None,
-        modalities: Sequence[str] = MODALITIES,
-        fill: str | float | Sequence[float] = "mean",
+        modalities: str | Sequence[str] | None = None,
+        fill: str | float | Sequence[float] | Mapping[str, Any] = "mean",
         min_block: int | None = None,
         targeted: bool = False,
         max_queries: int = 500,
@@ -97,6 +102,7 @@ class DecouplingAttack(EvasionAttack):
         max_combinations: int = MOST_COMBINATIONS,
         batch_size: int = 128,
         verbose: bool = True,
+        cost: str = "points",
     ) -> None:
         """
         :param estimator: The classifier to attack.
@@ -106,11 +112,13 @@ class DecouplingAttack(EvasionAttack):
             a dual encoder is its similarity to the prompts, so there both are the same.
         :param fusion_threshold: With ``decision="fusion"``: the fused vector's cosine distance from the intact
             sample's is larger than this, in [0, 2], instead.
-        :param modalities: What may be removed: ``"image"``, ``"text"`` or both.
-        :param fill: Colour of removed pixels: ``"mean"`` (what the model sees as zero), ``"black"``, one value or one
-            per channel, in [0, 1].
-        :param min_block: Squares of at most this side, in pixels, are not divided; ``None`` for five levels whatever
-            the size, as the published procedure does at 224 pixels. ``"guided"`` prunes to single pixels regardless.
+        :param modalities: Names of what may be removed: of pairs and images ``"image"``, ``"text"`` or both; ``None``
+            for all.
+        :param fill: What removed points become: ``"mean"``, each modality's own fill (of images what the model sees as
+            zero), ``"black"``, one value or one per channel, within the values that the modality takes; or these by
+            name of the modality.
+        :param min_block: Squares of at most this side, in points, are not divided; ``None`` for five levels whatever
+            the size, as the published procedure does at 224 pixels. ``"guided"`` prunes to single points regardless.
         :param targeted: Succeed only when the label becomes the one given.
         :param max_queries: For ``"guided"``: most evaluations of the model for a sample, the intact one included; a
             gradient counts as two.
@@ -120,12 +128,17 @@ class DecouplingAttack(EvasionAttack):
             not counted.
         :param batch_size: Images per forward pass.
         :param verbose: Show a progress bar.
+        :param cost: What is to be small: ``"points"``, the number of removed points, a word being one, as published; or
+            ``"modalities"``, the mean of the shares of each modality, so that thousands of pixels do not hide twenty
+            time steps.
+        :raises ValueError: For parameters that cannot be used.
         """
         super().__init__(estimator=estimator)
         self.search = search
         self.decision = decision
         self.fusion_threshold = fusion_threshold
         self.modalities = modalities
+        self.cost = cost
         self.fill = fill
         self.min_block = min_block
         self._targeted = targeted
@@ -140,41 +153,38 @@ class DecouplingAttack(EvasionAttack):
     def generate(self, x: np.ndarray, y: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
         """Return samples with pixels (and, in pairs, words) removed where that changed the label.
 
-        :param x: Pairs ``(N,)`` for a :class:`FusionClassifier`, images ``(N, 3, H, W)`` in [0, 1] for a
-            :class:`ZeroShotClassifier`.
+        :param x: Pairs or other samples ``(N,)`` for a :class:`FusionClassifier`, images ``(N, 3, H, W)`` in [0, 1] for
+            a :class:`ZeroShotClassifier`.
         :param y: Wanted labels when targeted; not used otherwise, since success is a change of the predicted label.
         :raises InputError: For samples or labels that cannot be used.
         """
-        if isinstance(self.estimator, FusionClassifier) and not is_pairs(x):
-            raise InputError("On a FusionClassifier the attack takes pairs, made by image_text_pairs(images, texts).")
-        if is_pairs(x) and not isinstance(self.estimator, FusionClassifier):
-            raise InputError('On a ZeroShotClassifier the attack takes images: pairs["image"].')
-        images = check_images(x["image"] if is_pairs(x) else x)
-        if is_pairs(x) and len(x):
-            check_strings(x["text"])
-            self.estimator.model.tokenize(list(dict.fromkeys(x["text"])))  # one too long is refused before any work
+        x = self._checked(x)
         targets = label_indices(y, self.estimator.nb_classes, len(x)) if self.targeted else None
         if self.targeted and targets is None:
             raise ValueError("A targeted attack needs the wanted labels in `y`.")
-        adversarial = x.copy() if is_pairs(x) else images.copy()
-        self.records = []
-        height, width = images.shape[2:]
-        at_once = max(1, min(_SAMPLES_AT_ONCE, _PIXELS_AT_ONCE // (height * width)))
+        adversarial, self.records = x.copy(), []
+        if not len(x):
+            return adversarial
+        asking = self.estimator.asking(self.batch_size)
+        fields = asking.fields(x)
+        for name, modality in asking.modalities.items():
+            if not modality.numeric and not self.estimator.texts_are_prompts:
+                asking.tokenize(name, list(dict.fromkeys(fields[name])))  # one too long is refused before any work
+        fills = {name: self._fill(name) for name, modality in asking.modalities.items() if modality.numeric}
+        points = sum(int(np.prod(asking.modalities[name].point_shape(fields[name]))) for name in fills)
+        at_once = max(1, min(_SAMPLES_AT_ONCE, _POINTS_AT_ONCE // points))
         for start in tqdm(range(0, len(x), at_once), desc="Decoupling", disable=not self.verbose):
             rows = slice(start, start + at_once)
-            samples, some = adversarial[rows], None if targets is None else targets[rows]
-            if is_pairs(x):
-                victim: Victim = FusionVictim(
-                    self.estimator, images[rows], samples["text"].tolist(), *self._asking(some)
-                )
-                records = self._attack_batch(victim, samples["image"])
-                samples["text"] = [
-                    without_words(text, record.words) for text, record in zip(samples["text"], records, strict=True)
-                ]
-            else:
-                victim = ZeroShotVictim(self.estimator, images[rows], *self._asking(some))
-                records = self._attack_batch(victim, samples)
-            self.records += records
+            removals = Removals(
+                asking,
+                {name: field[rows] for name, field in fields.items()},
+                fills,
+                tuple(self.modalities or ()),
+                None if targets is None else targets[rows],
+                Decision(self.decision, self.fusion_threshold),
+                self.cost,
+            )
+            self._attack_batch(removals, adversarial[rows])
         return adversarial
 
     def templates_of(self, record: DecouplingRecord) -> tuple[str, ...]:
@@ -182,62 +192,102 @@ class DecouplingAttack(EvasionAttack):
 
         :raises InputError: On a :class:`FusionClassifier`, which has none: the returned pairs lack the words.
         """
-        if isinstance(self.estimator, FusionClassifier):
+        if not self.estimator.texts_are_prompts:
             raise InputError("A fusion model has no templates: the returned pairs lack the removed words already.")
         return templates_without(self.estimator.templates or (), record.words)
 
     def fill_colour(self) -> np.ndarray:
-        """Return the colour of removed pixels, shape ``(C, 1, 1)``."""
-        channels = self.estimator.input_shape[0]
-        if isinstance(self.fill, str):
-            if self.fill == "mean":
-                return self.estimator.image_text_model.mean_colour
-            return np.zeros((channels, 1, 1), dtype=np.float32)
-        return np.broadcast_to(np.asarray(self.fill, dtype=np.float32).reshape(-1, 1, 1), (channels, 1, 1)).copy()
+        """Return the colour of removed pixels of pairs and images, shape ``(C, 1, 1)``."""
+        return self._fill("image")
 
-    def _asking(self, targets: np.ndarray | None) -> tuple[np.ndarray, int, np.ndarray | None, Decision]:
-        """What every victim is told besides its samples."""
-        return self.fill_colour(), self.batch_size, targets, Decision(self.decision, self.fusion_threshold)
+    def _fill(self, name: str) -> np.ndarray:
+        """What removed points of a modality of numbers become; broadcasts to a sample.
 
-    def _attack_batch(self, victim: Victim, images: np.ndarray) -> list[DecouplingRecord]:
-        """Attack samples; removes pixels from ``images`` in place."""
-        height, width = images.shape[2:]
-        clean = victim.clean()
-        touch_image, touch_text = "image" in self.modalities, "text" in self.modalities
+        :raises ValueError: If it does not.
+        """
+        modality = self._known[name]
+        given = self.fill.get(name, "mean") if isinstance(self.fill, Mapping) else self.fill
+        if isinstance(given, str) and given not in ("mean", "black"):
+            raise ValueError(f"fill must be 'mean', 'black' or colours in [0, 1], not {given!r}.")
+        named = {"mean": modality.fill, "black": 0.0}.get(given) if isinstance(given, str) else None
+        values = np.asarray(given if named is None else named, dtype=np.float32)
+        low, high = modality.clip_values
+        within = named is not None or bool(np.all((values >= np.min(low)) & (values <= np.max(high))))
+        if modality.kind == "image":
+            channels = modality.shape[0] or 1
+            if values.size not in (1, channels) or not within:
+                raise ValueError(f"fill must be one colour value or {channels}, each in [0, 1], not {given!r}.")
+            return np.broadcast_to(values.reshape(-1, 1, 1), (channels, 1, 1)).copy()
+        if named is None and (values.size != 1 or not within):
+            raise ValueError(f"fill of {name} must be one of the values that it takes, not {given!r:.80}.")
+        return values
+
+    @cached_property
+    def _known(self) -> Mapping[str, Modality]:
+        """What the estimator's samples consist of, by name."""
+        return self.estimator.modalities
+
+    def _checked(self, x: np.ndarray) -> np.ndarray:
+        """Samples as the estimator takes them.
+
+        :raises InputError: If they are of another kind, or hold what it does not take.
+        """
+        if self.estimator.texts_are_prompts:
+            if is_pairs(x):
+                raise InputError('On a ZeroShotClassifier the attack takes images: pairs["image"].')
+            return check_images(x)
+        if list(self._known) != ["image", "text"]:
+            return self.estimator.checked(x)
+        if not is_pairs(x):
+            raise InputError("On a FusionClassifier the attack takes pairs, made by image_text_pairs(images, texts).")
+        check_strings(x["text"])
+        images = check_images(x["image"])
+        return x if images is x["image"] else with_field(x, "image", images)
+
+    def _attack_batch(self, removals: Removals, samples: np.ndarray) -> None:
+        """Attack samples, and remove points and words from them in place."""
         tasks = [
-            Task(
-                height=height if touch_image else 0,
-                width=width if touch_image else 0,
-                words=victim.words(row) if touch_text else 0,
-                clean=answer,
-                target=None if victim.targets is None else int(victim.targets[row]),
-                rivals=() if victim.targets is not None else victim.rivals(row)[:_RIVALS],
+            RemovalTask(
+                clean=clean,
+                criterion=criterion_for(None if removals.targets is None else int(removals.targets[row])),
+                layout=removals.layouts[row],
+                costs=removals.costs[row],
+                rivals=() if removals.targets is not None else removals.rivals(row)[:_RIVALS],
                 min_block=self.min_block,
             )
-            for row, answer in enumerate(clean)
+            for row, clean in enumerate(removals.clean())
         ]
-        outcomes, queries = run_searches([self._search(task) for task in tasks], victim.ask)
-        records = []
+        outcomes = run_searches([self._search(task) for task in tasks], removals.ask)
         for row, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True)):
-            removal = outcome.removal
-            records.append(
+            self._remove(removals, row, outcome.removal, samples)
+            self.records.append(
                 DecouplingRecord(
                     success=outcome.success,
-                    share_removed=removal.share(height, width, victim.words(row)),
-                    pixels=removal.pixels(height, width),
-                    words=removal.words,
-                    blocks=removal.blocks,
+                    share_removed=task.costs.of(outcome.removal, task.layout) / task.costs.total,
+                    pixels=outcome.removal.numbers(task.layout),
+                    words=outcome.removal.words,
+                    blocks=outcome.removal.blocks,
                     label_before=task.clean.label,
                     label_after=outcome.answer.label,
-                    queries=queries[row] + 1,
+                    queries=outcome.queries,
                     combinations=outcome.combinations,
                     progress=outcome.progress,
+                    removed=removals.shares(row, outcome.removal),
                 )
             )
-            fill_removed(images[row], removal, victim.fill)
-        return records
 
-    def _search(self, task: Task) -> Search:
+    def _remove(self, removals: Removals, row: int, removal: Removal, samples: np.ndarray) -> None:
+        """Write a removal into a sample."""
+        layout, one_field = removals.layouts[row], self.estimator.texts_are_prompts
+        for number, (name, numbers) in enumerate(removals.numbers.items()):
+            field = samples if one_field else samples[name]
+            numbers.remove(self._known[name].values(field)[row], number, removal, layout)
+        if one_field:
+            return
+        for name, words in removals.remaining_words(row, removal.words).items():
+            samples[name][row] = without_words(samples[name][row], words)
+
+    def _search(self, task: RemovalTask) -> Removing:
         if self.search == "exhaustive":
             return exhaustive_search(task, self.max_combinations)
         return guided_search(task, self.max_queries, self._uses_gradients)
@@ -256,21 +306,20 @@ class DecouplingAttack(EvasionAttack):
                 "fusion_threshold is a cosine distance in [0, 2] and goes with decision='fusion', "
                 f"not {self.fusion_threshold!r} with decision={self.decision!r}."
             )
-        if isinstance(self.modalities, str):
-            self.modalities = (self.modalities,)
-        if not isinstance(self.modalities, Sequence):
-            raise ValueError(f"modalities must name 'image', 'text' or both, not {self.modalities!r}.")
-        self.modalities = tuple(self.modalities)
-        if not self.modalities or not set(self.modalities) <= set(MODALITIES):
-            raise ValueError(f"modalities must name 'image', 'text' or both, not {self.modalities!r}.")
-        if isinstance(self.fill, str):
-            if self.fill not in ("mean", "black"):
-                raise ValueError(f"fill must be 'mean', 'black' or colours in [0, 1], not {self.fill!r}.")
-        else:
-            colours = np.asarray(self.fill, dtype=float)
-            channels = self.estimator.input_shape[0]
-            if colours.size not in (1, channels) or not ((colours >= 0) & (colours <= 1)).all():
-                raise ValueError(f"fill must be one colour value or {channels}, each in [0, 1], not {self.fill!r}.")
+        if self.cost not in COSTS:
+            raise ValueError(f"cost must be one of {', '.join(COSTS)}, not {self.cost!r}.")
+        known = list(self._known)
+        said = "'image', 'text' or both" if known == ["image", "text"] else f"some of {', '.join(known)}"
+        given = known if self.modalities is None else self.modalities
+        names = (given,) if isinstance(given, str) else given
+        if not isinstance(names, Sequence) or not names or not set(names) <= set(known):
+            raise ValueError(f"modalities must name {said}, not {self.modalities!r}.")
+        self.modalities = tuple(names)
+        if isinstance(self.fill, Mapping) and (strange := [name for name in self.fill if name not in known]):
+            raise ValueError(f"fill names {strange[0]!r}; the model takes {', '.join(known)}.")
+        for name, modality in self._known.items():
+            if modality.numeric:
+                self._fill(name)
         if self.white_box not in (None, True, False):
             raise ValueError(f"white_box must be True, False or None, not {self.white_box!r}.")
         if self.white_box and not self.estimator.all_framework_preprocessing:

@@ -1,51 +1,55 @@
 """``search="guided"``: removes far less than the published procedure, for a fixed number of queries.
 
-Two forms. *White box* asks for the saliency of pixels at the states it tries, and removes ever fewer of the pixels that
-were most salient over them. *Black box* refines a quadtree where removal lowers the margin most per side length,
-removes the smallest prefix of its leaves, and gives back by bisection down to single pixels. Both try words first,
-which cost as much as pixels, and spend what is left on the published tree.
+Two forms. *White box* asks for the saliency of points at the states it tries, and removes ever fewer of the points that
+were most salient over them, those of all modalities in one ranking. *Black box* refines a tree over each modality where
+removal lowers the margin most per side length, removes the smallest prefix of the leaves, and gives back by bisection
+down to single points. Both try words first, and spend what is left on the published tree.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from art_multimodal.attacks.evasion.decoupling.black_box import by_quadtree
+from art_multimodal.attacks.evasion.decoupling.black_box import by_tree
 from art_multimodal.attacks.evasion.decoupling.hunt import Hunt, Step, give_back_by_halves
-from art_multimodal.attacks.evasion.decoupling.search import Outcome, Search, Task
+from art_multimodal.attacks.evasion.decoupling.search import RemovalOutcome, RemovalTask, Removing
 from art_multimodal.attacks.evasion.decoupling.white_box import by_saliency
-from art_multimodal.functional.occlusion import Removal, quadrants_inside, quadtree_root
+from art_multimodal.functional.points import Removal
 
 #: Words that lower the margin by no more, relative to it, do nothing.
 _ROUNDING = 1e-5
 
 
-def guided_search(task: Task, max_queries: int = 500, white_box: bool = True) -> Search:
+def guided_search(task: RemovalTask, max_queries: int = 500, white_box: bool = True) -> Removing:
     """Search for the smallest removal within a budget of queries.
 
     :param max_queries: Most evaluations, the intact sample included; a saliency counts as two.
     :param white_box: Use saliencies.
     """
-    if task.target is not None and task.is_success(task.clean):
-        return Outcome(Removal(), task.clean, True)
+    if task.is_solved:
+        return RemovalOutcome(removal=Removal(), answer=task.clean, success=True, queries=1)
     hunt = Hunt(task, max_queries)
     yield from _words(hunt)
-    if hunt.size and hunt.best_points > 1:
-        yield from by_saliency(hunt) if white_box else by_quadtree(hunt)
+    if hunt.size and not hunt.is_least:
+        yield from by_saliency(hunt) if white_box else by_tree(hunt)
     yield from _spare_words(hunt)
-    if hunt.size and hunt.best_points > 1:
+    if hunt.size and not hunt.is_least:
         yield from _published_tree(hunt)
         yield from give_back_by_halves(hunt)
-    if hunt.best is None:
-        return Outcome(Removal(), task.clean, False)
-    return Outcome(hunt.best, hunt.best_answer, True, progress=tuple(hunt.progress))
+    return RemovalOutcome(
+        removal=hunt.best or Removal(),
+        answer=hunt.best_answer,
+        success=hunt.best is not None,
+        queries=hunt.max_queries - hunt.left,
+        progress=tuple(hunt.progress),
+    )
 
 
 def _words(hunt: Hunt) -> Step:
     """Each word alone, then prefixes of the words in the order of their effect: the best stays removed."""
-    if not hunt.task.words:
+    if not hunt.layout.words:
         return
-    singles = [Removal(words=(word,)) for word in range(hunt.task.words)]
+    singles = [Removal(words=(word,)) for word in range(hunt.layout.words)]
     answers = yield from hunt.ask(singles)
     if hunt.best is not None:
         return
@@ -60,7 +64,7 @@ def _words(hunt: Hunt) -> Step:
             return
         if answer is not None:
             tried[removal] = answer.margin
-    # What comes closest is where pixels go on.
+    # What comes closest is where other points go on.
     hunt.words = min(tried, key=lambda removal: tried[removal]).words if tried else ()
 
 
@@ -69,18 +73,18 @@ def _spare_words(hunt: Hunt) -> Step:
     needed = () if hunt.best is None else hunt.best.words
     for word in needed:
         best = hunt.best
-        if best is not None and hunt.best_points > 1:
+        if best is not None and not hunt.is_least:
             yield from hunt.ask([replace(best, words=tuple(other for other in best.words if other != word))])
 
 
 def _published_tree(hunt: Hunt) -> Step:
     """Replay the published drill-down with what is left."""
-    root = quadtree_root(*hunt.shape)
-    level = [root] if hunt.task.is_divided(root) else []
+    shapes = hunt.layout.shapes
+    level = [root for root in hunt.layout.roots() if hunt.task.is_divided(root)]
     hunt.release()
     while level and hunt.left > 0:
-        parts = [part for square in level for part in quadrants_inside(square, *hunt.shape)]
-        answers = yield from hunt.ask([Removal(blocks=(block,)) for _, block in parts])
+        parts = [part for cube in level for part in cube.parts_inside(shapes[cube.modality])]
+        answers = yield from hunt.ask([Removal(blocks=(box,)) for _, box in parts])
         level = [
             part
             for (part, _), answer in zip(parts, answers, strict=True)

@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from art_multimodal.attacks.evasion.decoupling.search import Answer, Linearisation, Probe, Task
-from art_multimodal.functional.occlusion import Removal
+from art_multimodal.attacks.evasion.decoupling.search import Linearisation, Probe, RemovalTask
+from art_multimodal.attacks.searching import Answer
+from art_multimodal.functional.points import Removal
 
-#: Queries kept for the four quadrants until something has flipped: the published search begins with them.
-_RESERVE = 4
-Step = Generator[list[Probe], list[Answer], None]
+#: Costs that differ by less are equal: rounding of their sums is smaller.
+_EQUAL = 1e-9
+Step = Generator[list[Probe], Sequence[Answer], None]
 
 
 class Hunt:
     """What is known about one sample: the budget left, and the smallest removal that succeeded.
 
-    Pixels are removed on top of :attr:`words`, which alone do not flip the label but bring it closer.
+    Points are removed on top of :attr:`words`, which alone do not flip the label but bring it closer. Those of all
+    modalities of numbers stand in one row, in the order of the layout.
     """
 
-    def __init__(self, task: Task, max_queries: int) -> None:
+    def __init__(self, task: RemovalTask, max_queries: int) -> None:
         self.task = task
-        self.shape = (task.height, task.width)
-        self.size = task.height * task.width
+        self.layout = task.layout
+        self.size = task.layout.size
+        self.costs = task.costs
         self.max_queries = max_queries
         self.left = max_queries - 1  # the intact sample was one
         self.best: Removal | None = None
         self.best_answer = task.clean
-        self.best_points = self.size + task.words + 1
+        self.best_cost = float(self.costs.numbers.sum() + self.costs.words.sum() + 1)
         self.words: tuple[int, ...] = ()
         self.asked: dict[Removal, Answer] = {}
         self.progress: list[tuple[int, int]] = []
-        self._reserve = _RESERVE if self.size else 0
+        # Kept for the first parts of the tree until something has flipped: the published search begins with them.
+        self._reserve = sum(len(root.parts_inside(self.layout.shapes[root.modality])) for root in self.layout.roots())
 
-    def removal(self, pixels: np.ndarray) -> Removal:
-        """The removal of pixels by flat index, and of the words."""
+    def removal(self, points: np.ndarray) -> Removal:
+        """The removal of points by their number, and of the words."""
         mask = np.zeros(self.size, dtype=bool)
-        mask[pixels] = True
-        return Removal.of_mask(mask.reshape(self.shape), self.words)
+        mask[points] = True
+        return Removal.of_mask(mask, self.words)
 
     @property
     def base(self) -> Removal:
@@ -52,9 +56,32 @@ class Hunt:
         return self.asked[self.base].margin if self.words else self.task.clean.margin
 
     @property
-    def most_pixels(self) -> int:
-        """How many pixels may be removed besides the words to make the best removal smaller; 0 for none."""
-        return self.best_points - len(self.words) - 1
+    def room(self) -> float:
+        """What points besides the words must cost less than to make the best removal cheaper."""
+        return self.best_cost - self.costs.of(self.base, self.layout)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether any point is cheap enough to make the best removal cheaper."""
+        return bool(self.costs.numbers.min(initial=np.inf) < self.room - _EQUAL)
+
+    @property
+    def is_least(self) -> bool:
+        """Whether the best removal is a single one of the cheapest points or words."""
+        every = np.concatenate([self.costs.numbers, self.costs.words])
+        return self.best_cost <= every.min(initial=np.inf) + _EQUAL
+
+    def most(self, order: np.ndarray, spared: float = 0.0) -> int:
+        """How many points of an order, from the first on, cost less than the room that there is.
+
+        :param spared: Leave at least so much of it.
+        """
+        total = np.cumsum(self.costs.numbers[order])
+        return int(np.searchsorted(total, self.room - spared - _EQUAL, side="left"))
+
+    def ranked(self, saliency: np.ndarray) -> np.ndarray:
+        """The numbers of all points, those first that lower the margin most for what they cost."""
+        return np.argsort(-saliency / self.costs.numbers, kind="stable")
 
     @property
     def keep(self) -> int:
@@ -65,7 +92,7 @@ class Hunt:
         """Let the reserved queries be spent: what they were kept for begins."""
         self._reserve = 0
 
-    def ask(self, removals: list[Removal]) -> Generator[list[Probe], list[Answer], list[Answer | None]]:
+    def ask(self, removals: list[Removal]) -> Generator[list[Probe], Sequence[Answer], list[Answer | None]]:
         """Ask about removals as far as the budget allows; ``None`` for those beyond it. Nothing is asked twice."""
         new = [r for r in dict.fromkeys(removals) if r not in self.asked][: max(0, self.left - self.keep)]
         if new:
@@ -76,7 +103,7 @@ class Hunt:
 
     def linearise(
         self, removal: Removal, toward: int | None = None
-    ) -> Generator[list[Probe], list[Answer], np.ndarray | None]:
+    ) -> Generator[list[Probe], Sequence[Answer], np.ndarray | None]:
         """Ask for the saliency at a state, flat, towards a class; ``None`` without the budget for it."""
         if self.left - self.keep < 2:
             return None
@@ -87,11 +114,11 @@ class Hunt:
 
     def note(self, removal: Removal, answer: Answer) -> None:
         self.asked[removal] = replace(answer, saliency=None)  # maps of hundreds of queries would fill the memory
-        if self.task.is_success(answer) and (removal.touches_image or removal.words):
-            points = removal.points(*self.shape)
-            if points < self.best_points:
-                self.best, self.best_answer, self.best_points = removal, answer, points
-                self.progress.append((self.max_queries - self.left, points))
+        if self.task.is_success(answer) and (removal.touches_numbers or removal.words):
+            cost = self.costs.of(removal, self.layout)
+            if cost < self.best_cost - _EQUAL:
+                self.best, self.best_answer, self.best_cost = removal, answer, cost
+                self.progress.append((self.max_queries - self.left, removal.points(self.layout)))
 
     def smallest_prefix(self, base: np.ndarray, order: np.ndarray, most: int) -> Step:
         """Find the smallest prefix of ``order``, at most ``most`` long, that flips when removed on top of ``base``."""
@@ -121,23 +148,24 @@ class Hunt:
                 low = middle
 
     @property
-    def best_pixels(self) -> np.ndarray:
+    def best_points(self) -> np.ndarray:
+        """The numbers of the points of the best removal."""
         assert self.best is not None
-        return np.flatnonzero(self.best.mask(*self.shape))
+        return np.flatnonzero(self.best.mask(self.layout))
 
 
 def give_back_by_halves(hunt: Hunt, rank: np.ndarray | None = None) -> Step:
-    """Try to restore pixels in chunks, and halves of chunks that are needed, down to single pixels."""
+    """Try to restore points in chunks, and halves of chunks that are needed, down to single points."""
     if hunt.best is None:
         return
     hunt.words = hunt.best.words
-    pixels = hunt.best_pixels
+    points = hunt.best_points
     if rank is not None:
-        pixels = pixels[np.argsort(-rank[pixels], kind="stable")]  # least valuable first
-    chunks = [part for part in np.array_split(pixels, 2) if len(part)]
-    while chunks and hunt.left > 0 and hunt.best_points > 1:
+        points = points[np.argsort(-rank[points], kind="stable")]  # least valuable first
+    chunks = [part for part in np.array_split(points, 2) if len(part)]
+    while chunks and hunt.left > 0 and not hunt.is_least:
         chunk = chunks.pop(0)
-        kept = np.setdiff1d(hunt.best_pixels, chunk)
+        kept = np.setdiff1d(hunt.best_points, chunk)
         if not len(kept):
             if len(chunk) > 1:
                 chunks += [part for part in np.array_split(chunk, 2) if len(part)]

@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from art_multimodal.attacks.evasion.decoupling.zero_shot import class_features_without, removable_words
+from art_multimodal.errors import InputError
+from art_multimodal.estimators.asking import Asking
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.pairs import is_pairs
+from art_multimodal.modalities.modality import Modality
+from art_multimodal.prompts import removable_words
 
 
 def labels_without(
     estimator: FusionClassifier | ZeroShotClassifier, x: np.ndarray, modality: str, batch_size: int = 128
 ) -> np.ndarray:
-    """Return the predicted labels ``(N,)`` with a whole modality removed.
+    """Return the predicted labels ``(N,)`` with a whole modality removed, and the model not told.
 
-    Removed pixels take the model's mean colour. Of a text nothing remains on a fusion model; on a zero-shot classifier
-    the class names remain, which are the question.
+    Removed points take the modality's fill, of images the model's mean colour. Of a text nothing remains on a fusion
+    model; on a zero-shot classifier the class names remain, which are the question.
 
-    :param x: Pairs ``(N,)`` for a :class:`FusionClassifier`, images ``(N, 3, H, W)`` otherwise.
-    :param modality: ``"image"`` or ``"text"``.
+    :param x: Pairs or other samples ``(N,)`` for a :class:`FusionClassifier`, images ``(N, 3, H, W)`` otherwise.
+    :param modality: Its name: ``"image"`` or ``"text"``, or another one of the samples.
     :param batch_size: Samples per forward pass.
-    :raises ValueError: For another modality.
+    :raises InputError: For another modality.
     """
-    if modality not in ("image", "text"):
-        raise ValueError(f"modality must be 'image' or 'text', not {modality!r}.")
-    if modality == "image":
+    asking: Asking = estimator.asking(batch_size)
+    if modality not in asking.modalities:
+        names = " or ".join(repr(name) for name in asking.modalities)
+        raise InputError(f"modality must be {names}, not {modality!r}.")
+    described = asking.modalities[modality]
+    if not estimator.texts_are_prompts:
         removed = x.copy()
-        (removed["image"] if is_pairs(x) else removed)[:] = estimator.image_text_model.mean_colour
+        removed[modality] = _removed(described, x[modality])
         return estimator.predict_labels(removed, batch_size=batch_size)
-    if isinstance(estimator, FusionClassifier):
-        removed = x.copy()
-        removed["text"] = ""
-        return estimator.predict_labels(removed, batch_size=batch_size)
-    classes = class_features_without(estimator, range(len(removable_words(estimator.templates))))
-    return finite_labels(estimator.scores(estimator.image_features(x, batch_size), classes))
+    if described.numeric:
+        return estimator.predict_labels(_removed(described, x), batch_size=batch_size)
+    templates = estimator.templates or ()
+    without = asking.without_words(templates, range(len(removable_words(templates))))
+    seen = {"image": asking.see_field("image", x), "text": asking.see_texts("text", [without] * len(x))}
+    return finite_labels(asking.predicted(asking.scores(asking.fused(seen))))
+
+
+def _removed(modality: Modality, field: np.ndarray) -> np.ndarray:
+    """A field with all of its points removed."""
+    return modality.remove(field, np.ones((len(field), *modality.point_shape(field)), dtype=bool))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
 
 from art_multimodal.attacks.evasion.decoupling.hunt import Hunt, Step
-from art_multimodal.attacks.evasion.decoupling.search import Answer, Probe
+from art_multimodal.attacks.evasion.decoupling.search import Probe
+from art_multimodal.attacks.searching import Answer
 
 #: How much of the saliency of earlier states is kept when one of a new state is added.
 _MEMORY = 0.5
 #: Removals in a row that may fail to be smaller before the search turns to another class.
 _PATIENCE = 6
-#: Times that the search starts again: towards other classes first, then with the saliency of each pixel varied.
+#: Times that the search starts again: towards other classes first, then with the saliency of each point varied.
 _RESTARTS = 6
 _VARIATION = 0.7
 
@@ -30,16 +31,16 @@ def by_saliency(hunt: Hunt) -> Step:
         toward = rivals[start] if start < len(rivals) else None
         # From the intact sample and from the best removal in turn: their gradients differ most.
         from_best = toward is None and start % 2
-        saliency = yield from hunt.linearise(hunt.removal(hunt.best_pixels) if from_best else hunt.base, toward)
-        if saliency is None or hunt.most_pixels < 1:
+        saliency = yield from hunt.linearise(hunt.removal(hunt.best_points) if from_best else hunt.base, toward)
+        if saliency is None or not hunt.has_room:
             return
         if toward is None:
             saliency = saliency * np.exp(_VARIATION * rng.standard_normal(len(saliency)))
         yield from _shrink(hunt, saliency, toward)
 
 
-def _first_flip(hunt: Hunt) -> Generator[list[Probe], list[Answer], np.ndarray | None]:
-    """Remove the most salient pixels until the label changes; the last saliency, or ``None`` where it never does."""
+def _first_flip(hunt: Hunt) -> Generator[list[Probe], Sequence[Answer], np.ndarray | None]:
+    """Remove the most salient points until the label changes; the last saliency, or ``None`` where it never does."""
     base = np.zeros(0, dtype=np.int64)
     while True:
         saliency = yield from hunt.linearise(hunt.removal(base))
@@ -47,7 +48,7 @@ def _first_flip(hunt: Hunt) -> Generator[list[Probe], list[Answer], np.ndarray |
             return saliency
         gone = np.zeros(hunt.size, dtype=bool)
         gone[base] = True
-        order = np.argsort(-saliency, kind="stable")
+        order = hunt.ranked(saliency)
         order = order[~gone[order]]
         before = len(hunt.asked)
         yield from hunt.smallest_prefix(base, order, len(order))
@@ -60,21 +61,21 @@ def _first_flip(hunt: Hunt) -> Generator[list[Probe], list[Answer], np.ndarray |
 
 
 def _shrink(hunt: Hunt, saliency: np.ndarray, toward: int | None = None) -> Step:
-    """Remove ever fewer pixels, those with the largest saliency on average over the states that were tried.
+    """Remove ever fewer points, those with the largest saliency on average over the states that were tried.
 
     A single gradient is right near its own state only; what matters is near the smallest removals that flip, and these
     are the states whose gradients are averaged.
     """
-    failures, step = 0, max(1, hunt.best_points // 10)
-    while failures < _PATIENCE and hunt.most_pixels > 0:
-        points = hunt.best_points
-        chosen = np.argsort(-saliency, kind="stable")[: max(1, hunt.most_pixels + 1 - step)]
+    failures, step = 0, max(1, int(hunt.best_cost) // 10)
+    while failures < _PATIENCE and hunt.has_room:
+        cost, order = hunt.best_cost, hunt.ranked(saliency)
+        chosen = order[: max(1, hunt.most(order, spared=step - 1))]
         new = yield from hunt.linearise(hunt.removal(chosen), toward)
         if new is None:
             return
         saliency = _MEMORY * saliency + new
-        if hunt.best_points < points:
-            failures, step = 0, min(2 * step, max(1, hunt.best_points // 4))
+        if hunt.best_cost < cost:
+            failures, step = 0, min(2 * step, max(1, int(hunt.best_cost) // 4))
         else:
             failures += 1
             step = max(1, step // 2) if failures % 2 == 0 else step

@@ -39,7 +39,7 @@ class MultimodalAttack(EvasionAttack):
 
         :raises InputError: If the samples are not what the estimator takes.
         """
-        if isinstance(self.estimator, ZeroShotClassifier):
+        if self.estimator.texts_are_prompts:
             if is_pairs(x):
                 raise InputError("A ZeroShotClassifier takes images, not pairs: give pairs['image'].")
             return check_images(x)
@@ -52,7 +52,7 @@ class MultimodalAttack(EvasionAttack):
 
     def texts_of(self, x: np.ndarray) -> np.ndarray:
         """Return the texts of samples before the attack: prompts ``(K,)``, or the texts of pairs ``(N,)``."""
-        if not isinstance(self.estimator, ZeroShotClassifier):
+        if not self.estimator.texts_are_prompts:
             return x["text"].copy()
         prompts = np.empty(self.estimator.nb_classes, dtype=object)
         prompts[:] = self.estimator.prompts
@@ -60,7 +60,7 @@ class MultimodalAttack(EvasionAttack):
 
     def with_images(self, x: np.ndarray, images: np.ndarray) -> np.ndarray:
         """Return samples with other images."""
-        if isinstance(self.estimator, ZeroShotClassifier):
+        if self.estimator.texts_are_prompts:
             return images
         changed = x.copy()
         changed["image"] = images
@@ -76,7 +76,7 @@ class MultimodalAttack(EvasionAttack):
         if not len(x):
             texts = self.texts_of(x)
             return (np.empty((0, len(texts)), dtype=object) if attack.per_image else texts), []
-        if not isinstance(self.estimator, ZeroShotClassifier):
+        if not self.estimator.texts_are_prompts:
             return attack.generate(x, y)["text"], list(attack.records)
         # Embeddings of prompts have nothing to do with images.
         prompts = attack.generate(x, y) if attack.loss == "margin" else attack.generate()
@@ -86,7 +86,7 @@ class MultimodalAttack(EvasionAttack):
         """Keep prompts and records, and return what :meth:`generate` returns: images, or pairs."""
         self.records = records
         adversarial = self.with_images(x, images)
-        if isinstance(self.estimator, ZeroShotClassifier):
+        if self.estimator.texts_are_prompts:
             self.prompts = texts
         else:
             adversarial["text"] = texts

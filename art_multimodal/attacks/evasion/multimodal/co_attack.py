@@ -26,13 +26,11 @@ from art_multimodal.attacks.evasion.image_ascent import (
 )
 from art_multimodal.attacks.evasion.multimodal.base import Estimator, MultimodalAttack
 from art_multimodal.attacks.evasion.multimodal.combinations import Combinations
-from art_multimodal.attacks.evasion.multimodal.victims import ImageVictim, victim_of
 from art_multimodal.attacks.evasion.text.search import TextRecord
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
-from art_multimodal.estimators.defences import preprocessed
-from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.estimators.asking import Asking
 from art_multimodal.functional.losses import embedding_kl, margin_loss
+from art_multimodal.groups import first_rows
 from art_multimodal.labels import label_indices
 
 LOSSES = ("embedding_kl", *CLASS_LOSSES)
@@ -149,22 +147,22 @@ class CoAttack(MultimodalAttack):
         :raises InputError: For samples or labels that cannot be used, or texts that the model refuses.
         """
         images = self.images_of(x)
-        labels = self._labels(images if isinstance(self.estimator, ZeroShotClassifier) else x, y)
+        labels = self._labels(images if self.estimator.texts_are_prompts else x, y)
         if not len(x):
             return self.result(x, images, *self.attack_texts(self.text_attack, x, labels))
         samples = self.with_images(x, images)
-        victim = victim_of(self.estimator, images, self.batch_size)
+        asking = self.estimator.asking(self.batch_size)
         with tqdm(desc="CoAttack", disable=not self.verbose) as bar:
             if self.loss == "embedding_kl":
                 texts, records = self.attack_texts(self.text_attack, samples, labels)
-                found = self._against_embeddings(victim, self.texts_of(x), texts, labels, bar)
+                found = self._against_embeddings(asking, images, self.texts_of(x), texts, labels, bar)
             else:
                 assert labels is not None
-                found, texts, records = self._against_answers(victim, samples, labels, bar)
+                found, texts, records = self._against_answers(asking, samples, images, labels, bar)
         return self.result(x, found, texts, records)
 
     def _labels(self, x: np.ndarray, y: np.ndarray | None) -> np.ndarray | None:
-        if isinstance(self.estimator, ImageTextRetriever):
+        if not self.estimator.classifies:
             return None
         labels = label_indices(y, self.estimator.nb_classes, len(x))
         if labels is None and self.targeted:
@@ -172,41 +170,49 @@ class CoAttack(MultimodalAttack):
         return self.estimator.predict(x, batch_size=self.batch_size).argmax(axis=1) if labels is None else labels
 
     def _against_embeddings(
-        self, victim: ImageVictim, clean: np.ndarray, texts: np.ndarray, labels: np.ndarray | None, bar: tqdm
+        self,
+        asking: Asking,
+        images: np.ndarray,
+        clean: np.ndarray,
+        texts: np.ndarray,
+        labels: np.ndarray | None,
+        bar: tqdm,
     ) -> np.ndarray:
         """The published attack on the images, given the attacked texts."""
-        held_clean, held = victim.hold(clean), victim.hold(texts)
+        groups = asking.groups(images)
+        images = images[first_rows(groups)]
+        held_clean, held = asking.hold(clean, groups), asking.hold(texts, groups)
 
-        def objective_of(images: Tensor, rows: np.ndarray) -> Objective:
-            own = None if labels is None else torch.from_numpy(labels[rows]).to(images.device)
-            return self._divergence(victim, images, victim.rows(held_clean, rows), victim.rows(held, rows), own)
+        def objective_of(batch: Tensor, rows: np.ndarray) -> Objective:
+            own = None if labels is None else torch.from_numpy(labels[rows]).to(batch.device)
+            return self._divergence(asking, batch, asking.rows(held_clean, rows), asking.rows(held, rows), own)
 
-        found = self._images(victim, objective_of, own_generators(self.seed, victim.images), None, None, bar)
-        return found[victim.group]
+        generators = own_generators(self.seed, images)
+        return self._images(asking, images, objective_of, generators, None, None, bar)[groups]
 
     def _divergence(
-        self, victim: ImageVictim, images: Tensor, held_clean: Any, held: Any, labels: Tensor | None
+        self, asking: Asking, images: Tensor, held_clean: Any, held: Any, labels: Tensor | None
     ) -> Objective:
         """KL(clean || adversarial) + alpha KL(text || adversarial) as a function of model inputs."""
         with torch.no_grad():
-            seen = victim.see(preprocessed(self.estimator, images))
-            before = victim.embed(seen, held_clean)
-            towards, weights = victim.text_side(seen, held, labels)
+            seen = asking.see("image", asking.through_defences("image", images))
+            before = asking.embedded({"image": seen, "text": held_clean})
+            towards, weights = asking.towards({"image": seen, "text": held}, labels)
 
         def raised(inputs: Tensor) -> Tensor:
-            after = victim.embed(victim.see(inputs), held)
+            after = asking.embedded({"image": asking.see("image", inputs), "text": held})
             from_texts = (weights * embedding_kl(towards, after[:, None])).sum(dim=1)
             return embedding_kl(before, after) + self.alpha * from_texts
 
         return own_score(raised)
 
     def _against_answers(
-        self, victim: ImageVictim, x: np.ndarray, labels: np.ndarray, bar: tqdm
+        self, asking: Asking, x: np.ndarray, images: np.ndarray, labels: np.ndarray, bar: tqdm
     ) -> tuple[np.ndarray, np.ndarray, list[TextRecord]]:
         """The attack on what the model answers: images, texts and records."""
-        shared = isinstance(self.estimator, ZeroShotClassifier) and not self.text_attack.per_image
-        tried = Combinations(victim, self.texts_of(x), shared, labels, self.targeted)
-        generators = own_generators(self.seed, victim.images)
+        shared = self.estimator.texts_are_prompts and not self.text_attack.per_image
+        tried = Combinations(asking, images, self.texts_of(x), shared, labels, self.targeted)
+        generators = own_generators(self.seed, images)
         tried.add_images(self._images_against(tried, generators, bar))
         everything = np.arange(len(labels))
         tried.add_texts(*self._texts_against(x, labels, everything, tried))
@@ -240,24 +246,25 @@ class CoAttack(MultimodalAttack):
         self, tried: Combinations, generators: list[torch.Generator], bar: tqdm, rows: np.ndarray | None = None
     ) -> np.ndarray:
         """Attack the images of some samples with the newest texts, from the worst ones there are; of all anew."""
-        victim, held = tried.victim, tried.held[-1]
+        asking, held = tried.asking, tried.held[-1]
 
         def objective_of(images: Tensor, batch: np.ndarray) -> Objective:
-            texts, labels = victim.rows(held, batch), tried.labels[torch.from_numpy(batch).to(images.device)]
+            texts, labels = asking.rows(held, batch), tried.labels[torch.from_numpy(batch).to(images.device)]
 
             def objective(inputs: Tensor) -> tuple[Tensor, Tensor]:
-                logits = victim.logits(victim.see(inputs), texts)
+                logits = asking.scores(asking.fused({"image": asking.see("image", inputs), "text": texts}))
                 raised = class_loss(self.loss, logits, labels, self.targeted)
                 return raised, raised if self.loss == "margin" else margin_loss(logits, labels, self.targeted)
 
             return objective
 
         warm = None if rows is None else tried.images_for(len(tried.texts) - 1)
-        return self._images(victim, objective_of, generators, warm, rows, bar)
+        return self._images(asking, tried.images[0], objective_of, generators, warm, rows, bar)
 
     def _images(
         self,
-        victim: ImageVictim,
+        asking: Asking,
+        images: np.ndarray,
         objective_of: Callable[[Tensor, np.ndarray], Objective],
         generators: list[torch.Generator],
         warm: np.ndarray | None,
@@ -266,13 +273,14 @@ class CoAttack(MultimodalAttack):
     ) -> np.ndarray:
         """The best images on the way from all starts.
 
+        :param images: The clean ones.
         :param objective_of: Of clean images and their rows.
         :param generators: Of random starts, one for each image.
         :param warm: Images to start from, too.
         :param rows: Of the images to attack; the others come back as they are, or as in ``warm``.
         """
         budget = ImageBudget.of(self)
-        found = (victim.images if warm is None else warm).copy()
+        found = (images if warm is None else warm).copy()
         wanted = np.isin(np.arange(len(found)), np.arange(len(found)) if rows is None else rows)
         for first in range(0, len(found), self.batch_size):
             batch = np.arange(first, min(first + self.batch_size, len(found)))
@@ -280,7 +288,7 @@ class CoAttack(MultimodalAttack):
             batch = batch[wanted[batch]]
             if not len(batch):
                 continue
-            clean = torch.from_numpy(victim.images[batch]).to(victim.device)
+            clean = torch.from_numpy(images[batch]).to(asking.device)
             own = [generators[row] for row in batch]
             starts = [budget.random_starts(clean, own) for _ in range(self.num_random_init)]
             if warm is not None:
@@ -309,5 +317,5 @@ class CoAttack(MultimodalAttack):
                 raise ValueError("rounds > 1 needs loss='margin' or 'cross_entropy', which tell whether to go on.")
             if self.text_attack.targeted:
                 raise ValueError("A targeted attack needs loss='margin' or 'cross_entropy'.")
-        elif isinstance(self.estimator, ImageTextRetriever):
+        elif not self.estimator.classifies:
             raise ValueError(f"loss={self.loss!r} needs a classifier. On a retriever use 'embedding_kl'.")

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from art_multimodal.attacks.evasion.multimodal.victims import ImageVictim
 from art_multimodal.attacks.evasion.text.search import TextRecord
-from art_multimodal.estimators.defences import preprocessed
+from art_multimodal.estimators.asking import Asking
 from art_multimodal.functional.losses import margin_loss
+from art_multimodal.models.multimodal import Part
 
 #: Margins above this are no work of rounding, which depends on how samples are batched.
 BEYOND_ROUNDING = 1e-3
@@ -25,7 +24,8 @@ class Combinations:
     The first version of both is the clean one. So what is best is never weaker on a sample than an attack on one
     modality whose result is among the versions; with texts that all samples share, never on fewer samples.
 
-    :param victim: Has the clean images.
+    :param asking: How the estimator is asked.
+    :param images: The clean ones, ``(N, C, H, W)``.
     :param texts: The clean texts: ``(N,)`` of pairs, or prompts ``(K,)``.
     :param shared: Whether samples share their texts after the attack, too.
     :param labels: ``(N,)``: the true ones, or the wanted ones when targeted.
@@ -33,30 +33,34 @@ class Combinations:
     """
 
     def __init__(
-        self, victim: ImageVictim, texts: np.ndarray, shared: bool, labels: np.ndarray, targeted: bool
+        self,
+        asking: Asking,
+        images: np.ndarray,
+        texts: np.ndarray,
+        shared: bool,
+        labels: np.ndarray,
+        targeted: bool,
     ) -> None:
-        self.victim = victim
+        self.asking = asking
         self.shared = shared
         self.targeted = targeted
-        self.labels = torch.from_numpy(labels).to(victim.device)
+        self.labels = torch.from_numpy(labels).to(asking.device)
         self.images: list[np.ndarray] = []
         self.texts: list[np.ndarray] = []
         #: Of each version but the clean one: the records of each sample, or one list where texts are shared.
         self.records: list[list[list[TextRecord]]] = [[]]
         self.held: list[Any] = []
-        self._seen: list[Tensor] = []
+        self._seen: list[Part] = []
+        self._groups = asking.groups(images)
         #: Of the images ``i`` with the texts ``t``: ``[t][i]``, ``(N,)``.
         self._margins: list[list[np.ndarray]] = []
         self._add_texts(texts)
-        self.add_images(victim.images)
+        self.add_images(images)
 
     def add_images(self, images: np.ndarray) -> None:
         """Add a version of the images ``(N, 3, H, W)``."""
         self.images.append(images)
-        parts = torch.from_numpy(images).split(self.victim.batch_size)
-        with torch.no_grad():
-            seen = [self.victim.see(preprocessed(self.victim.estimator, part.to(self.victim.device))) for part in parts]
-        self._seen.append(torch.cat(seen))
+        self._seen.append(self.asking.see_field("image", images))
         for margins, held in zip(self._margins, self.held, strict=True):
             margins.append(self._margins_of(self._seen[-1], held))
 
@@ -90,16 +94,16 @@ class Combinations:
 
     def _add_texts(self, texts: np.ndarray) -> None:
         self.texts.append(texts)
-        self.held.append(self.victim.hold(texts))
+        self.held.append(self.asking.hold(texts, self._groups))
         self._margins.append([self._margins_of(seen, self.held[-1]) for seen in self._seen])
 
-    def _margins_of(self, seen: Tensor, held: Any) -> np.ndarray:
-        margins = []
+    def _margins_of(self, seen: Part, held: Any) -> np.ndarray:
+        margins, size = [], self.asking.batch_size
         with torch.no_grad():
-            for rows in np.split(
-                np.arange(len(seen)), range(self.victim.batch_size, len(seen), self.victim.batch_size)
-            ):
-                logits = self.victim.logits(seen[rows], self.victim.rows(held, rows))
+            for rows in np.split(np.arange(len(seen)), range(size, len(seen), size)):
+                images = seen.take(torch.from_numpy(rows).to(self.asking.device))
+                fused = self.asking.fused({"image": images, "text": self.asking.rows(held, rows)})
+                logits = self.asking.scores(fused)
                 margins.append(margin_loss(logits, self.labels[rows], self.targeted).cpu().numpy())
         # Broken scores are no success: they come behind everything.
         return np.nan_to_num(np.concatenate(margins), nan=-np.inf, posinf=np.inf, neginf=-np.inf)

@@ -10,7 +10,6 @@ from art.attacks.attack import EvasionAttack
 from art_multimodal.attacks.evasion.multimodal.base import Estimator, MultimodalAttack
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.pairs import is_pairs
 
 
@@ -61,9 +60,9 @@ class IndependentAttack(MultimodalAttack):
         images = self.images_of(x)
         texts, records = self.attack_texts(self.text_attack, x, y)
         if len(x):
-            samples = images if isinstance(self.estimator, ZeroShotClassifier) else x
+            samples = images if self.estimator.texts_are_prompts else x
             found = self.image_attack.generate(samples, y, **kwargs)
-            if not isinstance(self.estimator, ZeroShotClassifier) and is_pairs(found):
+            if not self.estimator.texts_are_prompts and is_pairs(found):
                 found = found["image"]
             if getattr(found, "shape", None) != images.shape:
                 raise InputError(f"{type(self.image_attack).__name__} does not return one image per sample.")

@@ -15,9 +15,7 @@ from tqdm.auto import tqdm
 from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.image_ascent import CLASS_LOSSES, Unsaturated, class_loss, own_generators
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.asking import SomeModalities
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.straight_through import straight_through
 from art_multimodal.functional.losses import embedding_l2
 from art_multimodal.functional.perturbations import ascent_step, norm_of, random_start, within_budget
 from art_multimodal.labels import label_indices
@@ -126,23 +124,47 @@ class ProjectedGradientDescentMultimodal(EvasionAttack):
         return samples(**fields)
 
     def _attack_batch(self, x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-        asked = SomeModalities(self.estimator, x, list(self.eps))
-        wanted = torch.from_numpy(labels).to(asked.device)
+        asking = self.estimator.asking(self.batch_size)
+        fields, modalities = asking.fields(x), asking.modalities
+        held = {
+            name: asking.see_field(name, fields[name]) if one.numeric else asking.see_texts(name, fields[name])
+            for name, one in modalities.items()
+            if name not in self.eps
+        }
+        lengths = {
+            name: torch.from_numpy(np.array(modalities[name].lengths(fields[name]))).to(asking.device)
+            for name in self.eps
+            if modalities[name].variable
+        }
+        clean = {
+            name: torch.from_numpy(np.ascontiguousarray(modalities[name].values(fields[name]))).to(asking.device)
+            for name in self.eps
+        }
+        wanted = torch.from_numpy(labels).to(asking.device)
+
+        def fused(parts: dict[str, Tensor]) -> Tensor:
+            seen = {
+                name: asking.see(name, asking.through_defences(name, part), lengths.get(name))
+                for name, part in parts.items()
+            }
+            return asking.fused({**held, **seen})
+
         with torch.no_grad():
-            reference = asked.fused(self._defended(asked.clean))
+            reference = fused(clean)
         scale = Unsaturated(wanted, reference.dtype)
 
         def raised(parts: dict[str, Tensor]) -> Tensor:
-            fused = asked.fused(self._defended(parts))
+            moved = fused(parts)
             if self.loss == "fused":
-                return embedding_l2(reference, fused)
-            scores = asked.scores(fused)
+                return embedding_l2(reference, moved)
+            scores = asking.scores(moved)
             scores = scale(scores) if self.loss == "cross_entropy" else scores
             return class_loss(self.loss, scores, wanted, self.targeted)
 
-        kept, most = dict(asked.clean), torch.full((len(x),), -torch.inf, device=asked.device)
+        ball = _Ball(self, clean, {name: _within(part, lengths.get(name)) for name, part in clean.items()})
+        kept, most = dict(clean), torch.full((len(x),), -torch.inf, device=asking.device)
         for number in range(max(1, self.num_random_init)):
-            last = self._ascend(asked, raised, self._starts(x, asked, number))
+            last = self._ascend(ball, raised, self._starts(ball, number))
             if self.num_random_init > 1:
                 with torch.no_grad():
                     values = raised(last).to(most)
@@ -154,7 +176,7 @@ class ProjectedGradientDescentMultimodal(EvasionAttack):
                 kept = last
         return {name: part.cpu().numpy() for name, part in kept.items()}
 
-    def _ascend(self, asked: SomeModalities, raised: Any, current: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _ascend(self, ball: _Ball, raised: Any, current: dict[str, Tensor]) -> dict[str, Tensor]:
         for _ in range(self.max_iter):
             parts = {name: part.detach().requires_grad_(True) for name, part in current.items()}
             total = raised(parts).sum()
@@ -162,41 +184,26 @@ class ProjectedGradientDescentMultimodal(EvasionAttack):
             moved = {}
             for (name, part), gradient in zip(parts.items(), gradients, strict=True):
                 step = torch.zeros_like(part) if gradient is None else gradient
-                moved[name] = part.detach() + ascent_step(step, self._norm(name), self._step(name))
-            current = {name: self._inside(asked, name, part) for name, part in moved.items()}
+                moved[name] = part.detach() + ascent_step(step, self.norm_of(name), self._step(name))
+            current = {name: ball.inside(name, part) for name, part in moved.items()}
         return current
 
-    def _inside(self, asked: SomeModalities, name: str, part: Tensor) -> Tensor:
-        """Within the ball and the clip values; behind the length of a sequence as it was."""
-        low, high = (torch.as_tensor(bound).to(part) for bound in self.estimator.modalities[name].clip_values)
-        clean = asked.clean[name]
-        inside = within_budget(part, clean, self._norm(name), self.eps[name], low, high)
-        return torch.where(asked.within[name] > 0, inside, clean)
-
-    def _starts(self, x: np.ndarray, asked: SomeModalities, number: int) -> dict[str, Tensor]:
+    def _starts(self, ball: _Ball, number: int) -> dict[str, Tensor]:
         if not self.num_random_init:
-            return dict(asked.clean)
+            return dict(ball.clean)
         started = {}
-        for place, (name, clean) in enumerate(asked.clean.items()):
+        for place, (name, clean) in enumerate(ball.clean.items()):
             seed = None if self.seed is None else (self.seed, number, place)
             generators = own_generators(seed, clean.cpu().numpy())
             deltas = [
-                random_start(one[None], self._norm(name), self.eps[name], generator)
+                random_start(one[None], self.norm_of(name), self.eps[name], generator)
                 for one, generator in zip(clean, generators, strict=True)
             ]
-            started[name] = self._inside(asked, name, clean + torch.cat(deltas) * asked.within[name])
+            started[name] = ball.inside(name, clean + torch.cat(deltas) * ball.within[name])
         return started
 
-    def _defended(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        behind = dict(parts)
-        for name in parts:
-            for defence in self.estimator.defences.get(name, ()):
-                if defence.apply_predict:
-                    bounds = self.estimator.modalities[name].clip_values
-                    behind[name] = straight_through(defence, bounds)(behind[name])
-        return behind
-
-    def _norm(self, name: str) -> float:
+    def norm_of(self, name: str) -> float:
+        """The norm of a modality's ball: ``inf`` or ``2.0``."""
         return norm_of(self.norm[name] if isinstance(self.norm, Mapping) else self.norm)
 
     def _step(self, name: str) -> float:
@@ -212,7 +219,7 @@ class ProjectedGradientDescentMultimodal(EvasionAttack):
                 raise InputError(f"{what} must name the same modalities as eps: {', '.join(self.eps)}.")
         for name, eps in self.eps.items():
             self.estimator.numeric_modality(name)
-            norm_of(self._norm(name))
+            norm_of(self.norm_of(name))
             if not (np.isfinite(eps) and eps >= 0):
                 raise ValueError(f"eps of {name} must be a finite number of at least 0, not {eps!r}.")
             if not (np.isfinite(self._step(name)) and self._step(name) >= 0):
@@ -226,3 +233,33 @@ class ProjectedGradientDescentMultimodal(EvasionAttack):
             )
         for whole, least in (("max_iter", 0), ("num_random_init", 0), ("batch_size", 1)):
             check_whole_number(self, whole, least)
+
+
+class _Ball:
+    """The product of the balls around a batch of samples.
+
+    :param attack: Has the radii and norms.
+    :param clean: What changes, as it is in the samples: numbers ``[N, *shape]`` by name.
+    :param within: Where it may: 1 within the length of a sequence, 0 behind it, shaped to broadcast.
+    """
+
+    def __init__(
+        self, attack: ProjectedGradientDescentMultimodal, clean: dict[str, Tensor], within: dict[str, Tensor]
+    ) -> None:
+        self.attack, self.clean, self.within = attack, clean, within
+
+    def inside(self, name: str, part: Tensor) -> Tensor:
+        """Within the ball and the clip values; behind the length of a sequence as it was."""
+        attack, clean = self.attack, self.clean[name]
+        low, high = (torch.as_tensor(bound).to(part) for bound in attack.estimator.modalities[name].clip_values)
+        moved = within_budget(part, clean, attack.norm_of(name), attack.eps[name], low, high)
+        return torch.where(self.within[name] > 0, moved, clean)
+
+
+def _within(clean: Tensor, lengths: Tensor | None) -> Tensor:
+    """1 within the length of sequences and 0 behind it, or 1 everywhere, shaped to broadcast."""
+    ones = [1] * (clean.ndim - 1)
+    if lengths is None:
+        return torch.ones((len(clean), *ones), device=clean.device)
+    steps = torch.arange(clean.shape[1], device=clean.device) < lengths[:, None]
+    return steps.to(clean.dtype).reshape(*steps.shape, *ones[1:])

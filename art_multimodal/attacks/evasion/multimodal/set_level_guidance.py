@@ -134,7 +134,7 @@ class SetLevelGuidanceAttack(MultimodalAttack):
         return self.result(x, images, texts, records)
 
     def _labels(self, images: np.ndarray, y: np.ndarray | None) -> np.ndarray | None:
-        if not isinstance(self.estimator, ZeroShotClassifier):
+        if not self.estimator.texts_are_prompts:
             return None
         labels = label_indices(y, self.estimator.nb_classes, len(images))
         return self.estimator.predict_labels(images, batch_size=self.batch_size) if labels is None else labels

@@ -14,9 +14,9 @@ from art.attacks.attack import EvasionAttack
 
 from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.text.bert_attack import BertAttack
-from art_multimodal.attacks.evasion.text.encoder_victims import EncoderVictim
+from art_multimodal.attacks.evasion.text.objectives import Divergence
 from art_multimodal.attacks.evasion.text.prompt_search import PromptSearch
-from art_multimodal.attacks.evasion.text.scoring import TextVictim
+from art_multimodal.attacks.evasion.text.questions import TextQuestions
 from art_multimodal.attacks.evasion.text.search import TextRecord, every_text, word_changes
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.errors import InputError
@@ -100,7 +100,7 @@ class ExhaustiveTextAttack(TextAttack):
         :param batch_size: Texts or images per forward pass.
         :param verbose: Show a progress bar.
         """
-        per_image = isinstance(estimator, ZeroShotClassifier)
+        per_image = estimator.texts_are_prompts
         super().__init__(estimator, loss, targeted, per_image, None, True, (), batch_size, verbose)
         self.attacks = tuple(attacks)
         self.most_texts = most_texts
@@ -156,10 +156,10 @@ class ExhaustiveTextAttack(TextAttack):
         if not count:
             return np.empty((0, self.estimator.nb_classes), dtype=object)
         options = self.options(texts, max(1, self.most_texts // len(texts)))
-        victim = EncoderVictim(self.estimator, texts, self.batch_size, self.cost)
+        questions = self._questions(texts, Divergence())
         # Here a prompt that the model refuses is found.
-        victim.start()
-        search = PromptSearch(victim, self.estimator, images, labels, self.targeted, self.batch_size)
+        questions.start()
+        search = PromptSearch(questions.asking, self.cost, images, labels, self.targeted)
         before = search.margins()
         queries = {text: np.ones(count, dtype=np.int64) for text in texts}
         several = any(len(entry) > 1 for entry in self.estimator.prompts)
@@ -230,10 +230,10 @@ class ExhaustiveTextAttack(TextAttack):
             setattr(self, name, spread)
         return adversarial
 
-    def _attack(self, victim: TextVictim) -> list[TextRecord]:
-        texts = victim.texts
+    def _attack(self, questions: TextQuestions) -> list[TextRecord]:
+        texts = questions.texts
         options = self.options(texts, self.most_texts)
-        before = victim.start()
+        before = questions.start()
         self.fell_to = [None] * len(texts)
         best, found, queries = np.array(before), list(texts), [1] * len(texts)
         active = np.flatnonzero(self._going_on_pairs(best, 0))
@@ -245,9 +245,9 @@ class ExhaustiveTextAttack(TextAttack):
                     for row in active.tolist()
                     for other in options[texts[row]].texts[number][start : start + _AT_ONCE]
                 ]
-                for (row, other), score in zip(probes, victim.ask(probes), strict=True):
+                for (row, other), score in zip(probes, questions.ask(probes), strict=True):
                     queries[row] += score is not None
-                    if score is not None and score > best[row] + victim.noticeable:
+                    if score is not None and score > best[row] + questions.noticeable:
                         best[row], found[row] = score, other
                 active = active[self._going_on_pairs(best, number)[active]]
         self.cut = [

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from art_multimodal.attacks.evasion.text.encoder_victims import EncoderVictim
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.estimators.asking import Asking, TextCost
 
 #: Cosines that differ by less are equal: what rounding does to embeddings is smaller.
 _NOTICEABLE = 1e-7
@@ -29,23 +28,24 @@ class PromptSearch:
 
     A text that stands for several classes may change for each of them in its own way.
 
-    :param victim: Embeds texts.
+    :param asking: How the zero-shot classifier is asked.
+    :param cost: Where work on texts is counted.
     :param images: ``(N, 3, H, W)``.
     :param labels: ``(N,)``: the true ones, or the wanted ones when targeted.
     """
 
     def __init__(
         self,
-        victim: EncoderVictim,
-        estimator: ZeroShotClassifier,
+        asking: Asking,
+        cost: TextCost,
         images: np.ndarray,
         labels: np.ndarray,
         targeted: bool,
-        batch_size: int,
     ) -> None:
-        self._victim = victim
-        self._scale = float(victim.model.logit_scale.detach().double().exp())
-        self._images = F.normalize(estimator.image_features(images, batch_size).double(), dim=-1)
+        self._texts, self._cost = asking.text_table, cost
+        estimator = asking.estimator
+        self._scale = float(estimator.dual_encoder.logit_scale.detach().double().exp())
+        self._images = F.normalize(estimator.image_features(images, asking.batch_size).double(), dim=-1)
         self._targeted = targeted
         self._labels = torch.from_numpy(labels).to(self._images.device)
         self.prompts = estimator.prompts
@@ -62,7 +62,7 @@ class PromptSearch:
 
     def embedded(self, texts: list[str]) -> tuple[dict[str, int], Tensor]:
         """Of each text that the model reads its row in a table of unit embeddings ``[R, D]``, in double precision."""
-        rows, table = self._victim.embedded([(0, text) for text in texts], texts)
+        rows, table = self._texts.rows(texts, self._cost)
         read = [text for text in dict.fromkeys(texts) if text in rows]
         picks = torch.tensor([rows[text] for text in read], dtype=torch.long, device=table.device)
         return {text: row for row, text in enumerate(read)}, F.normalize(table[picks].double(), dim=-1)

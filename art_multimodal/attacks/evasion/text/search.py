@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice, zip_longest
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, zip_longest
 from typing import Any
 
-from art_multimodal.attacks.evasion.text.scoring import TextVictim
-from art_multimodal.language.words import Word, words_of
+import numpy as np
 
-#: What counts as higher: by more than this share, and more than the victim finds noticeable. Rounding, which depends on
-#: how probes were batched, is smaller, and so does not decide between equals.
+from art_multimodal.attacks.evasion.text.questions import TextQuestions
+from art_multimodal.attacks.searching import Search, run_searches
+from art_multimodal.language.words import words_of
+
+#: What counts as higher: by more than this share, and more than the objective finds noticeable. Rounding, which
+#: depends on how probes were batched, is smaller, and so does not decide between equals.
 NOTICEABLE_SHARE = 1e-6
 _PROBES_AT_ONCE = 4096
 
@@ -39,7 +43,7 @@ class TextRecord:
     :param changes: The changed words, in the order of the text.
     :param score_before: Of the original: 0 for ``embedding_kl``, the margin loss for ``margin``, minus the cosine for
         ``similarity``. With targeted margins for each image, the margin over the classes of this prompt alone (see
-        :class:`PromptMarginVictim`).
+        :class:`PromptMargin`).
     :param score: Of the adversarial text; at least ``score_before``.
     :param queries: Texts that the model was asked about on behalf of this one, the original included; one that other
         texts needed too, or that was known already, counts for each.
@@ -75,29 +79,13 @@ class Plan:
     ranked: bool = False
 
 
-@dataclass
-class _State:
-    """A subject on its way."""
-
-    original: str
-    text: str
-    score_before: float
-    score: float
-    #: Indices of the words that may still change, most important first.
-    order: list[int]
-    queries: int = 1
-    changes: int = 0
-    #: What the next change of this round must score more than.
-    to_beat: float = 0.0
-    #: The best change of this round: score, index of the word, text.
-    best: tuple[float, int, str] | None = None
-    words: list[Word] = field(default_factory=list)
-
-
 def attack_texts(
-    victim: TextVictim, free: Sequence[Sequence[int]], plan: Plan, done: Callable[[int], object] = lambda count: None
+    questions: TextQuestions,
+    free: Sequence[Sequence[int]],
+    plan: Plan,
+    done: Callable[[int], object] = lambda count: None,
 ) -> list[TextRecord]:
-    """Attack all subjects of a victim side by side.
+    """Attack the texts of all subjects side by side.
 
     In each round the most important ``candidate_words`` words of a text compete: of all their admissible replacements
     and the text as it is, the one with the highest score wins, the first among equals (to one in a million). Where the
@@ -108,35 +96,59 @@ def attack_texts(
     :return: One record per subject.
     :raises InputError: If the model refuses one of the texts.
     """
-    scores = victim.start() if victim.texts else []
-    words = {text: words_of(text) for text in dict.fromkeys(victim.texts)}
-    states = [
-        _State(text, text, score, score, list(indices), words=words[text])
-        for text, score, indices in zip(victim.texts, scores, free, strict=True)
+    scores = questions.start() if questions.texts else []
+    # Subjects with one text often come one after the other, one prompt for many images: what may stand in its place is
+    # listed once.
+    changes = lru_cache(maxsize=1)(_changes)
+    searches = [
+        _search(text, score, tuple(indices), plan, questions.noticeable, changes)
+        for text, score, indices in zip(questions.texts, scores, free, strict=True)
     ]
-    if plan.max_changes and plan.candidate_words is not None:
-        _order_by_importance(victim, states, plan.mask)
-    active = [number for number, state in enumerate(states) if state.order and plan.max_changes]
-    done(len(states) - len(active))
-    while active:
-        for number in active:
-            states[number].to_beat = _to_beat(states[number].score, victim.noticeable)
-        probes = _probes(states, active, plan)
-        while part := list(islice(probes, _PROBES_AT_ONCE)):
-            answers = victim.ask([(number, text) for number, _, text in part])
-            for (number, index, text), score in zip(part, answers, strict=True):
-                if score is not None:
-                    state = states[number]
-                    state.queries += 1
-                    if score > state.to_beat:
-                        state.to_beat = _to_beat(score, victim.noticeable)
-                        state.best = (score, index, text)
-        for number in active:
-            _end_round(states[number], plan)
-        going = [n for n in active if states[n].order and states[n].changes < plan.max_changes]
-        done(len(active) - len(going))
-        active = going
-    return [_record(state) for state in states]
+    return run_searches(searches, questions.ask, _PROBES_AT_ONCE, done)
+
+
+def _search(
+    original: str,
+    score_before: float,
+    order: tuple[int, ...],
+    plan: Plan,
+    noticeable: float,
+    changes: Callable[[str, str, tuple[int, ...], Plan], tuple[list[int], list[str]]],
+) -> Search[str, float | None, TextRecord]:
+    """Change one text, round by round.
+
+    :param order: Indices of the words that may change.
+    :param changes: Lists what may stand in the place of a text.
+    """
+    text, score, queries, changed = original, score_before, 1, 0
+    if plan.max_changes and plan.candidate_words is not None and len(order) > 1:
+        answers = yield [words_of(text)[index].replaced(text, plan.mask) for index in order]
+        queries += sum(answer is not None for answer in answers)
+        # By how far the text moves when a word is hidden. Where the model cannot read the mask as well, it comes last.
+        moved = {index: -np.inf if answer is None else answer for index, answer in zip(order, answers, strict=True)}
+        order = tuple(sorted(order, key=lambda index: -moved[index]))
+    while order and changed < plan.max_changes:
+        indices, texts = changes(original, text, order[: plan.candidate_words], plan)
+        answers = (yield texts) if texts else []
+        queries += sum(answer is not None for answer in answers)
+        best = _best(answers, _to_beat(score, noticeable), noticeable)
+        if best is None:
+            order = () if plan.candidate_words is None else order[plan.candidate_words :]
+            continue
+        score, text = answers[best], texts[best]  # type: ignore[assignment]
+        changed += 1
+        if plan.once:
+            order = tuple(index for index in order if index != indices[best])
+    return TextRecord(original, text, word_changes(original, text), score_before, score, queries)
+
+
+def _best(answers: Sequence[float | None], to_beat: float, noticeable: float) -> int | None:
+    """The place of the highest score, the first among equals; ``None`` where none is high enough."""
+    best = None
+    for place, score in enumerate(answers):
+        if score is not None and score > to_beat:
+            best, to_beat = place, _to_beat(score, noticeable)
+    return best
 
 
 def _to_beat(score: float, noticeable: float) -> float:
@@ -144,66 +156,15 @@ def _to_beat(score: float, noticeable: float) -> float:
     return score + noticeable + NOTICEABLE_SHARE * abs(score)
 
 
-def _order_by_importance(victim: TextVictim, states: list[_State], mask: str) -> None:
-    """Sort words by how far the text moves when the word is hidden, in the units of the score; stable."""
-    probes = [
-        (number, index, state.words[index].replaced(state.text, mask))
-        for number, state in enumerate(states)
-        # A single word is in order as it is.
-        if len(state.order) > 1
-        for index in state.order
-    ]
-    importance: list[dict[int, float]] = [{} for _ in states]
-    for start in range(0, len(probes), _PROBES_AT_ONCE):
-        part = probes[start : start + _PROBES_AT_ONCE]
-        answers = victim.ask([(number, text) for number, _, text in part])
-        for (number, index, _), score in zip(part, answers, strict=True):
-            states[number].queries += score is not None
-            # Where the model cannot read the mask as well, the word comes last.
-            importance[number][index] = -score if score is not None else float("inf")
-    for state, negative in zip(states, importance, strict=True):
-        state.order.sort(key=lambda index: negative.get(index, 0.0))
-
-
-def _probes(states: list[_State], active: list[int], plan: Plan) -> Iterator[tuple[int, int, str]]:
-    """(Subject, word, text) of every change that is admissible in this round."""
-    known: tuple[Any, list[tuple[int, str]]] = (None, [])
-    for number in active:
-        state = states[number]
-        competing = state.order[: plan.candidate_words]
-        # Subjects with one text often come one after the other: one prompt for many images.
-        task = (state.original, state.text, competing)
-        if task != known[0]:
-            known = (task, _changes(state, competing, plan))
-        for index, text in known[1]:
-            yield number, index, text
-
-
-def _changes(state: _State, competing: list[int], plan: Plan) -> list[tuple[int, str]]:
-    """(Word, text) of the changes of these words, each text once."""
-    found = {state.text: -1}
+def _changes(original: str, text: str, competing: tuple[int, ...], plan: Plan) -> tuple[list[int], list[str]]:
+    """The changes of some words of a text, each once: the index of the word, and the text."""
+    found, words = {text: -1}, words_of(text)
     for index in competing:
-        word = state.words[index]
-        for replacement in plan.propose(state.original, index, word.text):
-            found.setdefault(word.replaced(state.text, replacement), index)
-    return [(index, text) for text, index in found.items() if index >= 0]
-
-
-def _end_round(state: _State, plan: Plan) -> None:
-    if state.best is None:
-        state.order = [] if plan.candidate_words is None else state.order[plan.candidate_words :]
-        return
-    state.score, index, state.text = state.best
-    state.words = words_of(state.text)
-    state.changes += 1
-    state.best = None
-    if plan.once:
-        state.order.remove(index)
-
-
-def _record(state: _State) -> TextRecord:
-    changes = word_changes(state.original, state.text)
-    return TextRecord(state.original, state.text, changes, state.score_before, state.score, state.queries)
+        word = words[index]
+        for replacement in plan.propose(original, index, word.text):
+            found.setdefault(word.replaced(text, replacement), index)
+    del found[text]
+    return list(found.values()), list(found)
 
 
 def word_changes(text: str, adversarial: str) -> tuple[WordChange, ...]:

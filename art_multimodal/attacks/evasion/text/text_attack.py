@@ -11,10 +11,18 @@ from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_multimodal.attacks.checks import check_whole_number
-from art_multimodal.attacks.evasion.text.encoder_victims import EncoderVictim, PromptMarginVictim, SimilarityVictim
-from art_multimodal.attacks.evasion.text.scoring import LOSSES, PairVictim, TextCost, TextVictim
+from art_multimodal.attacks.evasion.text.objectives import (
+    LOSSES,
+    AnswerMargin,
+    Dissimilarity,
+    Divergence,
+    PromptMargin,
+    TextObjective,
+)
+from art_multimodal.attacks.evasion.text.questions import TextQuestions
 from art_multimodal.attacks.evasion.text.search import Plan, TextRecord, attack_texts
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.asking import TextCost
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
@@ -82,7 +90,7 @@ class TextAttack(EvasionAttack):
             them the model's own predictions are used, unless targeted. Not used otherwise.
         :raises InputError: For samples or labels that cannot be used, or texts that the model refuses.
         """
-        if not isinstance(self.estimator, ZeroShotClassifier):
+        if not self.estimator.texts_are_prompts:
             return self._attack_pairs(x, y)
         texts = list(dict.fromkeys(text for entry in self.estimator.prompts for text in entry))
         if self.loss == "margin":
@@ -92,7 +100,7 @@ class TextAttack(EvasionAttack):
                 "On a ZeroShotClassifier the prompts of the estimator are attacked, so x must be None (images with "
                 "loss='margin' only). For other texts use perturb(texts)."
             )
-        self.records = self._attack(EncoderVictim(self.estimator, texts, self.batch_size, self.cost))
+        self.records = self._attack(self._questions(texts, Divergence()))
         return self._prompts(self.records)
 
     def perturb(self, texts: Sequence[str]) -> list[str]:
@@ -110,7 +118,7 @@ class TextAttack(EvasionAttack):
             raise InputError(
                 f"{type(self.estimator.model).__name__} embeds no text without an image. Use generate(pairs)."
             )
-        self.records = self._attack(self._victim_of_texts(texts))
+        self.records = self._attack(self._of_texts_alone(texts))
         adversarial = {record.text: record.adversarial for record in self.records}
         return [adversarial.get(text, text) for text in texts]
 
@@ -127,14 +135,14 @@ class TextAttack(EvasionAttack):
         if not len(images):
             self.records = []
             return np.empty((0, self.estimator.nb_classes), dtype=object)
-        victim = PromptMarginVictim(
-            self.estimator, texts, self.batch_size, self.cost, images, labels, self.targeted, self.per_image
-        )
-        records = self._attack(victim)
+        asking = self.estimator.asking(self.batch_size)
+        objective = PromptMargin(asking, texts, images, labels, self.targeted, self.per_image)
+        subjects = [text for text in texts for _ in range(len(images) if self.per_image else 1)]
+        records = self._attack(TextQuestions(asking, subjects, objective, self.cost))
         if not self.per_image:
             self.records = records
             return self._prompts(records)
-        # The victim has all images of a prompt together.
+        # All images of a prompt stand together.
         of_image = [records[number :: len(images)] for number in range(len(images))]
         self.records = [record for part in of_image for record in part]
         return np.stack([self._prompts(part) for part in of_image])
@@ -157,7 +165,7 @@ class TextAttack(EvasionAttack):
         check_strings(texts)
         adversarial = x.copy()
         if self.loss == "embedding_kl" and self._embeds_texts:
-            records = self._attack(self._victim_of_texts(texts))
+            records = self._attack(self._of_texts_alone(texts))
             of_text = {record.text: record for record in records}
             self.records = [of_text.get(text) or _untouched(text) for text in texts]
         else:
@@ -166,8 +174,9 @@ class TextAttack(EvasionAttack):
             rows = [row for row, text in enumerate(texts) if words_of(text)]
             self.records = [_untouched(text) for text in texts]
             if rows:
-                victim = self._victim_of_pairs(images[rows], [texts[row] for row in rows], labels, rows)
-                for row, record in zip(rows, self._attack(victim), strict=True):
+                of_rows = None if labels is None else labels[rows]
+                questions = self._of_pairs(images[rows], [texts[row] for row in rows], of_rows)
+                for row, record in zip(rows, self._attack(questions), strict=True):
                     self.records[row] = record
         adversarial["text"] = [record.adversarial for record in self.records]
         return adversarial
@@ -175,21 +184,24 @@ class TextAttack(EvasionAttack):
     @property
     def _embeds_texts(self) -> bool:
         """Whether the model embeds a text without an image."""
-        return not isinstance(self.estimator, FusionClassifier) or self.estimator.model.separate_towers
+        return getattr(self.estimator.image_text_model, "separate_towers", True)
 
-    def _victim_of_texts(self, texts: Sequence[str]) -> TextVictim:
-        distinct = [text for text in dict.fromkeys(texts) if words_of(text)]
-        if isinstance(self.estimator, FusionClassifier):
-            return PairVictim(self.estimator, distinct, self.batch_size, self.cost)
-        return EncoderVictim(self.estimator, distinct, self.batch_size, self.cost)
+    def _questions(self, texts: Sequence[str], objective: TextObjective) -> TextQuestions:
+        return TextQuestions(self.estimator.asking(self.batch_size), texts, objective, self.cost)
 
-    def _victim_of_pairs(
-        self, images: np.ndarray, texts: list[str], labels: np.ndarray | None, rows: list[int]
-    ) -> TextVictim:
+    def _of_texts_alone(self, texts: Sequence[str]) -> TextQuestions:
+        return self._questions([text for text in dict.fromkeys(texts) if words_of(text)], Divergence())
+
+    def _of_pairs(self, images: np.ndarray, texts: list[str], labels: np.ndarray | None) -> TextQuestions:
+        """Questions about the texts of pairs; with labels by the margin of the answer."""
+        asking = self.estimator.asking(self.batch_size)
         if self.loss == "similarity":
-            return SimilarityVictim(self.estimator, texts, self.batch_size, self.cost, images)
-        of_rows = None if labels is None else labels[rows]
-        return PairVictim(self.estimator, texts, self.batch_size, self.cost, images, of_rows, self.targeted)
+            return TextQuestions(asking, texts, Dissimilarity(asking, images), self.cost)
+        others = {"image": asking.see_field("image", images)}
+        objective: TextObjective = Divergence()
+        if labels is not None:
+            objective = AnswerMargin(asking, "text", others, labels, self.targeted)
+        return TextQuestions(asking, texts, objective, self.cost, others=others)
 
     def _labels(self, x: np.ndarray, y: np.ndarray | None) -> np.ndarray:
         labels = label_indices(y, self.estimator.nb_classes, len(x))
@@ -199,11 +211,11 @@ class TextAttack(EvasionAttack):
             raise ValueError("A targeted attack needs the wanted labels in `y`.")
         return self.estimator.predict(x, batch_size=self.batch_size).argmax(axis=1)
 
-    def _attack(self, victim: TextVictim) -> list[TextRecord]:
+    def _attack(self, questions: TextQuestions) -> list[TextRecord]:
         # Subjects may share a text: what can be changed in it is found once.
-        plan, free_in = self.planned(list(dict.fromkeys(victim.texts)))
-        with tqdm(total=len(victim.texts), desc=type(self).__name__, disable=not self.verbose) as bar:
-            return attack_texts(victim, [free_in[text] for text in victim.texts], plan, done=bar.update)
+        plan, free_in = self.planned(list(dict.fromkeys(questions.texts)))
+        with tqdm(total=len(questions.texts), desc=type(self).__name__, disable=not self.verbose) as bar:
+            return attack_texts(questions, [free_in[text] for text in questions.texts], plan, done=bar.update)
 
     def planned(self, texts: list[str]) -> tuple[Plan, dict[str, list[int]]]:
         """How texts may change: the plan of a search, and of each text the words that can be changed at all."""
@@ -229,7 +241,7 @@ class TextAttack(EvasionAttack):
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
         if self.targeted and self.loss != "margin":
             raise ValueError("A targeted attack needs loss='margin': embeddings have no wanted label.")
-        classifies = isinstance(self.estimator, (FusionClassifier, ZeroShotClassifier))
+        classifies = self.estimator.classifies
         if self.loss == "margin" and not classifies:
             raise ValueError("loss='margin' needs a classifier. On a retriever use 'similarity' or 'embedding_kl'.")
         if self.loss == "similarity" and classifies:
@@ -237,7 +249,7 @@ class TextAttack(EvasionAttack):
                 "loss='similarity' lowers the similarity of captions to their images, on an ImageTextRetriever. On a "
                 "classifier use 'margin' or 'embedding_kl'."
             )
-        if self.per_image and not (self.loss == "margin" and isinstance(self.estimator, ZeroShotClassifier)):
+        if self.per_image and not (self.loss == "margin" and self.estimator.texts_are_prompts):
             raise ValueError(
                 "per_image=True chooses prompts for each image of a ZeroShotClassifier, with loss='margin'. On pairs "
                 "every text has an image of its own already."

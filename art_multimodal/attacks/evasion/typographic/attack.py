@@ -14,10 +14,16 @@ from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_multimodal.attacks.checks import check_whole_number
-from art_multimodal.attacks.evasion.typographic.search import Catalogue, Outcome, Task, TypographicRecord, run_searches
-from art_multimodal.attacks.evasion.typographic.victim import Victim
+from art_multimodal.attacks.evasion.typographic.labelling import Labelling
+from art_multimodal.attacks.evasion.typographic.search import (
+    Catalogue,
+    LabelOutcome,
+    LabelSearch,
+    LabelTask,
+    TypographicRecord,
+)
+from art_multimodal.attacks.searching import criterion_for, run_searches
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.functional.lettering import LEAST_SIZE, load_font, missing_letters
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
@@ -117,7 +123,7 @@ class TypographicAttack(EvasionAttack):
         :param y: Wanted labels when targeted; not used otherwise, since success is a change of the predicted label.
         :raises InputError: For samples or labels that cannot be used, or where no word can be written at all.
         """
-        on_pairs = isinstance(self.estimator, FusionClassifier)
+        on_pairs = getattr(self.estimator, "texts_are_prompts", True) is False
         if on_pairs and not is_pairs(x):
             raise InputError("On a FusionClassifier the attack takes pairs, made by image_text_pairs(images, texts).")
         if is_pairs(x) and not on_pairs:
@@ -141,23 +147,24 @@ class TypographicAttack(EvasionAttack):
         for start in tqdm(range(0, len(x), _SAMPLES_AT_ONCE), desc="Typographic", disable=not self.verbose):
             rows = slice(start, start + _SAMPLES_AT_ONCE)
             some = None if targets is None else targets[rows]
-            victim = Victim(
+            labelling = Labelling(
                 self.estimator, images[rows], x["text"][rows] if on_pairs else None, some, catalogue, self.batch_size
             )
             written = (adversarial["image"] if on_pairs else adversarial)[rows]
             tasks = [
-                Task(
-                    catalogue,
-                    images[start + row],
-                    self._order(victim, row, words),
-                    clean,
-                    None if some is None else int(some[row]),
-                    self.max_queries,
-                    self.seed,
+                LabelTask(
+                    clean=clean,
+                    criterion=criterion_for(None if some is None else int(some[row])),
+                    catalogue=catalogue,
+                    image=images[start + row],
+                    words=self._order(labelling, row, words),
+                    max_queries=self.max_queries,
+                    seed=self.seed,
                 )
-                for row, clean in enumerate(victim.clean)
+                for row, clean in enumerate(labelling.clean)
             ]
-            for image, task, outcome in zip(written, tasks, run_searches(tasks, victim.ask), strict=True):
+            outcomes = run_searches([LabelSearch(task).run() for task in tasks], labelling.ask)
+            for image, task, outcome in zip(written, tasks, outcomes, strict=True):
                 if outcome.label is not None:
                     catalogue.write(image, outcome.label)
                 self.records.append(self._record(task, outcome, words))
@@ -195,21 +202,21 @@ class TypographicAttack(EvasionAttack):
                 stacklevel=3,
             )
 
-    def _order(self, victim: Victim, row: int, words: list[str]) -> tuple[int, ...]:
+    def _order(self, labelling: Labelling, row: int, words: list[str]) -> tuple[int, ...]:
         """Indices of the words to write into a sample, the most promising first."""
-        catalogue, scores = victim.catalogue, victim.scores[row]
+        catalogue, scores = labelling.catalogue, labelling.scores[row]
         if self.words is not None:
             ranked = list(words)
         else:
-            order = [int(label) for label in np.argsort(-scores, kind="stable") if label != victim.labels[row]]
-            if victim.targets is not None:
-                target = int(victim.targets[row])
+            order = [int(label) for label in np.argsort(-scores, kind="stable") if label != labelling.labels[row]]
+            if labelling.targets is not None:
+                target = int(labelling.targets[row])
                 order = [target, *(label for label in order if label != target)]
             ranked = [self.estimator.class_names[label] for label in order]
         index = {word: number for number, word in enumerate(words) if catalogue.letters[number]}
         return tuple(index[word] for word in ranked if word in index)
 
-    def _record(self, task: Task, outcome: Outcome, words: list[str]) -> TypographicRecord:
+    def _record(self, task: LabelTask, outcome: LabelOutcome, words: list[str]) -> TypographicRecord:
         label, area = outcome.label, task.catalogue.height * task.catalogue.width
         box = None if label is None else task.catalogue.box(label)
         return TypographicRecord(
@@ -220,7 +227,7 @@ class TypographicAttack(EvasionAttack):
             queries=outcome.queries,
             label_before=task.clean.label,
             label_after=outcome.answer.label,
-            success=task.is_success(outcome.answer),
+            success=outcome.success,
         )
 
     @property

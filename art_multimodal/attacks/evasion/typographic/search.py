@@ -1,21 +1,18 @@
-"""Where to write which word, how large and in which colours: a search for one image, best first.
-
-A search is a generator: it yields lists of labels to try and is sent what the model answers. It knows no model and no
-batches; :func:`run_searches` runs many of them side by side and puts what they ask into common batches.
-"""
+"""Where to write which word, how large and in which colours: a search for one image, best first."""
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import count, product
 
 import numpy as np
 
+from art_multimodal.attacks.searching import Answer, Outcome, Search, Task
 from art_multimodal.functional.lettering import lettering, write
-from art_multimodal.functional.occlusion import Block
+from art_multimodal.functional.points import Box
 
 #: Sizes of a label, as parts of the area that it may have.
 SIZES = (1.0, 0.5, 0.25, 0.125)
@@ -43,19 +40,6 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model says about an image.
-
-    :param label: The predicted label.
-    :param margin: How far the sample is from success: score of the clean label less the largest other one (targeted:
-        largest other score less the target's), without what may be rounding.
-    """
-
-    label: int
-    margin: float
-
-
-@dataclass(frozen=True)
 class TypographicRecord:
     """The result for one sample.
 
@@ -70,7 +54,7 @@ class TypographicRecord:
     """
 
     word: str | None
-    box: Block | None
+    box: Box | None
     colours: tuple | None
     share: float
     queries: int
@@ -111,13 +95,13 @@ class Catalogue:
                     sizes.append(letters)
             self.letters.append(sizes)
 
-    def box(self, label: Label) -> Block:
+    def box(self, label: Label) -> Box:
         """Where the patch is."""
         rows, columns = self.letters[label.word][label.size].shape
         # To the nearest pixel, halves down: whole numbers, so that no rounding of floats decides.
         row = ((self.height - rows) * label.row * 2 + PLACES - 2) // (2 * (PLACES - 1))
         column = ((self.width - columns) * label.column * 2 + PLACES - 2) // (2 * (PLACES - 1))
-        return Block(row, column, rows, columns)
+        return Box((row, column), (rows, columns))
 
     def write(self, image: np.ndarray, label: Label) -> None:
         """Write a label into an image ``(C, H, W)``, in place."""
@@ -156,15 +140,13 @@ class Catalogue:
         ]
 
 
-@dataclass(frozen=True)
-class Task:
-    """One image as a search sees it.
+@dataclass(frozen=True, kw_only=True)
+class LabelTask(Task):
+    """One image that a label is written into.
 
     :param catalogue: What can be written.
     :param image: Shape ``(C, H, W)``.
     :param words: Indices of the words to write, the most promising first.
-    :param clean: The model's answer to the intact image.
-    :param target: The wanted label, or ``None`` for any other than the clean one.
     :param max_queries: Most questions, that about the intact image included.
     :param seed: Seeds the choice of random labels.
     """
@@ -172,37 +154,27 @@ class Task:
     catalogue: Catalogue
     image: np.ndarray
     words: tuple[int, ...]
-    clean: Answer
-    target: int | None
     max_queries: int
     seed: int
 
-    def is_success(self, answer: Answer) -> bool:
-        """Whether the predicted label changed, or became the target."""
-        return answer.label != self.clean.label if self.target is None else answer.label == self.target
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a search found.
+@dataclass(frozen=True, kw_only=True)
+class LabelOutcome(Outcome):
+    """What a search for a label found.
 
     :param label: The best label; ``None`` where the intact image is the best.
-    :param answer: The model's answer to it.
-    :param queries: Questions asked, that about the intact image included.
     """
 
     label: Label | None
-    answer: Answer
-    queries: int
 
 
-Questions = Generator[list[Label], list[Answer], None]
+Questions = Generator[list[Label], Sequence[Answer], None]
 
 
-class Search:
+class LabelSearch:
     """A search for one image. Given enough queries, it asks about every label; a success ends it early."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: LabelTask) -> None:
         self.task, self.catalogue = task, task.catalogue
         self.best: Label | None = None
         self.best_answer = task.clean
@@ -214,7 +186,7 @@ class Search:
         self._queue: list[tuple[float, int, int, Label]] = []
         self._order = count()
 
-    def run(self) -> Generator[list[Label], list[Answer], Outcome]:
+    def run(self) -> Search[Label, Answer, LabelOutcome]:
         """Ask until the budget is spent, a success is as small as a part of it makes it, or nothing is left."""
         waiting, rng = list(self.task.words), np.random.default_rng(self.task.seed)
         first_part = 1 + max(_WORDS_AT_ONCE, int(_FIRST_PART * self.task.max_queries))
@@ -236,7 +208,7 @@ class Search:
             if moves is not None:
                 heapq.heappush(self._queue, (margin, level + 1, next(self._order), label))
                 yield from self._ask(moves)
-        return Outcome(self.best, self.best_answer, self.queries)
+        return LabelOutcome(label=self.best, answer=self.best_answer, success=self.succeeded, queries=self.queries)
 
     def _first(self, word: int) -> Label:
         """The largest label of a word that is worth asking about, at the first place."""
@@ -285,24 +257,3 @@ class Search:
 
     def _area(self, label: Label | None) -> int:
         return 0 if label is None else self.catalogue.letters[label.word][label.size].size
-
-
-def run_searches(tasks: Sequence[Task], ask: Callable[[list[tuple[int, Label]]], list[Answer]]) -> list[Outcome]:
-    """Search for each task, side by side, until all have ended.
-
-    :param ask: Answers ``(index of the task, label)``.
-    """
-    searches = [Search(task).run() for task in tasks]
-    outcomes: dict[int, Outcome] = {}
-    replies: dict[int, list[Answer] | None] = dict.fromkeys(range(len(tasks)))
-    while replies:
-        wanted: dict[int, list[Label]] = {}
-        for index, reply in replies.items():
-            try:
-                wanted[index] = next(searches[index]) if reply is None else searches[index].send(reply)
-            except StopIteration as stop:
-                outcomes[index] = stop.value
-        asked = [(index, label) for index, labels in wanted.items() for label in labels]
-        answers = iter(ask(asked) if asked else [])
-        replies = {index: [next(answers) for _ in labels] for index, labels in wanted.items()}
-    return [outcomes[index] for index in range(len(tasks))]

@@ -20,9 +20,9 @@ _MEMORIES: WeakKeyDictionary[DualEncoder, TextMemory] = WeakKeyDictionary()
 
 
 class TextMemory:
-    """Unit embeddings of texts by one dual encoder, and which texts it refuses.
+    """Embeddings of texts by one model, and which texts it refuses.
 
-    :attr:`row_of` maps a text to its row of :attr:`table` ``[R, D]``; rows at the end of the table may be empty. When
+    :attr:`row_of` maps a text to its row of :attr:`table` ``[R, ...]``; rows at the end of the table may be empty. When
     too much would be kept, everything is forgotten first. Threads that share a memory hold :attr:`lock` from
     :meth:`missing` until they have what they need.
     """
@@ -55,19 +55,19 @@ class TextMemory:
         missing = [text for text in distinct if text not in self.row_of and text not in self.refused]
         if missing and self._table is not None:
             texts_then = len(self.row_of) + len(self.refused) + len(missing)
-            if texts_then > min(_MOST_TEXTS, _MOST_NUMBERS // self._table.shape[1]):
+            if texts_then > min(_MOST_TEXTS, _MOST_NUMBERS // max(1, self._table[0].numel())):
                 self._forget()
                 return list(distinct)
         return missing
 
     def keep(self, texts: Sequence[str], embeddings: Tensor) -> None:
-        """Remember the embeddings ``[M, D]`` of texts that are not known yet."""
+        """Remember the embeddings ``[M, ...]`` of texts that are not known yet."""
         start = len(self.row_of)
         end = start + len(texts)
         # What is made in inference mode could not be written to outside of it.
         with torch.inference_mode(False), torch.no_grad():
             if self._table is None or end > len(self._table):
-                larger = embeddings.new_empty(max(_FEWEST_ROWS, 2 * end), embeddings.shape[1])
+                larger = embeddings.new_empty(max(_FEWEST_ROWS, 2 * end), *embeddings.shape[1:])
                 if self._table is not None:
                     larger[:start] = self._table[:start]
                 self._table = larger

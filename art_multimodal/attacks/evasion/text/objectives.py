@@ -1,4 +1,4 @@
-"""Texts that the text tower of a dual encoder reads, and what moving them does to the images beside them."""
+"""What a text attack raises: how far changed texts move a model from where its subjects' own texts have it."""
 
 from __future__ import annotations
 
@@ -11,122 +11,123 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from art_multimodal.attacks.evasion.text.memory import memory_of
-from art_multimodal.attacks.evasion.text.scoring import Probe, TextCost, TextVictim
-from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.estimators.asking import Asking
+from art_multimodal.estimators.asking.asking import all_present
+from art_multimodal.functional.losses import embedding_kl, margin_loss
 from art_multimodal.groups import first_rows, image_groups
-from art_multimodal.models.fusion import Tokens
+
+LOSSES = ("embedding_kl", "margin", "similarity")
 
 #: Most logits that are held at a time: 32 megabytes.
 _LOGITS = 2**22
-#: A model that computes what texts begin with once gets so many together; it takes as many at a time as it likes.
-_TEXTS_TO_SHARE = 4096
 #: What rounding does to a cosine at most: the embeddings are rounded already, whatever the precision here.
 _ROUNDING = 1e-6
 
 
-class EncoderVictim(TextVictim):
-    """Texts that the text tower of a dual encoder reads: prompts, captions. Scored by their unit embeddings.
+class TextObjective:
+    """Scores states of texts, larger where the model is moved further. A state is the embedding of a text."""
 
-    A text is embedded once for all attacks on the model, until its weights change.
+    #: Scores that differ by less are equal: rounding, which depends on how texts were batched, is smaller.
+    noticeable = 1e-9
+
+    def begin(self, states: Tensor) -> None:
+        """Learn the states ``[S, ...]`` of the subjects' own texts."""
+
+    def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
+        """Scores ``[P]`` of changed texts.
+
+        :param subjects: Their subjects, ``[P]``.
+        :param picks: The rows of their states, ``[P]``.
+        :param states: At least these, ``[R, ...]``.
+        """
+        raise NotImplementedError
+
+
+class Divergence(TextObjective):
+    """The KL divergence of embeddings from those of the subjects' own texts."""
+
+    def begin(self, states: Tensor) -> None:
+        self._clean = states
+
+    def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
+        # In double precision what does not move the embedding scores 0, and not the rounding of a sum.
+        clean, moved = (part.flatten(1).cpu().double() for part in (self._clean[subjects], states[picks]))
+        return embedding_kl(clean, moved)
+
+
+class AnswerMargin(TextObjective):
+    """The margin loss of the model's answer to each subject with its text changed.
+
+    :param asking: How the classifier is asked.
+    :param name: Of the modality that is attacked.
+    :param others: What the model makes of all other modalities of the subjects.
+    :param labels: ``(N,)``: the true ones, or the wanted ones when targeted.
     """
 
-    def __init__(
-        self,
-        estimator: ZeroShotClassifier | ImageTextRetriever,
-        texts: Sequence[str],
-        batch_size: int,
-        cost: TextCost,
-    ) -> None:
-        super().__init__(texts, batch_size, cost)
-        self.model = estimator.dual_encoder
-        self.device = estimator.device
-        # Before the mode is set: a model that was in training until now may have other weights.
-        self._memory = memory_of(self.model)
-        estimator.model.eval()
+    def __init__(self, asking: Asking, name: str, others: dict[str, Any], labels: np.ndarray, targeted: bool) -> None:
+        self.asking, self.name, self.others, self.targeted = asking, name, others, targeted
+        self._labels = torch.from_numpy(labels).to(asking.device)
 
-    @property
-    def at_once(self) -> int:
-        return max(self.batch_size, _TEXTS_TO_SHARE) if self.model.shares_prefixes else self.batch_size
-
-    def embedded(self, probes: Sequence[Probe], keys: Sequence[Any]) -> tuple[dict[Any, int], Tensor]:
-        memory = self._memory
-        with memory.lock:
-            missing = memory.missing(keys)
-            if missing:
-                rows, states = super().embedded([(0, text) for text in missing], missing)
-                if rows:
-                    memory.keep(list(rows), states)
-                memory.refused.update(text for text in missing if text not in rows)
-            return memory.row_of, memory.table
-
-    def tokenize(self, texts: list[str]) -> Tokens:
-        return self.model.tokenize(texts)
-
-    def encode(self, probes: list[Probe], tokens: Tokens) -> tuple[Tensor, int]:
-        assert isinstance(tokens, Tensor)
-        return self.model.encode_texts_sharing_prefixes(tokens)
+    def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
+        fused = states[picks]
+        with torch.no_grad():
+            if self.asking.separate:
+                others = {name: part.take(subjects) for name, part in self.others.items()}
+                fused = self.asking.fused({**others, self.name: all_present(fused)})
+            scores = self.asking.scores(fused)
+        return margin_loss(scores, self._labels[subjects], self.targeted)
 
 
-class SimilarityVictim(EncoderVictim):
-    """Texts of pairs, scored by how unlike their own images they are: minus the cosine similarity.
+class Dissimilarity(TextObjective):
+    """Minus the cosine similarity of texts to the images of their pairs.
 
-    :param images: ``(N, 3, H, W)``, one for each text.
+    :param asking: How the retriever is asked.
+    :param images: ``(N, C, H, W)``, one for each text.
     """
 
     noticeable = _ROUNDING
 
-    def __init__(
-        self,
-        estimator: ImageTextRetriever,
-        texts: Sequence[str],
-        batch_size: int,
-        cost: TextCost,
-        images: np.ndarray,
-    ) -> None:
-        super().__init__(estimator, texts, batch_size, cost)
+    def __init__(self, asking: Asking, images: np.ndarray) -> None:
         groups = image_groups(images)
-        features = estimator.image_features(images[first_rows(groups)], batch_size).double()
-        self._images = F.normalize(features, dim=-1)[torch.from_numpy(groups).to(self.device)]
+        features = asking.estimator.image_features(images[first_rows(groups)], asking.batch_size).double()
+        self._images = F.normalize(features, dim=-1)[torch.from_numpy(groups).to(asking.device)]
 
     def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
         return -(self._images[subjects] * F.normalize(states[picks].double(), dim=-1)).sum(dim=-1)
 
 
-class PromptMarginVictim(EncoderVictim):
-    """Prompts of a zero-shot classifier, scored by what a changed one does to the classification of images.
+class PromptMargin(TextObjective):
+    """What a changed prompt of a zero-shot classifier does to the classification of images.
 
     The score is the mean margin loss over the images when this prompt alone is changed. With ``per_image`` a subject is
     a prompt for one image, number ``n`` of ``N``: subject ``i * N + n`` for the prompt ``i``; the score is that image's
     margin loss. When targeted, too, it is the margin over the classes of this prompt alone (unless the wanted class is
     the only one): all classes have to fall below the wanted one, not the highest alone.
 
+    :param asking: How the classifier is asked.
     :param texts: The distinct prompts.
-    :param images: ``(N, 3, H, W)``, at least one.
+    :param images: ``(N, C, H, W)``, at least one.
     :param labels: ``(N,)``: the true ones, or the wanted ones when targeted.
     """
 
     def __init__(
         self,
-        estimator: ZeroShotClassifier,
+        asking: Asking,
         texts: Sequence[str],
-        batch_size: int,
-        cost: TextCost,
         images: np.ndarray,
         labels: np.ndarray,
         targeted: bool,
         per_image: bool,
     ) -> None:
+        estimator, self.device = asking.estimator, asking.device
         self._copies = len(images) if per_image else 1
-        super().__init__(estimator, [text for text in texts for _ in range(self._copies)], batch_size, cost)
         self.targeted = targeted
         self.per_image = per_image
         self._head = estimator.model.head
-        self.noticeable = _ROUNDING * float(self.model.logit_scale.detach().exp())
+        self.noticeable = _ROUNDING * float(estimator.dual_encoder.logit_scale.detach().exp())
         self._labels = torch.from_numpy(labels).to(self.device)
-        # In double precision the score of a probe does not depend on what else is asked.
-        self._images = estimator.image_features(images, batch_size).double()
+        # In double precision the score of a text does not depend on what else is asked.
+        self._images = estimator.image_features(images, asking.batch_size).double()
         number_of = {text: number for number, text in enumerate(texts)}
         places: list[dict[int, int]] = [{} for _ in texts]
         for index, entry in enumerate(estimator.prompts):
@@ -136,15 +137,15 @@ class PromptMarginVictim(EncoderVictim):
         self._classes = [torch.tensor(list(place), device=self.device) for place in places]
         self._times = [torch.tensor(list(place.values()), device=self.device).double() for place in places]
 
-    def clean_of(self, picks: Tensor, states: Tensor) -> Tensor:
-        clean = states[picks[:: self._copies]].double()
+    def begin(self, states: Tensor) -> None:
+        self._clean = states[:: self._copies].double()
         with torch.no_grad():
             #: Of the prompts of each class. A class is the direction of that sum.
-            self._sums = clean.new_zeros(self._head.nb_classes, clean.shape[1])
+            self._sums = self._clean.new_zeros(self._head.nb_classes, self._clean.shape[1])
             self._sums.index_add_(
                 0,
                 torch.cat(self._classes),
-                torch.cat([times[:, None] * row for times, row in zip(self._times, clean, strict=True)]),
+                torch.cat([times[:, None] * row for times, row in zip(self._times, self._clean, strict=True)]),
             )
             logits = self._head.similarity(self._images, F.normalize(self._sums, dim=-1))
         self._own = logits.gather(1, self._labels[:, None])
@@ -152,7 +153,6 @@ class PromptMarginVictim(EncoderVictim):
         most = max(len(classes) for classes in self._classes)
         # Of so many at least one is not among the classes of any prompt, where there is such a one.
         self._others = others.topk(min(most + 1, others.shape[1]), dim=1)
-        return clean
 
     def scores(self, subjects: Tensor, picks: Tensor, states: Tensor) -> Tensor:
         found = torch.empty(len(subjects), dtype=torch.float64, device=self.device)
@@ -191,7 +191,7 @@ class PromptMarginVictim(EncoderVictim):
     def _moved(self, number: int, states: Tensor) -> Tensor:
         """Embeddings ``[U, M, D]`` of the ``M`` classes of a prompt when it is replaced."""
         classes = self._classes[number]
-        change = (states.double() - self.clean[number])[:, None]
+        change = (states.double() - self._clean[number])[:, None]
         return F.normalize(self._sums[classes] + self._times[number][:, None] * change, dim=-1)
 
     def _losses(self, number: int, rows: Tensor, logits: Tensor) -> Tensor:

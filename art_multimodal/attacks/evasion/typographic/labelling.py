@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
-from art_multimodal.attacks.evasion.typographic.search import Answer, Catalogue, Label
+from art_multimodal.attacks.evasion.typographic.search import Catalogue, Label
+from art_multimodal.attacks.searching import Answer
 from art_multimodal.estimators.image_classifier import finite_labels
+from art_multimodal.functional.losses import margin_loss
 from art_multimodal.pairs import image_text_pairs
 
 #: Differences of scores that are smaller than this part of the largest score may come from rounding: the same image
@@ -17,8 +20,8 @@ _ROUNDING = 2.0**-15
 _PIXELS_AT_ONCE = 128 * 256 * 256
 
 
-class Victim:
-    """Answers labels on a batch of samples of one classifier.
+class Labelling:
+    """Answers labels on a batch of samples of one ART classifier, which knows scores only.
 
     :param estimator: The classifier.
     :param images: Shape ``(N, C, H, W)``.
@@ -69,12 +72,10 @@ class Victim:
         return np.concatenate(parts)
 
     def _answers(self, scores: np.ndarray, rows: np.ndarray) -> list[Answer]:
-        wanted = (self.labels if self.targets is None else self.targets)[rows][:, None]
-        others = scores.astype(np.float64)
-        own = np.take_along_axis(others, wanted, axis=1)[:, 0]
-        np.put_along_axis(others, wanted, -np.inf, axis=1)
-        margins = own - others.max(axis=1)
-        if self.targets is not None:
-            margins = -margins
+        wanted = (self.labels if self.targets is None else self.targets)[rows]
+        losses = margin_loss(
+            torch.from_numpy(scores.astype(np.float64)), torch.from_numpy(wanted), self.targets is not None
+        )
+        margins = -losses.numpy()
         margins = np.round(margins / self._step[rows]) * self._step[rows]
         return [Answer(int(label), float(margin)) for label, margin in zip(finite_labels(scores), margins, strict=True)]
