@@ -30,8 +30,13 @@ def guided_search(task: RemovalTask, max_queries: int = 500, white_box: bool = T
         return RemovalOutcome(removal=Removal(), answer=task.clean, success=True, queries=1)
     hunt = Hunt(task, max_queries)
     yield from _words(hunt)
+    search = by_saliency if white_box else by_tree
+    if hunt.has_dear_words:
+        words, hunt.words, hunt.later = hunt.words, (), hunt.left // 2
+        yield from search(hunt)
+        hunt.words, hunt.later = words, 0
     if hunt.size and not hunt.is_least:
-        yield from by_saliency(hunt) if white_box else by_tree(hunt)
+        yield from search(hunt)
     yield from _spare_words(hunt)
     if hunt.size and not hunt.is_least:
         yield from _published_tree(hunt)

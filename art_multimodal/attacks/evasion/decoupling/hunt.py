@@ -34,6 +34,8 @@ class Hunt:
         self.best_answer = task.clean
         self.best_cost = float(self.costs.numbers.sum() + self.costs.words.sum() + 1)
         self.words: tuple[int, ...] = ()
+        #: Queries that are kept for what comes later.
+        self.later = 0
         self.asked: dict[Removal, Answer] = {}
         self.progress: list[tuple[int, int]] = []
         # Kept for the first parts of the tree until something has flipped: the published search begins with them.
@@ -66,6 +68,12 @@ class Hunt:
         return bool(self.costs.numbers.min(initial=np.inf) < self.room - _EQUAL)
 
     @property
+    def has_dear_words(self) -> bool:
+        """Whether words are removed first that cost more than points: then points alone may well be cheaper."""
+        dearest = self.costs.words[list(self.words)].max(initial=0.0)
+        return bool(dearest > self.costs.numbers.min(initial=np.inf) + _EQUAL)
+
+    @property
     def is_least(self) -> bool:
         """Whether the best removal is a single one of the cheapest points or words."""
         every = np.concatenate([self.costs.numbers, self.costs.words])
@@ -86,7 +94,7 @@ class Hunt:
     @property
     def keep(self) -> int:
         """Queries that may not be spent yet."""
-        return self._reserve if self.best is None else 0
+        return self.later + (self._reserve if self.best is None else 0)
 
     def release(self) -> None:
         """Let the reserved queries be spent: what they were kept for begins."""
