@@ -130,12 +130,16 @@ def check_gradients(
 
 def _margin_gradient(estimator: ZeroShotClassifier | FusionClassifier, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The gradient of the margin of the scores with respect to the images, ``(N, 3, H, W)``, as attacks follow it."""
-    view = estimator.image_view(x["text"].tolist()) if isinstance(estimator, FusionClassifier) else estimator
-    view.model.eval()
-    images = torch.from_numpy(np.ascontiguousarray(_images(x), dtype=np.float32)).to(view.device)
-    labels = torch.from_numpy(np.asarray(y, dtype=np.int64)).to(view.device)
-    gradient = score_and_gradient(view, images, own_score(lambda inputs: margin_loss(view.model(inputs), labels)))[1]
-    return gradient.cpu().numpy()
+    asking = estimator.asking(len(x))
+    held = asking.see_texts("text", list(asking.fields(x)["text"]))
+    images = torch.from_numpy(np.ascontiguousarray(_images(x), dtype=np.float32)).to(asking.device)
+    labels = torch.from_numpy(np.asarray(y, dtype=np.int64)).to(asking.device)
+
+    def margins(inputs: torch.Tensor) -> torch.Tensor:
+        fused = asking.fused({"image": asking.see("image", inputs), "text": held})
+        return margin_loss(asking.scores(fused), labels)
+
+    return score_and_gradient(estimator, images, own_score(margins))[1].cpu().numpy()
 
 
 def _finite(gradients: np.ndarray) -> np.ndarray:
@@ -164,7 +168,7 @@ class _Steps:
         length: float,
         batch_size: int,
     ) -> None:
-        self.estimator, self.x, self.y = estimator, x, y
+        self.estimator, self.x, self.y = estimator, x, np.asarray(y, dtype=np.int64)
         self.norm, self.length, self.batch_size = norm, length, batch_size
         self.before = self._margin(x)
 
@@ -180,10 +184,7 @@ class _Steps:
 
     def _margin(self, x: np.ndarray) -> np.ndarray:
         scores = self.estimator.predict(x, batch_size=self.batch_size).astype(np.float64)
-        rows = np.arange(len(x))
-        own = scores[rows, self.y]
-        scores[rows, self.y] = -np.inf
-        return scores.max(axis=1) - own
+        return margin_loss(torch.from_numpy(scores), torch.from_numpy(self.y)).numpy()
 
 
 def _images(x: np.ndarray) -> np.ndarray:

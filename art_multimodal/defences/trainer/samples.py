@@ -216,7 +216,7 @@ def samples_of(
     :param y: Labels as indices or one-hot rows; may be missing for pairs, and where the method needs none.
     :raises InputError: For samples or labels that cannot be used.
     """
-    if isinstance(estimator, ImageTextRetriever):
+    if not estimator.classifies:
         if not is_pairs(x):
             raise InputError("An ImageTextRetriever is trained on pairs, made by image_text_pairs(images, texts).")
         check_strings(x["text"])

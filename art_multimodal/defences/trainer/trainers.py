@@ -189,7 +189,7 @@ class DualEncoderTrainer(Trainer):
                 x, y = generator.get_batch()
                 if step < start:
                     continue
-                labels = None if isinstance(self.classifier, ImageTextRetriever) else y
+                labels = y if self.classifier.classifies else None
                 samples = samples_of(self.classifier, x, labels, self.method, self.settings)
                 if process_count() > 1:
                     check_same({f"batch {step + 1}": samples.digest()}, _SAME_BATCHES)
@@ -222,7 +222,7 @@ class DualEncoderTrainer(Trainer):
             | {name: _plain(getattr(attack, name)) for name in attack.attack_params},
             "reference_texts": None if self.reference_texts is None else digest_of_texts(self.reference_texts),
             "texts": [list(prompts) for prompts in self.classifier.prompts]
-            if isinstance(self.classifier, ZeroShotClassifier)
+            if self.classifier.texts_are_prompts
             else None,
             "preprocessing_defences": [
                 {"name": type(defence).__name__} | {name: _plain(getattr(defence, name)) for name in defence.params}

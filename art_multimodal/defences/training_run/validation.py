@@ -54,9 +54,8 @@ class Validation:
         All are shares in [0, 1]. ``attacked`` counts samples that are right under every attack; in retrieval it is the
         smallest recall.
         """
-        if isinstance(self.estimator, ImageTextRetriever):
-            return self._recalls(self.estimator)
-        return self._accuracies(self.estimator)
+        measure = self._accuracies if self.estimator.classifies else self._recalls
+        return measure(self.estimator)
 
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""
