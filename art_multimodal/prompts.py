@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from art_multimodal.errors import InputError
-from art_multimodal.functional.points import without_words
-from art_multimodal.texts import as_texts
+from art_multimodal.texts import as_texts, without_words
 
 #: Takes the place of the class name in a template.
 PLACEHOLDER = "{}"

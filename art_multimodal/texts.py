@@ -34,3 +34,11 @@ def check_strings(texts: Iterable[object]) -> None:
 def _is_number(texts: Iterable[object]) -> bool:
     """Whether this is an array of a single entry and no axis, which only looks as if there were several."""
     return getattr(texts, "ndim", 1) == 0
+
+
+def without_words(text: str, words: Iterable[int]) -> str:
+    """Delete whitespace-separated words by index; what remains is joined by single spaces."""
+    removed = set(words)
+    if not removed:
+        return text
+    return " ".join(word for index, word in enumerate(text.split()) if index not in removed)

@@ -25,10 +25,11 @@ from art_multimodal import FusionClassifier, image_text_pairs
 from art_multimodal.attacks.evasion import DecouplingAttack
 from art_multimodal.attacks.evasion.decoupling.search import Linearisation, Probe, RemovalTask, exhaustive_search
 from art_multimodal.attacks.searching import Answer, run_searches
-from art_multimodal.functional.points import Costs, Layout, Removal, without_words
+from art_multimodal.functional.points import Costs, Layout, Removal
 from art_multimodal.models.families.late_fusion.model import LateFusion
 from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.fast_gradients import with_fast_gradients
+from art_multimodal.texts import without_words
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ("is there a red car on the hill", "two people play chess in a park", "what does the small sign say")

@@ -26,6 +26,7 @@ class Answer:
     :param label: The predicted label.
     :param margin: How far the sample is from success: score of the clean label less the largest other one (targeted:
         largest other score less the target's). Negative on success.
+    :param rank: Place of the clean label among the scores, 1 for the largest.
     :param decision: What the attack watches, where that is not the label.
     :param saliency: Of each point, where it was asked for: by how much the margin would fall, to first order, if it
         were removed (for one that is: by how much it has fallen).
@@ -33,6 +34,7 @@ class Answer:
 
     label: int
     margin: float = 0.0
+    rank: int = 1
     decision: int | None = None
     saliency: np.ndarray | None = field(default=None, compare=False, repr=False)
 
@@ -44,6 +46,9 @@ class Answer:
 
 class Criterion:
     """When an attack has succeeded on a sample. ``a & b`` wants both, ``a | b`` one of them."""
+
+    #: So many other classes must score more than the clean label: margins are taken over the last of them.
+    rank = 1
 
     def met(self, answer: Answer, clean: Answer) -> bool:
         """Whether an answer is a success.
@@ -82,9 +87,26 @@ class TargetReached(Criterion):
 
 
 @dataclass(frozen=True)
+class RankFell(Criterion):
+    """The label of the intact sample is no longer among the ``rank`` largest scores.
+
+    :param rank: At least 1; with 1 it is misclassified.
+    """
+
+    rank: int = 5
+
+    def met(self, answer: Answer, clean: Answer) -> bool:
+        return answer.rank > self.rank
+
+
+@dataclass(frozen=True)
 class _Both(Criterion):
     first: Criterion
     second: Criterion
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return max(self.first.rank, self.second.rank)
 
     def met(self, answer: Answer, clean: Answer) -> bool:
         return self.first.met(answer, clean) and self.second.met(answer, clean)
@@ -94,6 +116,10 @@ class _Both(Criterion):
 class _Either(Criterion):
     first: Criterion
     second: Criterion
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return min(self.first.rank, self.second.rank)
 
     def met(self, answer: Answer, clean: Answer) -> bool:
         return self.first.met(answer, clean) or self.second.met(answer, clean)

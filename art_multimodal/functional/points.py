@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -226,11 +226,3 @@ class Costs:
             first = layout.grids(self.numbers)[box.modality][box.start]
             return float(first) * box.area + words
         return float(self.numbers[removal.mask(layout)].sum()) + words
-
-
-def without_words(text: str, words: Iterable[int]) -> str:
-    """Delete whitespace-separated words by index; what remains is joined by single spaces."""
-    removed = set(words)
-    if not removed:
-        return text
-    return " ".join(word for index, word in enumerate(text.split()) if index not in removed)

@@ -19,7 +19,7 @@ from art_multimodal.attacks.evasion.decoupling.guided import guided_search
 from art_multimodal.attacks.evasion.decoupling.importance import labels_without
 from art_multimodal.attacks.evasion.decoupling.removals import Removals
 from art_multimodal.attacks.evasion.decoupling.search import Linearisation, RemovalTask, exhaustive_search
-from art_multimodal.attacks.searching import Answer, run_searches
+from art_multimodal.attacks.searching import Answer, Criterion, Misclassified, RankFell, run_searches
 from art_multimodal.errors import InputError
 from art_multimodal.functional.points import Costs, Layout, Removal
 from art_multimodal.sample_arrays import fields_of, samples
@@ -337,6 +337,28 @@ def test_targets_are_reached_where_it_says_so() -> None:
     after = attack.generate(x, one_hot(targets))
     reached = found.predict(after).argmax(axis=1) == targets
     assert [record.success for record in attack.records] == reached.tolist() and reached.sum() >= 3
+
+
+@pytest.mark.parametrize("white_box", [True, False])
+def test_the_label_falls_out_of_the_best(white_box) -> None:
+    found, x = classifier("joint"), make_samples()
+    before = found.predict(x).argmax(axis=1)
+
+    def attacked(criterion: Criterion | None) -> DecouplingAttack:
+        attack = DecouplingAttack(found, criterion=criterion, white_box=white_box, max_queries=200, verbose=False)
+        scores = found.predict(attack.generate(x))
+        ranks = 1 + (scores > scores[np.arange(len(x)), before][:, None]).sum(axis=1)
+        least = 1 if criterion is None else criterion.rank
+        assert [record.success for record in attack.records] == (ranks > least).tolist()
+        return attack
+
+    fell, plain = attacked(RankFell(2)), attacked(None)
+    assert sum(record.success for record in fell.records) >= 2
+    assert attacked(RankFell(2) & Misclassified()).records == fell.records
+    assert attacked(RankFell(2) | Misclassified()).records == plain.records
+    for wrong in (RankFell(0), RankFell(3), "rank"):
+        with pytest.raises(ValueError, match="criterion"):
+            DecouplingAttack(found, criterion=wrong, verbose=False)
 
 
 def test_a_whole_modality_is_removed_and_the_model_not_told() -> None:

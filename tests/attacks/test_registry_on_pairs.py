@@ -13,7 +13,7 @@ from art_multimodal import FusionClassifier, image_text_pairs, load_model
 from art_multimodal.attacks.registry import ATTACKS, PAIRS, Budget, select_attacks
 from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.errors import InputError
-from art_multimodal.functional.points import without_words
+from art_multimodal.texts import without_words
 
 BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image" and PAIRS in entry.tasks]
 REMOVAL = [name for name, entry in ATTACKS.items() if entry.modality == "decoupling"]

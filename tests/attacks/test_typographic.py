@@ -277,10 +277,8 @@ def test_targeted_writes_what_makes_the_target() -> None:
 
 def test_words_are_the_other_classes_the_likeliest_first(classifier, monkeypatch) -> None:
     images, written = pictures(6), []
-    run = attack_module.run_searches
-    monkeypatch.setattr(
-        attack_module, "run_searches", lambda tasks, ask: written.extend(t.words for t in tasks) or run(tasks, ask)
-    )
+    search = attack_module.LabelSearch
+    monkeypatch.setattr(attack_module, "LabelSearch", lambda task: written.append(task.words) or search(task))
     TypographicAttack(classifier, max_share=0.2, max_queries=9, verbose=False).generate(images)
     assert np.array(written).tolist() == np.argsort(-classifier.predict(images), axis=1)[:, 1:].tolist()
 

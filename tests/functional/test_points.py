@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from art_multimodal.functional.points import Box, Costs, Cube, Layout, Removal, without_words
+from art_multimodal.functional.points import Box, Costs, Cube, Layout, Removal
+from art_multimodal.texts import without_words
 
 sizes = st.integers(1, 60)
 #: Grids of one, two and three point axes.

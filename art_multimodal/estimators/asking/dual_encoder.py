@@ -16,13 +16,13 @@ from art_multimodal.estimators.asking.asking import Asking, Seen, all_present
 from art_multimodal.estimators.asking.embedding import TextTable
 from art_multimodal.estimators.asking.memory import memory_of
 from art_multimodal.estimators.defences import preprocessed
-from art_multimodal.functional.points import without_words
 from art_multimodal.groups import image_groups
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import Tokens
 from art_multimodal.models.multimodal import Part
 from art_multimodal.prompts import removable_words, templates_without
 from art_multimodal.sample_arrays import fields_of
+from art_multimodal.texts import without_words
 
 #: A model that computes what texts begin with once gets so many together; it takes as many at a time as it likes.
 _TEXTS_TO_SHARE = 4096

@@ -19,11 +19,11 @@ from art_multimodal.estimators.bound import distinct_rows
 from art_multimodal.estimators.defences import preprocessed
 from art_multimodal.estimators.modules import frozen
 from art_multimodal.estimators.straight_through import straight_through
-from art_multimodal.functional.points import without_words
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import Tokens, move_tokens
 from art_multimodal.models.multimodal import Inputs, Part
 from art_multimodal.sample_arrays import fields_of
+from art_multimodal.texts import without_words
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,17 @@ from art_multimodal.attacks.evasion.decoupling.search import (
     Removing,
     exhaustive_search,
 )
-from art_multimodal.attacks.searching import criterion_for, run_searches
+from art_multimodal.attacks.searching import Criterion, criterion_for, run_searches
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.functional.points import Removal, without_words
+from art_multimodal.functional.points import Removal
 from art_multimodal.labels import label_indices
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.pairs import check_images, is_pairs
 from art_multimodal.prompts import templates_without
 from art_multimodal.sample_arrays import with_field
-from art_multimodal.texts import check_strings
+from art_multimodal.texts import check_strings, without_words
 
 SEARCHES = ("guided", "exhaustive")
 DECISIONS = ("label", "fusion")
@@ -76,6 +76,7 @@ class DecouplingAttack(EvasionAttack):
         "fusion_threshold",
         "modalities",
         "cost",
+        "criterion",
         "fill",
         "min_block",
         "targeted",
@@ -103,6 +104,7 @@ class DecouplingAttack(EvasionAttack):
         batch_size: int = 128,
         verbose: bool = True,
         cost: str = "points",
+        criterion: Criterion | None = None,
     ) -> None:
         """
         :param estimator: The classifier to attack.
@@ -131,6 +133,9 @@ class DecouplingAttack(EvasionAttack):
         :param cost: What is to be small: ``"points"``, the number of removed points, a word being one, as published; or
             ``"modalities"``, the mean of the shares of each modality, so that thousands of pixels do not hide twenty
             time steps.
+        :param criterion: What a success is, untargeted. ``None`` for :class:`Misclassified`: the predicted label
+            changes. ``RankFell(5)``: it is no longer among the five largest scores. Or a combination of such by ``&``
+            and ``|``.
         :raises ValueError: For parameters that cannot be used.
         """
         super().__init__(estimator=estimator)
@@ -139,6 +144,7 @@ class DecouplingAttack(EvasionAttack):
         self.fusion_threshold = fusion_threshold
         self.modalities = modalities
         self.cost = cost
+        self.criterion = criterion
         self.fill = fill
         self.min_block = min_block
         self._targeted = targeted
@@ -162,14 +168,16 @@ class DecouplingAttack(EvasionAttack):
         targets = label_indices(y, self.estimator.nb_classes, len(x)) if self.targeted else None
         if self.targeted and targets is None:
             raise ValueError("A targeted attack needs the wanted labels in `y`.")
-        adversarial, self.records = x.copy(), []
+        adversarial = x.copy()
         if not len(x):
+            self.records = []
             return adversarial
         asking = self.estimator.asking(self.batch_size)
         fields = asking.fields(x)
         for name, modality in asking.modalities.items():
             if not modality.numeric and not self.estimator.texts_are_prompts:
                 asking.tokenize(name, list(dict.fromkeys(fields[name])))  # one too long is refused before any work
+        self.records = []
         fills = {name: self._fill(name) for name, modality in asking.modalities.items() if modality.numeric}
         points = sum(int(np.prod(asking.modalities[name].point_shape(fields[name]))) for name in fills)
         at_once = max(1, min(_SAMPLES_AT_ONCE, _POINTS_AT_ONCE // points))
@@ -183,6 +191,7 @@ class DecouplingAttack(EvasionAttack):
                 None if targets is None else targets[rows],
                 Decision(self.decision, self.fusion_threshold),
                 self.cost,
+                1 if self.criterion is None else self.criterion.rank,
             )
             self._attack_batch(removals, adversarial[rows])
         return adversarial
@@ -249,7 +258,8 @@ class DecouplingAttack(EvasionAttack):
         tasks = [
             RemovalTask(
                 clean=clean,
-                criterion=criterion_for(None if removals.targets is None else int(removals.targets[row])),
+                criterion=self.criterion
+                or criterion_for(None if removals.targets is None else int(removals.targets[row])),
                 layout=removals.layouts[row],
                 costs=removals.costs[row],
                 rivals=() if removals.targets is not None else removals.rivals(row)[:_RIVALS],
@@ -306,6 +316,17 @@ class DecouplingAttack(EvasionAttack):
                 "fusion_threshold is a cosine distance in [0, 2] and goes with decision='fusion', "
                 f"not {self.fusion_threshold!r} with decision={self.decision!r}."
             )
+        if self.criterion is not None:
+            if not isinstance(self.criterion, Criterion) or self.targeted:
+                raise ValueError(
+                    "criterion is a Criterion of an untargeted attack, such as RankFell(5), not "
+                    f"{self.criterion!r:.80}."
+                )
+            if not 1 <= self.criterion.rank < self.estimator.nb_classes:
+                raise ValueError(
+                    f"The rank of a criterion lies in [1, {self.estimator.nb_classes - 1}] with "
+                    f"{self.estimator.nb_classes} classes, not {self.criterion.rank!r}."
+                )
         if self.cost not in COSTS:
             raise ValueError(f"cost must be one of {', '.join(COSTS)}, not {self.cost!r}.")
         known = list(self._known)

@@ -143,6 +143,7 @@ class Removals:
     :param targets: Wanted labels ``(N,)``, or ``None`` for any other than the clean one.
     :param decision: What a change of decision is.
     :param cost: ``"points"``, or ``"modalities"``.
+    :param rank: Of the other class that margins are taken over, 1 for the largest.
     """
 
     def __init__(
@@ -154,9 +155,10 @@ class Removals:
         targets: np.ndarray | None = None,
         decision: Decision | None = None,
         cost: str = "points",
+        rank: int = 1,
     ) -> None:
         self.asking = asking
-        self.targets = targets
+        self.targets, self.rank = targets, rank
         self.decision = decision or Decision()
         modalities = asking.modalities
         self.numbers = {
@@ -384,9 +386,13 @@ class Removals:
         exact = scores.detach().cpu()
         same = processed.shape == exact.shape and bool(np.array_equal(processed, exact.numpy().astype(np.float32)))
         margins = self._margins(exact if same else torch.from_numpy(processed), samples)
+        own = np.take_along_axis(processed, self._reference[samples][:, None], axis=1)
+        ranks = 1 + (processed > own).sum(axis=1)
         return [
-            Answer(label=int(label), margin=float(margin), decision=decision)
-            for decision, label, margin in zip(self._decisions(fused, samples), labels, margins, strict=True)
+            Answer(label=int(label), margin=float(margin), rank=int(rank), decision=decision)
+            for decision, label, margin, rank in zip(
+                self._decisions(fused, samples), labels, margins, ranks, strict=True
+            )
         ]
 
     def _decisions(self, fused: Tensor, samples: list[int]) -> Sequence[int | None]:
@@ -402,4 +408,8 @@ class Removals:
         wanted = (self._reference if self.targets is None else self.targets)[samples]
         labels = torch.from_numpy(wanted).to(scores.device)
         rivals = torch.full_like(labels, -1) if rivals is None else rivals
+        if self.rank > 1:
+            others = scores.detach().scatter(1, labels[:, None], -torch.inf)
+            last = others.topk(self.rank, dim=1).indices[:, -1]
+            rivals = torch.where(rivals < 0, last, rivals)
         return -margin_loss(scores, labels, self.targets is not None, rivals)

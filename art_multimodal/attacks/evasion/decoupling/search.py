@@ -80,7 +80,7 @@ class RemovalOutcome(Outcome):
 class DecouplingRecord:
     """The result for one sample.
 
-    :param success: Whether the predicted label changed (or became the target).
+    :param success: Whether the attack had what it wanted: another predicted label, or the target.
     :param share_removed: Distinct removed points / points of the sample, words included; with ``cost="modalities"`` the
         mean of the shares of each modality. 0 without success.
     :param pixels: Number of distinct removed points that are no words: pixels, steps, columns.
