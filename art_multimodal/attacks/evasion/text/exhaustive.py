@@ -217,12 +217,12 @@ class ExhaustiveTextAttack(TextAttack):
                 records.append(TextRecord(text, result, changes[text, result], *scores, int(queries[text][row])))
         return records
 
-    def _attack_pairs(self, x: np.ndarray | None, y: np.ndarray | None) -> np.ndarray:
+    def _attack_samples(self, x: np.ndarray | None, y: np.ndarray | None) -> np.ndarray:
         self.fell_to, self.cut, self.words_tried = [], [], []
-        adversarial = super()._attack_pairs(x, y)
+        adversarial = super()._attack_samples(x, y)
         assert x is not None
         # Texts without a word were not attacked, and have nothing to try.
-        rows = [row for row, text in enumerate(x["text"]) if words_of(text)]
+        rows = [row for row, text in enumerate(x[self.text_name]) if words_of(text)]
         for name, nothing in (("fell_to", None), ("cut", False), ("words_tried", None)):
             spread = [nothing] * len(x)
             for row, value in zip(rows, getattr(self, name), strict=True):

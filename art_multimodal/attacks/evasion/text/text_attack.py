@@ -29,6 +29,7 @@ from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.labels import label_indices
 from art_multimodal.language.words import ProtectedWords, words_of
 from art_multimodal.pairs import check_images, is_pairs
+from art_multimodal.sample_arrays import with_field
 from art_multimodal.texts import as_texts, check_strings
 
 
@@ -72,7 +73,7 @@ class TextAttack(EvasionAttack):
         self.records: list[TextRecord] = []
 
     def generate(self, x: np.ndarray | None = None, y: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
-        """Attack the prompts of a :class:`ZeroShotClassifier`, or the texts of pairs on the other estimators.
+        """Attack the prompts of a :class:`ZeroShotClassifier`, or the texts of samples on the other estimators.
 
         On a zero-shot classifier what comes back is an object array of shape ``(K,)``: for each class the tuple of its
         prompts, in the order of ``estimator.prompts``. ``estimator.with_prompts(result)`` evaluates it. Every distinct
@@ -81,17 +82,18 @@ class TextAttack(EvasionAttack):
         ``estimator.predict_on(x, result)`` evaluates; :attr:`records` has one record for each image and distinct
         prompt, all of the first image first.
 
-        On a fusion classifier and on a retriever pairs come back, with the same images; :attr:`records` has one record
+        On a fusion classifier and on a retriever pairs come back, with the same images, or samples of other modalities,
+        of which one is a text; :attr:`records` has one record
         per pair. With ``loss="embedding_kl"`` and separate towers, pairs with one text share their attack.
 
-        :param x: Pairs ``(N,)``. On a zero-shot classifier ``None``, or with ``loss="margin"`` images
-            ``(N, 3, H, W)`` in [0, 1] on which the prompts are to fail; :attr:`targeted` needs them too.
+        :param x: Pairs, or other samples, ``(N,)``. On a zero-shot classifier ``None``, or with ``loss="margin"``
+            images ``(N, 3, H, W)`` in [0, 1] on which the prompts are to fail; :attr:`targeted` needs them too.
         :param y: With ``loss="margin"`` labels as indices or one-hot rows, the true ones or the wanted ones; without
             them the model's own predictions are used, unless targeted. Not used otherwise.
         :raises InputError: For samples or labels that cannot be used, or texts that the model refuses.
         """
         if not self.estimator.texts_are_prompts:
-            return self._attack_pairs(x, y)
+            return self._attack_samples(x, y)
         texts = list(dict.fromkeys(text for entry in self.estimator.prompts for text in entry))
         if self.loss == "margin":
             return self._attack_prompts_on_images(texts, x, y)
@@ -156,13 +158,9 @@ class TextAttack(EvasionAttack):
             result[number] = tuple(adversarial[text] for text in entry)
         return result
 
-    def _attack_pairs(self, x: np.ndarray | None, y: np.ndarray | None) -> np.ndarray:
-        if x is None or not is_pairs(x):
-            raise InputError(
-                f"On {type(self.estimator).__name__} the attack takes pairs, made by image_text_pairs(images, texts)."
-            )
-        images, texts = check_images(x["image"]), x["text"].tolist()
-        check_strings(texts)
+    def _attack_samples(self, x: np.ndarray | None, y: np.ndarray | None) -> np.ndarray:
+        x = self._checked(x)
+        texts = x[self.text_name].tolist()
         adversarial = x.copy()
         if self.loss == "embedding_kl" and self._embeds_texts:
             records = self._attack(self._of_texts_alone(texts))
@@ -174,34 +172,60 @@ class TextAttack(EvasionAttack):
             rows = [row for row, text in enumerate(texts) if words_of(text)]
             self.records = [_untouched(text) for text in texts]
             if rows:
-                of_rows = None if labels is None else labels[rows]
-                questions = self._of_pairs(images[rows], [texts[row] for row in rows], of_rows)
+                questions = self._of_samples(x[rows], None if labels is None else labels[rows])
                 for row, record in zip(rows, self._attack(questions), strict=True):
                     self.records[row] = record
-        adversarial["text"] = [record.adversarial for record in self.records]
+        adversarial[self.text_name] = [record.adversarial for record in self.records]
         return adversarial
 
     @property
+    def text_name(self) -> str:
+        """The name of the modality that is attacked.
+
+        :raises InputError: If the model reads no texts, or several.
+        """
+        names = [name for name, modality in self.estimator.modalities.items() if not modality.numeric]
+        if len(names) != 1:
+            raise InputError(f"A text attack needs a model with one text; this one has {len(names)}: {names}.")
+        return names[0]
+
+    @property
     def _embeds_texts(self) -> bool:
-        """Whether the model embeds a text without an image."""
+        """Whether the model embeds a text without the rest of its sample."""
         return getattr(self.estimator.image_text_model, "separate_towers", True)
 
+    def _checked(self, x: np.ndarray | None) -> np.ndarray:
+        """Samples as the estimator takes them.
+
+        :raises InputError: If they are of another kind, or hold what it does not take.
+        """
+        if list(self.estimator.modalities) != ["image", "text"]:
+            return self.estimator.checked(x)
+        if x is None or not is_pairs(x):
+            raise InputError(
+                f"On {type(self.estimator).__name__} the attack takes pairs, made by image_text_pairs(images, texts)."
+            )
+        check_strings(x["text"].tolist())
+        images = check_images(x["image"])
+        return x if images is x["image"] else with_field(x, "image", images)
+
     def _questions(self, texts: Sequence[str], objective: TextObjective) -> TextQuestions:
-        return TextQuestions(self.estimator.asking(self.batch_size), texts, objective, self.cost)
+        return TextQuestions(self.estimator.asking(self.batch_size), texts, objective, self.cost, self.text_name)
 
     def _of_texts_alone(self, texts: Sequence[str]) -> TextQuestions:
         return self._questions([text for text in dict.fromkeys(texts) if words_of(text)], Divergence())
 
-    def _of_pairs(self, images: np.ndarray, texts: list[str], labels: np.ndarray | None) -> TextQuestions:
-        """Questions about the texts of pairs; with labels by the margin of the answer."""
-        asking = self.estimator.asking(self.batch_size)
+    def _of_samples(self, x: np.ndarray, labels: np.ndarray | None) -> TextQuestions:
+        """Questions about the texts of samples; with labels by the margin of the answer."""
+        asking, name = self.estimator.asking(self.batch_size), self.text_name
+        texts = x[name].tolist()
         if self.loss == "similarity":
-            return TextQuestions(asking, texts, Dissimilarity(asking, images), self.cost)
-        others = {"image": asking.see_field("image", images)}
+            return TextQuestions(asking, texts, Dissimilarity(asking, x["image"]), self.cost)
+        others = {other: asking.see_field(other, x[other]) for other in asking.modalities if other != name}
         objective: TextObjective = Divergence()
         if labels is not None:
-            objective = AnswerMargin(asking, "text", others, labels, self.targeted)
-        return TextQuestions(asking, texts, objective, self.cost, others=others)
+            objective = AnswerMargin(asking, name, others, labels, self.targeted)
+        return TextQuestions(asking, texts, objective, self.cost, name, others)
 
     def _labels(self, x: np.ndarray, y: np.ndarray | None) -> np.ndarray:
         labels = label_indices(y, self.estimator.nb_classes, len(x))
