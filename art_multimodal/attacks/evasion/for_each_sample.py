@@ -132,8 +132,8 @@ def for_each_sample(
         changed = attack.generate(np.ascontiguousarray(own[rows]), labels, **options)
         if getattr(changed, "shape", None) != own[rows].shape:
             raise InputError(
-                f"{type(attack).__name__} does not return one {kind.kind} per {kind.kind}, which for_each_pair needs. "
-                "Wrap it in an attack that does."
+                f"{type(attack).__name__} does not return one {kind.kind} per {kind.kind}, which "
+                f"{'for_each_pair' if pairs else 'for_each_sample'} needs. Wrap it in an attack that does."
             )
         given[rows] = changed
 
