@@ -134,9 +134,14 @@ class Layout:
 
     def grids(self, flat: np.ndarray) -> list[np.ndarray]:
         """Cut one value per point ``(size,)`` into the grids; views."""
-        ends = np.cumsum(self.sizes)
+        return [flat[part].reshape(shape) for part, shape in self._parts]
+
+    @cached_property
+    def _parts(self) -> list[tuple[slice, tuple[int, ...]]]:
+        """Where each grid is among all points, and its shape."""
+        ends = np.cumsum(self.sizes).tolist()
         return [
-            flat[end - size : end].reshape(shape or (0,))
+            (slice(end - size, end), shape or (0,))
             for shape, size, end in zip(self.shapes, self.sizes, ends, strict=True)
         ]
 

@@ -99,6 +99,11 @@ class PromptSets:
 class PromptsAsking(DualEncoderAsking):
     """Ask a :class:`ZeroShotClassifier`: samples are images, and a sample's text is the tuple of prompt templates."""
 
+    def __init__(self, estimator: Any, batch_size: int = 128) -> None:
+        super().__init__(estimator, batch_size)
+        #: Class features by templates: another asking begins anew, since weights may have changed in between.
+        self._classes: dict[Hashable, Tensor] = {}
+
     def fields(self, x: np.ndarray) -> dict[str, np.ndarray]:
         texts = np.empty(len(x), dtype=object)
         for row in range(len(x)):
@@ -107,7 +112,10 @@ class PromptsAsking(DualEncoderAsking):
 
     def see_texts(self, name: str, texts: Sequence[Hashable]) -> PromptSets:
         number_of = {templates: number for number, templates in enumerate(dict.fromkeys(texts))}
-        features = tuple(class_features_of(self.estimator, templates) for templates in number_of)  # type: ignore[arg-type]
+        for templates in number_of:
+            if templates not in self._classes:
+                self._classes[templates] = class_features_of(self.estimator, templates)  # type: ignore[arg-type]
+        features = tuple(self._classes[templates] for templates in number_of)
         return PromptSets(features, np.array([number_of[templates] for templates in texts], dtype=np.int64))
 
     def words_in(self, text: tuple[str, ...]) -> int:

@@ -28,6 +28,8 @@ class Hunt:
         self.layout = task.layout
         self.size = task.layout.size
         self.costs = task.costs
+        self._least_point = float(self.costs.numbers.min(initial=np.inf))
+        self._least = min(self._least_point, float(self.costs.words.min(initial=np.inf)))
         self.max_queries = max_queries
         self.left = max_queries - 1  # the intact sample was one
         self.best: Removal | None = None
@@ -65,19 +67,18 @@ class Hunt:
     @property
     def has_room(self) -> bool:
         """Whether any point is cheap enough to make the best removal cheaper."""
-        return bool(self.costs.numbers.min(initial=np.inf) < self.room - _EQUAL)
+        return self._least_point < self.room - _EQUAL
 
     @property
     def has_dear_words(self) -> bool:
         """Whether words are removed first that cost more than points: then points alone may well be cheaper."""
         dearest = self.costs.words[list(self.words)].max(initial=0.0)
-        return bool(dearest > self.costs.numbers.min(initial=np.inf) + _EQUAL)
+        return bool(dearest > self._least_point + _EQUAL)
 
     @property
     def is_least(self) -> bool:
         """Whether the best removal is a single one of the cheapest points or words."""
-        every = np.concatenate([self.costs.numbers, self.costs.words])
-        return self.best_cost <= every.min(initial=np.inf) + _EQUAL
+        return self.best_cost <= self._least + _EQUAL
 
     def most(self, order: np.ndarray, spared: float = 0.0) -> int:
         """How many points of an order, from the first on, cost less than the room that there is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,13 @@ class Numbers:
         self.lengths = np.array(modality.lengths(field)) if modality.variable else None
         self.missing = modality.missing(field)
         self._grid = modality.point_shape(field)
+        # The point axes come last, in the order of the grid.
+        others = [axis for axis in range(self.fill.ndim) if axis not in modality.point_axes]
+        self._points_last = (*others, *modality.point_axes)
+        self._fill = self.fill.transpose(self._points_last)
+        first = self._fill[(..., *[slice(1)] * len(self._grid))]
+        #: What every point becomes, where all become the same; then points need not be looked up.
+        self._same = first.reshape(*first.shape[: len(others)], 1) if bool((self._fill == first).all()) else None
         # One buffer for all probes: a row is copied only when its sample changes, otherwise just its blocks are
         # restored.
         self._buffer = np.empty((batch_size, *self.values.shape[1:]), dtype=np.float32)
@@ -79,15 +87,15 @@ class Numbers:
 
     def remove(self, values: np.ndarray, number: int, removal: Removal, layout: Layout) -> None:
         """Write the fill over the removed points of one sample ``(*shape)``, in place."""
+        by_point = values.transpose(self._points_last)
         for box in removal.blocks:
             if box.modality == number:
-                where = self._index(box)
-                values[where] = self.fill[where]
+                by_point[(..., *box.slices)] = self._fill[(..., *box.slices)]
         if removal.packed and layout.sizes[number]:
             mask = layout.grids(removal.mask(layout))[number]
-            if mask.any():
-                gone = np.broadcast_to(self.spread(mask), values.shape)
-                values[gone] = self.fill[gone]
+            # Of a sequence the mask ends with its length.
+            within = (..., *(slice(size) for size in mask.shape))
+            by_point[within][..., mask] = self._fill[within][..., mask] if self._same is None else self._same
 
     def touched(self, removal: Removal, number: int, layout: Layout) -> bool:
         """Whether a removal takes any point of this modality."""
@@ -115,19 +123,14 @@ class Numbers:
         values, held = self.values[sample], self._holds[slot]
         if held is not None and held[0] == sample:
             for box in held[1]:
-                where = self._index(box)
-                self._buffer[slot][where] = values[where]
+                where = (..., *box.slices)
+                self._buffer[slot].transpose(self._points_last)[where] = values.transpose(self._points_last)[where]
         else:
             self._buffer[slot] = values
         self.remove(self._buffer[slot], number, removal, layout)
         # A removal of single points is not worth tracing back: the next probe copies the row again.
         boxes = tuple(box for box in removal.blocks if box.modality == number)
         self._holds[slot] = None if removal.packed else (sample, boxes)
-
-    def _index(self, box: Box) -> tuple[slice, ...]:
-        """Where a box is in a sample."""
-        of_axis = dict(zip(self.modality.point_axes, box.slices, strict=True))
-        return tuple(of_axis.get(axis, slice(None)) for axis in range(self.values.ndim - 1))
 
 
 class Removals:
@@ -172,6 +175,7 @@ class Removals:
         self.layouts = [self._layout(row, names) for row in range(self.count)]
         self.costs = [self._costs(row, names, cost) for row in range(self.count)]
         self._touchable = names
+        self._shorter: dict[tuple[int, tuple[int, ...]], dict[str, Any]] = {}
         self._reference = np.zeros(0, dtype=np.int64)
         self._clean_scores = np.zeros((0, 0), dtype=np.float32)
         self._clean_fused = torch.zeros(0)
@@ -291,14 +295,22 @@ class Removals:
         touched = [row for row, (_, removal) in enumerate(asked) if removal.words]
         if not touched:
             return seen
-        left = [self.remaining_words(asked[row][0], asked[row][1].words) for row in touched]
-        for name, texts in self.texts.items():
-            rows = [(row, words[name]) for row, words in zip(touched, left, strict=True) if words.get(name)]
+        changed = [self._texts_without(asked[row][0], asked[row][1].words) for row in touched]
+        for name in self.texts:
+            rows = [(row, texts[name]) for row, texts in zip(touched, changed, strict=True) if name in texts]
             if rows:
-                changed = [self.asking.without_words(texts[asked[row][0]], words) for row, words in rows]
                 places = torch.tensor([row for row, _ in rows], device=self.asking.device)
-                seen[name] = seen[name].put(places, self.asking.see_texts(name, changed))
+                seen[name] = seen[name].put(places, self.asking.see_texts(name, [text for _, text in rows]))
         return seen
+
+    def _texts_without(self, sample: int, words: tuple[int, ...]) -> dict[str, Any]:
+        """The texts of a sample that lose words, without these; the same removal is asked about many times."""
+        if (sample, words) not in self._shorter:
+            left = self.remaining_words(sample, words)
+            self._shorter[sample, words] = {
+                name: self.asking.without_words(self.texts[name][sample], gone) for name, gone in left.items() if gone
+            }
+        return self._shorter[sample, words]
 
     def _occluded(self, number: int, asked: list[Asked]) -> Iterator[Part]:
         """One modality with points removed, as the model sees it behind the defences, batch by batch."""
