@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,7 +59,7 @@ class Numbers:
         others = [axis for axis in range(self.fill.ndim) if axis not in modality.point_axes]
         self._points_last = (*others, *modality.point_axes)
         self._fill = self.fill.transpose(self._points_last)
-        first = self._fill[(..., *[slice(1)] * len(self._grid))]
+        first = self._fill[_at([slice(1)] * len(self._grid))]
         #: What every point becomes, where all become the same; then points need not be looked up.
         self._same = first.reshape(*first.shape[: len(others)], 1) if bool((self._fill == first).all()) else None
         # One buffer for all probes: a row is copied only when its sample changes, otherwise just its blocks are
@@ -90,11 +90,11 @@ class Numbers:
         by_point = values.transpose(self._points_last)
         for box in removal.blocks:
             if box.modality == number:
-                by_point[(..., *box.slices)] = self._fill[(..., *box.slices)]
+                by_point[_at(box.slices)] = self._fill[_at(box.slices)]
         if removal.packed and layout.sizes[number]:
             mask = layout.grids(removal.mask(layout))[number]
             # Of a sequence the mask ends with its length.
-            within = (..., *(slice(size) for size in mask.shape))
+            within = _at(slice(size) for size in mask.shape)
             by_point[within][..., mask] = self._fill[within][..., mask] if self._same is None else self._same
 
     def touched(self, removal: Removal, number: int, layout: Layout) -> bool:
@@ -123,7 +123,7 @@ class Numbers:
         values, held = self.values[sample], self._holds[slot]
         if held is not None and held[0] == sample:
             for box in held[1]:
-                where = (..., *box.slices)
+                where = _at(box.slices)
                 self._buffer[slot].transpose(self._points_last)[where] = values.transpose(self._points_last)[where]
         else:
             self._buffer[slot] = values
@@ -131,6 +131,11 @@ class Numbers:
         # A removal of single points is not worth tracing back: the next probe copies the row again.
         boxes = tuple(box for box in removal.blocks if box.modality == number)
         self._holds[slot] = None if removal.packed else (sample, boxes)
+
+
+def _at(slices: Iterable[slice]) -> Any:
+    """The index of points whose axes come last."""
+    return (..., *slices)
 
 
 class Removals:
