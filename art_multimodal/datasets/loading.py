@@ -36,7 +36,8 @@ def open_data(
 ) -> LabelledImages | LabelledSamples:
     """Open labelled images by name, which are read later, one at a time; or labelled samples of other modalities.
 
-    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``; of other modalities ``demo:views``.
+    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``; of other modalities ``demo:views``,
+        ``demo:spoken``.
     :param classes: Class names instead of the data's own.
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used.
@@ -117,9 +118,10 @@ def _open_captioned_csv(path: str, transform: PhotoTransform | None) -> Captione
 DATA_SOURCES.add(
     "demo",
     DataSource(
-        "demo:digits, demo:shapes, demo:scenes or demo:views",
-        "540 handwritten digits, 1,000 questions about coloured shapes, 200 scenes with captions for retrieval, or "
-        "1,000 digits in three views for use in Python, held out from the demo models",
+        "demo:digits, demo:shapes, demo:scenes, demo:views or demo:spoken",
+        "540 handwritten digits, 1,000 questions about coloured shapes, 200 scenes with captions for retrieval, or for "
+        "use in Python 1,000 digits in three views or 1,000 pairs of a written and a spoken digit "
+        "(spoken/complementary, spoken/redundant), held out from the demo models",
         _open_demo,
         _open_captioned_demo,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ def load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
     from art_multimodal.demo.digits import ROBUST_WEIGHTS, load_digits
     from art_multimodal.demo.scene_encoder import load_scenes
     from art_multimodal.demo.shapes import FUSIONS, load_shapes
+    from art_multimodal.demo.spoken import FUSIONS as OF_SPOKEN
+    from art_multimodal.demo.spoken import TASKS, load_spoken
     from art_multimodal.demo.views import FUSIONS as OF_VIEWS
     from art_multimodal.demo.views import load_views
 
@@ -38,10 +41,15 @@ def load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
         return load_scenes()
     shapes = {"shapes": FUSIONS[0], **{f"shapes/{fusion}": fusion for fusion in FUSIONS}}
     views = {"views": OF_VIEWS[0], **{f"views/{fusion}": fusion for fusion in OF_VIEWS}}
+    first = next(iter(TASKS))
+    spoken = {"spoken": (first, OF_SPOKEN[0]), **{f"spoken/{task}": (task, OF_SPOKEN[0]) for task in TASKS}}
+    spoken |= {f"spoken/{task}/{fusion}": (task, fusion) for task in TASKS for fusion in OF_SPOKEN}
     if name in views:
         return load_views(views[name])
+    if name in spoken:
+        return load_spoken(*spoken[name])
     if name not in shapes:
-        raise unknown_name("demo model", name, ["digits", "digits/robust", "scenes", *shapes, *views])
+        raise unknown_name("demo model", name, ["digits", "digits/robust", "scenes", *shapes, *views, *spoken])
     return load_shapes(shapes[name])
 
 
@@ -54,6 +62,8 @@ def open_demo(name: str, classes: Sequence[str] | None) -> LabelledImages | Labe
     from art_multimodal.datasets.naming import notes_on
     from art_multimodal.demo.digits_data import DigitsData
     from art_multimodal.demo.shapes_data import ShapesData
+    from art_multimodal.demo.spoken import TASKS
+    from art_multimodal.demo.spoken_data import SpokenData
     from art_multimodal.demo.views_data import ViewsData
     from art_multimodal.prompts import check_class_names
 
@@ -61,6 +71,8 @@ def open_demo(name: str, classes: Sequence[str] | None) -> LabelledImages | Labe
         "digits": (DigitsData, "digits"),
         "shapes": (ShapesData, "answers"),
         "views": (ViewsData, "digits"),
+        "spoken": (SpokenData, "classes"),
+        **{f"spoken/{task}": (partial(SpokenData, task), "classes") for task in TASKS},
     }
     if name == "scenes":
         raise InputError("demo:scenes has captions and no labels: it is for retrieval. Use demo:digits or demo:shapes.")
@@ -83,7 +95,7 @@ def open_captioned_demo(name: str) -> CaptionedImages:
     """
     from art_multimodal.demo.scenes_data import ScenesData
 
-    if name in ("digits", "shapes", "views"):
+    if name.split("/")[0] in ("digits", "shapes", "spoken", "views"):
         raise InputError(f"demo:{name} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
     if name != "scenes":
         raise unknown_name("captioned demo data set", name, ["scenes"])

@@ -74,10 +74,10 @@ def load_views(fusion: str = "concat") -> ModularModel:
 def _tower(view: Modality) -> Tower:
     if view.kind == "table":
         return Tower(view, mlp([view.shape[0] or 0, HIDDEN, WIDTH]), WIDTH)
-    return Tower(view, _convolutions(view.shape), WIDTH)
+    return Tower(view, convolutions(view.shape), WIDTH)
 
 
-def _convolutions(shape: Sequence[int | None]) -> nn.Module:
+def convolutions(shape: Sequence[int | None]) -> nn.Module:
     """Two convolutions, each of which halves the image, and a linear map to the embedding."""
     channels, height, width = (size or 0 for size in shape)
     # Halves are rounded up.

@@ -128,10 +128,11 @@ def _load_checkpoint(rest: str) -> DualEncoder:
 MODEL_SOURCES.add(
     "demo",
     ModelSource(
-        "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views",
+        "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views, demo:spoken",
         "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
         "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or, for "
-        "use in Python, one on digits in three views (concat, late, gated)",
+        "use in Python, one on digits in three views (concat, late, gated) or on a written and a spoken digit "
+        "(spoken/complementary, spoken/redundant; concat, late, gated)",
         _load_demo,
     ),
 )

@@ -9,6 +9,8 @@ In training each view of each sample is missing now and then, and the model is t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 from art_multimodal.demo.views import FUSIONS, new_views, weights_of
 from art_multimodal.demo.views_data import ViewsData
 from art_multimodal.models.families.modular.model import ModularModel
-from art_multimodal.models.multimodal import Inputs, Part
+from art_multimodal.models.multimodal import Inputs
 from tools.demo_models.training import training_options, write_weights
 
 BATCH = 50
@@ -30,7 +32,7 @@ def with_some_missing(inputs: Inputs, rng: np.random.Generator, share: float = M
     there = rng.random((len(inputs), count)) >= share
     there[rng.integers(len(inputs), size=count), np.arange(count)] = True
     return {
-        name: Part(part.values, part.present & torch.from_numpy(row))
+        name: replace(part, present=part.present & torch.from_numpy(row))
         for (name, part), row in zip(inputs.items(), there, strict=True)
     }
 
