@@ -58,6 +58,7 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/muroan_training.py
 	$(BIN)/python benchmarks/training_step_cost.py
 	$(BIN)/python benchmarks/demo_views.py
+	$(BIN)/python benchmarks/demo_spoken.py
 	$(BIN)/python benchmarks/mixed_precision.py
 
 docs: $(READY)

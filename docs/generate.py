@@ -10,7 +10,10 @@ from interop_tables import interoperability
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
-OWN_PAGE = ("robust_training", "robust_training_doubt", "defences", "detection", "text_repair", "demo_views")
+OWN_PAGE = (
+    *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
+    *("demo_views", "demo_spoken"),
+)
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
