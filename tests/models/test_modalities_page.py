@@ -23,7 +23,7 @@ def blocks() -> list[str]:
 
 
 def test_the_examples_run(blocks, capsys) -> None:
-    given, numbers, trust, own, digits = blocks
+    given, numbers, trust, own, digits, spoken = blocks
     names: dict = {}
     exec(given, names)
     exec(numbers, names)
@@ -49,6 +49,9 @@ def test_the_examples_run(blocks, capsys) -> None:
     assert capsys.readouterr().out.startswith("(6, 3) ")
     exec(digits, names)
     assert float(capsys.readouterr().out) >= 0.95
+    exec(spoken, names)
+    both, alone = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
+    assert both > 0.6 and alone < 0.2
 
 
 def test_from_modules_to_numbers_it_takes_thirty_lines(blocks) -> None:
