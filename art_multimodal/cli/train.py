@@ -16,6 +16,7 @@ EXAMPLES = """\
 art-multimodal train tecoa demo:digits --data demo:digits --out robust
 art-multimodal train mmcoa open_clip:ViT-B-32/openai --data folder:photos \\
   --eps 1/255 --out robust
+art-multimodal train adversarial demo:shapes --data csv:pairs.csv --out robust
 art-multimodal audit checkpoint:robust --data folder:other_photos"""
 
 # Groups of --help.
@@ -29,7 +30,7 @@ def train(
         typer.Argument(
             metavar="METHOD",
             rich_help_panel=_WHAT,
-            help="mmcoa, tecoa, fare, ...: see art-multimodal list methods",
+            help="mmcoa, tecoa, fare, ...; of fusion models plain, adversarial: see art-multimodal list methods",
         ),
     ],
     model: Annotated[
@@ -37,7 +38,7 @@ def train(
         typer.Argument(
             metavar="MODEL",
             rich_help_panel=_WHAT,
-            help="a dual encoder: demo:digits, open_clip:ARCH/TAG_OR_PATH, hf:ID_OR_PATH, ...",
+            help="a dual encoder or fusion model: demo:digits, open_clip:ARCH/TAG_OR_PATH, hf:ID_OR_PATH, ...",
         ),
     ],
     data: Annotated[
@@ -45,7 +46,7 @@ def train(
         typer.Option(
             metavar="DATA",
             rich_help_panel=_WHAT,
-            help="demo:NAME, folder:PATH (a folder per class) or csv:PATH",
+            help="demo:NAME, folder:PATH (a folder per class) or csv:PATH; of fusion models with texts",
         ),
     ],
     out: Annotated[
@@ -332,7 +333,7 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train a CLIP-like model against attacks; validate it after each epoch on samples that it is not trained on.
+    """Train a CLIP-like or a fusion model against attacks; after each epoch validate it on samples that it never sees.
 
     OUT then is a MODEL: art-multimodal audit checkpoint:OUT. Exit codes: 0 fine, 2 bad input.
     """

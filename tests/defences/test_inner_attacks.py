@@ -99,7 +99,7 @@ def test_kl_ascent_moves_answers_away_from_the_clean_ones(monkeypatch):
 
 
 def test_names_are_objects():
-    assert list(IMAGE_ATTACKS) == ["cross_entropy", "distance", "kl"]
+    assert list(IMAGE_ATTACKS) == ["cross_entropy", "distance", "kl", "scores"]
     assert list(TEXT_ATTACKS) == ["words", "characters"]
     for name, attack in (*IMAGE_ATTACKS.items(), *TEXT_ATTACKS.items()):
         assert attack.name == name
@@ -109,7 +109,7 @@ def test_names_are_objects():
 @pytest.mark.parametrize(
     ("settings_of", "said"),
     [
-        ({"image_attack": "pgd"}, "must be one of cross_entropy, distance, kl, or an ImageAscent, not 'pgd'"),
+        ({"image_attack": "pgd"}, "must be one of cross_entropy, distance, kl, scores, or an ImageAscent, not 'pgd'"),
         ({"image_attack": KLAscent}, "or an ImageAscent"),
         ({}, "asks for adversarial images"),
         ({"image_attack": "kl", "text_attack": "words"}, "leave out text_attack"),

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
 from art_multimodal.defences.trainer import (
-    METHODS,
     AdversarialTrainerMMCoA,
     AdversarialTrainerTeCoA,
     DualEncoderTrainer,
@@ -21,6 +20,7 @@ from art_multimodal.defences.trainer.embeddings import Embedder
 from art_multimodal.functional import objectives
 
 from .training import (
+    OF_DUAL_ENCODERS,
     PLAIN,
     STRONG,
     NormedEncoder,
@@ -98,7 +98,7 @@ def loss_by_hand(name: str, model, original, batch, adversarial_images, adversar
 
 
 @pytest.mark.parametrize("data", ["labels", "captions"])
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", OF_DUAL_ENCODERS)
 def test_the_update_is_the_gradient_of_the_loss_alone(name, data, monkeypatch):
     estimator = classifier() if data == "labels" else retriever()
     model = estimator.dual_encoder

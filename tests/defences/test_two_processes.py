@@ -12,8 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from art_multimodal.defences.trainer import METHODS
-
 from . import two_processes
 
 SCRIPT = Path(two_processes.__file__)
@@ -36,8 +34,7 @@ def facts(folder: Path, process: int) -> dict:
     return json.loads((folder / f"facts-{process}.json").read_text())
 
 
-@pytest.mark.parametrize("data", ["labels", "captions"])
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize(("name", "data"), two_processes.RUNS)
 def test_two_processes_are_one_with_twice_the_batch(both: Path, name: str, data: str) -> None:
     weights, losses = two_processes.trained(name, data)
     assert facts(both, 0)["processes"] == 2

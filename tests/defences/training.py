@@ -11,11 +11,15 @@ from tiny import TinyEncoder
 from torch import nn
 
 from art_multimodal import ZeroShotClassifier
-from art_multimodal.defences.trainer import TrainingSettings
+from art_multimodal.defences.trainer import METHODS, TrainingSettings
 from art_multimodal.defences.trainer.embeddings import Embedder
 from art_multimodal.defences.trainer.samples import Batch
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.pairs import image_text_pairs
+
+#: Methods by what they train.
+OF_DUAL_ENCODERS = [name for name, method in METHODS.items() if not method.of_fusion]
+OF_FUSION = [name for name, method in METHODS.items() if method.of_fusion]
 
 NAMES = ("zero", "one", "two")
 TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
-from tiny import TinyEncoder  # noqa: E402
+from tiny import TinyEncoder, TinyFusion  # noqa: E402
 
-from art_multimodal import ZeroShotClassifier  # noqa: E402
+from art_multimodal import FusionClassifier, ZeroShotClassifier  # noqa: E402
 from art_multimodal.attacks.evasion import BertAttack  # noqa: E402
-from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, TrainingSettings  # noqa: E402
+from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, FusionTrainer, TrainingSettings  # noqa: E402
 from art_multimodal.errors import InputError  # noqa: E402
 from art_multimodal.estimators.retriever import ImageTextRetriever  # noqa: E402
 from art_multimodal.pairs import image_text_pairs  # noqa: E402
@@ -35,8 +35,18 @@ TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")
 BATCH, SAMPLES, FEWER, EPOCHS = 4, 11, 9, 2
 
 
-def estimator_of(data: str) -> ZeroShotClassifier | ImageTextRetriever:
+#: Every method with each kind of data that it trains on.
+RUNS = [
+    (name, data)
+    for name, method in METHODS.items()
+    for data in (("pairs",) if method.of_fusion else ("labels", "captions"))
+]
+
+
+def estimator_of(data: str) -> ZeroShotClassifier | ImageTextRetriever | FusionClassifier:
     # In double precision: an attack steps by the signs of gradients, where rounding would become a step.
+    if data == "pairs":
+        return FusionClassifier(TinyFusion(seed=3).double().eval(), device_type="cpu")
     model = TinyEncoder(seed=3).double().eval()
     if data == "captions":
         return ImageTextRetriever(model, device_type="cpu")
@@ -47,7 +57,8 @@ def samples_of(data: str, count: int = SAMPLES) -> tuple[np.ndarray, np.ndarray 
     images = np.random.default_rng(4).random((count, 3, 8, 8), dtype=np.float32)
     if data == "labels":
         return images, np.arange(count) % 3
-    return image_text_pairs(images, [f"a drawing of the number {n % 5}" for n in range(count)]), None
+    pairs = image_text_pairs(images, [f"a drawing of the number {n % 5}" for n in range(count)])
+    return pairs, np.arange(count) % 3 if data == "pairs" else None
 
 
 def trained(name: str, data: str, **more: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
@@ -56,10 +67,10 @@ def trained(name: str, data: str, **more: Any) -> tuple[dict[str, torch.Tensor],
     settings = TrainingSettings(
         optimizer="sgd", betas=(0.5, 0.5), learning_rate=0.01, eps=0.1, eps_step=0.05, max_iter=3, **more
     )
-    trainer = DualEncoderTrainer(estimator, name, settings)
-    x, y = samples_of(data, FEWER if name in ("fare", "leaf") else SAMPLES)
+    trainer = (FusionTrainer if data == "pairs" else DualEncoderTrainer)(estimator, name, settings)
+    x, y = samples_of(data, FEWER if name in ("fare", "leaf", "plain", "adversarial") else SAMPLES)
     trainer.fit(x, y, batch_size=BATCH // process_count(), nb_epochs=EPOCHS)
-    return estimator.dual_encoder.state_dict(), trainer.losses
+    return estimator.image_text_model.state_dict(), trainer.losses
 
 
 def refused() -> dict[str, str]:
@@ -112,13 +123,12 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     losses = {}
-    for name in METHODS:
-        for data in ("labels", "captions"):
-            weights, losses[f"{name}-{data}"] = trained(name, data)
-            save_file(
-                {key: tensor.contiguous() for key, tensor in weights.items()},
-                folder / f"{name}-{data}-{process_index()}.safetensors",
-            )
+    for name, data in RUNS:
+        weights, losses[f"{name}-{data}"] = trained(name, data)
+        save_file(
+            {key: tensor.contiguous() for key, tensor in weights.items()},
+            folder / f"{name}-{data}-{process_index()}.safetensors",
+        )
     facts: dict[str, Any] = {"processes": process_count(), "losses": losses}
     if process_count() > 1:
         facts["refused"] = refused()

@@ -1,4 +1,4 @@
-"""Adversarial training of CLIP-like models."""
+"""Adversarial training of CLIP-like models, and of fusion models."""
 
 from art_multimodal.defences.trainer.inner_attacks import (
     IMAGE_ATTACKS,
@@ -9,6 +9,7 @@ from art_multimodal.defences.trainer.inner_attacks import (
     ImageAscent,
     KLAscent,
     Mixture,
+    ScoreAscent,
     TextInnerAttack,
     Words,
 )
@@ -24,7 +25,7 @@ from art_multimodal.defences.trainer.named import (
     AdversarialTrainerTextContrastive,
 )
 from art_multimodal.defences.trainer.settings import TrainingSettings
-from art_multimodal.defences.trainer.trainers import DualEncoderTrainer
+from art_multimodal.defences.trainer.trainers import DualEncoderTrainer, FusionTrainer, MethodTrainer
 
 __all__ = [
     "IMAGE_ATTACKS",
@@ -41,10 +42,13 @@ __all__ = [
     "CrossEntropyAscent",
     "DistanceAscent",
     "DualEncoderTrainer",
+    "FusionTrainer",
     "ImageAscent",
     "KLAscent",
     "Method",
+    "MethodTrainer",
     "Mixture",
+    "ScoreAscent",
     "StepRecord",
     "TextInnerAttack",
     "TrainingSettings",

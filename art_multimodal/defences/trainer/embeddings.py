@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,18 +68,21 @@ class Embedder:
     :param estimator: Around the model in training; its preprocessing stands in front of the image tower.
     :param original: The model as it was before training, frozen, where the method needs it.
     :param text_attack: Where the method needs it.
+    :param options: Of the method; default: its own.
     """
 
     def __init__(
         self,
-        estimator: Estimator,
+        estimator: Any,
         original: DualEncoder | None,
         method: Method,
         settings: TrainingSettings,
         text_attack: TextPerturbation | None,
+        options: dict[str, Any] | None = None,
     ) -> None:
         self.estimator = estimator
-        self.model: DualEncoder = estimator.dual_encoder
+        self.model = estimator.image_text_model
+        self.options = method.options if options is None else options
         self.original = original
         self.method = method
         self.settings = settings

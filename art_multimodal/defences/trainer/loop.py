@@ -68,18 +68,17 @@ class StepRecord:
 class TrainingLoop:
     """Trains the model of an embedder.
 
-    :param embedder: What attacks and encodes batches.
-    :param options: Of the objective.
+    :param embedder: What attacks and encodes batches; its ``options`` are those of the method.
     :param steps: In all epochs together.
     :param steps_per_epoch: In each of them.
     :raises InputError: If nothing can be trained.
     """
 
-    def __init__(self, embedder: Embedder, options: dict[str, Any], steps: int, steps_per_epoch: int) -> None:
+    def __init__(self, embedder: Embedder, steps: int, steps_per_epoch: int) -> None:
         self.embedder = embedder
         self.model = embedder.model
         self.settings = embedder.settings
-        self.options = options
+        self.options = embedder.options
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
         self.trained = trained_parameters(self.model, self.settings)
@@ -187,7 +186,9 @@ class TrainingLoop:
         return StepRecord(place, loss.item(), rate)
 
     def _loss(self, batch: Batch, images: Tensor | None, texts: tuple[str, ...] | None) -> Tensor:
-        return self.embedder.method.objective(**self.embedder.quantities(batch, images, texts), **self.options)
+        method = self.embedder.method
+        options = {name: self.options[name] for name in method.objective_options}
+        return method.objective(**self.embedder.quantities(batch, images, texts), **options)
 
     def _check_weights(self, place: Place) -> None:
         """Refuse to keep weights that give no numbers any more: the next batch would be too late to notice."""

@@ -19,7 +19,9 @@ TEXTS = (
     *("clean_texts", "adversarial_texts", "original_texts", "class_texts", "original_class_texts"),
     *("reference_texts", "original_reference_texts"),
 )
-QUANTITIES = (*IMAGES, *TEXTS, "targets", "positives", "scale", "original_scale")
+#: Of fusion models.
+SCORES = ("clean_scores", "adversarial_scores")
+QUANTITIES = (*IMAGES, *TEXTS, *SCORES, "targets", "positives", "scale", "original_scale")
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Method:
     """A method of adversarial training.
 
     :param objective: What is minimised: a function whose parameters without a default are among :data:`QUANTITIES`, or
-        are provided by the image attack. Those with one are the method's options.
+        are provided by the image attack. Those with one are options of the method, beside those of the image attack.
     :param summary: What it does, in one line.
-    :param image_attack: Where the objective asks for adversarial images: a name in :data:`IMAGE_ATTACKS`, or an
-        :class:`ImageAscent` of one's own.
+    :param image_attack: Where the objective asks for adversarial images, or for scores of such: a name in
+        :data:`IMAGE_ATTACKS`, or an :class:`ImageAscent` of one's own.
     :param text_attack: Where it asks for adversarial texts: a name in :data:`TEXT_ATTACKS`, or a
         :class:`TextInnerAttack` of one's own.
     :raises ValueError: If these do not fit together.
@@ -58,6 +60,7 @@ class Method:
             ("text", self.text_attack, TEXT_ATTACKS, TextInnerAttack),
         ):
             wanted = any(f"adversarial_{kind}s" in quantity for quantity in self.needs)
+            wanted = wanted or (kind == "image" and "adversarial_scores" in self.needs)
             if wanted and not isinstance(chosen, own):
                 raise ValueError(
                     f"{name} asks for adversarial {kind}s: {kind}_attack must be one of {', '.join(names)}, or an "
@@ -73,10 +76,20 @@ class Method:
         return frozenset(entry.name for entry in parameters if entry.default is entry.empty)
 
     @property
-    def options(self) -> dict[str, Any]:
+    def of_fusion(self) -> bool:
+        """Whether it trains fusion models on pairs; the others train dual encoders."""
+        return not self.needs.isdisjoint(SCORES)
+
+    @property
+    def objective_options(self) -> dict[str, Any]:
         """The objective's settings and their defaults."""
         parameters = inspect.signature(self.objective).parameters.values()
         return {entry.name: entry.default for entry in parameters if entry.default is not entry.empty}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All settings and their defaults: the objective's, and the image attack's."""
+        return {**self.objective_options, **getattr(self.image_attack, "options", {})}
 
     @property
     def needs_original(self) -> bool:
@@ -104,7 +117,7 @@ class Method:
     @property
     def needs_labels(self) -> bool:
         """Whether it has to be known what belongs to what."""
-        return self.needs_class_texts or self.needs_own_texts or "positives" in self.needs
+        return self.needs_class_texts or self.needs_own_texts or self.of_fusion or "positives" in self.needs
 
 
 METHODS: Registry[Method] = Registry("training method")
@@ -139,3 +152,12 @@ METHODS.add(
     ),
 )
 METHODS.add("clean", Method(objectives.clean_cross_entropy, "no attack: fine-tuning to compare with"))
+METHODS.add("plain", Method(objectives.plain, "fusion models: cross-entropy on clean pairs"))
+METHODS.add(
+    "adversarial",
+    Method(
+        objectives.adversarial,
+        "fusion models: a share of each batch (ratio) has attacked images, as in ART's AdversarialTrainer",
+        "scores",
+    ),
+)

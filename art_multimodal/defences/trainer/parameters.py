@@ -12,16 +12,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fusion import FusionModel
 
 
-def trained_parameters(model: DualEncoder, settings: TrainingSettings) -> dict[str, nn.Parameter]:
-    """The parameters that training moves, by name.
+def trained_parameters(model: DualEncoder | FusionModel, settings: TrainingSettings) -> dict[str, nn.Parameter]:
+    """The parameters that training moves, by name; of a fusion model all that are not frozen.
 
     To which tower a parameter belongs is asked of autograd: what an image embedding depends on is the image tower's.
 
-    :raises InputError: If all of them are frozen.
+    :raises InputError: If all of them are frozen, or one tower of a fusion model is asked for.
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if isinstance(model, FusionModel):
+        if settings.towers != "both":
+            raise InputError(
+                f"A fusion model is trained as a whole: towers must be 'both', not {settings.towers!r}. Freeze "
+                "parameters (requires_grad_(False)) instead."
+            )
+        if not named:
+            raise InputError("The model is frozen: no parameter has requires_grad=True. Unfreeze some.")
+        return named
     scale = model.logit_scale
     of_scale = {name for name, p in named.items() if p is scale} or _depends(scale, named)
     wanted: set[str] = set()

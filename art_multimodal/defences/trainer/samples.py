@@ -17,6 +17,7 @@ from torch import Tensor
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.groups import image_groups, numbered, text_groups
@@ -27,7 +28,7 @@ from art_multimodal.texts import check_strings
 
 _TEXTS_AT_ONCE = 4096
 
-Estimator = ZeroShotClassifier | ImageTextRetriever
+Estimator = ZeroShotClassifier | ImageTextRetriever | FusionClassifier
 
 
 def generator_of(seed: int, *place: int) -> np.random.Generator:
@@ -118,10 +119,10 @@ class Samples:
         """
         if not len(self):
             raise InputError("There are no samples to train on.")
-        if self.method.needs_own_texts or self.method.needs_class_texts:
+        if self.method.needs_own_texts or self.method.needs_class_texts or self.method.of_fusion:
             texts = self.all_texts()
             for start in range(0, len(texts), _TEXTS_AT_ONCE):
-                self.estimator.dual_encoder.tokenize(texts[start : start + _TEXTS_AT_ONCE])
+                self.estimator.image_text_model.tokenize(texts[start : start + _TEXTS_AT_ONCE])
         contrasts = "positives" in self.method.needs or (self.method.needs_class_texts and is_pairs(self.x))
         if contrasts and (len(self) == 1 or self.is_one()):
             raise InputError(
@@ -206,22 +207,49 @@ class CaptionedSamples(Samples):
         )
 
 
+class PairedSamples(Samples):
+    """Pairs with class labels; each text belongs to its image alone."""
+
+    estimator: FusionClassifier
+
+    def all_texts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.x["text"].tolist()))
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        own = share_of(len(rows))
+        assert self.labels is not None
+        targets = np.eye(self.estimator.nb_classes, dtype=np.float32)[self.labels[rows]]
+        return Batch(
+            self._on_device(self.x["image"][rows[own]]),
+            own,
+            len(rows),
+            texts=tuple(self.x["text"][rows].tolist()),
+            targets=self._on_device(targets),
+        )
+
+
 def samples_of(
     estimator: Estimator, x: np.ndarray, y: np.ndarray | None, method: Method, settings: TrainingSettings
 ) -> Samples:
     """Return what to train on.
 
     :param x: Images ``(N, 3, H, W)`` in [0, 1] for a :class:`ZeroShotClassifier`, pairs ``(N,)`` for an
-        :class:`ImageTextRetriever`.
+        :class:`ImageTextRetriever` or a :class:`FusionClassifier`.
     :param y: Labels as indices or one-hot rows; may be missing for pairs, and where the method needs none.
     :raises InputError: For samples or labels that cannot be used.
     """
-    if not estimator.classifies:
+    if not estimator.texts_are_prompts:
         if not is_pairs(x):
-            raise InputError("An ImageTextRetriever is trained on pairs, made by image_text_pairs(images, texts).")
+            kind = "A FusionClassifier" if estimator.classifies else "An ImageTextRetriever"
+            raise InputError(f"{kind} is trained on pairs, made by image_text_pairs(images, texts).")
         check_strings(x["text"])
         check_images(x["image"])
-        return CaptionedSamples(estimator, x, label_indices(y, _classes_in(y), len(x)), method, settings)
+        if not estimator.classifies:
+            return CaptionedSamples(estimator, x, label_indices(y, _classes_in(y), len(x)), method, settings)
+        labels = label_indices(y, estimator.nb_classes, len(x))
+        if labels is None:
+            raise InputError("A fusion model is trained on pairs with their classes: give labels in `y`.")
+        return PairedSamples(estimator, x, labels, method, settings)
     if is_pairs(x):
         raise InputError(
             "A ZeroShotClassifier is trained on images with class labels. For pairs use ImageTextRetriever."

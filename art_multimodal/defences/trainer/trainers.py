@@ -1,4 +1,4 @@
-"""Adversarial training of CLIP-like models as an ART trainer, by any method."""
+"""Adversarial training of CLIP-like and of fusion models as an ART trainer, by any method."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ from art_multimodal.defences.trainer.samples import (
     samples_of,
     shuffled_rows,
 )
+from art_multimodal.defences.trainer.scores import Scorer
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError, check_count
+from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.models.fusion import FusionModel
 from art_multimodal.processes import check_own_device, process_count
 
 _SAME_RUN = (
@@ -42,64 +45,54 @@ _SAME_BATCHES = (
 )
 
 
-class DualEncoderTrainer(Trainer):
-    """Train a CLIP-like model by any method of :data:`METHODS`.
-
-    On a :class:`ZeroShotClassifier` it takes images with class labels: of its class's prompts each sample draws one in
-    every step. On an :class:`ImageTextRetriever` it takes pairs; where a method compares images with all classes, the
-    distinct captions of the batch are the classes, and where it attacks images, it does so against these.
+class MethodTrainer(Trainer):
+    """Train a model by a method of :data:`METHODS`; a subclass for each kind of model says what it takes.
 
     In every step the batch is attacked with the model as it is then, in evaluation mode, and without gradients to its
-    parameters. Each distinct text is attacked once and encoded once, clean and adversarial images are encoded in one
-    pass. ART's preprocessing defences stand in front of the model as in prediction. The step follows the gradient of
-    the objective alone. The model is trained in place.
+    parameters. Clean and adversarial images are encoded in one pass. ART's preprocessing defences stand in front of the
+    model as in prediction. The step follows the gradient of the objective alone. The model is trained in place.
 
     Several processes (``accelerate launch``, ``torchrun``) train one model, each with its part of every batch: the step
     is that of one process with the whole batch. All are given the same model, data and settings.
     """
 
+    #: Estimators that can be trained, and what attacks and encodes their batches.
+    _takes: tuple[type, ...]
+    _embedder: type[Embedder] = Embedder
+    _of_fusion = False
+
     def __init__(
-        self,
-        classifier: Estimator,
-        method: str | Method,
-        settings: TrainingSettings | None = None,
-        text_attack: TextPerturbation | None = None,
-        reference_texts: Sequence[str] | None = None,
-        **options: Any,
+        self, classifier: Estimator, method: str | Method, settings: TrainingSettings | None, options: dict[str, Any]
     ) -> None:
         """
-        :param classifier: Around the model to train. Methods that hold it near the original take the original to be the
-            model as it is now.
+        :param classifier: Around the model to train.
         :param method: A name in :data:`METHODS`, or a :class:`Method` of one's own.
         :param settings: Everything else; default: :class:`TrainingSettings`.
-        :param text_attack: A :class:`BertAttack`, a :class:`CharacterAttack` or a :class:`Mixture` of these on
-            ``classifier``, instead of the method's own, which has default settings.
-        :param reference_texts: What the model shall go on to understand, where the method asks for such texts: in every
-            step as many as there are samples are drawn. Default: English words in the classifier's templates.
-        :param options: Of the method's objective.
+        :param options: Of the method.
         :raises InputError: If the method is not known, or what was given does not fit it.
         """
-        if not isinstance(classifier, (ImageTextRetriever, ZeroShotClassifier)):
+        if not isinstance(classifier, self._takes):
+            names = " or ".join(f"a{'n' * (kind.__name__[0] in 'AEIO')} {kind.__name__}" for kind in self._takes)
             raise InputError(
-                "A ZeroShotClassifier or an ImageTextRetriever can be trained in this way, not "
-                f"{type(classifier).__name__}."
+                f"{names[0].upper()}{names[1:]} can be trained in this way, not {type(classifier).__name__}."
             )
         super().__init__(classifier)
         self.method = METHODS[method] if isinstance(method, str) else method
         self.method_name = method if isinstance(method, str) else getattr(method.objective, "__name__", "objective")
+        check_method_for(self.method_name, self.method, self._of_fusion)
         self.settings = settings or TrainingSettings()
         unknown = sorted(options.keys() - self.method.options.keys())
         if unknown:
             known = ", ".join(self.method.options) or "none"
             raise InputError(f"{self.method_name} has no option {', '.join(unknown)}. Its options: {known}.")
         self.options = {**self.method.options, **options}
-        self.text_attack = text_attack_of(classifier, self.method, self.settings, text_attack)
-        self.reference_texts = reference_texts_of(classifier, self.method, reference_texts)
+        if self.method.image_attack is not None:
+            self.method.image_attack.check(self.options)
+        self.text_attack: TextPerturbation | None = None
+        self.reference_texts: tuple[str, ...] | None = None
         #: Losses of the steps that the last call took, as far as it came.
         self.losses: list[float] = []
-        self._original = None
-        if self.method.needs_original:
-            self._original = copy.deepcopy(classifier.dual_encoder).eval().requires_grad_(False)
+        self._original: Any = None
 
     def fit(
         self,
@@ -246,15 +239,17 @@ class DualEncoderTrainer(Trainer):
     ) -> None:
         if checkpoint is None and (resume or checkpoint_every is not None):
             raise InputError("resume and checkpoint_every need a folder: give `checkpoint`.")
-        embedder = Embedder(self.classifier, self._original, self.method, self.settings, self.text_attack)
-        loop = TrainingLoop(embedder, self.options, nb_epochs * per_epoch, per_epoch)
+        embedder = self._embedder(
+            self.classifier, self._original, self.method, self.settings, self.text_attack, self.options
+        )
+        loop = TrainingLoop(embedder, nb_epochs * per_epoch, per_epoch)
         checkpoints = None
         check_own_device(self.classifier.device)
         if checkpoint is not None or process_count() > 1:
             run = {
                 **self.configuration(),
                 **run,
-                "began_from": digest_of(self.classifier.dual_encoder.state_dict()),
+                "began_from": digest_of(self.classifier.image_text_model.state_dict()),
                 "original": None if self._original is None else digest_of(self._original.state_dict()),
             }
             check_same({**run, "resume": resume, "checkpoint": str(checkpoint), "every": checkpoint_every}, _SAME_RUN)
@@ -268,6 +263,90 @@ class DualEncoderTrainer(Trainer):
             loop.run(batches(loop.step), checkpoints, callback, verbose, epoch_callback)
         finally:
             module.train(was_training)
+
+
+class DualEncoderTrainer(MethodTrainer):
+    """Train a CLIP-like model by any method of :data:`METHODS` that is for dual encoders.
+
+    On a :class:`ZeroShotClassifier` it takes images with class labels: of its class's prompts each sample draws one in
+    every step. On an :class:`ImageTextRetriever` it takes pairs; where a method compares images with all classes, the
+    distinct captions of the batch are the classes, and where it attacks images, it does so against these. Each distinct
+    text is attacked once and encoded once. For the rest see :class:`MethodTrainer`.
+    """
+
+    _takes = (ZeroShotClassifier, ImageTextRetriever)
+
+    def __init__(
+        self,
+        classifier: Estimator,
+        method: str | Method,
+        settings: TrainingSettings | None = None,
+        text_attack: TextPerturbation | None = None,
+        reference_texts: Sequence[str] | None = None,
+        **options: Any,
+    ) -> None:
+        """
+        :param classifier: Around the model to train. Methods that hold it near the original take the original to be the
+            model as it is now.
+        :param method: A name in :data:`METHODS`, or a :class:`Method` of one's own.
+        :param settings: Everything else; default: :class:`TrainingSettings`.
+        :param text_attack: A :class:`BertAttack`, a :class:`CharacterAttack` or a :class:`Mixture` of these on
+            ``classifier``, instead of the method's own, which has default settings.
+        :param reference_texts: What the model shall go on to understand, where the method asks for such texts: in every
+            step as many as there are samples are drawn. Default: English words in the classifier's templates.
+        :param options: Of the method.
+        :raises InputError: If the method is not known, or what was given does not fit it.
+        """
+        super().__init__(classifier, method, settings, options)
+        self.text_attack = text_attack_of(classifier, self.method, self.settings, text_attack)
+        self.reference_texts = reference_texts_of(classifier, self.method, reference_texts)
+        if self.method.needs_original:
+            self._original = copy.deepcopy(classifier.image_text_model).eval().requires_grad_(False)
+
+
+class FusionTrainer(MethodTrainer):
+    """Train a fusion model on image-text pairs with class labels: ``"plain"``, or ``"adversarial"`` on images.
+
+    ``"adversarial"`` does what ART's ``AdversarialTrainer`` does with PGD on the pixels of the pairs: in each batch the
+    images of a share of the pairs (``ratio``, rounded up, drawn anew) are replaced by attacked ones, each attacked with
+    its own text, and the cross-entropy of all is lowered. For the rest see :class:`MethodTrainer`.
+    """
+
+    _takes = (FusionClassifier,)
+    _embedder = Scorer
+    _of_fusion = True
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        method: str | Method = "adversarial",
+        settings: TrainingSettings | None = None,
+        **options: Any,
+    ) -> None:
+        """
+        :param classifier: Around the :class:`FusionModel` to train.
+        :param method: ``"plain"``, ``"adversarial"``, or a :class:`Method` of one's own that asks for scores.
+        :param settings: Everything else; default: :class:`TrainingSettings`.
+        :param options: Of the method: ``ratio`` of ``"adversarial"``, 0.5 by default.
+        :raises InputError: If the method is not known, what was given does not fit it, or the model is one over other
+            modalities.
+        """
+        super().__init__(classifier, method, settings, options)
+        if not isinstance(classifier.image_text_model, FusionModel):
+            raise InputError("A model over other modalities is trained by FusionClassifier.fit, not in this way.")
+
+
+def check_method_for(name: str, method: Method, fusion: bool) -> None:
+    """Refuse a method that is for another kind of model.
+
+    :param fusion: Whether a fusion model is to be trained; otherwise a dual encoder.
+    :raises InputError: Naming the methods that there are.
+    """
+    if method.of_fusion == fusion:
+        return
+    known = ", ".join(name for name, one in METHODS.items() if one.of_fusion == fusion)
+    kinds = ("dual encoders", "fusion models")
+    raise InputError(f"{name} trains {kinds[not fusion]}; for {kinds[fusion]} there are {known}.")
 
 
 def _refuse(kwargs: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ import numpy as np
 import torch
 
 from art_multimodal.datasets import CaptionedImages, LabelledImages, UnreadableSample, open_captioned, open_images
+from art_multimodal.datasets.answers import open_answers
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_readable, refusal, unreadable_texts
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.errors import InputError
+from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.labels import class_indices
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fusion import FusionModel
 from art_multimodal.out_folders import check_apart
 from art_multimodal.pairs import image_text_pairs
 from art_multimodal.prompts import check_templates
@@ -60,7 +63,7 @@ class RunData:
 
 def open_run_data(
     settings: RunSettings,
-    model: DualEncoder,
+    model: DualEncoder | FusionModel,
     device_type: str,
     strict: bool = False,
     reading: Reading | None = None,
@@ -76,7 +79,11 @@ def open_run_data(
     :param out: Where the run writes: not among the data.
     :raises InputError: If the data cannot be used, or do not fit the model.
     """
-    opened = _Labelled(settings, model) if settings.task == "classification" else _Captioned(settings, model)
+    opened: _Labelled | _Captioned | _Paired
+    if isinstance(model, FusionModel):
+        opened = _Paired(settings, model)
+    else:
+        opened = _Labelled(settings, model) if settings.task == "classification" else _Captioned(settings, model)
     sources, chosen = _choose(settings, opened)
     for source, rows in zip(sources, chosen, strict=True):
         if out is not None:
@@ -178,6 +185,54 @@ class _Labelled:
         return ZeroShotClassifier(self.model, self.class_names, self.templates, device_type=device_type)
 
 
+class _Paired:
+    """Images with a text and a label each, for a :class:`FusionClassifier`."""
+
+    def __init__(self, settings: RunSettings, model: FusionModel) -> None:
+        if settings.task == "retrieval":
+            raise InputError(
+                f"{settings.model} is a fusion model. Retrieval needs a dual encoder, such as demo:scenes."
+            )
+        if settings.templates is not None:
+            raise InputError(f"{settings.model} is a fusion model: it reads the texts of the data, not --templates.")
+        self.model = model
+
+        def opened(spec: str, classes: tuple[str, ...] | None) -> LabelledImages:
+            return open_answers(spec, settings.model, model.class_names, classes, model.preprocess.reduce_photo)
+
+        self.data = opened(settings.data, settings.classes)
+        own = settings.validation_share is not None
+        self.validation = self.data if own else opened(settings.validation, None)
+        self.facts = {"class_names": list(model.class_names)}
+        self.notes: tuple[str, ...] = ()
+
+    def group_of(self, index: int) -> int:
+        return self.data.label_of(index)
+
+    def count(self, source: Any, rows: np.ndarray) -> int:
+        # As they are read, and in pairs.
+        return 2 * len(rows)
+
+    def part(self, source: Any, rows: np.ndarray, images: np.ndarray) -> Part:
+        texts = [str(source.text_of(int(row))) for row in rows]
+        reasons = unreadable_texts(self.model.tokenize, texts)
+        if reasons:
+            self.notes += (_left_out("text", reasons),)
+        kept = np.array([text not in reasons for text in texts], dtype=bool)
+        place = class_indices(source.class_names, self.model.class_names)
+        labels = np.array([place[source.label_of(int(row))] for row in rows[kept]], dtype=np.int64)
+        return Part(image_text_pairs(images[kept], [text for text in texts if text not in reasons]), labels)
+
+    def check(self, train: Part, validation: Part) -> None:
+        for what, part in (("train", train), ("validate", validation)):
+            if not len(part.x):
+                # What was left out is the reason.
+                raise InputError(f"There are no pairs left to {what} on. Give more data. {' '.join(self.notes)}")
+
+    def estimator(self, device_type: str) -> Estimator:
+        return FusionClassifier(self.model, device_type=device_type)
+
+
 class _Captioned:
     """Images with captions for an :class:`ImageTextRetriever`."""
 
@@ -204,10 +259,7 @@ class _Captioned:
         listed = [source.captions_of(int(row)) for row in rows]
         reasons = unreadable_texts(self.model.tokenize, (text for own in listed for text in own))
         if reasons:
-            self.notes += (
-                f"{len(reasons)} caption(s) cannot be read in full and are left out. The first: "
-                f"{shown(next(iter(reasons.values())))}",
-            )
+            self.notes += (_left_out("caption", reasons),)
         captions = [tuple(text for text in own if text not in reasons) for own in listed]
         repeated = np.repeat(images, [len(own) for own in captions], axis=0)
         return Part(image_text_pairs(repeated, [text for own in captions for text in own]), None)
@@ -227,8 +279,13 @@ class _Captioned:
         return ImageTextRetriever(self.model, device_type=device_type)
 
 
+def _left_out(what: str, reasons: Mapping[str, str]) -> str:
+    first = shown(next(iter(reasons.values())))
+    return f"{len(reasons)} {what}(s) cannot be read in full and are left out. The first: {first}"
+
+
 def _choose(
-    settings: RunSettings, opened: _Labelled | _Captioned
+    settings: RunSettings, opened: _Labelled | _Captioned | _Paired
 ) -> tuple[list[LabelledImages | CaptionedImages], list[np.ndarray]]:
     """The two sources, and which samples of each are taken, in the order of the source."""
     seed, share = settings.training.seed, settings.validation_share
@@ -276,7 +333,7 @@ def split_rows(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
 class _Reader:
     """Reads images, and brings all of them to the size of a model."""
 
-    def __init__(self, model: DualEncoder, strict: bool, total: int, reading: Reading | None) -> None:
+    def __init__(self, model: DualEncoder | FusionModel, strict: bool, total: int, reading: Reading | None) -> None:
         self.model = model
         self.strict = strict
         self.total = total
@@ -309,7 +366,7 @@ class _Reader:
         return self.model.preprocess.resize(torch.from_numpy(image)[None])[0].numpy()
 
 
-def _check_memory(count: int, model: DualEncoder) -> None:
+def _check_memory(count: int, model: DualEncoder | FusionModel) -> None:
     height, width = model.image_size
     needed = 3 * 4 * height * width * count
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else np.inf

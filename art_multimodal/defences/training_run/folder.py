@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from art_multimodal.defences.trainer import StepRecord
 from art_multimodal.defences.trainer.checkpoint import differences, holds_checkpoint
 from art_multimodal.errors import InputError
-from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.base import Model
 from art_multimodal.models.saving import save_model, saved_folder
 from art_multimodal.shown import shown
 from art_multimodal.store import (
@@ -159,7 +159,7 @@ class RunFolder:
                 "--out."
             )
 
-    def save(self, name: str, model: DualEncoder, trained_from: str) -> None:
+    def save(self, name: str, model: Model, trained_from: str) -> None:
         """Save a model as ``best`` or ``last``.
 
         :raises InputError: If it cannot be written; the old one is still there then.

@@ -47,15 +47,16 @@ def _is_ours(path: Path, folder: Path) -> bool:
     place = path.relative_to(folder).parts
     if len(place) == 1:
         return place[0] in ({*_MODELS, *_INSIDE} if path.is_dir() else _FILES)
-    if path.is_dir() or len(place) > 2:
-        return False
-    part, name = place
-    return name in _saved_files(path.parent) if part in _MODELS else _INSIDE[part].fullmatch(name) is not None
+    part, name = place[0], "/".join(place[1:])
+    if part in _MODELS:
+        files = _saved_files(folder / part)
+        return any(file.startswith(f"{name}/") for file in files) if path.is_dir() else name in files
+    return not path.is_dir() and len(place) == 2 and _INSIDE[part].fullmatch(name) is not None
 
 
 def _saved_files(folder: Path) -> set[str]:
-    """What the index of a saved model lists, and the index."""
+    """What the index of a saved model lists, some of it in folders, and the index."""
     try:
-        return {INDEX, *json.loads((folder / INDEX).read_text(encoding="utf-8"))["files"]}
+        return {INDEX, *map(str, json.loads((folder / INDEX).read_text(encoding="utf-8"))["files"])}
     except (OSError, ValueError, KeyError, TypeError):
         return set()

@@ -11,9 +11,10 @@ from typing import Any
 from art_multimodal.attacks.registry.text import notes_on_words
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
-from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, StepRecord
+from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, FusionTrainer, MethodTrainer, StepRecord
 from art_multimodal.defences.trainer.inner_attacks import TextPerturbation, Words
 from art_multimodal.defences.trainer.samples import Estimator
+from art_multimodal.defences.trainer.trainers import check_method_for
 from art_multimodal.defences.training_run.data import open_run_data
 from art_multimodal.defences.training_run.folder import SCHEMA_VERSION, RunFolder, check_same_run
 from art_multimodal.defences.training_run.replacing import check_replaceable, remove_run
@@ -102,9 +103,14 @@ class TrainingRun:
             # What is already known to differ need not wait for models and images.
             check_same_run({**before, "model": {}, "data": {}, "text_attack": {}}, self._header_of(settings))
         model = load_model(settings.model)
-        if not isinstance(model, DualEncoder):
-            kind = "fusion model" if isinstance(model, FusionModel) else "model over other modalities"
-            raise InputError(f"{settings.model} is a {kind}. These methods train dual encoders, such as demo:digits.")
+        if not isinstance(model, (DualEncoder, FusionModel)):
+            raise InputError(
+                f"{settings.model} is a model over other modalities, which FusionClassifier.fit trains in Python. Give "
+                "a dual encoder, such as demo:digits, or a fusion model, such as demo:shapes."
+            )
+        method, fusion = METHODS[settings.method], isinstance(model, FusionModel)
+        kind = "fusion model" if fusion else "dual encoder"
+        check_method_for(f"{settings.model} is a {kind}. {settings.method}", method, fusion)
         check_can_be_saved(model)
         data = open_run_data(
             settings,
@@ -122,10 +128,15 @@ class TrainingRun:
         self.listener.skipped(data.skipped)
         self.data = data
         self.model = model
-        method = METHODS[settings.method]
         text_attack = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=1)
         options: dict[str, Any] = dict(settings.options)
-        self.trainer = DualEncoderTrainer(data.estimator, settings.method, settings.training, text_attack, **options)
+        self.trainer: MethodTrainer
+        if fusion:
+            self.trainer = FusionTrainer(data.estimator, settings.method, settings.training, **options)
+        else:
+            self.trainer = DualEncoderTrainer(
+                data.estimator, settings.method, settings.training, text_attack, **options
+            )
         # All words compete, as in an audit: training takes the cheaper of the two.
         stronger = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=None)
         self.validation = Validation(data.estimator, data.validation, method, settings, stronger)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder
+import numpy as np
+from art.attacks.attack import EvasionAttack
+
+from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder, ProjectedGradientDescentMultimodal
 from art_multimodal.attacks.evasion.image_ascent import ImageBudget
 from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
 from art_multimodal.defences.trainer.methods import Method
@@ -12,7 +15,6 @@ from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.data import Part
 from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.groups import first_rows, image_groups, numbered
 
 #: What is measured: on clean samples, on attacked images, on attacked texts, and the worst of these.
@@ -61,7 +63,7 @@ class Validation:
         """What the numbers mean, in words."""
         retrieval = self.settings.task == "retrieval"
         said = {
-            "clean": "recall@1, mean of both directions" if retrieval else "top-1 accuracy over the class prompts",
+            "clean": "recall@1, mean of both directions" if retrieval else f"top-1 accuracy{self._over}",
             "attacked": (
                 "the smallest recall under an attack"
                 if retrieval
@@ -82,12 +84,19 @@ class Validation:
             said["text"] = f"{name} by embeddings on {what}"
         return said
 
-    def _image_attack(self, estimator: ZeroShotClassifier) -> ProjectedGradientDescentDualEncoder:
-        return ProjectedGradientDescentDualEncoder(
-            estimator, **vars(self.budget), batch_size=_BATCH, seed=self.settings.training.seed, verbose=False
-        )
+    @property
+    def _over(self) -> str:
+        return " over the class prompts" if self.estimator.texts_are_prompts else ""
 
-    def _accuracies(self, estimator: ZeroShotClassifier) -> dict[str, float]:
+    def _image_attack(self, estimator: Any) -> EvasionAttack:
+        budget = self.budget
+        shared: dict[str, Any] = {"batch_size": _BATCH, "seed": self.settings.training.seed, "verbose": False}
+        if not estimator.texts_are_prompts:
+            eps, steps = {"image": budget.eps}, {"image": budget.eps_step}
+            return ProjectedGradientDescentMultimodal(estimator, eps, budget.norm, steps, budget.max_iter, **shared)
+        return ProjectedGradientDescentDualEncoder(estimator, **vars(budget), **shared)
+
+    def _accuracies(self, estimator: Any) -> dict[str, float]:
         x, y = self.part.x, self.part.y
         right = estimator.predict_labels(x, batch_size=_BATCH) == y
         found, stays = {"clean": float(right.mean())}, right.copy()

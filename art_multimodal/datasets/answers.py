@@ -1,0 +1,47 @@
+"""Image-text pairs whose labels are answers of a model: what fusion models are trained and measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from art_multimodal.datasets.loading import open_images
+from art_multimodal.datasets.photos import PhotoTransform
+from art_multimodal.datasets.source import LabelledImages
+from art_multimodal.errors import InputError
+
+
+def open_answers(
+    spec: str,
+    model: str,
+    answers: Sequence[str],
+    classes: Sequence[str] | None = None,
+    transform: PhotoTransform | None = None,
+) -> LabelledImages:
+    """Open images by name, each with a text and a label that is one of a model's answers.
+
+    :param spec: As for :func:`open_images`.
+    :param model: The model's name, for messages.
+    :param answers: Its class names; the labels of a file may be indices into them.
+    :param classes: Class names instead of the data's own.
+    :param transform: Applied to every decoded photo.
+    :raises InputError: If the data cannot be used, have no texts, or a class that is no answer.
+    """
+    shown = ", ".join(repr(name) for name in answers[:8]) + (f", ... ({len(answers)})" if len(answers) > 8 else "")
+    in_file = spec.startswith("csv:")
+    try:
+        data = open_images(spec, classes or (answers if in_file else None), transform)
+    except InputError as error:
+        if not in_file:
+            raise
+        raise InputError(
+            f"{error} {model} needs the columns image, text and label, with its answers as labels: {shown}."
+        ) from error
+    if len(data) and data.text_of(0) is None:
+        raise InputError(
+            f"{model} is a fusion model, which needs a text with every image, and {spec} has none. Use demo:shapes, or "
+            "csv:PATH with the columns image, text and label."
+        )
+    missing = [name for name in data.class_names if name not in answers]
+    if missing:
+        raise InputError(f"The label {missing[0]!r} is none of the answers of {model}: {shown}.")
+    return data
