@@ -49,18 +49,28 @@ def modalities() -> tuple[Modality, ...]:
     return replace(views()[0], name="digit"), spectrogram("speech", STEPS, BANDS)
 
 
-def new_spoken(task: str, fusion: str) -> ModularModel:
-    """Return an untrained model.
+class SpokenModel(ModularModel):
+    """A model of ``demo:spoken``, untrained; it is saved by its name, since its tower of speech is code.
 
     :param task: One of :data:`TASKS`.
     :param fusion: One of :data:`FUSIONS`.
     :raises InputError: If there is no such task or fusion.
     """
-    if fusion not in FUSIONS:
-        raise unknown_name("fusion of demo:spoken", fusion, FUSIONS)
-    digit, speech = modalities()
-    towers = [Tower(digit, convolutions(digit.shape), WIDTH), Tower(speech, SpeechEncoder(), WIDTH)]
-    return ModularModel(towers, fusion, TASKS[_known(task)])
+
+    family = "demo"
+
+    def __init__(self, task: str, fusion: str) -> None:
+        if fusion not in FUSIONS:
+            raise unknown_name("fusion of demo:spoken", fusion, FUSIONS)
+        digit, speech = modalities()
+        towers = [Tower(digit, convolutions(digit.shape), WIDTH), Tower(speech, SpeechEncoder(), WIDTH)]
+        super().__init__(towers, fusion, TASKS[_known(task)])
+        self.name = f"spoken/{task}/{fusion}"
+
+
+def new_spoken(task: str, fusion: str) -> SpokenModel:
+    """Return an untrained model: see :class:`SpokenModel`."""
+    return SpokenModel(task, fusion)
 
 
 def weights_of(task: str, fusion: str) -> Path:
@@ -68,7 +78,7 @@ def weights_of(task: str, fusion: str) -> Path:
     return WEIGHTS / f"spoken_{task}_{fusion}.safetensors"
 
 
-def load_spoken(task: str = "complementary", fusion: str = "concat") -> ModularModel:
+def load_spoken(task: str = "complementary", fusion: str = "concat") -> SpokenModel:
     """Return ``demo:spoken/TASK/FUSION`` with its trained weights, in evaluation mode.
 
     :raises InputError: If there is no such task or fusion.

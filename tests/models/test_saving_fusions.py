@@ -86,7 +86,7 @@ def made(saved, saved_fusion, open_clip_checkpoint):
 
 ALL = [f"hf:{name}" for name in FUSION_FAMILIES] + ["mmbt"] + [f"late:{name}" for name in LATE]
 ALL += [f"demo:shapes/{name}" for name in OF_SHAPES] + [f"demo:{name}" for name in VIEWS]
-ALL += [f"modular:{name}" for name in FUSIONS]
+ALL += [f"modular:{name}" for name in FUSIONS] + ["demo:spoken/redundant/gated", "demo:spoken/complementary/late"]
 
 
 @pytest.mark.parametrize("name", ALL)
