@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from art_multimodal.shown import shown
 
@@ -56,3 +57,19 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
 def one_line(error: BaseException, most: int = 200) -> str:
     """What another library's exception says, on one line without control characters, cut to ``most`` characters."""
     return shown(" ".join(str(error).split()))[:most]
+
+
+@contextmanager
+def noting(note: str) -> Iterator[None]:
+    """Add to an error on its way out where it happened; tracebacks and the command line show it."""
+    try:
+        yield
+    except Exception as error:
+        # As BaseException.add_note, which came with Python 3.11.
+        error.__notes__ = [*notes_of(error), note]
+        raise
+
+
+def notes_of(error: BaseException) -> tuple[str, ...]:
+    """What was added to an error by :func:`noting`, from the inside out."""
+    return tuple(getattr(error, "__notes__", ()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -86,6 +86,16 @@ def check_samples(
 def fields_of(x: np.ndarray) -> dict[str, np.ndarray]:
     """The fields of samples by name; views, not copies."""
     return {name: x[name] for name in x.dtype.names or ()}
+
+
+def field_bytes(field: np.ndarray) -> Iterator[bytes | memoryview]:
+    """The contents of a field of samples, for a hash."""
+    if field.dtype == object:
+        yield "\0".join(field.tolist()).encode("utf-8", "surrogatepass")
+        return
+    for part in (field["values"], field["length"]) if field.dtype.names else (field,):
+        yield f"{part.dtype} {part.shape}".encode()
+        yield np.ascontiguousarray(part).data
 
 
 def with_field(x: np.ndarray, name: str, field: np.ndarray) -> np.ndarray:

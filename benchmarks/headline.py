@@ -19,9 +19,9 @@ import torch
 from plain_pgd import PlainPGD, Scores
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs, load_model
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, ZERO_SHOT, Budget, select_attacks
 from art_multimodal.datasets import open_data
 from art_multimodal.evaluations.audit.settings import AuditSettings
+from art_multimodal.evaluations.suite import ATTACKS, PAIRS, ZERO_SHOT, Budget, select_attacks
 from art_multimodal.functional.statistics import proportion_ci95
 from art_multimodal.models.fusion import take_rows
 

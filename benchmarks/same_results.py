@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog
-from art_multimodal.evaluations.audit.subject import is_right
+from art_multimodal.evaluations.audit.lines import SampleRecord
 from art_multimodal.processes import is_main_process, wait_for_everyone
 
 ROOT = Path(__file__).parents[1]
@@ -105,12 +105,12 @@ def run_all(names: list[str], limit: int, folder: Path, processes: int) -> None:
             print(f"{processes} processes: {name}", file=sys.stderr, flush=True)
 
 
-def records(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+def records(folder: Path) -> dict[tuple[str, int], SampleRecord]:
     """What a run says of each attack and each sample."""
     return {
-        (line["attack"], sample["index"]): {key: value for key, value in sample.items() if key != "picture"}
+        (line.attack, sample.index): replace(sample, pictured=None)
         for line in RunLog.open(folder).lines()
-        for sample in line["samples"]
+        for sample in line.samples
     }
 
 
@@ -126,7 +126,7 @@ def compare(folder: Path, names: list[str], processes: tuple[int, ...]) -> tuple
             keys = first.keys() | found.keys()
             gone = [key for key in keys if key not in first or key not in found]
             there = [key for key in keys if key in first and key in found]
-            apart = gone + [key for key in there if is_right(first[key]) != is_right(found[key])]
+            apart = gone + [key for key in there if first[key].right != found[key].right]
             otherwise = [key for key in there if key not in apart and first[key] != found[key]]
             verdicts, further = max(verdicts, len(apart)), max(further, len(otherwise))
             if apart or otherwise:

@@ -20,10 +20,10 @@ from art.attacks.evasion import AutoAttack, AutoProjectedGradientDescent, Square
 from victims import digits_victim
 
 from art_multimodal.attacks.art_context import global_seed
-from art_multimodal.attacks.registry import ATTACKS, Budget
-from art_multimodal.attacks.registry.image import inside_budget
-from art_multimodal.attacks.registry.worst import LEAST_STEPS
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.evaluations.suite import ATTACKS, Budget
+from art_multimodal.evaluations.suite.image import inside_budget
+from art_multimodal.evaluations.suite.worst import LEAST_STEPS
 from art_multimodal.functional.statistics import proportion_ci95
 
 ROOT = Path(__file__).parents[1]

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from art_multimodal import ZeroShotClassifier, load_model
-from art_multimodal.attacks.registry import ATTACKS, Budget, TextBudget
-from art_multimodal.attacks.registry.exhaustive import word_curve
 from art_multimodal.datasets import open_data
+from art_multimodal.evaluations.suite import ATTACKS, Budget, TextBudget
+from art_multimodal.evaluations.suite.exhaustive import word_curve
 from art_multimodal.functional.statistics import proportion_ci95
 from art_multimodal.language.masked_language_model import load_masked_language_model
 from art_multimodal.language.words import STOP_WORDS, english_words
@@ -114,7 +114,7 @@ def measure(name: str, digits: int) -> list[list[Any]]:
     started = time.process_time()
     attacked = ATTACKS["worst_text"].run(estimator, x, y, budget, 0)
     seconds = time.process_time() - started
-    fell = np.array([detail["fell_at"] or np.inf for detail in attacked.details])
+    fell = np.array([detail.fell_at or np.inf for detail in attacked.details])
     robust = attacked.labels == y
     for point in word_curve(budget):
         add(f"worst_text, {point} words", fell > point, seconds if point == word_curve(budget)[-1] else np.nan)

@@ -25,9 +25,9 @@ def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def registries() -> str:
     """Everything that has a name of its own."""
-    from art_multimodal.attacks.registry import ATTACKS
     from art_multimodal.datasets import DATA_SOURCES
     from art_multimodal.defences.trainer import METHODS
+    from art_multimodal.evaluations.suite import ATTACKS
     from art_multimodal.models.loading import MODEL_SOURCES
 
     return "\n".join(

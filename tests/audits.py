@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
+from art_multimodal.evaluations.audit.lines import Line
+from art_multimodal.evaluations.audit.schema import LineReader, line_to_json
 from art_multimodal.store import sealed_line
 
 SETTINGS = AuditSettings(
@@ -75,6 +77,21 @@ def line_of(attack: str, batch: int, *samples: dict[str, Any]) -> dict[str, Any]
     if attack == "clean":
         return {**line, "skipped": [], "pixels_hash": "00"}
     return {**line, "queries": 1, "gradients": 0, "not_applicable": []}
+
+
+def logged(log: RunLog) -> list[dict[str, Any]]:
+    """What a log says, in JSON types."""
+    return [line_to_json(line) for line in log.lines()]
+
+
+def typed_lines(header: dict[str, Any], *lines: dict[str, Any]) -> list[Line]:
+    """Lines that were written by hand, as a log has them."""
+    header = {**header, "data": {"listed": 10**6, **header["data"]}}
+    filled = [{**line_of(line["attack"], 0), **line} for line in lines]
+    return [
+        LineReader(header).line({**line, "samples": [{"name": "n", **sample} for sample in line["samples"]]})
+        for line in filled
+    ]
 
 
 def sealed(*lines: dict[str, Any]) -> bytes:

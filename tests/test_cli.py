@@ -11,10 +11,10 @@ import pytest
 from photos import save_photo
 
 from art_multimodal import cli
-from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL
 from art_multimodal.cli import audit_results
 from art_multimodal.cli.options import parse_distance
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.suite import ATTACKS, RETRIEVAL
 
 SHAPES = ["audit", "demo:shapes", "--data", "demo:shapes", "--device", "cpu", "--limit", "10", "--eps", "8/255"]
 BASE = ["audit", "demo:digits", "--data", "demo:digits", "--device", "cpu", "--limit", "20", "--eps", "8/255"]

@@ -6,10 +6,10 @@ import pytest
 import typer
 
 from art_multimodal import __version__, cli
-from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.cli.help import WIDTH, entry
 from art_multimodal.cli.presets import PRESETS
 from art_multimodal.evaluations.audit import AuditSettings
+from art_multimodal.evaluations.suite import ATTACKS
 
 PAGES = [["--help"], *([command, "--help"] for command in ("audit", "train", "list"))]
 LISTS = [["list", what] for what in ("models", "data", "attacks", "defences", "methods")]

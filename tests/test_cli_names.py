@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from art_multimodal import cli
-from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.cli import names
 from art_multimodal.cli.audit import audit
 from art_multimodal.cli.options import parse_distance
@@ -17,6 +16,7 @@ from art_multimodal.cli.train import train
 from art_multimodal.defences.registry import DEFENCES
 from art_multimodal.defences.trainer import METHODS
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.suite import ATTACKS
 
 MODALITIES = {entry.modality for _, entry in ATTACKS.items()}
 

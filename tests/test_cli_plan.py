@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 from attacks.removal_models import removal_task
+from audits import logged
 from rich.console import Console
 
 from art_multimodal import cli
 from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, exhaustive_search
-from art_multimodal.attacks.registry import ATTACKS, Budget
-from art_multimodal.attacks.registry.costs import COSTS, LOOK, Cost, Texts
 from art_multimodal.attacks.searching import Answer
 from art_multimodal.cli import audit_display
 from art_multimodal.cli.audit_display import AuditDisplay, duration, plan_lines
 from art_multimodal.evaluations.audit import Audit, AuditSettings
 from art_multimodal.evaluations.audit.plan import Estimate, Plan, PlannedPass, plan_of
+from art_multimodal.evaluations.suite import ATTACKS, Budget
+from art_multimodal.evaluations.suite.costs import COSTS, LOOK, Cost, Texts
 
 PLAN = Plan(
     (
@@ -53,7 +54,7 @@ def test_no_attack_costs_more_than_planned(tmp_path: Path, model: str, task: str
     settings = AuditSettings(model, data, attacks, task, eps=2 / 255, steps=4, max_queries=20, limit=3)
     audit = Audit(settings, tmp_path, device="cpu")
     planned = {one.name: one for one in plan_of(audit).passes}
-    for line in audit.evaluate().lines():
+    for line in logged(audit.evaluate()):
         if line["attack"] in ATTACKS:
             one = planned[line["attack"]]
             # The model counts each caption's image in retrieval.
@@ -83,7 +84,7 @@ def test_the_published_search_is_estimated_by_what_it_usually_asks(tmp_path: Pat
     settings = AuditSettings(spec, spec, "decoupling_exhaustive", limit=20)
     audit = Audit(settings, tmp_path, device="cpu")
     planned = plan_of(audit).passes[-1]
-    (line,) = (line for line in audit.evaluate().lines() if line["attack"] == planned.name)
+    (line,) = (line for line in logged(audit.evaluate()) if line["attack"] == planned.name)
     assert line["queries"] < planned.work < 5 * line["queries"] < planned.forward
 
 

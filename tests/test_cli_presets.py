@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from art_multimodal import cli
-from art_multimodal.attacks.registry import PAIRS, RETRIEVAL, ZERO_SHOT, select_attacks
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import AuditSettings
+from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, ZERO_SHOT, select_attacks
 
 NOTHING = dict.fromkeys(("attacks", "steps", "max_queries", "limit"))
 

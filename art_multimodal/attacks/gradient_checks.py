@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,9 @@ from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import margin_loss
 from art_multimodal.functional.perturbations import ascent_step, norm_of
+from art_multimodal.modalities.modality import Modality
 from art_multimodal.pairs import is_pairs
+from art_multimodal.sample_arrays import are_samples, with_field
 
 #: Most samples of a batch that are looked at: some 20 evaluations each, against hundreds for the attacks.
 CHECKED_SAMPLES = 8
@@ -79,30 +82,37 @@ def check_gradients(
     eps: float,
     seed: int = 0,
     batch_size: int = 32,
+    modality: str = "image",
 ) -> GradientChecks:
     """Look at the gradients of a few samples.
 
     What counts is what an attack meets: the gradient through the estimator's preprocessing, as ART estimates it.
 
-    :param estimator: A classifier of images or of pairs.
-    :param x: Images ``(N, 3, H, W)`` or pairs ``(N,)``.
+    :param estimator: A classifier of images, of pairs or of samples.
+    :param x: Images ``(N, 3, H, W)``, pairs ``(N,)``, or samples ``(N,)``.
     :param y: Labels ``(N,)``, as indices.
     :param norm: Of the budget: ``"inf"`` or ``"2"``.
     :param eps: Radius of the budget.
     :param seed: Of the choice of at most :data:`CHECKED_SAMPLES` samples, and of random directions.
     :param batch_size: Images per forward pass.
+    :param modality: Of samples, the one that is looked at, by its name; those that lack it are passed over.
     """
-    generator = np.random.default_rng(seed)
+    generator, y = np.random.default_rng(seed), np.asarray(y)
+    kind = estimator.modalities[modality]
+    if are_samples(x) and not is_pairs(x):
+        there = ~kind.missing(x[modality])
+        x, y = x[there], y[there]
     rows = np.sort(generator.permutation(len(x))[:CHECKED_SAMPLES])
     if not len(rows):
         return GradientChecks()
-    x, y = x[rows], np.asarray(y)[rows]
+    x, y = x[rows], y[rows]
+    of_one: dict[str, Any] = {} if estimator.texts_are_prompts else {"modality": modality}
     one_hot = np.eye(estimator.nb_classes, dtype=np.float32)[y]
     with global_seed(seed):
-        of_loss = np.asarray(estimator.loss_gradient(x, one_hot, batch_size=batch_size))
-        of_margin = _margin_gradient(estimator, x, y)
+        of_loss = np.asarray(estimator.loss_gradient(x, one_hot, batch_size=batch_size, **of_one))
+        of_margin = _margin_gradient(estimator, x, y, kind)
         broken = ~(_finite(of_loss) & _finite(of_margin))
-        zero = ~broken & ~of_margin.any(axis=(1, 2, 3))
+        zero = ~broken & ~_flat(of_margin).any(axis=1)
         saturated = ~broken & ~zero & _lost(of_loss, norm_of(norm))
         first, second = (estimator.predict(x, batch_size=batch_size) for _ in range(2))
         unguided = np.zeros(len(x), dtype=bool)
@@ -112,7 +122,7 @@ def check_gradients(
                 left = np.flatnonzero(unguided)
                 if not len(left):
                     break
-                steps = _Steps(estimator, x[left], y[left], norm_of(norm), share * eps, batch_size)
+                steps = _Steps(estimator, x[left], y[left], kind, norm_of(norm), share * eps, batch_size)
                 along = steps.gain(of_margin[left])
                 shape = (RANDOM_DIRECTIONS, *of_margin[left].shape)
                 luck = [steps.gain(random) for random in generator.standard_normal(shape, dtype=np.float32)]
@@ -128,29 +138,45 @@ def check_gradients(
     )
 
 
-def _margin_gradient(estimator: ZeroShotClassifier | FusionClassifier, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The gradient of the margin of the scores with respect to the images, ``(N, 3, H, W)``, as attacks follow it."""
+def _margin_gradient(
+    estimator: ZeroShotClassifier | FusionClassifier, x: np.ndarray, y: np.ndarray, kind: Modality
+) -> np.ndarray:
+    """The gradient of the margin of the scores with respect to a modality, ``(N, *shape)``, as attacks follow it."""
     asking = estimator.asking(len(x))
-    held = asking.see_texts("text", list(asking.fields(x)["text"]))
-    images = torch.from_numpy(np.ascontiguousarray(_images(x), dtype=np.float32)).to(asking.device)
+    fields = asking.fields(x)
+    held: dict[str, Any] = {
+        name: asking.see_field(name, fields[name]) if other.numeric else asking.see_texts(name, list(fields[name]))
+        for name, other in asking.modalities.items()
+        if name != kind.name
+    }
+    numbers = np.ascontiguousarray(kind.values(fields[kind.name]), dtype=np.float32)
+    lengths = torch.from_numpy(np.array(kind.lengths(fields[kind.name]))).to(asking.device) if kind.variable else None
+    values = torch.from_numpy(numbers).to(asking.device)
     labels = torch.from_numpy(np.asarray(y, dtype=np.int64)).to(asking.device)
 
     def margins(inputs: torch.Tensor) -> torch.Tensor:
-        fused = asking.fused({"image": asking.see("image", inputs), "text": held})
-        return margin_loss(asking.scores(fused), labels)
+        # Those of pairs and images stand in front of this.
+        behind = inputs if estimator.preprocessing_operations else asking.through_defences(kind.name, inputs)
+        return margin_loss(
+            asking.scores(asking.fused({**held, kind.name: asking.see(kind.name, behind, lengths)})), labels
+        )
 
-    return score_and_gradient(estimator, images, own_score(margins))[1].cpu().numpy()
+    return score_and_gradient(estimator, values, own_score(margins))[1].cpu().numpy()
+
+
+def _flat(gradients: np.ndarray) -> np.ndarray:
+    return gradients.reshape(len(gradients), -1)
 
 
 def _finite(gradients: np.ndarray) -> np.ndarray:
-    return np.isfinite(gradients).all(axis=(1, 2, 3))
+    return np.isfinite(_flat(gradients)).all(axis=1)
 
 
 def _lost(gradients: np.ndarray, norm: float) -> np.ndarray:
     """For which samples ART's attacks stand still: they add a small number to the length of a gradient."""
     if norm == np.inf:
-        return np.logical_not(gradients.any(axis=(1, 2, 3)))
-    return np.linalg.norm(gradients.reshape(len(gradients), -1).astype(np.float64), axis=1) <= ART_SMALLEST_LENGTH
+        return np.logical_not(_flat(gradients).any(axis=1))
+    return np.linalg.norm(_flat(gradients).astype(np.float64), axis=1) <= ART_SMALLEST_LENGTH
 
 
 class _Steps:
@@ -164,31 +190,28 @@ class _Steps:
         estimator: ZeroShotClassifier | FusionClassifier,
         x: np.ndarray,
         y: np.ndarray,
+        kind: Modality,
         norm: float,
         length: float,
         batch_size: int,
     ) -> None:
-        self.estimator, self.x, self.y = estimator, x, np.asarray(y, dtype=np.int64)
+        self.estimator, self.x, self.y, self.kind = estimator, x, np.asarray(y, dtype=np.int64), kind
         self.norm, self.length, self.batch_size = norm, length, batch_size
         self.before = self._margin(x)
 
     def gain(self, directions: np.ndarray) -> np.ndarray:
         """The rise of the margin ``(N,)`` along directions of the images' shape."""
         step = ascent_step(torch.from_numpy(directions), self.norm, self.length).numpy()
-        moved = np.clip(_images(self.x) + step, 0, 1).astype(np.float32)
-        if is_pairs(self.x):
-            pairs = self.x.copy()
-            pairs["image"] = moved
-            moved = pairs
-        return self._margin(moved) - self.before
+        low, high = self.kind.clip_values
+        if not are_samples(self.x):
+            return self._margin(np.clip(self.x + step, low, high).astype(np.float32)) - self.before
+        field = self.x[self.kind.name]
+        moved = np.clip(self.kind.values(field) + step, low, high).astype(np.float32)
+        return self._margin(with_field(self.x, self.kind.name, self.kind.with_values(field, moved))) - self.before
 
     def _margin(self, x: np.ndarray) -> np.ndarray:
         scores = self.estimator.predict(x, batch_size=self.batch_size).astype(np.float64)
         return margin_loss(torch.from_numpy(scores), torch.from_numpy(self.y)).numpy()
-
-
-def _images(x: np.ndarray) -> np.ndarray:
-    return x["image"] if is_pairs(x) else x
 
 
 def suspicions(flags: Mapping[str, int], attacked: int) -> list[str]:
@@ -220,7 +243,7 @@ def suspicions(flags: Mapping[str, int], attacked: int) -> list[str]:
         said.append(
             f"For {saturated} of {checked} samples the scores are so far apart that the cross-entropy has no gradient "
             "left: do not read the rows of art_pgd and apgd, which follow it, as robust. Attacks on the margin of the "
-            "scores (apgd_dlr, pgd_targeted, worst_image) are not kept from anything by that."
+            "scores (apgd_dlr, pgd_targeted, worst_image; of samples pgd) are not kept from anything by that."
         )
     if broken:
         said.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +10,10 @@ import typer
 
 from art_multimodal.cli.audit_display import AuditDisplay
 from art_multimodal.cli.audit_results import print_reports, print_results
+from art_multimodal.cli.budget import Budget, taking_budget
 from art_multimodal.cli.display import say
-from art_multimodal.cli.names import DEVICES, NORMS, TASKS, attack_names, data_spec, defence_spec, model_spec
-from art_multimodal.cli.options import check_one_of, parse_distance, parse_names, print_notes, quiet_libraries
+from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec
+from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
@@ -33,10 +35,10 @@ art-multimodal audit demo:digits demo:digits/robust --data demo:digits \\
   --attacks worst_image --fail-under worst_image.accuracy=0.3 --out both"""
 
 # Groups of --help.
-_WHAT, _BUDGET, _TEXTS = "What is attacked, and how", "Budget of image attacks", "Budget of text attacks"
-_DATA, _DEFENCES, _RUN = "Images and prompts", "Defences", "The run"
+_WHAT, _DATA, _DEFENCES, _RUN = "What is attacked, and how", "Images and prompts", "Defences", "The run"
 
 
+@taking_budget
 def audit(
     model: Annotated[
         list[str] | None,
@@ -82,70 +84,7 @@ def audit(
         int | None,
         typer.Option(metavar="N", rich_help_panel=_WHAT, help="most samples, drawn with the seed", show_default="all"),
     ] = None,
-    eps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RADIUS",
-            rich_help_panel=_BUDGET,
-            help="how far images in [0, 1] may move, such as 4/255 or 0.01",
-            show_default="1/255 for norm inf",
-        ),
-    ] = None,
-    eps_step: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LENGTH", rich_help_panel=_BUDGET, help="length of a step", show_default="2.5 * eps / steps"
-        ),
-    ] = None,
-    norm: Annotated[
-        str, typer.Option(metavar="inf|2", rich_help_panel=_BUDGET, help="norm that eps is measured in")
-    ] = "inf",
-    steps: Annotated[
-        int | None,
-        typer.Option(metavar="N", rich_help_panel=_BUDGET, help="gradient steps", show_default="10"),
-    ] = None,
-    max_queries: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_BUDGET,
-            help="queries per image of black-box attacks; it does not bind decoupling_exhaustive",
-            show_default="500",
-        ),
-    ] = None,
-    max_share: Annotated[
-        float,
-        typer.Option(metavar="SHARE", rich_help_panel=_BUDGET, help="share of the image that a pasted word may cover"),
-    ] = 0.1,
-    max_words: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=_TEXTS, help="words of a text that may be replaced")
-    ] = 1,
-    max_edits: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=_TEXTS, help="characters of a text that may be edited")
-    ] = 1,
-    top_k: Annotated[int, typer.Option(metavar="N", rich_help_panel=_TEXTS, help="proposals tried for each word")] = 10,
-    language_model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_TEXTS,
-            help="proposes words: demo:mlm, or a masked language model by hub name or folder",
-        ),
-    ] = "demo:mlm",
-    protect: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WORDS",
-            rich_help_panel=_TEXTS,
-            help="words that text attacks leave alone, separated by commas, or a text file",
-        ),
-    ] = None,
-    unprotected: Annotated[
-        bool,
-        typer.Option(
-            "--unprotected", rich_help_panel=_TEXTS, help="let text attacks replace class names, as the paper does"
-        ),
-    ] = False,
+    budget: Budget = {},  # noqa: B006 (stands for the options of the budget)
     templates: Annotated[
         str | None,
         typer.Option(
@@ -236,52 +175,43 @@ def audit(
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
     from art_multimodal.evaluations.audit.replacing import check_replaceable, remove_run
     from art_multimodal.evaluations.audit.summary import summary_rows
+    from art_multimodal.evaluations.suite import SAMPLES
+    from art_multimodal.evaluations.suite.selection import UnknownAttack
 
     folders = run_folders([model_spec(name) for name in names], out)
     if overwrite:
         check_replaceable(out)
     else:
         check_folders(folders, out, resume=resume)
-    norm = NORMS.find(norm)
-    if norm == "2" and eps is None:
+    if budget.get("norm") == "2" and "eps" not in budget:
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     gates = [Gate.parse(text) for text in fail_under or []]
-    chosen, set_by_preset = with_preset(
-        preset, {"attacks": attack_names(attacks), "steps": steps, "max_queries": max_queries, "limit": limit}
+    names_of_attacks = attack_names(attacks, strict=False)
+    chosen, set_by_preset = with_preset(preset, {"attacks": names_of_attacks, "limit": limit, **budget})
+    settings = AuditSettings(
+        model="",
+        data=data_spec(data),
+        task=TASKS.find(task),
+        batch_size=batch_size,
+        group_size=group_size,
+        seed=seed,
+        templates=parse_names(templates, "--templates", None),
+        classes=parse_names(classes, "--classes", ","),
+        native_size=native_size,
+        defences=tuple(map(defence_spec, defence or ())),
+        draws=draws,
+        **{option: value for option, value in chosen.items() if value is not None},
+        attacks_on_samples=set_by_preset.attacks_on_samples,
     )
-    jobs = [
-        Audit(
-            AuditSettings(
-                model=name,
-                data=data_spec(data),
-                task=TASKS.find(task),
-                norm=norm,
-                eps=parse_distance(eps or "1/255", "--eps"),
-                eps_step=None if eps_step is None else parse_distance(eps_step, "--eps-step"),
-                batch_size=batch_size,
-                group_size=group_size,
-                seed=seed,
-                templates=parse_names(templates, "--templates", None),
-                classes=parse_names(classes, "--classes", ","),
-                native_size=native_size,
-                language_model=language_model,
-                max_words=max_words,
-                max_edits=max_edits,
-                top_k=top_k,
-                protect_class_names=not unprotected,
-                protected_words=parse_names(protect, "--protect", ",") or (),
-                max_share=max_share,
-                defences=tuple(map(defence_spec, defence or ())),
-                draws=draws,
-                **{option: value for option, value in chosen.items() if value is not None},
-            ),
-            folder,
-            device=DEVICES.find(device),
-            strict=strict,
-            max_skipped=max_skipped,
-        )
-        for name, folder in folders.items()
-    ]
+    try:
+        jobs = [
+            Audit(replace(settings, model=name), folder, DEVICES.find(device), strict, max_skipped)
+            for name, folder in folders.items()
+        ]
+    except UnknownAttack:
+        # With what other tools call attacks among the suggestions.
+        attack_names(attacks)
+        raise
     for gate in gates:
         for job in jobs:
             gate.check_row(summary_rows(job.attacks))
@@ -297,7 +227,7 @@ def audit(
     for job in jobs:
         if main:
             print_notes(job.subject.notes)
-        logs[job.out] = _run(job, resume, set_by_preset)
+        logs[job.out] = _run(job, resume, set_by_preset.as_options(job.subject.task == SAMPLES))
         if not main:
             continue
         reports.append(write_reports(logs[job.out]))

@@ -16,9 +16,9 @@ _DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 def print_results(report: dict[str, Any]) -> None:
-    from art_multimodal.evaluations.audit.rendering import budget_text
     from art_multimodal.evaluations.audit.sentences import gradient_warnings, guessing
     from art_multimodal.evaluations.audit.word_curve import CURVED, points_in_words
+    from art_multimodal.evaluations.budget_settings import budget_text
 
     table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
     console = Console()

@@ -31,10 +31,18 @@ def _data() -> Iterable[tuple[str, str, str]]:
 
 
 def _attacks() -> Iterable[tuple[str, str, str]]:
-    from art_multimodal.attacks.registry import ATTACKS
+    from art_multimodal.evaluations.suite import ATTACKS
 
-    for name, attack in ATTACKS.items():
-        yield attack.modality, name, f"{attack.summary}; {attack.knowledge}"
+    # Those that there are for each modality last, together.
+    for of_each in (False, True):
+        for name, attack in ATTACKS.items():
+            if attack.of_each == of_each:
+                heading = _OF_EACH if of_each else attack.modality
+                yield heading, name, f"{attack.summary}; {attack.knowledge}"
+
+
+#: Above attacks that there are for each modality of a model.
+_OF_EACH = "each modality of a model over several: NAME@MODALITY, or NAME for all of them"
 
 
 def _methods() -> Iterable[tuple[str, str, str]]:

@@ -131,18 +131,27 @@ _SCHEMES = {
 }
 
 
-def attack_names(text: str | None) -> str | None:
-    """``"AutoAttack, PGD"`` as ``"worst_image,pgd"``.
+def attack_names(text: str | None, strict: bool = True) -> str | None:
+    """``"AutoAttack, PGD"`` as ``"worst_image,pgd"``, ``"PGD@depth"`` as ``"pgd@depth"``.
 
+    :param strict: Whether an unknown one is refused here; otherwise it may be that of a model's modality, which only
+        the model knows.
     :raises InputError: For an unknown one; the nearest names are suggested.
     """
     if text is None:
         return None
-    from art_multimodal.attacks.registry import ATTACKS
+    from art_multimodal.evaluations.suite import ATTACKS
 
-    known = dict.fromkeys([*(entry.modality for _, entry in ATTACKS.items()), *ATTACKS])
-    names = Names("attack", "--attacks", tuple(known), ATTACK_ALIASES)
-    return ",".join(names.find(part.strip()) if part.strip() else "" for part in text.split(","))
+    known = [part for name, entry in ATTACKS.items() for part in (entry.modality, name.partition("@")[0])]
+    names = Names(
+        "attack", "--attacks", tuple(name for name in dict.fromkeys(known) if "@" not in name), ATTACK_ALIASES
+    )
+    found = []
+    for part in (part.strip() for part in text.split(",")):
+        attack, at, modality = part.partition("@")
+        find = names.find if strict and attack else names.find_or_keep
+        found.append(f"{find(attack)}{at}{modality}")
+    return ",".join(found)
 
 
 def method_name(name: str) -> str:

@@ -39,6 +39,28 @@ def parse_distance(text: str, option: str) -> float:
         raise InputError(f"{option}: {shown(repr(text))} is not a distance. {meant}") from None
 
 
+def parse_distances(text: str, option: str) -> float | dict[str, float]:
+    """Read ``"1/255"``, or ``"rgb=2/255,depth=0.02"`` by the names of modalities.
+
+    :param option: Where it was given, for the error.
+    :raises InputError: If it is neither, or a name is given twice.
+    """
+    if "=" not in text:
+        return parse_distance(text, option)
+    found: dict[str, float] = {}
+    for entry in text.split(","):
+        name, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals or not name:
+            raise InputError(
+                f"{option}: {shown(repr(entry.strip()))} is not NAME=DISTANCE. Give one radius for images, or each "
+                "modality its own, such as rgb=2/255,depth=0.02."
+            )
+        if name in found:
+            raise InputError(f"{option}: {shown(name)} is given twice.")
+        found[name] = parse_distance(value, option)
+    return found
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

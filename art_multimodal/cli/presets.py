@@ -15,17 +15,22 @@ class Preset:
 
     :param summary: What it is for.
     :param values: By the names of parameters of ``audit``.
+    :param on_samples: The attacks where samples have other modalities than image and text.
     """
 
     summary: str
     values: Mapping[str, Any]
+    on_samples: str
 
-    def as_options(self, names: tuple[str, ...] | None = None) -> str:
+    def as_options(self, names: tuple[str, ...] | None = None, of_samples: bool = False) -> str:
         """The values as they are written on a command line.
 
         :param names: Only these.
+        :param of_samples: Whether samples have other modalities than image and text.
         """
         chosen = {name: value for name, value in self.values.items() if names is None or name in names}
+        if of_samples and "attacks" in chosen:
+            chosen["attacks"] = self.on_samples
         return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in chosen.items())
 
 
@@ -39,33 +44,63 @@ PRESETS = {
             "max_queries": 40,
             "limit": 50,
         },
+        "apgd,modality_missing,modality_removed,decoupling_guided",
     ),
     "standard": Preset(
         "all modalities, with the default budgets, on enough samples for an interval of some 7 points",
         {"attacks": "image,text,multimodal,decoupling", "steps": 10, "max_queries": 500, "limit": 200},
+        "single_source,multimodal,modality_swap,modality_missing,modality_removed,decoupling",
     ),
     "worst": Preset(
         "the number to quote: ensembles that go on where others fail; hours on a GPU for a large model",
         {"attacks": "worst", "steps": 100, "max_queries": 5000, "limit": 500},
+        "worst",
     ),
 }
 NAMES = Names("preset", "--preset", tuple(PRESETS), {"fast": "quick", "default": "standard", "full": "worst"})
 
 
-def with_preset(name: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+@dataclass(frozen=True)
+class Filled:
+    """What a preset has set.
+
+    :param preset: The preset; ``None`` without one.
+    :param names: Of the options that it has set.
+    """
+
+    preset: Preset | None = None
+    names: tuple[str, ...] = ()
+
+    def as_options(self, of_samples: bool = False) -> str:
+        """These as they are written on a command line; empty without a preset."""
+        return "" if self.preset is None else self.preset.as_options(self.names, of_samples)
+
+    @property
+    def attacks_on_samples(self) -> str | None:
+        """The attacks where samples have other modalities, if the preset has set them."""
+        return self.preset.on_samples if self.preset is not None and "attacks" in self.names else None
+
+
+def with_preset(name: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], Filled]:
     """Options where a preset, if any, fills in what was not given.
 
     :param name: As the user wrote it.
     :param given: Values by option; ``None`` for those that were not given.
-    :return: The values, and what the preset set as it is written on a command line; empty without one.
+    :return: The values, and what the preset has set.
     :raises InputError: For an unknown preset.
     """
     if name is None:
-        return dict(given), ""
+        return dict(given), Filled()
     preset = PRESETS[NAMES.find(name)]
     filled = tuple(option for option in preset.values if given.get(option) is None)
-    return {**given, **{option: preset.values[option] for option in filled}}, preset.as_options(filled)
+    return {**given, **{option: preset.values[option] for option in filled}}, Filled(preset, filled)
 
 
 #: Of --help.
-SECTION = ("Presets", tuple((name, f"{preset.summary}: {preset.as_options()}") for name, preset in PRESETS.items()))
+SECTION = (
+    "Presets",
+    tuple(
+        (name, f"{preset.summary}: {preset.as_options()} (on samples of other modalities: {preset.on_samples})")
+        for name, preset in PRESETS.items()
+    ),
+)

@@ -25,7 +25,7 @@ from art_multimodal.cli.presets import SECTION as PRESETS_SECTION
 from art_multimodal.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from art_multimodal.cli.train import train
 from art_multimodal.cli.usage import explain
-from art_multimodal.errors import InputError
+from art_multimodal.errors import InputError, notes_of
 from art_multimodal.shown import shown
 
 #: Exit codes; 0 is fine and 1 a gate that failed. The last two are those that a shell gives for the signals.
@@ -103,7 +103,8 @@ def _run(arguments: list[str]) -> int:
             result = command.invoke(context)
         return result if isinstance(result, int) else 0
     except InputError as error:
-        return _refused(str(error))
+        where = notes_of(error)
+        return _refused(f"{error} ({', '.join(where)})" if where else str(error))
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, EOFError, typer.Abort):

@@ -104,9 +104,13 @@ def _example(error: Any) -> str | None:
         return None if value is None else f"{option} {value}"
     value = _EXAMPLES.get(param.name)
     if value is None:
-        if param.default is None or callable(param.default) or isinstance(param.default, (bool, list, tuple)):
+        stated = getattr(param, "show_default", None)
+        if isinstance(stated, str) and " " not in stated:
+            value = stated
+        elif param.default is None or callable(param.default) or isinstance(param.default, (bool, list, tuple)):
             return None
-        value = str(param.default)
+        else:
+            value = str(param.default)
     return value if param.param_type_name == "argument" else f"{param.opts[0]} {value}"
 
 

@@ -49,7 +49,7 @@ class LabelledArrays(LabelledImages):
         count = len(self._images)
         self.class_names = check_class_names(class_names)
         self.templates = check_templates(templates)
-        self._labels = _labels(labels, self.class_names, count)
+        self._labels = label_numbers(labels, self.class_names, count)
         self._texts = None if texts is None else _as_many(as_texts(texts), count, "texts")
         self._names = _names(names, count)
         self.notes = notes_on(self.class_names)
@@ -128,7 +128,11 @@ def _images(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     return list(check_images(images))
 
 
-def _labels(labels: np.ndarray | Sequence, class_names: tuple[str, ...], count: int) -> np.ndarray:
+def label_numbers(labels: np.ndarray | Sequence, class_names: tuple[str, ...], count: int) -> np.ndarray:
+    """Labels as indices ``(N,)``, given as such, as one-hot rows or as names.
+
+    :raises InputError: For a name that no class has, a number out of range, or another count.
+    """
     given = np.asarray(labels)
     if given.dtype.kind in "UO" and given.ndim == 1:
         unknown = next((label for label in given.tolist() if label not in class_names), None)

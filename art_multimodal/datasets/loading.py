@@ -37,7 +37,7 @@ def open_data(
     """Open labelled images by name, which are read later, one at a time; or labelled samples of other modalities.
 
     :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``; of other modalities ``demo:views``,
-        ``demo:spoken``.
+        ``demo:spoken`` or ``npz:FILE``.
     :param classes: Class names instead of the data's own.
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used.
@@ -56,8 +56,8 @@ def open_images(
     data = open_data(spec, classes, transform)
     if isinstance(data, LabelledSamples):
         raise InputError(
-            f"{spec} holds samples of {', '.join(data.modalities)}, which the command line does not take yet: give "
-            f"images, such as demo:digits. In Python: open_data({spec!r}).samples(), see the page Modalities."
+            f"{spec} holds samples of {', '.join(data.modalities)}, which this model does not take: give images, such "
+            "as demo:digits, or a model over these modalities, such as demo:views."
         )
     return data
 
@@ -115,19 +115,39 @@ def _open_captioned_csv(path: str, transform: PhotoTransform | None) -> Captione
     return CaptionedCsvData(path, transform)
 
 
+def _open_npz(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledSamples:
+    from art_multimodal.datasets.labelled_samples import NpzData
+
+    return NpzData(path, classes)
+
+
+def _open_captioned_npz(path: str, transform: PhotoTransform | None) -> CaptionedImages:
+    raise InputError(f"npz:{path} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
+
+
 DATA_SOURCES.add(
     "demo",
     DataSource(
         "demo:digits, demo:shapes, demo:scenes, demo:views or demo:spoken",
-        "540 handwritten digits, 1,000 questions about coloured shapes, 200 scenes with captions for retrieval, or for "
-        "use in Python 1,000 digits in three views or 1,000 pairs of a written and a spoken digit "
-        "(spoken/complementary, spoken/redundant), held out from the demo models",
+        "540 handwritten digits, 1,000 questions about coloured shapes, 200 scenes with captions for retrieval, "
+        "1,000 digits in three views, or 1,000 pairs of a written and a spoken digit (spoken/complementary, "
+        "spoken/redundant), held out from the demo models",
         _open_demo,
         _open_captioned_demo,
     ),
 )
 DATA_SOURCES.add(
     "folder", DataSource("folder:PATH", "photos in one folder per class", _open_folder, _open_captioned_folder)
+)
+DATA_SOURCES.add(
+    "npz",
+    DataSource(
+        "npz:FILE",
+        "samples of several modalities: a file of numpy.savez with an array for each, NAME_length beside that of "
+        "sequences, and label",
+        _open_npz,
+        _open_captioned_npz,
+    ),
 )
 DATA_SOURCES.add(
     "csv",

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from art_multimodal.modalities.modality import Modality
+from art_multimodal.sample_arrays import field_bytes
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,29 @@ class LabelledSamples(ABC):
     labels: np.ndarray
     #: What a user should know about how the data were understood, one line each, fit to be shown.
     notes: tuple[str, ...] = ()
+    #: Words whose replacement changes what a text says; text attacks are to leave them alone.
+    protected_words: tuple[str, ...] = ()
+    #: Folders that the samples lie in: nothing is to be written in them, or above them.
+    folders: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.labels)
+
+    def name_of(self, index: int) -> str:
+        """Name of a sample, in reports."""
+        return f"sample {index}"
+
+    def fingerprint(self) -> str:
+        """A hash of all values, labels and names, by which a resumed run knows its data again."""
+        digest = hashlib.sha256("\0".join(self.class_names).encode("utf-8", "surrogatepass"))
+        digest.update(np.ascontiguousarray(self.labels, dtype=np.int64).data)
+        x = self.samples()
+        for name in x.dtype.names or ():
+            digest.update(f"\0{name}\0".encode())
+            for part in field_bytes(x[name]):
+                digest.update(part)
+        return digest.hexdigest()
 
     @abstractmethod
     def samples(self, rows: np.ndarray | slice | None = None) -> np.ndarray:

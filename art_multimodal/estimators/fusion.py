@@ -98,6 +98,7 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
             postprocessing_defences=postprocessing_defences,
             device_type=device_type,
         )
+        self.of_pairs = isinstance(model, FusionModel)
         self.nb_classes = len(model.class_names)
         self._loss = (loss or default_loss(probabilities=False)).to(self._device)
 

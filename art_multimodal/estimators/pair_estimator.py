@@ -35,6 +35,8 @@ class PairEstimator(ChainedPreprocessing):
     estimator_params = PyTorchEstimator.estimator_params + ["input_shape", "optimizer"]
     #: Whether the texts are the prompts of the classes, which samples share; elsewhere each sample has its own.
     texts_are_prompts = False
+    #: Whether samples are image-text pairs, and not of other modalities.
+    of_pairs = True
     #: Whether it answers with classes, so that samples have labels.
     classifies = True
     #: What to do with something else than pairs.

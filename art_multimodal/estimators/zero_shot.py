@@ -46,6 +46,8 @@ class ZeroShotClassifier(ImageClassifier):
 
     #: Whether the texts are the prompts of the classes, which samples share; elsewhere each sample has its own.
     texts_are_prompts = True
+    #: Whether samples are image-text pairs.
+    of_pairs = False
     #: Whether it answers with classes, so that samples have labels.
     classifies = True
 

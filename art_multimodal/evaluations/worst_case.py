@@ -10,13 +10,13 @@ import numpy as np
 from art.evaluations.evaluation import Evaluation
 from tqdm.auto import tqdm
 
-from art_multimodal.attacks.cascade import member_seed
 from art_multimodal.attacks.gradient_checks import suspicions
-from art_multimodal.attacks.registry import ATTACKS, Budget
-from art_multimodal.attacks.registry.entry import SAMPLES_TOGETHER
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.evaluations.suite import ATTACKS, Budget
+from art_multimodal.evaluations.suite.cascade import member_seed
+from art_multimodal.evaluations.suite.entry import SAMPLES, SAMPLES_TOGETHER, task_of
 from art_multimodal.functional.statistics import proportion_ci95
 from art_multimodal.labels import label_indices
 from art_multimodal.pairs import check_images, is_pairs
@@ -118,9 +118,14 @@ class WorstCase(Evaluation):
         :param verbose: Show a progress bar.
         :raises InputError: For unknown modalities, or another estimator.
         """
-        if not isinstance(estimator, (FusionClassifier, ZeroShotClassifier)):
+        if not getattr(estimator, "classifies", False):
             raise InputError(
                 f"WorstCase evaluates classifiers of images or of pairs, not a {type(estimator).__name__}."
+            )
+        if task_of(estimator) == SAMPLES:
+            raise InputError(
+                "WorstCase evaluates classifiers of images or of pairs. On other modalities use SingleSource, or an "
+                "audit with attacks='worst'."
             )
         if isinstance(modalities, str) or not modalities or not set(modalities) <= set(MODALITIES):
             raise InputError(f"modalities must be some of {', '.join(MODALITIES)}, in a tuple, not {modalities!r}.")
@@ -144,7 +149,7 @@ class WorstCase(Evaluation):
         :param y: Labels, as indices or one-hot rows.
         :raises InputError: For samples or labels that cannot be used.
         """
-        if not is_pairs(x) and isinstance(self.estimator, ZeroShotClassifier):
+        if self.estimator.texts_are_prompts and not is_pairs(x):
             x = check_images(x)
         labels = label_indices(y, self.estimator.nb_classes, len(x))
         if labels is None:
@@ -159,7 +164,8 @@ class WorstCase(Evaluation):
             rows = start + np.flatnonzero(right[start : start + SAMPLES_TOGETHER])
             for modality in self.modalities:
                 fallen = broken_by[modality]
-                before = [other.removeprefix("worst_") for other in ATTACKS[f"worst_{modality}"].goes_on_after]
+                after = ATTACKS[f"worst_{modality}"].goes_on_after
+                before = [other for other in self.modalities if f"worst_{other}" in after]
                 for row in rows:
                     fallen[row] = next((broken_by[other][row] for other in before if broken_by[other][row]), None)
                 left = np.array([row for row in rows if fallen[row] is None], dtype=np.int64)
@@ -167,7 +173,7 @@ class WorstCase(Evaluation):
                     continue
                 attacked = self._runs[modality](x[left], labels[left], member_seed(self.seed, f"{modality} {batch}"))
                 for row, detail in zip(left, attacked.details, strict=True):
-                    fallen[row] = detail["broken_by"]
+                    fallen[row] = detail.broken_by
                 flags[modality].update(attacked.flags)
         results = {
             modality: ModalityResult(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Model(nn.Module):
     """Base of all models: of images and texts, and of any modalities."""
 
+    #: What such a model is called.
+    kind: ClassVar[str] = "model"
     #: Digest of the file whose code made the model (``python:FILE:FUNCTION``).
     source_sha256: str | None = None
     #: Name of the family that saves and loads it; ``None`` where there is none.
@@ -34,6 +36,10 @@ class Model(nn.Module):
         super().__init__()
         # A list, which views of the model share: what one of them trains, all of them have.
         self._mode_changes = [0]
+
+    def facts(self) -> dict[str, Any]:
+        """What tells it from other models of its kind, besides its weights, in JSON types."""
+        return {}
 
     @property
     def mode_changes(self) -> int:
@@ -69,6 +75,9 @@ class ImageTextModel(Model):
     def __init__(self, preprocess: ImagePreprocessing) -> None:
         super().__init__()
         self.preprocess = preprocess
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "image_size": list(self.image_size)}
 
     @property
     def image_size(self) -> tuple[int, int]:

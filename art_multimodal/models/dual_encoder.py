@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class DualEncoder(ImageTextModel):
     :param pad_id: The id that fills a row of tokens after its end.
     """
 
+    kind = "dual encoder"
     #: Natural logarithm of the similarity's scale, one element: ``logits = exp(logit_scale) * cosine + logit_bias``.
     logit_scale: Tensor
     #: Added to the logits by sigmoid-trained models (SigLIP); ``None`` elsewhere.
@@ -35,6 +37,13 @@ class DualEncoder(ImageTextModel):
         super().__init__(preprocess)
         self.context_length = context_length
         self.pad_id = pad_id
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            **super().facts(),
+            "context_length": self.context_length,
+            "logit_scale": float(self.logit_scale.detach().float().exp()),
+        }
 
     def encode_image(self, images: Tensor, normalize: bool = True) -> Tensor:
         """Embed images.

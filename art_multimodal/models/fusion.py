@@ -43,6 +43,8 @@ class FusionModel(ImageTextModel):
     :param class_names: Names of the answers, in the order of the scores; at least two distinct ones.
     """
 
+    kind = "fusion model"
+
     def __init__(self, preprocess: ImagePreprocessing, class_names: Sequence[str]) -> None:
         super().__init__(preprocess)
         self.class_names = check_class_names(class_names)

@@ -103,7 +103,7 @@ def _load_mmbt(rest: str) -> FusionModel:
     return load_mmbt(rest)
 
 
-def _load_python(rest: str) -> DualEncoder | FusionModel:
+def _load_python(rest: str) -> DualEncoder | FusionModel | MultimodalModel:
     from art_multimodal.models.families.custom.python_file import load_python
 
     return load_python(rest)
@@ -130,9 +130,9 @@ MODEL_SOURCES.add(
     ModelSource(
         "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views, demo:spoken",
         "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
-        "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or, for "
-        "use in Python, one on digits in three views (concat, late, gated) or on a written and a spoken digit "
-        "(spoken/complementary, spoken/redundant; concat, late, gated)",
+        "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or "
+        "one on digits in three views (concat, late, gated) or on a written and a spoken digit (spoken/complementary, "
+        "spoken/redundant; concat, late, gated)",
         _load_demo,
     ),
 )

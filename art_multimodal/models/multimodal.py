@@ -96,6 +96,7 @@ class MultimodalModel(Model):
     :raises InputError: If two modalities share a name, there is none, or class names cannot be used.
     """
 
+    kind = "multimodal model"
     #: Whether a sample may lack a modality: the model is told, and leaves it out.
     takes_missing = True
 

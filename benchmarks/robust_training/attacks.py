@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from art_multimodal import ZeroShotClassifier
-from art_multimodal.attacks.cascade import prepare_cascade
+from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion import BertAttack
-from art_multimodal.attacks.registry import Budget
+from art_multimodal.evaluations.suite.cascade import Cascade
 from art_multimodal.language.masked_language_model import MaskedLanguageModel
 from art_multimodal.language.words import words_of
 from benchmarks.robust_training.captions import CIFAR_SYNONYMS
@@ -149,7 +149,7 @@ def attack_images(
     if not len(images):
         return images
     budget = Budget("inf", eps, eps / 4, max_iter, max_queries, batch_size=256)
-    return prepare_cascade(attacks, classifier, budget)(images, labels, seed).x
+    return Cascade(classifier, budget, attacks)(images, labels, seed).x
 
 
 def survive_worst_words(

@@ -14,7 +14,7 @@ from tiny import TinyEncoder
 
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.attacks.art_context import global_seed, view_of, with_memory
-from art_multimodal.attacks.registry import ATTACKS, Budget
+from art_multimodal.evaluations.suite import ATTACKS, Budget
 
 CLASSES = ("cat", "dog", "bird", "fish")
 IMAGE_ATTACKS = [name for name, entry in ATTACKS.items() if entry.modality == "image" and "zero-shot" in entry.tasks]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from art_multimodal import FusionClassifier, image_text_pairs
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack
 from art_multimodal.attacks.gradient_checks import check_gradients, suspicions
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, Budget, select_attacks
+from art_multimodal.evaluations.suite import ATTACKS, PAIRS, Budget, select_attacks
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.preprocessing import ImagePreprocessing
 

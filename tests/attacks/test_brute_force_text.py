@@ -17,8 +17,8 @@ from attacks.text_attacks import ALL, fusion, images, language_model, pairs, rep
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text.exhaustive import ExhaustiveTextAttack
-from art_multimodal.attacks.registry import ATTACKS, Budget, TextBudget
 from art_multimodal.datasets import open_data
+from art_multimodal.evaluations.suite import ATTACKS, Budget, TextBudget
 from art_multimodal.language.masked_language_model import load_masked_language_model
 from art_multimodal.language.words import STOP_WORDS, english_words
 
@@ -118,9 +118,9 @@ def test_no_edit_and_no_word_breaks_what_worst_text_calls_robust(victim) -> None
     assert not (robust & (brute > 1e-3)).any()
     # Nor the other way round: what falls does so to a text that brute force knows.
     assert not (~robust & (brute < -1e-3)).any()
-    assert all(detail["word_candidates"] == 400 for detail in attacked.details)
+    assert all(detail.word_candidates == 400 for detail in attacked.details)
     # The curve falls, and its points are those of a search with so many words.
-    fell = np.array([detail["fell_at"] or np.inf for detail in attacked.details])
+    fell = np.array([detail.fell_at or np.inf for detail in attacked.details])
     for point in (10, 100):
         few = ATTACKS["text_exhaustive"].run(estimator, x, y, budget(point), 0)
         assert ((few.labels == y) == (fell > point)).all()

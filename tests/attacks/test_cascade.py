@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,21 @@ from hypothesis import strategies as st
 from tiny import TinyEncoder, TinyFusion
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs
-from art_multimodal.attacks.cascade import member_seed, prepare_cascade
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, Attacked, AttackEntry, Budget, targeted
-from art_multimodal.attacks.registry.targeted import MOST_TARGETS
-from art_multimodal.attacks.registry.worst import LEAST_STEPS, TARGETED_PGD, ensemble_budget
-from art_multimodal.errors import InputError
+from art_multimodal.errors import InputError, notes_of
 from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.evaluations.suite import (
+    ATTACKS,
+    PAIRS,
+    Attacked,
+    AttackEntry,
+    Budget,
+    Detail,
+    PreparedAttack,
+    targeted,
+)
+from art_multimodal.evaluations.suite.cascade import Cascade, member_seed
+from art_multimodal.evaluations.suite.targeted import MOST_TARGETS
+from art_multimodal.evaluations.suite.worst import LEAST_STEPS, TARGETED_PGD, ensemble_budget
 from art_multimodal.pairs import is_pairs
 
 EPS = 0.03
@@ -35,21 +46,25 @@ def samples(estimator: ZeroShotClassifier, count: int = 12) -> tuple[np.ndarray,
     return images, estimator.predict_labels(images)
 
 
-def scripted(breaks: set[int], shade: float, seen: list, entry_settings: dict | None = None, **detail) -> AttackEntry:
-    """An attack that breaks the samples whose first pixel says a number in ``breaks``, and notes what it was given."""
+class Scripted(PreparedAttack):
+    """Breaks the samples whose first pixel says a number in ``breaks``, and notes what it was given."""
 
-    def prepare(estimator, budget):
-        def run(x, y, seed):
-            numbers = np.round(x[:, 0, 0, 0] * 100).astype(int)
-            seen.append((numbers.tolist(), seed, budget))
-            after = x.copy()
-            after[:, 2] = shade
-            labels = np.where([number in breaks for number in numbers], y + 1, y)
-            return Attacked(after, labels, [detail] * len(x) if detail else [], {"looked": len(x)})
+    def __init__(self, estimator, budget, breaks: set[int], shade: float, seen: list, detail: dict) -> None:
+        super().__init__(estimator, budget)
+        self.breaks, self.shade, self.seen, self.detail = breaks, shade, seen, detail
 
-        return run
+    def attack(self, x, y, seed) -> Attacked:
+        numbers = np.round(x[:, 0, 0, 0] * 100).astype(int)
+        self.seen.append((numbers.tolist(), seed, self.budget))
+        after = x.copy()
+        after[:, 2] = self.shade
+        labels = np.where([number in self.breaks for number in numbers], y + 1, y)
+        return Attacked(after, labels, [Detail(**self.detail)] * len(x), {"looked": len(x)})
 
-    return AttackEntry("image", "black box", "scripted", prepare, **entry_settings or {})
+
+def scripted(name: str, breaks: set[int], shade: float, seen: list, entry_settings: dict | None = None, **detail):
+    make = partial(Scripted, breaks=breaks, shade=shade, seen=seen, detail=detail)
+    return AttackEntry(name, "image", "black box", "scripted", make, **entry_settings or {})
 
 
 def numbered(count: int) -> np.ndarray:
@@ -61,17 +76,15 @@ def numbered(count: int) -> np.ndarray:
 @given(st.lists(st.sets(st.integers(0, 7)), min_size=1, max_size=4), st.integers(0, 8))
 def test_the_worst_case_of_every_member_on_every_sample(breaks: list[set[int]], count: int) -> None:
     seen: list = []
-    members = [(f"member {k}", scripted(broken, k / 10, seen, text_queries=k)) for k, broken in enumerate(breaks)]
+    members = [scripted(f"member {k}", broken, k / 10, seen, text_queries=k) for k, broken in enumerate(breaks)]
     y = np.zeros(count, dtype=np.int64)
-    attacked = prepare_cascade(members, zero_shot(), BUDGET)(numbered(count), y, 5)
+    attacked = Cascade(zero_shot(), BUDGET, members)(numbered(count), y, 5)
     for sample in range(count):
         first = next((k for k, broken in enumerate(breaks) if sample in broken), None)
         last = len(breaks) - 1 if first is None else first
         assert (attacked.labels[sample] != 0) == (first is not None)
-        assert attacked.details[sample] == {
-            "text_queries": sum(range(last + 1)),
-            "broken_by": None if first is None else f"member {first}",
-        }
+        who = None if first is None else f"member {first}"
+        assert attacked.details[sample] == Detail(text_queries=sum(range(last + 1)), broken_by=who)
         # The sample is as the one that broke it left it, or the last that tried.
         assert attacked.x[sample, 0, 0, 0] == np.float32(sample / 100)
         assert (attacked.x[sample, 2] == np.float32(last / 10)).all()
@@ -89,11 +102,11 @@ def test_the_worst_case_of_every_member_on_every_sample(breaks: list[set[int]], 
 
 def test_seeds_do_not_depend_on_who_else_runs() -> None:
     seen: list = []
-    a, b, c = ((name, scripted(set(), 0.1, seen)) for name in "abc")
+    a, b, c = (scripted(name, set(), 0.1, seen) for name in "abc")
     y = np.zeros(2, dtype=np.int64)
-    prepare_cascade([a, b, c], zero_shot(), BUDGET)(numbered(2), y, 9)
-    prepare_cascade([c, a], zero_shot(), BUDGET)(numbered(2), y, 9)
-    prepare_cascade([b], zero_shot(), BUDGET)(numbered(2), y, 10)
+    Cascade(zero_shot(), BUDGET, [a, b, c])(numbered(2), y, 9)
+    Cascade(zero_shot(), BUDGET, [c, a])(numbered(2), y, 9)
+    Cascade(zero_shot(), BUDGET, [b])(numbered(2), y, 10)
     seeds = [seed for _, seed, _ in seen]
     assert seeds[3:5] == [seeds[2], seeds[0]]
     assert len(set(seeds)) == 4
@@ -104,21 +117,21 @@ def test_real_attacks_each_alone_or_in_a_row(row) -> None:
     """With one sample at a time random numbers are the same, so the cascade must equal all of its members together."""
     estimator = zero_shot()
     x, y = (part[row : row + 1] for part in samples(estimator))
-    cascade = prepare_cascade(REAL, estimator, SMALL)(x, y, 3)
+    cascade = Cascade(estimator, SMALL, REAL)(x, y, 3)
     for name in REAL:
         alone = ATTACKS[name].run(estimator, x, y, SMALL, member_seed(3, name))
         if alone.labels[0] != y[0]:
             break
-    assert cascade.details[0]["broken_by"] == (name if alone.labels[0] != y[0] else None)
+    assert cascade.details[0].broken_by == (name if alone.labels[0] != y[0] else None)
     assert cascade.labels[0] == alone.labels[0]
     np.testing.assert_array_equal(cascade.x, alone.x)
-    assert cascade.details[0].get("texts") == (alone.details[0].get("texts") if alone.details else None)
+    assert cascade.details[0].texts == (alone.details[0].texts if alone.details else None)
 
 
 def test_real_attacks_break_different_samples() -> None:
     estimator = zero_shot()
     x, y = samples(estimator)
-    assert len({d["broken_by"] for d in prepare_cascade(REAL, estimator, SMALL)(x, y, 3).details}) >= 3
+    assert len({d.broken_by for d in Cascade(estimator, SMALL, REAL)(x, y, 3).details}) >= 3
 
 
 def test_on_pairs() -> None:
@@ -126,31 +139,31 @@ def test_on_pairs() -> None:
     pairs = some_pairs()
     labels, given_pairs = estimator.predict_labels(pairs), pairs.copy()
     members = ("bert_attack_margin", "character_attack_margin", "art_pgd", "pgd", "joint")
-    attacked = prepare_cascade(members, estimator, BUDGET)(pairs, labels, 0)
+    attacked = Cascade(estimator, BUDGET, members)(pairs, labels, 0)
     assert is_pairs(attacked.x)
     np.testing.assert_array_equal(attacked.labels, estimator.predict_labels(attacked.x))
     assert pairs["text"].tolist() == given_pairs["text"].tolist()
     np.testing.assert_array_equal(pairs["image"], given_pairs["image"])
-    broken = {detail["broken_by"] for detail in attacked.details}
+    broken = {detail.broken_by for detail in attacked.details}
     assert broken & {"bert_attack_margin", "character_attack_margin"} and len(broken) >= 2
     for before, after, detail in zip(pairs, attacked.x, attacked.details, strict=True):
-        if "texts" in detail:
-            assert detail["texts"] == [[before["text"], after["text"]]]
-            assert detail["text_queries"] > 0
+        if detail.texts is not None:
+            assert detail.texts == ((before["text"], after["text"]),)
+            assert detail.text_queries > 0
     # pgd knows no pairs: it is left out where it would have come, and named.
     if "not_tried_by:pgd" in attacked.flags:
-        assert attacked.flags["not_tried_by:pgd"] == sum(d["broken_by"] in (None, "joint") for d in attacked.details)
+        assert attacked.flags["not_tried_by:pgd"] == sum(d.broken_by in (None, "joint") for d in attacked.details)
 
 
 def test_who_cannot_work_is_left_out_and_named() -> None:
     seen: list = []
     members = [
-        ("pairs only", scripted(set(), 0.1, seen, {"tasks": (PAIRS,)})),
-        ("many classes", scripted(set(), 0.1, seen, {"minimum_classes": 5})),
-        ("works", scripted({0}, 0.1, seen)),
-        ("large images", scripted(set(), 0.1, seen, {"applies": lambda shape, budget: shape[1] > 4})),
+        scripted("pairs only", set(), 0.1, seen, {"tasks": (PAIRS,)}),
+        scripted("many classes", set(), 0.1, seen, {"minimum_classes": 5}),
+        scripted("works", {0}, 0.1, seen),
+        scripted("large images", set(), 0.1, seen, {"applies": lambda shape, budget: shape[1] > 4}),
     ]
-    attacked = prepare_cascade(members, zero_shot(), BUDGET)(numbered(3), np.zeros(3, dtype=np.int64), 0)
+    attacked = Cascade(zero_shot(), BUDGET, members)(numbered(3), np.zeros(3, dtype=np.int64), 0)
     assert len(seen) == 1
     assert attacked.flags == {
         "not_tried_by:pairs only": 3,
@@ -158,27 +171,52 @@ def test_who_cannot_work_is_left_out_and_named() -> None:
         "looked": 3,
         "not_tried_by:large images": 2,
     }
-    alone = prepare_cascade(members[:1], zero_shot(), BUDGET)(numbered(2), np.ones(2, dtype=np.int64), 0)
+    alone = Cascade(zero_shot(), BUDGET, members[:1])(numbered(2), np.ones(2, dtype=np.int64), 0)
     np.testing.assert_array_equal(alone.x, numbered(2))
-    assert alone.labels.tolist() == [1, 1] and alone.details == [{"broken_by": None}] * 2
+    assert alone.labels.tolist() == [1, 1] and alone.details == [Detail()] * 2
 
 
 def test_a_cascade_in_a_cascade_knows_who_it_was() -> None:
     seen: list = []
-    inner = [("a", scripted({0}, 0.1, seen)), ("b", scripted({1}, 0.2, seen))]
-    entry = AttackEntry("worst", "white box", "inner", lambda e, b: prepare_cascade(inner, e, b))
-    members = [("inner", entry), ("c", scripted({2}, 0.3, seen))]
-    attacked = prepare_cascade(members, zero_shot(), BUDGET)(numbered(4), np.zeros(4, dtype=np.int64), 0)
-    assert [detail["broken_by"] for detail in attacked.details] == ["a", "b", "c", None]
+    inner = [scripted("a", {0}, 0.1, seen), scripted("b", {1}, 0.2, seen)]
+    entry = AttackEntry("inner", "worst", "white box", "two in a row", partial(Cascade, members=inner))
+    members = [entry, scripted("c", {2}, 0.3, seen)]
+    attacked = Cascade(zero_shot(), BUDGET, members)(numbered(4), np.zeros(4, dtype=np.int64), 0)
+    assert [detail.broken_by for detail in attacked.details] == ["a", "b", "c", None]
 
 
 def test_what_cannot_be_a_cascade() -> None:
     with pytest.raises(InputError, match="Did you mean apgd"):
-        prepare_cascade(["apgdd"], zero_shot(), BUDGET)
+        Cascade(zero_shot(), BUDGET, ["apgdd"])
     with pytest.raises(InputError, match="square comes twice"):
-        prepare_cascade(["square", "apgd", "square"], zero_shot(), BUDGET)
+        Cascade(zero_shot(), BUDGET, ["square", "apgd", "square"])
     with pytest.raises(InputError, match="not a ImageTextRetriever"):
-        prepare_cascade(["bert_attack"], ImageTextRetriever(TinyEncoder().eval(), device_type="cpu"), BUDGET)
+        Cascade(ImageTextRetriever(TinyEncoder().eval(), device_type="cpu"), BUDGET, ["bert_attack"])
+
+
+class Failing(PreparedAttack):
+    def attack(self, x, y, seed) -> Attacked:
+        raise ArithmeticError("out of numbers")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_error_says_in_which_attack_it_was(deep) -> None:
+    """However deep it happened: a traceback of ensembles in ensembles says who, and each of them once."""
+    failing = AttackEntry("failing", "image", "black box", "fails", Failing)
+    outer = AttackEntry("outer", "worst", "black box", "", partial(Cascade, members=[failing]))
+    with pytest.raises(ArithmeticError, match="out of numbers") as raised:
+        (outer if deep else failing).run(zero_shot(), numbered(2), np.zeros(2, dtype=np.int64), BUDGET, 0)
+    notes = ("in the attack failing", "in the attack outer")
+    assert notes_of(raised.value) == (notes if deep else notes[:1])
+    frames = [frame.name for frame in raised.traceback]
+    assert "run" not in frames[2:]
+
+
+def test_an_attack_says_what_it_is() -> None:
+    worst = ATTACKS["worst_text"].prepare(zero_shot(), BUDGET)
+    assert repr(worst).startswith("Ensemble(text_exhaustive, bert_attack, ")
+    assert repr(ATTACKS["pgd"].prepare(zero_shot(), BUDGET)) == "ImageAttack('pgd', on a ZeroShotClassifier)"
+    assert repr(ATTACKS["pgd"]) == "AttackEntry('pgd': image, white box)"
 
 
 # The ensembles.
@@ -214,7 +252,7 @@ def test_images_of_another_shape() -> None:
     x = np.random.default_rng(0).random((3, 3, 9, 2), dtype=np.float32)
     attacked = ATTACKS["worst_image"].run(estimator, x, estimator.predict_labels(x), Budget(eps=1e-4), 0)
     assert attacked.x.shape == x.shape
-    assert attacked.flags["not_tried_by:square"] == sum(d["broken_by"] is None for d in attacked.details) > 0
+    assert attacked.flags["not_tried_by:square"] == sum(d.broken_by is None for d in attacked.details) > 0
 
 
 def test_an_ensemble_takes_its_time() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs
 from art_multimodal.attacks.gradient_checks import CHECKED_SAMPLES, GradientChecks, check_gradients, suspicions
-from art_multimodal.attacks.registry import ATTACKS, Budget
+from art_multimodal.evaluations.suite import ATTACKS, Budget
 
 EPS = 8 / 255
 CLASSES = ("cat", "dog", "bird", "fish")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from art_multimodal import ZeroShotClassifier
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, select_attacks
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.suite import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, select_attacks
 
 BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image" and ZERO_SHOT in entry.tasks]
 EPS = 8 / 255

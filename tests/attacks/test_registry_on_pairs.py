@@ -10,9 +10,9 @@ import torch
 from tiny import TinyFusion
 
 from art_multimodal import FusionClassifier, image_text_pairs, load_model
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, Budget, select_attacks
 from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.suite import ATTACKS, PAIRS, Budget, select_attacks
 from art_multimodal.texts import without_words
 
 BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image" and PAIRS in entry.tasks]
@@ -107,16 +107,16 @@ def test_removals(classifier, right, name) -> None:
     fill = classifier.model.preprocess.mean.numpy()
     for pair, image, label, detail in zip(pairs, attacked.images, attacked.labels, attacked.details, strict=True):
         gone = (image != pair["image"]).any(axis=0)
-        assert gone.sum() <= detail["pixels"] and np.allclose(image[:, gone], fill.reshape(3, 1))
-        words = [word for _, word in detail["removed_words"]]
-        assert all(number == 0 for number, _ in detail["removed_words"]) and len(words) == detail["words"]
+        assert gone.sum() <= detail.pixels and np.allclose(image[:, gone], fill.reshape(3, 1))
+        words = [word for _, word in detail.removed_words]
+        assert all(number == 0 for number, _ in detail.removed_words) and len(words) == detail.words
         if name == "decoupling_image":
             assert not words
         points = image[0].size + len(pair["text"].split())
-        assert detail["share_removed"] == pytest.approx((detail["pixels"] + detail["words"]) / points)
+        assert detail.share_removed == pytest.approx((detail.pixels + detail.words) / points)
         left = image_text_pairs(image[None], [without_words(pair["text"], words)], allow_empty=True)
         assert classifier.predict_labels(left)[0] == label
-        assert detail["queries"] <= 40 or name == "decoupling_exhaustive"
+        assert detail.queries <= 40 or name == "decoupling_exhaustive"
     assert (attacked.labels != right[1][:6]).any()
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from art_multimodal import FusionClassifier, ImageTextRetriever, ZeroShotClassifier, image_text_pairs, load_model
 from art_multimodal.attacks.evasion import BertAttack
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, TextBudget, select_attacks
 from art_multimodal.datasets import open_captioned
 from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.suite import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, TextBudget, select_attacks
 from art_multimodal.language.words import words_of
 from art_multimodal.pairs import is_pairs
 
@@ -44,13 +44,13 @@ def test_on_prompts(digits_classifier, right, name, digits) -> None:
     assert np.array_equal(attacked.images, images) == text_only
     assert np.abs(attacked.images.astype(np.float64) - images).max() <= EPS + 1e-6
     for label, answer, detail in zip(labels, attacked.labels, attacked.details, strict=True):
-        shown = dict(detail["texts"])
+        shown = dict(detail.texts)
         assert set(shown) == {digits_classifier.prompts[index][0] for index in (label, answer)}
         for before, after in shown.items():
             assert len(changes(before, after)) <= 1
             assert not {old for old, _ in changes(before, after)} & {*digits.class_names, *digits.protected_words}
             assert not {new for _, new in changes(before, after)} & {*digits.class_names, *digits.protected_words}
-        assert detail["text_queries"] > 0
+        assert detail.text_queries > 0
     assert (attacked.labels != labels).any()
     # Again, and one sample at a time: the same, also from what the first call left behind.
     again = run(images, labels, 5)
@@ -111,11 +111,11 @@ def test_on_pairs(name, fusion) -> None:
         assert attacked.x["text"].tolist() == given["text"].tolist()
         for image, before, detail in zip(attacked.images, given["image"], attacked.details, strict=True):
             changed = np.argwhere((image != before).any(axis=0))
-            assert not len(changed) or detail["blocks"]
-            assert len(changed) <= 0.2 * image[0].size and detail["queries"] <= 40
+            assert not len(changed) or detail.blocks
+            assert len(changed) <= 0.2 * image[0].size and detail.queries <= 40
         return
     for before, after, detail in zip(given["text"], attacked.x["text"], attacked.details, strict=True):
-        assert detail["texts"] == [[before, after]]
+        assert detail.texts == ((before, after),)
         assert len(changes(before, after)) <= 1
         assert not {old for old, _ in changes(before, after)} & set(data.protected_words)
     if ATTACKS[name].modality == "text":
@@ -202,7 +202,7 @@ def test_ensembles_in_retrieval_leave_it_to_the_worst_rank() -> None:
     ):
         attacked = ATTACKS[name].run(retriever, pairs, y, spent, 7)
         versions = (attacked, *attacked.versions)
-        assert [version.details[0]["broken_by"] for version in versions] == list(members)
+        assert [version.details[0].broken_by for version in versions] == list(members)
         assert all(len(version.details) == 5 for version in versions)
     attacked = ATTACKS["worst_image"].run(retriever, pairs, y, spent, 7)
     assert len(attacked.versions) == 1 and attacked.flags["checked"] == 5

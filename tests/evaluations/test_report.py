@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audits import header_of, line_of, read_report
+from audits import header_of, line_of, logged, read_report, typed_lines
 from photos import save_photo
 from PIL import Image
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
-from art_multimodal.evaluations.audit.rendering import budget_text, in_255ths, interval, md, number, percent
+from art_multimodal.evaluations.audit.rendering import interval, md, number, percent
 from art_multimodal.evaluations.audit.samples import pictured, word_difference
 from art_multimodal.evaluations.audit.sentences import sentences
+from art_multimodal.evaluations.budget_settings import budget_text, in_255ths
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | `code` [x](javascript:y) {{ 7*7 }}'
 
@@ -58,7 +59,7 @@ def test_html_is_self_contained_and_shows_pictures(finished: RunLog) -> None:
 def test_outlined_blocks_are_what_was_removed(finished: RunLog) -> None:
     fill = round(0.6 * 255)
     checked = 0
-    for line in finished.lines():
+    for line in logged(finished):
         for sample in line["samples"]:
             if line["attack"] != "decoupling_exhaustive" or not sample.get("picture"):
                 continue
@@ -83,8 +84,8 @@ def test_removed_words_are_struck_out_and_a_constant_model_is_called_one(tmp_pat
         Image.new("RGB", (4, 4)).save(log.pictures / f"decoupling_guided-0-{what}.png")
     sample = {"index": 0, "name": "n", "label": 0, "predicted": 1, "picture": True, "size": [4, 4]}
     sample |= {"blocks": [], "removed_words": [[0, 1]], "share_removed": 0.1, "pixels": 0, "words": 1}
-    log.append(line_of("clean", 0, {"index": 0}))
-    log.append(line_of("decoupling_guided", 0, sample))
+    log.append(*typed_lines(log.header, line_of("clean", 0, {"index": 0})))
+    log.append(*typed_lines(log.header, line_of("decoupling_guided", 0, sample)))
     (shown,) = pictured(log)
     assert shown["texts"] == [[("a", "same"), ("<b>", "removed"), ("of", "same"), ("{}", "same")]]
     clean = {"n": 10, "accuracy": 0.4, "accuracy_ci95": (0.1, 0.7)}
@@ -127,8 +128,8 @@ def test_attacked_texts_are_shown_as_differences_and_escaped(tmp_path: Path) -> 
     Image.new("RGB", (4, 4)).save(log.pictures / "bert_attack-0-clean.png")
     sample = {"index": 0, "name": "n", "label": 0, "predicted": 1, "picture": True, "size": [4, 4], "text": None}
     sample["texts"] = [["a x", "a x"], [f"a {HOSTILE}", f"the {HOSTILE}"]]
-    log.append(line_of("clean", 0, {"index": 0}))
-    log.append(line_of("bert_attack", 0, sample))
+    log.append(*typed_lines(log.header, line_of("clean", 0, {"index": 0})))
+    log.append(*typed_lines(log.header, line_of("bert_attack", 0, sample)))
     (shown,) = pictured(log)
     assert len(shown["texts"]) == 1 and shown["texts"][0][:2] == [("a", "removed"), ("the", "added")]
     assert shown["attacked"] is None and shown["clean"].startswith("data:image/png")

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 from audits import RETRIEVAL as SETTINGS
-from audits import read_report, timeless
+from audits import logged, read_report, timeless
 from photos import save_photo
 from torch.nn import functional as F
 
 from art_multimodal import InputError
-from art_multimodal.attacks.registry import ATTACKS, Attacked, Budget
 from art_multimodal.cli import main
 from art_multimodal.evaluations.audit import Audit, RunLog, write_reports
 from art_multimodal.evaluations.audit.opening import open_subject
+from art_multimodal.evaluations.suite import ATTACKS, Attacked, Budget, Detail
 from art_multimodal.models.loading import load_model
 
 
@@ -79,7 +79,7 @@ def test_ranks_are_those_of_a_plain_recount(captions_file: str) -> None:
         images = F.normalize(model.encode_image(torch.from_numpy(np.stack([s.image for s in samples]))), dim=1)
         texts = F.normalize(model.encode_text(model.tokenize(captions)), dim=1)
     said = subject.answers(order.tolist(), samples, 4)
-    assert [(s["image_rank"], *s["text_ranks"]) for s in said] == slow_ranks(images, texts, owners, captions)
+    assert [s.verdict.ranks for s in said] == slow_ranks(images, texts, owners, captions)
     # An attacked sample stands among clean others.
     x = subject.stack(samples)
     assert x["text"].tolist() == captions
@@ -93,7 +93,7 @@ def test_ranks_are_those_of_a_plain_recount(captions_file: str) -> None:
         own_texts = F.normalize(model.encode_text(model.tokenize(attacked["text"].tolist())), dim=1)
     judged = subject.judged(order.tolist(), samples, Attacked(attacked, None), 4)
     expected = slow_ranks(images, texts, owners, captions, own_images, own_texts)
-    assert [(s["image_rank"], *s["text_ranks"]) for s in judged] == expected
+    assert [s.verdict.ranks for s in judged] == expected
     assert judged != said
     # One sample at a time is the same.
     starts = subject.image_rows(samples)
@@ -115,7 +115,7 @@ def test_a_model_that_embeds_everything_alike_finds_nothing_first(captions_file:
     samples = [subject.read(index) for index in order]
     expected = [(5, 6, 6, 6), (7, 6), (7, 6), (7, 6), (7, 5), (7, 5)]
     said = subject.answers(order.tolist(), samples, 4)
-    assert [(one["image_rank"], *one["text_ranks"]) for one in said] == expected
+    assert [one.verdict.ranks for one in said] == expected
     judged = subject.judged(order.tolist(), samples, Attacked(subject.stack(samples), None), 4)
     assert judged == said
 
@@ -142,7 +142,7 @@ def test_a_refused_gallery_leaves_no_trace(tmp_path: Path) -> None:
 def test_the_report_counts_from_the_ranks_in_the_log(finished_retrieval: RunLog) -> None:
     report = read_report(finished_retrieval.folder)
     assert report["complete"] and report["task"] == "retrieval"
-    lines = list(finished_retrieval.lines())
+    lines = logged(finished_retrieval)
     clean = {s["index"]: s for line in lines if line["attack"] == "clean" for s in line["samples"]}
     assert len(clean) == SETTINGS.limit
     for name in report["attacks"]:
@@ -197,20 +197,21 @@ def test_of_several_versions_the_worst_rank_counts(captions_file: str) -> None:
         attacked = x.copy()
         changed = rng.random((6, 3, 32, 32), dtype=np.float32)
         attacked["image"] = np.repeat(changed, [len(s.captions) for s in samples], axis=0)
-        details = [{"broken_by": name, "texts": [[t, t]], "text_queries": 2} for t in x["text"]]
+        details = [Detail(broken_by=name, texts=((t, t),), text_queries=2) for t in x["text"]]
         versions.append(Attacked(attacked, None, details))
     alone = [subject.judged(order.tolist(), samples, version, 4) for version in versions]
     together = subject.judged(
         order.tolist(), samples, dataclasses.replace(versions[0], versions=tuple(versions[1:])), 4
     )
     for of_sample, said, sample in zip(zip(*alone, strict=True), together, samples, strict=True):
-        assert said["image_rank"] == max(one["image_rank"] for one in of_sample)
-        assert said["text_ranks"] == [
-            max(ranks) for ranks in zip(*(one["text_ranks"] for one in of_sample), strict=True)
-        ]
-        assert said["text_queries"] == 3 * 2 * len(sample.captions)
-        worst = next(one for one in of_sample if one["image_rank"] == said["image_rank"])
-        assert said.get("broken_by") == (worst["broken_by"] if said["image_rank"] > 1 else None)
+        rank = said.verdict.image_rank
+        assert rank == max(one.verdict.image_rank for one in of_sample)
+        assert said.verdict.text_ranks == tuple(
+            max(ranks) for ranks in zip(*(one.verdict.text_ranks for one in of_sample), strict=True)
+        )
+        assert said.detail.text_queries == 3 * 2 * len(sample.captions)
+        worst = next(one for one in of_sample if one.verdict.image_rank == rank)
+        assert said.detail.broken_by == (worst.detail.broken_by if rank > 1 else None)
 
 
 def test_a_resumed_run_ends_with_the_same_report(finished_retrieval: RunLog, tmp_path: Path) -> None:
@@ -325,7 +326,7 @@ def test_resuming_with_another_image_in_a_finished_batch_is_refused(captions_fil
     )
     log = Audit(settings, tmp_path / "out", device="cpu").evaluate()
     whole = (log.folder / "log.jsonl").read_bytes()
-    first = next(log.lines())["samples"][0]["name"]
+    first = next(log.lines()).samples[0].name
     (log.folder / "log.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
     save_photo(tmp_path / first, (32, 32), 77)
     with pytest.raises(InputError, match="have changed since, and all ranks depend on them"):

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from audits import read_report, run_audit, timeless
+from audits import logged, read_report, run_audit, timeless
 
-from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.cli import main
 from art_multimodal.defences.registry import parse_defence
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.rendering import md
-from art_multimodal.evaluations.audit.run import _seed_of
 from art_multimodal.evaluations.audit.sentences import sentences
+from art_multimodal.evaluations.audit.work import _seed_of
+from art_multimodal.evaluations.suite import ATTACKS
 
 #: Two defences of images and one of texts.
 SETTINGS = AuditSettings(
@@ -78,7 +78,7 @@ def test_repaired_texts_read_digits_again(finished: RunLog, tmp_path: Path) -> N
 def test_numbers_are_those_of_art_in_front_of_the_model(finished: RunLog) -> None:
     """Clean answers, recomputed with ART's preprocessors outside of the model."""
     subject = open_subject(replace(SETTINGS, defences=()), "cpu")
-    (line, _) = [line for line in finished.lines() if line["attack"] == "clean"]
+    (line, _) = [line for line in logged(finished) if line["attack"] == "clean"]
     images = subject.stack([subject.read(int(sample["index"])) for sample in line["samples"]])
     for spec in ("spatial_smoothing", "jpeg:quality=75"):
         images = parse_defence(spec).build()(images)[0]
@@ -89,7 +89,7 @@ def test_numbers_are_those_of_art_in_front_of_the_model(finished: RunLog) -> Non
 def test_naive_attacks_are_those_on_the_model_alone(finished: RunLog) -> None:
     """What is logged as naive is what the defended model says to images that were made for the undefended one."""
     audit = Audit(SETTINGS, finished.folder, device="cpu")
-    lines = {line["attack"]: line for line in finished.lines() if line["batch"] == 0}
+    lines = {line["attack"]: line for line in logged(finished) if line["batch"] == 0}
     right = [sample for sample in lines["clean"]["samples"] if sample["predicted"] == sample["label"]]
     samples = [audit.subject.read(int(sample["index"])) for sample in right]
     x, y = audit.subject.stack(samples), audit.subject.labels(samples)
@@ -107,7 +107,7 @@ def test_rows_of_modalities_are_the_worst_of_both(finished: RunLog) -> None:
         "spatial_smoothing:window_size=3", "jpeg:quality=75", "spelling",
     ]  # fmt: skip
     misled: dict[str, set[int]] = {"pgd": set(), "naive:pgd": set()}
-    for line in finished.lines():
+    for line in logged(finished):
         if line["attack"] in misled:
             misled[line["attack"]] |= {s["index"] for s in line["samples"] if s["predicted"] != s["label"]}
     image, attacked = report["results"]["image"], report["results"]["pgd"]["attacked"]

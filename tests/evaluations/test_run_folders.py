@@ -247,7 +247,7 @@ def test_damaged_pictures_of_a_resumed_run_are_made_again(folder: Path, damage: 
     resumed(folder)
     assert {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()} == pictures
     assert (folder / "report.html").read_text() == page and (folder / "log.jsonl").read_bytes() == log
-    assert not are_whole(folder / "pictures", "pgd", 10**6, "image")
+    assert not are_whole(folder / "pictures", "pgd", 10**6)
 
 
 def test_one_command_at_a_time_writes_into_a_folder(folder: Path, tmp_path: Path, monkeypatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audits import PAIRS, read_report, timeless
+from audits import PAIRS, logged, read_report, timeless
 from photos import save_photo
 from PIL import Image
 
@@ -40,7 +40,7 @@ def chosen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def records(log: RunLog, attack: str) -> dict[int, dict]:
-    return {s["index"]: s for line in log.lines() if line["attack"] == attack for s in line["samples"]}
+    return {s["index"]: s for line in logged(log) if line["attack"] == attack for s in line["samples"]}
 
 
 def test_clean_numbers_and_modality_importance(finished_pairs, classifier, chosen) -> None:

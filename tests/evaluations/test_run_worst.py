@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from audits import read_report, run_audit, timeless
+from audits import logged, read_report, run_audit, timeless
 
 from art_multimodal import InputError
-from art_multimodal.attacks.registry import exhaustive
 from art_multimodal.cli import main
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
+from art_multimodal.evaluations.suite import exhaustive
 
 SETTINGS = AuditSettings(
     "demo:digits",
@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
 def test_both_are_never_safer_than_one(finished: RunLog) -> None:
     report = read_report(finished.folder)
     assert report["attacks"] == ["bert_attack", "typographic", "worst_image", "worst_text", "worst_multimodal"]
-    lines = list(finished.lines())
+    lines = logged(finished)
     misled = {
         name: {
             s["index"]

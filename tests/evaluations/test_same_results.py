@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from audits import logged
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs, load_model
 from art_multimodal.attacks.art_context import passes_of
+from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder, SetLevelGuidanceAttack
-from art_multimodal.attacks.registry import Budget
 from art_multimodal.datasets import open_data
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog
 from art_multimodal.evaluations.audit.subject import counted_queries
@@ -28,7 +29,7 @@ SHAPES = AuditSettings(
 
 
 def predictions(log: RunLog) -> dict[tuple[str, int], int]:
-    return {(line["attack"], said["index"]): said["predicted"] for line in log.lines() for said in line["samples"]}
+    return {(line.attack, said.index): said.verdict.predicted for line in log.lines() for said in line.samples}
 
 
 @pytest.mark.parametrize("settings", [DIGITS, SHAPES], ids=["digits", "shapes"])
@@ -39,7 +40,7 @@ def test_the_batch_size_changes_no_answer(settings: AuditSettings, tmp_path: Pat
     for log in logs[1:]:
         assert predictions(log) == expected
     # Nor what it is said to have cost: a pass that is made again for its gradient is no question.
-    costs = [[(line.get("queries"), line.get("gradients")) for line in log.lines()] for log in logs]
+    costs = [[(line.get("queries"), line.get("gradients")) for line in logged(log)] for log in logs]
     assert costs[0] == costs[1] == costs[2]
 
 

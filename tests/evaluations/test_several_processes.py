@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audits import header_of, line_of, sealed
+from audits import header_of, line_of, logged, sealed
 
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
@@ -116,17 +116,17 @@ def test_of_more_pictures_the_first_ones_stay(tmp_path: Path) -> None:
 
     (tmp_path / "log.0.jsonl").write_bytes(lines(0, [5, 6]) + lines(2, [7, 8]))
     (tmp_path / "log.1.jsonl").write_bytes(lines(1, [1, 2]))
-    merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
-    kept = [(one["batch"], [s["index"] for s in one["samples"] if s.get("picture")]) for one in log.lines()][1::2]
+    merge(log, ("clean", "pgd"), ("pgd",), 3)
+    kept = [(one["batch"], [s["index"] for s in one["samples"] if s.get("picture")]) for one in logged(log)][1::2]
     assert kept == [(0, [5, 6]), (1, [1]), (2, [])]
     assert sorted(path.name for path in log.pictures.iterdir()) == [f"pgd-{n}-clean.png" for n in (1, 5, 6)]
     # A batch that two runs did at once, each unaware of the other, counts once.
     whole = (tmp_path / "log.jsonl").read_text()
     (tmp_path / "log.jsonl").write_text(whole + whole.splitlines(keepends=True)[3])
-    merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
+    merge(log, ("clean", "pgd"), ("pgd",), 3)
     assert (tmp_path / "log.jsonl").read_text() == whole
     before = (tmp_path / "log.jsonl").stat().st_mtime_ns
-    merge(log, ("clean", "pgd"), {"pgd": "image"}, 3)
+    merge(log, ("clean", "pgd"), ("pgd",), 3)
     assert (tmp_path / "log.jsonl").stat().st_mtime_ns == before
 
 

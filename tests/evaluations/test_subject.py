@@ -14,10 +14,10 @@ from audits import PAIRS, SETTINGS
 from photos import save_photo
 
 from art_multimodal import InputError
-from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.subject import Subject, counted_queries
+from art_multimodal.evaluations.suite import ATTACKS
 
 QUESTIONS = ("is there a red circle", "do you see a blue square?", "is a green circle shown?", "is there a red square")
 COLUMNS = ["image", "text", "label"]
@@ -163,7 +163,7 @@ def test_queries_and_gradients_are_counted(monkeypatch, attack: str, fusion: str
     assert (gradients == 0) == (attack == "square")
     if attack == "decoupling_image":
         # A search counts a gradient as two queries; it does not look at its result again.
-        assert sum(detail["queries"] for detail in attacked.details) == rows + gradients
+        assert sum(detail.queries for detail in attacked.details) == rows + gradients
     if attack == "art_pgd":
         assert gradients == 3 * settings.steps
     with counted_queries(subject.model) as count:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from audits import typed_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
 from art_multimodal import InputError
-from art_multimodal.evaluations.audit import Gate, summarise
+from art_multimodal.evaluations.audit import Gate
+from art_multimodal.evaluations.audit import summarise as summarise_lines
 from art_multimodal.evaluations.audit.summary import summary_rows
 
 ATTACKS = ["pgd", "square", "decoupling_exhaustive"]
+
+
+def summarise(header: dict[str, Any], lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of lines that were written by hand."""
+    return summarise_lines(header, typed_lines(header, *lines))
 
 
 def header(selected: int, attacks: list[str] = ATTACKS) -> dict[str, Any]:

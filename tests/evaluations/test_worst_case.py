@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from art.evaluations.evaluation import Evaluation
 from tiny import TinyEncoder, TinyFusion
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs
-from art_multimodal.attacks.registry import ATTACKS, Attacked, AttackEntry, Budget
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.evaluations import worst_case
+from art_multimodal.evaluations.suite import ATTACKS, Attacked, AttackEntry, Budget, Detail, PreparedAttack
 from art_multimodal.evaluations.worst_case import MODALITIES, WorstCase, WorstCaseResult
 from art_multimodal.functional.statistics import proportion_ci95
 
@@ -39,19 +40,23 @@ def result(estimator, samples) -> WorstCaseResult:
     return WorstCase(estimator, BUDGET, verbose=False).evaluate(*samples)
 
 
+class Scripted(PreparedAttack):
+    """Breaks samples by the number in their first pixel."""
+
+    def __init__(self, estimator, budget, broken: set[int], batches: list, flags: dict[str, int]) -> None:
+        super().__init__(estimator, budget)
+        self.broken, self.batches, self.flags = broken, batches, flags
+
+    def attack(self, x, y, seed) -> Attacked:
+        numbers = np.round(x[:, 0, 0, 0] * 100).astype(int).tolist()
+        self.batches.append((numbers, seed))
+        details = [Detail(broken_by=f"script {number}" if number in self.broken else None) for number in numbers]
+        return Attacked(x, np.where([number in self.broken for number in numbers], y + 1, y), details, self.flags)
+
+
 def scripted(broken: set[int], batches: list, flags: dict[str, int]) -> AttackEntry:
-    """An attack that breaks samples by the number in their first pixel."""
-
-    def prepare(estimator, budget):
-        def run(x, y, seed):
-            numbers = np.round(x[:, 0, 0, 0] * 100).astype(int).tolist()
-            batches.append((numbers, seed))
-            details = [{"broken_by": f"script {number}" if number in broken else None} for number in numbers]
-            return Attacked(x, np.where([number in broken for number in numbers], y + 1, y), details, flags)
-
-        return run
-
-    return AttackEntry("worst", "black box", "scripted", prepare)
+    make = partial(Scripted, broken=broken, batches=batches, flags=flags)
+    return AttackEntry("scripted", "worst", "black box", "scripted", make)
 
 
 def numbered(estimator, count: int) -> tuple[np.ndarray, np.ndarray]:

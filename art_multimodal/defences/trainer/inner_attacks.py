@@ -14,10 +14,10 @@ from torch import Tensor
 from art_multimodal.attacks.evasion.image_ascent import Objective, ascend, own_score
 from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text.character_attack import LETTERS
-from art_multimodal.attacks.registry.text import language_model
 from art_multimodal.errors import InputError
 from art_multimodal.functional.losses import embedding_l2
 from art_multimodal.functional.objectives import cosine_logits, kl_of_logits, soft_cross_entropy
+from art_multimodal.language.proposing import language_model
 from art_multimodal.registry import Registry
 
 if TYPE_CHECKING:

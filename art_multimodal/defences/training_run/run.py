@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from art_multimodal.attacks.registry.text import notes_on_words
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, FusionTrainer, MethodTrainer, StepRecord
@@ -23,6 +22,7 @@ from art_multimodal.defences.training_run.summary import TrainingSummaryWriter, 
 from art_multimodal.defences.training_run.validation import MEASURES, Validation
 from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
+from art_multimodal.language.proposing import notes_on_words
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
@@ -108,9 +108,8 @@ class TrainingRun:
                 f"{settings.model} is a model over other modalities, which FusionClassifier.fit trains in Python. Give "
                 "a dual encoder, such as demo:digits, or a fusion model, such as demo:shapes."
             )
-        method, fusion = METHODS[settings.method], isinstance(model, FusionModel)
-        kind = "fusion model" if fusion else "dual encoder"
-        check_method_for(f"{settings.model} is a {kind}. {settings.method}", method, fusion)
+        method, fusion = METHODS[settings.method], model.kind == "fusion model"
+        check_method_for(f"{settings.model} is a {model.kind}. {settings.method}", method, fusion)
         check_can_be_saved(model)
         data = open_run_data(
             settings,

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from art_multimodal.attacks.evasion.decoupling.importance import labels_without
-from art_multimodal.attacks.registry import PAIRS, ZERO_SHOT, Attacked
 from art_multimodal.datasets import LabelledImages, Sample, UnreadableSample
 from art_multimodal.datasets.reading import unreadable_texts
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.image_classifier import finite_labels
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.evaluations.audit.defending import Views
+from art_multimodal.evaluations.audit.lines import Classified, SampleRecord
 from art_multimodal.evaluations.audit.subject import Subject
-from art_multimodal.models.fusion import FusionModel
+from art_multimodal.evaluations.suite import PAIRS, ZERO_SHOT, Attacked
 from art_multimodal.pairs import image_text_pairs
 
 
@@ -41,7 +41,7 @@ class ClassificationSubject(Subject):
     ) -> None:
         self.views, self.seed = views, seed
         estimator = views.evaluated
-        self.on_pairs = isinstance(estimator, FusionClassifier)
+        self.on_pairs = not estimator.texts_are_prompts
         self.task = PAIRS if self.on_pairs else ZERO_SHOT
         self.model = estimator.image_text_model
         self.estimator: ZeroShotClassifier | FusionClassifier = estimator
@@ -64,18 +64,19 @@ class ClassificationSubject(Subject):
     def labels(self, samples: Sequence[Sample]) -> np.ndarray:
         return np.array([sample.label for sample in samples], dtype=np.int64)
 
-    def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[dict[str, Any]]:
+    def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[SampleRecord]:
         x, truth = self.stack(samples), self.labels(samples)
         with self.seeded(*indices):
             predicted = self._voted(lambda: self.estimator.predict_labels(x, batch_size=batch_size), truth)
             without = {m: labels_without(self.estimator, x, m, batch_size=batch_size) for m in self.weighed}
         return [
-            {
-                "label": sample.label,
-                "predicted": int(predicted[row]),
-                **{f"without_{modality}": int(labels[row]) for modality, labels in without.items()},
-            }
-            for row, sample in enumerate(samples)
+            SampleRecord(
+                index,
+                sample.name,
+                Classified(sample.label, int(predicted[row])),
+                without={modality: int(labels[row]) for modality, labels in without.items()},
+            )
+            for row, (index, sample) in enumerate(zip(indices, samples, strict=True))
         ]
 
     def scored(self, attacked: Attacked, y: np.ndarray, batch_size: int) -> Attacked:
@@ -87,8 +88,8 @@ class ClassificationSubject(Subject):
         labels = self._voted(predict, y)
         # What misled the one that was attacked need not mislead the one that answers.
         details = [
-            {**said, "broken_by": None} if right and "broken_by" in said else said
-            for said, right in zip(attacked.details or [{} for _ in y], labels == y, strict=True)
+            replace(said, broken_by=None) if right else said
+            for said, right in zip(attacked.said_of_each(), labels == y, strict=True)
         ]
         return replace(attacked, labels=labels, details=details)
 
@@ -103,12 +104,12 @@ class ClassificationSubject(Subject):
 
     def judged(
         self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[SampleRecord]:
         assert attacked.labels is not None
-        details = attacked.details or [{} for _ in samples]
+        rows = zip(indices, samples, attacked.labels, attacked.said_of_each(), strict=True)
         return [
-            {"label": sample.label, "predicted": int(label), **detail}
-            for sample, label, detail in zip(samples, attacked.labels, details, strict=True)
+            SampleRecord(index, sample.name, Classified(sample.label, int(label)), detail)
+            for index, sample, label, detail in rows
         ]
 
     def prepare(self, order: np.ndarray, batch_size: int) -> str:
@@ -116,5 +117,5 @@ class ClassificationSubject(Subject):
         return ""
 
     def select(self, order: np.ndarray) -> None:
-        if isinstance(self.model, FusionModel):
+        if self.on_pairs:
             self._unreadable = unreadable_texts(self.model.tokenize, (self.data.text_of(int(i)) or "" for i in order))

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from art_multimodal.attacks.registry import ATTACKS
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder, write_atomically
 from art_multimodal.evaluations.audit.rendering import render
 from art_multimodal.evaluations.audit.samples import pictured
 from art_multimodal.evaluations.audit.summary import summary_rows
+from art_multimodal.evaluations.suite import ATTACKS
 from art_multimodal.out_folders import check_no_strangers
 
 REPORT_FILE = "report.json"
@@ -71,7 +71,7 @@ def write_comparison(out: Path, runs: dict[Path, RunLog], reports: Sequence[dict
     """
     entries = [{"folder": folder.name, "report": report} for folder, report in zip(runs, reports, strict=True)]
     # Kinds of models differ in the attacks that work on them.
-    rows = summary_rows(name for name in ATTACKS if any(name in report["attacks"] for report in reports))
+    rows = summary_rows(_in_order([report["attacks"] for report in reports]))
     text = json.dumps({"models": entries}, indent=2, ensure_ascii=True, allow_nan=False)
     write_atomically(out / REPORT_FILE, text)
     samples = [
@@ -81,6 +81,13 @@ def write_comparison(out: Path, runs: dict[Path, RunLog], reports: Sequence[dict
     for name in ("comparison.md", "comparison.html"):
         page = render(name, {"entries": entries, "rows": rows, "samples": samples, "protocol": _protocol(reports)})
         write_atomically(out / name.replace("comparison", "report"), page)
+
+
+def _in_order(attacks: Sequence[Sequence[str]]) -> list[str]:
+    """All attacks of several reports, in the order of the registry; on modalities as the first report has them."""
+    listed = dict.fromkeys(name for names in attacks for name in names)
+    places = {name: number for number, name in enumerate(ATTACKS)}
+    return list(listed) if any("@" in name for name in listed) else sorted(listed, key=lambda name: places[name])
 
 
 def _protocol(reports: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from typing import Any
 
-from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, MOST_COMBINATIONS
-from art_multimodal.attacks.gradient_checks import CHECKED_SAMPLES
-from art_multimodal.attacks.registry import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget
-from art_multimodal.attacks.registry.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE, word_curve
-from art_multimodal.attacks.registry.targeted import LEAST_STEPS_TOGETHER, MOST_TARGETS
+import numpy as np
+
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.log import SCHEMA_VERSION, other_version
-from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.evaluations.audit.threats import THREATS, Circumstances, off_the_grid
+from art_multimodal.evaluations.audit.threats.samples import protocol_of_samples
 from art_multimodal.evaluations.audit.word_curve import CURVED
-from art_multimodal.functional.perturbations import norm_of
+from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT, Budget, entry_of
+from art_multimodal.evaluations.suite.exhaustive import word_curve
 from art_multimodal.shown import shown
 from art_multimodal.versions import library_versions
 
@@ -44,7 +43,7 @@ def header_of(
 
     :param selected: Number of samples.
     """
-    protocol = _protocol(settings, subject, {ATTACKS[name].modality for name in attacks}, budget)
+    protocol = _protocol(settings, subject, dict.fromkeys(entry_of(name).modality for name in attacks), budget)
     curved = CURVED in attacks and subject.task != RETRIEVAL
     if curved:
         protocol["word_curve"] = _word_curve(budget)
@@ -62,21 +61,17 @@ def header_of(
             "class_names": list(subject.class_names),
             "templates": list(subject.templates),
             "fingerprint": subject.data.fingerprint(),
+            **({"modalities": _modalities(subject)} if subject.task == SAMPLES else {}),
         },
         "budget": {
+            **settings.budget_as_json(),
+            # As they came out of what was asked for.
             "norm": str(budget.norm),
             "eps": budget.eps,
             "eps_step": budget.eps_step,
-            "steps": budget.max_iter,
-            "max_queries": budget.max_queries,
-            "language_model": budget.text.language_model,
-            "max_words": budget.text.max_words,
-            "max_edits": budget.text.max_edits,
-            "top_k": budget.text.top_k,
-            "word_curve": list(word_curve(budget)) if curved else [],
-            "protect_class_names": budget.text.protect_class_names,
             "protected_words": list(budget.text.protected_words),
-            "max_share": budget.max_share,
+            "word_curve": list(word_curve(budget)) if curved else [],
+            **({"modalities": _balls(subject, budget)} if budget.balls else {}),
         },
         "protocol": protocol,
         "notes": list(subject.notes),
@@ -86,8 +81,41 @@ def header_of(
     }
 
 
-def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], budget: Budget) -> dict[str, str]:
-    task = subject.task
+def _modalities(subject: Subject) -> list[dict[str, Any]]:
+    """What samples consist of, in JSON types."""
+    found = []
+    for name, modality in subject.estimator.modalities.items():
+        facts: dict[str, Any] = {
+            "name": name,
+            "kind": modality.kind,
+            "point": modality.point,
+            "colour": modality.colour,
+        }
+        if modality.numeric:
+            low, high = (float(np.min(modality.clip_values[0])), float(np.max(modality.clip_values[1])))
+            facts |= {"shape": list(modality.shape), "variable": modality.variable, "low": low, "high": high}
+        found.append(facts)
+    return found
+
+
+def _balls(subject: Subject, budget: Budget) -> dict[str, dict[str, Any]]:
+    """How far each modality may move, in JSON types."""
+    known = subject.estimator.modalities
+    return {
+        # Of images in [0, 1] one counts in steps of 8 bits.
+        name: {
+            "eps": ball.eps,
+            "eps_step": ball.eps_step,
+            "eight_bit": known[name].kind == "image" and known[name].clip_values == (0.0, 1.0),
+        }
+        for name, ball in budget.balls.items()
+    }
+
+
+def _protocol(settings: AuditSettings, subject: Subject, modalities: Iterable[str], budget: Budget) -> dict[str, str]:
+    task, modalities = subject.task, list(modalities)
+    if task == SAMPLES:
+        return protocol_of_samples(settings, subject.estimator, modalities, budget)
     said = {
         "decision": _DECISION[task],
         "accuracy": "over all evaluated samples; a sample that is wrong before the attack counts as wrong",
@@ -115,11 +143,7 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
             f"square) draw for {settings.together} samples together, by their place in the order (--group-size)"
         ),
     }
-    if norm_of(budget.norm) == float("inf") and abs(255 * budget.eps - round(255 * budget.eps)) > 1e-6:
-        said["eps"] = (
-            f"{255 * budget.eps:g}/255 is no multiple of 1/255: saved as 8-bit files, as the report's pictures are, "
-            f"attacked images may differ by {math.ceil(255 * budget.eps)}/255; what is scored are floats"
-        )
+    said |= off_the_grid(budget)
     if task == RETRIEVAL:
         said |= {
             "accuracy": "recall@1, image to text: share of images whose most similar caption is one of theirs",
@@ -137,22 +161,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
                 "others; equal captions of other images neither help nor harm"
             ),
         }
-    if "image" in modalities:
-        said["quick"] = (
-            f"pgd, art_pgd, apgd and apgd_dlr take {budget.max_iter} steps from one random start: quick looks, which "
-            "leave some samples that more steps would mislead; pgd_targeted goes from the image towards each of the "
-            f"{MOST_TARGETS} most likely other classes, with as many steps for each, and at least "
-            f"{LEAST_STEPS_TOGETHER} for all: the row of images rests on it"
-        )
-    if modalities & {"image", "multimodal", "worst"}:
-        said["hidden_gradients"] = (
-            f"up to {CHECKED_SAMPLES} samples of each batch are looked at; what that asks the model is counted in the "
-            "row that names what was seen"
-        )
-    if modalities & {"text", "multimodal", "worst"}:
-        said["text_budget"] = _text_budget(budget, task)
-        said["text_search"] = _text_search(task)
-        said["text_queries"] = "mean number of changed texts tried per attacked sample; shared ones count for each"
+    for name in (name for name in THREATS if name in modalities):
+        said |= THREATS[name].protocol(Circumstances(task, budget))
     if settings.defences:
         said["defences"] = (
             f"{'; '.join(settings.defences)}, in front of the model in this order, before and under attack; attacks "
@@ -172,41 +182,7 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: set[str], b
                     else "the answer is what most of as many other draws say, a tie counts against the model"
                 )
             )
-    if "worst" in modalities:
-        how = "one attack after the other, each on what is still right; worst_multimodal goes on after the two others"
-        if task == RETRIEVAL:
-            how = "all attacks on all samples, of all ranks the worst counts; worst_multimodal takes in the two others"
-        said["worst"] = f"{how}, and its queries come on top of theirs; gradient attacks take 50 steps at least"
-    if "typographic" in modalities:
-        said["typographic"] = f"a word on a label that covers at most {percent(budget.max_share, 0)} of the image"
-    if "decoupling" in modalities:
-        said |= {
-            "decoupling_guided": "ours, within the limit of queries, a gradient counted as two",
-            "decoupling_image": "the same on the image alone: words are nearly free and hide it otherwise",
-            "decoupling_exhaustive": (
-                f"the published search, label decision, at most {MOST_BLOCKS:,} blocks, each word, and "
-                f"{MOST_COMBINATIONS} combinations, whatever the limit of queries: the report says how many it asked"
-            ),
-            "removal": "removed pixels take the model's mean colour; a removed word is deleted",
-            "modality_importance": (
-                "accuracy with every pixel removed, and with "
-                + ("every word removed" if task == PAIRS else "every word but the class names removed")
-            ),
-        }
     return said
-
-
-def _text_search(task: str) -> str:
-    where = (
-        f"up to {MOST_TEXTS:,} texts for all class prompts together"
-        if task == ZERO_SHOT
-        else f"up to {MOST_TEXTS_OF_A_SAMPLE:,} texts for each sample's text"
-    )
-    return (
-        "text_exhaustive, worst_text and joint let all words and all edits compete, for each sample by itself: exact "
-        f"{where}, counted before the work (with several prompts per class, each is replaced in turn, which may miss "
-        "combinations); above it the likeliest are tried and texts_left_out is flagged. Other text attacks are quick"
-    )
 
 
 def _word_curve(budget: Budget) -> str:
@@ -214,19 +190,6 @@ def _word_curve(budget: Budget) -> str:
     return (
         f"worst_text is read with {', '.join(map(str, some))} proposals for each word and with all {every} entries of "
         "the language model's vocabulary, whatever top_k says; each point has the ones before, and all typing errors"
-    )
-
-
-def _text_budget(budget: Budget, task: str) -> str:
-    text = budget.text
-    words = "one word is" if text.max_words == 1 else f"at most {text.max_words} words are"
-    edits = "one character is" if text.max_edits == 1 else f"at most {text.max_edits} characters are"
-    kept = [] if task == RETRIEVAL or not text.protect_class_names else ["the words of all class names"]
-    kept += [", ".join(text.protected_words)] if text.protected_words else []
-    unconstrained = "nothing is protected, so a replaced word may change what is asked"
-    return (
-        f"{words} replaced by one of {text.top_k} that {text.language_model} proposes (all words compete), or {edits} "
-        f"edited; {'protected: ' + '; '.join(kept) if kept else unconstrained}"
     )
 
 

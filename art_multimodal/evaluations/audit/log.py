@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit.schema import LineCheck, check_header
+from art_multimodal.evaluations.audit.lines import Line
+from art_multimodal.evaluations.audit.schema import LineReader, check_header, line_to_json
 from art_multimodal.shown import shown
 from art_multimodal.store import (
     FolderLock,
@@ -103,31 +104,31 @@ class RunLog:
             raise cannot_write(log.pictures, error) from error
         return log
 
-    def append(self, line: dict[str, Any]) -> None:
+    def append(self, line: Line) -> None:
         """Add a line and see it onto the disk."""
-        self._append(sealed_line(line))
+        self._append(sealed_line(line_to_json(line)))
 
-    def lines(self) -> Iterator[dict[str, Any]]:
+    def lines(self) -> Iterator[Line]:
         """Read the lines one after the other.
 
         :raises InputError: If a line is damaged, or does not belong there.
         """
-        check = LineCheck(self.header)
-        for number, (_, line) in enumerate(self._checked(check), start=1):
+        reader = LineReader(self.header)
+        for number, (_, line) in enumerate(self._read(reader), start=1):
             try:
-                check.in_order(line)
+                reader.in_order(line)
             except ValueError as error:
                 raise self._damaged(number, error) from error
             yield line
 
-    def lines_with_starts(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def lines_with_starts(self) -> Iterator[tuple[int, Line]]:
         """Read the lines one after the other, each with the byte that it starts at; in whatever order they are.
 
         :raises InputError: If a line is damaged.
         """
-        return self._checked(LineCheck(self.header))
+        return self._read(LineReader(self.header))
 
-    def line_at(self, start: int) -> dict[str, Any]:
+    def line_at(self, start: int) -> Line:
         """Read a line that was checked before.
 
         :raises InputError: If it has changed since.
@@ -136,11 +137,11 @@ class RunLog:
         try:
             with open_regular(path) as stream:
                 stream.seek(start)
-                return opened_line(stream.readline())
+                return LineReader(self.header).line(opened_line(stream.readline()))
         except (OSError, ValueError) as error:
             raise InputError(f"{shown(path)} has changed while it was read. Start again in another --out.") from error
 
-    def _checked(self, check: LineCheck) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _read(self, reader: LineReader) -> Iterator[tuple[int, Line]]:
         path, start, number = self.folder / self.lines_file, 0, 0
         if not os.path.lexists(path):
             return
@@ -148,9 +149,7 @@ class RunLog:
             with open_regular(path) as stream:
                 while text := stream.readline(_MOST_BYTES):
                     number += 1
-                    line = opened_line(text)
-                    check.line(line)
-                    yield start, line
+                    yield start, reader.line(opened_line(text))
                     start += len(text)
         except ValueError as error:
             raise self._damaged(number, error) from error

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from art_multimodal.datasets import CaptionedImages, LabelledImages, open_captioned, open_images
+import numpy as np
+
+from art_multimodal.datasets import (
+    CaptionedImages,
+    LabelledImages,
+    LabelledSamples,
+    open_captioned,
+    open_data,
+    open_images,
+)
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.evaluations.audit.classification import ClassificationSubject
 from art_multimodal.evaluations.audit.defending import behind
+from art_multimodal.evaluations.audit.multimodal import MultimodalSubject
 from art_multimodal.evaluations.audit.retrieval import RetrievalSubject
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.evaluations.suite.selection import check_modality_names
 from art_multimodal.labels import class_indices
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -23,6 +34,8 @@ from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.prompts import check_templates
+from art_multimodal.sample_arrays import check_samples, samples
+from art_multimodal.shown import shown
 
 
 def open_subject(settings: AuditSettings, device_type: str) -> Subject:
@@ -33,21 +46,15 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
     model = _model(settings)
     if settings.task == "retrieval":
         return _open_retrieval(settings, model, device_type)
-    if isinstance(model, DualEncoder):
-        return _open_zero_shot(settings, model, device_type)
-    return _open_pairs(settings, model, device_type)
+    return _OPENING[model.kind](settings, model, device_type)
 
 
-def _model(settings: AuditSettings) -> DualEncoder | FusionModel:
-    given = load_model(settings.model) if settings.loaded_model is None else settings.loaded_model
-    if isinstance(given, MultimodalModel):
-        raise InputError(
-            f"{settings.model} is a model over {', '.join(given.modalities)}: audits, which know images and texts, do "
-            "not take it yet. In Python: FusionClassifier(model), see the page Modalities."
-        )
+def _model(settings: AuditSettings) -> Any:
     if settings.loaded_model is None:
-        return given
-    model = given if isinstance(given, FusionModel) else as_dual_encoder(given)
+        return load_model(settings.model)
+    given = settings.loaded_model
+    # One of another library becomes a dual encoder.
+    model = given if getattr(given, "kind", None) in _OPENING else as_dual_encoder(given)
     return model.eval()
 
 
@@ -82,9 +89,9 @@ def _transform(settings: AuditSettings, model: ImageTextModel) -> Callable[[Any]
     return None if settings.native_size else model.preprocess.reduce_photo
 
 
-def _open_retrieval(settings: AuditSettings, model: DualEncoder | FusionModel, device_type: str) -> Subject:
-    if not isinstance(model, DualEncoder):
-        raise InputError(f"{settings.model} is a fusion model. Retrieval needs a dual encoder, such as demo:scenes.")
+def _open_retrieval(settings: AuditSettings, model: Any, device_type: str) -> Subject:
+    if model.kind != DualEncoder.kind:
+        raise InputError(f"{settings.model} is a {model.kind}. Retrieval needs a dual encoder, such as demo:scenes.")
     for name, value in (("--templates", settings.templates), ("--classes", settings.classes)):
         if value is not None:
             raise InputError(f"Retrieval has captions and no classes: leave out {name}.")
@@ -111,8 +118,7 @@ def _open_zero_shot(settings: AuditSettings, model: DualEncoder, device_type: st
 def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -> Subject:
     if settings.templates is not None:
         raise InputError(f"{settings.model} is a fusion model: it reads the texts of the data, not --templates.")
-    answers = ", ".join(repr(name) for name in model.class_names[:8])
-    answers += f", ... ({len(model.class_names)})" if len(model.class_names) > 8 else ""
+    answers = _some(model.class_names)
     in_file = settings.data.startswith("csv:")
     try:
         # A file's labels may be indices into the model's answers.
@@ -138,3 +144,80 @@ def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -
         class_indices(data.class_names, model.class_names),
         settings.seed,
     )
+
+
+def _open_samples(settings: AuditSettings, model: MultimodalModel, device_type: str) -> Subject:
+    what = f"{settings.model} is a model over {', '.join(model.modalities)}"
+    if settings.templates is not None:
+        raise InputError(f"{what}: it reads no class prompts, so leave out --templates.")
+    if settings.native_size:
+        raise InputError(f"{what}, whose samples are arrays and no photos: leave out --native-size.")
+    if settings.defences:
+        raise InputError(
+            f"{what}: --defence stands in front of images and of texts of pairs. In Python give "
+            "preprocessing_defences by modality to FusionClassifier."
+        )
+    check_modality_names(model.modalities)
+    data = _labelled_samples(settings, model)
+    missing = [name for name in data.class_names if name not in model.class_names]
+    if missing:
+        raise InputError(
+            f"The label {missing[0]!r} is none of the answers of {settings.model}: {_some(model.class_names)}."
+        )
+    x = data.samples()
+    left_out = [name for name in x.dtype.names or () if name not in model.modalities]
+    kept = [name for name in model.modalities if name in (x.dtype.names or ())]
+    if not kept:
+        raise InputError(f"{what}; {settings.data} holds {', '.join(x.dtype.names or ())}.")
+    try:
+        # All of them, before any work: what is wrong with one is wrong with how the data were made.
+        checked = check_samples(samples(**{name: x[name] for name in kept}), model.modalities.values())
+    except InputError as error:
+        raise InputError(f"{settings.data}: {error}") from None
+    labels = np.asarray(class_indices(data.class_names, model.class_names))[data.labels]
+    subject = MultimodalSubject(model, checked, labels, data, device_type)
+    if left_out:
+        subject.own_notes += (f"{shown(', '.join(left_out))} of the data is not used: the model does not take it",)
+    subject.own_notes += _on_radii(settings, model)
+    return subject
+
+
+def _labelled_samples(settings: AuditSettings, model: MultimodalModel) -> LabelledSamples:
+    data = settings.loaded_data
+    if data is None:
+        in_file = settings.data.startswith("npz:")
+        # A file's labels may be indices into the model's answers.
+        data = open_data(settings.data, settings.classes or (model.class_names if in_file else None))
+    if not isinstance(data, LabelledSamples):
+        given = settings.data if settings.loaded_data is None else type(data).__name__
+        raise InputError(
+            f"{settings.model} is a model over {', '.join(model.modalities)}, and {given} holds no samples of these: "
+            "give demo:views, npz:FILE, or in Python LabelledSampleArrays(x, labels, class_names)."
+        )
+    if settings.loaded_data is not None and settings.classes is not None:
+        raise InputError(f"{type(data).__name__} has class names: give others there, and leave out classes.")
+    return data
+
+
+def _on_radii(settings: AuditSettings, model: MultimodalModel) -> tuple[str, ...]:
+    """Says which modalities move by a share of their range, since nothing else was given."""
+    unnamed = settings.unnamed(model.modalities)
+    if not unnamed:
+        return ()
+    balls = settings.balls(model.modalities)
+    each = ", ".join(f"{name} {balls[name].eps:.4g}" for name in unnamed)
+    return (f"no eps was given for {', '.join(unnamed)}, which may move by a share of the range: {each} (see --eps)",)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names of answers, some of them where there are many."""
+    listed = ", ".join(repr(name) for name in names[:8])
+    return listed + (f", ... ({len(names)})" if len(names) > 8 else "")
+
+
+#: By what a model says that it is.
+_OPENING: dict[str, Callable[[AuditSettings, Any, str], Subject]] = {
+    DualEncoder.kind: _open_zero_shot,
+    FusionModel.kind: _open_pairs,
+    MultimodalModel.kind: _open_samples,
+}

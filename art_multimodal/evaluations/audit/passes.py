@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from art_multimodal.attacks.registry import ATTACKS
-from art_multimodal.attacks.registry.entry import AttackEntry
+from art_multimodal.evaluations import suite
+from art_multimodal.evaluations.suite.entry import AttackEntry
+from art_multimodal.evaluations.suite.selection import stands_for
 
 #: In front of an attack's name in the log: made on the model without its defences, scored on the model with them.
 NAIVE = "naive:"
@@ -23,9 +24,19 @@ def is_naive(name: str) -> bool:
 
 def entry_of(name: str) -> AttackEntry:
     """The attack of a pass."""
-    return ATTACKS[name.removeprefix(NAIVE)]
+    return suite.entry_of(name.removeprefix(NAIVE))
 
 
-def goes_on_after(name: str) -> tuple[str, ...]:
-    """Passes whose victims count as this one's."""
-    return tuple(NAIVE + other if is_naive(name) else other for other in entry_of(name).goes_on_after)
+def attacked_alone(name: str) -> str:
+    """The modality that a pass attacks alone, of samples of several; empty where it is no such attack."""
+    modality = name.partition("@")[2]
+    return modality if modality and entry_of(name).modality == modality else ""
+
+
+def goes_on_after(name: str, passes: Iterable[str]) -> tuple[str, ...]:
+    """Passes whose victims count as this one's.
+
+    :param passes: All of the run.
+    """
+    forms = tuple(NAIVE + other if is_naive(name) else other for other in entry_of(name).goes_on_after)
+    return tuple(other for other in passes if any(stands_for(form, other) for form in forms))

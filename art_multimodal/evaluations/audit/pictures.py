@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from art_multimodal.evaluations.audit.passes import entry_of
 from art_multimodal.store import cannot_write, read_regular, replace_file, sync_folder
 
 #: Longest side of a stored picture.
@@ -46,17 +47,24 @@ def save_pictures(
         shown = 0.5 + change / (2 * (float(np.abs(change).max()) or 1.0))
     images = {"clean": clean, "attacked": attacked, "difference": shown}
     for what in pictures_of(modality):
-        pixels = np.round(images[what].clip(0, 1).transpose(1, 2, 0) * 255).astype(np.uint8)
-        picture = Image.fromarray(pixels)
-        picture.thumbnail((_LONGEST, _LONGEST))
-        stream = io.BytesIO()
-        picture.save(stream, "PNG", optimize=True)
         path = folder / picture_name(attack, index, what)
         try:
-            replace_file(path, stream.getvalue(), sync=False)
+            replace_file(path, png_of(images[what].transpose(1, 2, 0)), sync=False)
         except OSError as error:
             raise cannot_write(path, error) from error
     sync_folder(folder)
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    """A picture as a file, of a bounded size.
+
+    :param pixels: ``(H, W, 3)`` in [0, 1]; what is outside is clipped.
+    """
+    picture = Image.fromarray(np.round(pixels.clip(0, 1) * 255).astype(np.uint8))
+    picture.thumbnail((_LONGEST, _LONGEST))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def read_picture(path: Path) -> bytes | None:
@@ -72,6 +80,7 @@ def read_picture(path: Path) -> bytes | None:
     return content
 
 
-def are_whole(folder: Path, attack: str, index: int, modality: str) -> bool:
+def are_whole(folder: Path, attack: str, index: int) -> bool:
     """Whether all pictures of a sample can be shown."""
-    return all(read_picture(folder / picture_name(attack, index, what)) for what in pictures_of(modality))
+    whats = pictures_of(entry_of(attack).modality)
+    return all(read_picture(folder / picture_name(attack, index, what)) for what in whats)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from art_multimodal.attacks.registry import PAIRS, RETRIEVAL
-from art_multimodal.attacks.registry.costs import COSTS, LOOK, TYPICAL, Cost, Texts
+from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
-from art_multimodal.evaluations.audit.summary import CLEAN
+from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES
+from art_multimodal.evaluations.suite.costs import LOOK, Cost, Texts, cost_of, typical_share
 from art_multimodal.language.words import words_of
 
 if TYPE_CHECKING:
@@ -83,18 +83,20 @@ def plan_of(audit: Audit) -> Plan:
     passes = [PlannedPass(CLEAN, samples, clean)]
     for name in audit.passes:
         attack = name.removeprefix(NAIVE)
-        cost_of = COSTS.get(attack)
-        cost = None if cost_of is None else cost_of(audit.budget, texts)
+        cost = cost_of(attack, audit.budget, texts)
         if cost is not None:
-            looking = LOOK if name == audit.subject.looks else Cost()
+            looking = LOOK if name in audit.subject.looks else Cost()
             cost = (cost + looking).times(1 if is_naive(name) else draws)
-        passes.append(PlannedPass(name, samples, cost, TYPICAL.get(attack, 1.0)))
+        passes.append(PlannedPass(name, samples, cost, typical_share(attack)))
     return Plan(tuple(passes))
 
 
 def _texts(audit: Audit) -> Texts:
     subject = audit.subject
     looked_at = audit.order[:_LOOKED_AT]
+    if subject.task == SAMPLES:
+        axes = tuple(len(modality.point_axes) for modality in subject.estimator.modalities.values() if modality.numeric)
+        return Texts(len(subject.class_names), 0.0, 0.0, 0.0, 0.0, axes)
     if subject.task == RETRIEVAL:
         data: Any = subject.data
         captions = [data.captions_of(int(index)) for index in looked_at]

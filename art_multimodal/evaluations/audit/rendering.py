@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from art_multimodal.evaluations.budget_settings import budget_text, distance
 from art_multimodal.shown import shown
 
 
@@ -29,6 +30,7 @@ def _environment(escape: bool) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "interval": interval, "budget": budget_text, "number": number, "md": md}
+    environment.filters |= {"points": points, "eps_of": eps_of}
     return environment
 
 
@@ -45,24 +47,19 @@ def interval(ends: tuple[float, float] | None, digits: int = 1) -> str:
     return "" if ends is None else f"{100 * ends[0]:.{digits}f} to {100 * ends[1]:.{digits}f}"
 
 
+def points(value: float) -> str:
+    """A difference of shares in points of a hundred, with its sign."""
+    return f"{100 * value:+.1f}"
+
+
+def eps_of(ball: dict[str, Any], budget: dict[str, Any]) -> str:
+    """The radius of a modality, as one would write it."""
+    return distance(budget, ball["eps"], ball["eight_bit"])
+
+
 def number(value: float | None) -> str:
     """A count or a mean, short; a dash for ``None``."""
     return "–" if value is None else f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.1f}"
-
-
-def budget_text(budget: dict[str, Any]) -> str:
-    """A budget in one phrase."""
-    if float(budget["norm"]) == float("inf"):
-        norm, eps, step = "l_inf", in_255ths(budget["eps"]), in_255ths(budget["eps_step"])
-    else:
-        norm, eps, step = "l_2", f"{budget['eps']:.4g}", f"{budget['eps_step']:.4g}"
-    return f"{norm}, eps {eps}, step {step}, {budget['steps']} steps"
-
-
-def in_255ths(value: float) -> str:
-    """A distance in units of 8-bit images where that is how one would write it: ``4/255``."""
-    steps = value * 255
-    return f"{steps:.4g}/255" if 0.01 <= steps <= 255 else f"{value:.4g}"
 
 
 def md(text: Any) -> str:

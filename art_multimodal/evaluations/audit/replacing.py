@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 from art_multimodal import replacing
+from art_multimodal.evaluations.audit.lines import SUFFIX
 from art_multimodal.evaluations.audit.log import HEADER_FILE, PICTURES_FOLDER
 
 #: What an audit writes into its folder, and what a kill leaves of it.
 _NAMES = r"(run\.json|log(\.\d+)?\.jsonl|report\.(html|md|json))"
-_OF_PICTURES = r"[\w:]+-\d+-(clean|attacked|difference)\.png"
+_OF_PICTURES = rf"[\w:@]+-\d+-((clean|attacked|difference)\.png|{SUFFIX})"
 _FILES = re.compile(rf"\.lock|{_NAMES}|\.{_NAMES}\.part")
 _PICTURES = re.compile(rf"{_OF_PICTURES}|\.{_OF_PICTURES}\.part")
 #: In the folder of a comparison: the run of one of its models.

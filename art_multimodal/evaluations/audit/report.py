@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from art_multimodal.attacks.registry import ATTACKS
+from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.log import RunLog, write_atomically
 from art_multimodal.evaluations.audit.rendering import md, render
 from art_multimodal.evaluations.audit.samples import pictured
 from art_multimodal.evaluations.audit.sentences import sentences
-from art_multimodal.evaluations.audit.summary import CLEAN, RECALL_AT, summarise
+from art_multimodal.evaluations.audit.summary import RECALL_AT, summarise
+from art_multimodal.evaluations.audit.threats import threats_of
+from art_multimodal.evaluations.suite import entry_of
 
-#: Of the bars in the plot, by modality.
-_COLOURS = {
-    CLEAN: "#3b7dd8",
-    "image": "#c8452f",
-    "text": "#b98217",
-    "multimodal": "#a02f6f",
-    "decoupling": "#8a5bb8",
-    "worst": "#3d4652",
-}
-_OTHER = "#2f8f83"
+#: Of the bar without an attack.
+_CLEAN_COLOUR = "#3b7dd8"
 
 
 def write_reports(log: RunLog) -> dict[str, Any]:
@@ -45,7 +39,7 @@ def write_reports(log: RunLog) -> dict[str, Any]:
             for name, row in report["results"].items()
             for attack, count in row.get("broken_by", {}).items()
         ],
-        "summaries": {name: entry.summary for name, entry in ATTACKS.items()},
+        "summaries": {name: entry_of(name).summary for name in report["attacks"]},
     }
     for name, quote in (("report.md", md), ("report.html", str)):
         write_atomically(log.folder / name, render(name, {**context, "summary": sentences(report, quote)}))
@@ -54,7 +48,8 @@ def write_reports(log: RunLog) -> dict[str, Any]:
 
 def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of the table, with what the plot needs."""
+    threats = threats_of(report)
     return [
-        {"name": name, "colour": _COLOURS.get(result.get("modality", CLEAN), _OTHER), **result}
+        {"name": name, "colour": _CLEAN_COLOUR if name == CLEAN else threats[result["modality"]].colour, **result}
         for name, result in report["results"].items()
     ]

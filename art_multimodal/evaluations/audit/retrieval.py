@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from art_multimodal.attacks.registry import RETRIEVAL, Attacked
 from art_multimodal.datasets import CaptionedImages, Sample, UnreadableSample
 from art_multimodal.datasets.reading import unreadable_texts
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.evaluations.audit.defending import Views
+from art_multimodal.evaluations.audit.lines import Ranked, SampleRecord
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.evaluations.suite import RETRIEVAL, Attacked, Detail
 from art_multimodal.groups import first_rows, numbered
 from art_multimodal.pairs import image_text_pairs
 from art_multimodal.shown import shown
@@ -156,51 +157,53 @@ class RetrievalSubject(Subject):
             self._texts = self._features_of_texts(self._caption_of)
         return digest.hexdigest()
 
-    def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[dict[str, Any]]:
+    def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[SampleRecord]:
         said = []
         for index, sample in zip(indices, samples, strict=True):
             place = self._place[index]
             own = np.flatnonzero(self._owner == place)
-            said.append(self._ranks(place, sample.captions, self._images[place], self._texts[own]))
+            ranks = self._ranks(place, sample.captions, self._images[place], self._texts[own])
+            said.append(SampleRecord(index, sample.name, ranks))
         return said
 
     def judged(
         self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[SampleRecord]:
         with self.seeded(*indices):
             versions = [self._judged(indices, samples, one, batch_size) for one in (attacked, *attacked.versions)]
         said = []
-        for of_sample in zip(*versions, strict=True):
-            worst = max(of_sample, key=lambda one: one["image_rank"])
-            ranks = [max(found) for found in zip(*(one["text_ranks"] for one in of_sample), strict=True)]
-            said.append({**worst, "text_ranks": ranks})
-            if worst["image_rank"] == 1:
-                said[-1].pop("broken_by", None)
-            if attacked.versions and "text_queries" in worst:
-                said[-1]["text_queries"] = sum(one.get("text_queries", 0) for one in of_sample)
+        for index, sample, *of_sample in zip(indices, samples, *versions, strict=True):
+            ranks, detail = max(of_sample, key=lambda one: one[0].image_rank)
+            text_ranks = tuple(max(found) for found in zip(*(one.text_ranks for one, _ in of_sample), strict=True))
+            if ranks.right:
+                detail = replace(detail, broken_by=None)
+            if attacked.versions and detail.text_queries is not None:
+                detail = replace(detail, text_queries=sum(one.text_queries or 0 for _, one in of_sample))
+            said.append(SampleRecord(index, sample.name, replace(ranks, text_ranks=text_ranks), detail))
         return said
 
     def _judged(
         self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[tuple[Ranked, Detail]]:
         """What is said of samples after one attack."""
         starts = self.image_rows(samples)
         images = self._features_of_images(np.ascontiguousarray(attacked.images[starts]), batch_size)
         texts = self._features_of_texts(attacked.x["text"].tolist())
-        details = attacked.details or [{} for _ in attacked.x]
+        details = attacked.said_of_each()
         said = []
         for number, (index, sample) in enumerate(zip(indices, samples, strict=True)):
             rows = range(starts[number], starts[number] + len(sample.captions))
             mine = [details[row] for row in rows]
             ranks = self._ranks(self._place[index], sample.captions, images[number], texts[list(rows)])
-            merged = dict(mine[0])
-            if "texts" in merged:
-                merged["texts"] = [text for detail in mine for text in detail["texts"]]
-                merged["text_queries"] = sum(detail["text_queries"] for detail in mine)
-            said.append({**ranks, **merged})
+            merged = mine[0]
+            if merged.texts is not None:
+                texts_of_all = tuple(text for detail in mine for text in detail.texts or ())
+                queries = sum(detail.text_queries or 0 for detail in mine)
+                merged = replace(merged, texts=texts_of_all, text_queries=queries)
+            said.append((ranks, merged))
         return said
 
-    def _ranks(self, place: int, captions: Sequence[str], image: Tensor, texts: Tensor) -> dict[str, Any]:
+    def _ranks(self, place: int, captions: Sequence[str], image: Tensor, texts: Tensor) -> Ranked:
         """Ranks of a sample whose features are these, among the clean others."""
         # A caption that several other images have is one item that is found instead. Those of a picture that looks the
         # same are true of this one, too.
@@ -217,7 +220,7 @@ class RetrievalSubject(Subject):
             for owner in {place, *self._owner[self._with_caption.get(caption, [])].tolist()}:
                 foreign[self._twins.get(owner, [owner])] = False
             text_ranks.append(1 + int((of_images[foreign, number] >= own[number]).sum()))
-        return {"image_rank": 1 + int((of_captions[others] >= own.max()).sum()), "text_ranks": text_ranks}
+        return Ranked(1 + int((of_captions[others] >= own.max()).sum()), tuple(text_ranks))
 
     def _features_of_images(self, images: np.ndarray, batch_size: int) -> Tensor:
         return _unit(self.estimator.image_features(images, batch_size))

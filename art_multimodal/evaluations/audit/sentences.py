@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from art_multimodal.attacks.gradient_checks import suspicions
-from art_multimodal.attacks.registry import PAIRS, RETRIEVAL
-from art_multimodal.attacks.registry.exhaustive import CUT
-from art_multimodal.evaluations.audit.rendering import in_255ths, interval, percent
-from art_multimodal.evaluations.audit.summary import CLEAN
-from art_multimodal.evaluations.audit.word_curve import CURVED, points_in_words
-
-#: Makes a string from data harmless in the format at hand.
-Quote = Callable[[str], str]
+from art_multimodal.evaluations.audit.lines import CLEAN
+from art_multimodal.evaluations.audit.rendering import interval, percent
+from art_multimodal.evaluations.audit.threats import Quote, threats_of
+from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES
+from art_multimodal.evaluations.suite.exhaustive import CUT
 
 
 def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
@@ -25,17 +21,10 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
         return ["No sample could be evaluated."]
     said = [] if report["complete"] else ["This run is not finished: the numbers cover what was evaluated so far."]
     said += _before(report, quote) + _defences(report, quote)
-    for name, say in (
-        ("image", _image),
-        ("text", _text),
-        ("multimodal", _multimodal),
-        ("typographic", _typographic),
-        ("worst", _worst),
-        ("decoupling", _decoupling),
-    ):
+    for name, threat in threats_of(report).items():
         row = report["results"].get(name)
-        if row and row["attacked"]:
-            said.append(say(report, row, quote))
+        if row and row["attacked"] and name not in report["attacks"]:
+            said.append(threat.sentence(report, row, quote))
     without = report["without_modality"]
     if without:
         said.append(
@@ -98,7 +87,9 @@ def _before(report: dict[str, Any], quote: Quote) -> list[str]:
             f"Without an attack the model finds a caption of the image first for {share} of {clean['n']} images "
             f"(95 % interval {ends}), and the image first for {percent(back['accuracy'])} of {back['n']} captions."
         ]
-    does = "answers {} of {} questions about images" if report["task"] == PAIRS else "names {} of {} images"
+    does = {PAIRS: "answers {} of {} questions about images", SAMPLES: "names {} of {} samples"}.get(
+        report["task"], "names {} of {} images"
+    )
     said = [f"Without an attack the model {does.format(share, clean['n'])} correctly (95 % interval {ends})."]
     most = max(clean["prediction_counts"])
     if most > 0.8 * clean["n"] and max(clean["label_counts"]) < 0.6 * clean["n"]:
@@ -128,98 +119,3 @@ def _defences(report: dict[str, Any], quote: Quote) -> list[str]:
     elif rows:
         said += " Attacks made without knowing of it do as much damage as those that know it."
     return [said]
-
-
-def _consequence(report: dict[str, Any], row: dict[str, Any]) -> str:
-    """What an attack leaves."""
-    if report["task"] == RETRIEVAL:
-        return (
-            f"{percent(row['accuracy'])} of the images still find a caption of theirs first: the attacks mislead the "
-            f"model on {percent(row['attack_success_rate'])} of those that did before"
-        )
-    samples = "samples" if report["task"] == PAIRS else "images"
-    return (
-        f"{percent(row['accuracy'])} remain correct: the attacks mislead the model on "
-        f"{percent(row['attack_success_rate'])} of the {samples} that it had right"
-    )
-
-
-def _limit(budget: dict[str, Any]) -> str:
-    if float(budget["norm"]) == float("inf"):
-        return f"each pixel may change by at most {in_255ths(budget['eps'])} of its range"
-    return f"an image may change by at most {budget['eps']:g} in Euclidean length"
-
-
-def _words(report: dict[str, Any]) -> str:
-    budget = report["budget"]
-    words = "one word" if budget["max_words"] == 1 else f"up to {budget['max_words']} words"
-    edits = "one typing error" if budget["max_edits"] == 1 else f"up to {budget['max_edits']} typing errors"
-    where = {PAIRS: "the text", RETRIEVAL: "every caption"}.get(report["task"], "every class prompt")
-    return f"{words} of {where} may be replaced, or {edits} made"
-
-
-def _image(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
-    budget = report["budget"]
-    hard_to_see = float(budget["norm"]) == float("inf") and budget["eps"] <= 8.5 / 255
-    said = f"When {_limit(budget)}{', which is hard to see' if hard_to_see else ''}, {_consequence(report, row)}."
-    if not {"pgd_targeted", "worst_image"} & set(report["attacks"]):
-        said += " Only quick attacks were made: pgd_targeted, or --attacks worst, may leave less."
-    return said
-
-
-def _text(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
-    budget = report["budget"]
-    kept = budget["protected_words"] or (budget["protect_class_names"] and report["task"] != RETRIEVAL)
-    safe = (
-        ", without touching the words that make the difference"
-        if kept
-        else " (nothing is protected, so a replaced word may change what is asked)"
-    )
-    return f"When {_words(report)}{safe}, {_consequence(report, row)}."
-
-
-def _multimodal(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
-    return f"When image, text or both are attacked within these limits, {_consequence(report, row)}."
-
-
-def _typographic(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
-    share = percent(report["budget"]["max_share"], 0)
-    return f"When a word is written on a label that covers at most {share} of the image, {_consequence(report, row)}."
-
-
-def _worst(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
-    threats = (("worst_image", "the image"), ("worst_text", "the text"), ("worst_multimodal", "either or both"))
-    left = [
-        f"{percent(report['results'][name]['accuracy'])} when {what} may be attacked"
-        for name, what in threats
-        if name in report["results"]
-    ]
-    how, what = "each of which goes on where the ones before it failed", "what remains correct"
-    if report["task"] == RETRIEVAL:
-        how, what = "of which the worst rank counts", "the share of images that still find a caption of theirs first"
-    said = f"Against ensembles of attacks, {how}, {what} is {', '.join(left)}. These are the numbers to quote."
-    curve = report["results"].get(CURVED, {}).get("word_curve")
-    if curve:
-        points = ", ".join(f"{left} {words}" for words, left in points_in_words(report["results"][CURVED], report))
-        said += (
-            f" On texts how many words are tried in each place, beside all typing errors, decides: {points} remain "
-            "correct."
-        )
-    return said
-
-
-def _decoupling(report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
-    if row["share_removed_mean"] is None:
-        return "Removing parts of the input never changed the answer."
-    if report["task"] == RETRIEVAL:
-        return (
-            f"Removing pixels puts another caption first for {percent(row['attack_success_rate'])} of the images that "
-            f"found theirs, by taking away {percent(row['share_removed_mean'], 2)} of the image on average."
-        )
-    pairs = report["task"] == PAIRS
-    return (
-        f"Removing pixels or words of the {'text' if pairs else 'prompt'} changes the answer for "
-        f"{percent(row['attack_success_rate'])} of the {'samples' if pairs else 'images'} that it had right, by taking "
-        f"away {percent(row['share_removed_mean'], 2)} of the input on average and "
-        f"{percent(row['share_removed_min'], 2)} at best."
-    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from art_multimodal.evaluations.audit.lines import AttackLine
 from art_multimodal.evaluations.audit.log import LINES_FILE, RunLog
-from art_multimodal.evaluations.audit.pictures import picture_name, pictures_of
+from art_multimodal.evaluations.audit.schema import line_to_json
+from art_multimodal.evaluations.audit.shown_samples import files_of
 from art_multimodal.processes import process_count, process_index
 from art_multimodal.store import cannot_write, open_regular, replace_file, sealed_line
 
@@ -21,14 +23,14 @@ def own_log(log: RunLog) -> RunLog:
     return RunLog(log.folder, log.header, _OF_PROCESS.format(process_index()))
 
 
-def merge(log: RunLog, order: Sequence[str], modalities: dict[str, str], most_pictures: int) -> None:
+def merge(log: RunLog, order: Sequence[str], pictured: Sequence[str], most_pictures: int) -> None:
     """Put the logs of processes, those of earlier runs too, into the run's own: as one process would have written it.
 
     The new log takes the place of the old one when it is whole, so a kill loses nothing. Does nothing where there is
     nothing to put in and all is in order.
 
     :param order: Names of what is run on every batch, in this order.
-    :param modalities: Of each attack that keeps pictures.
+    :param pictured: Names of the attacks that keep pictures.
     :param most_pictures: So many are kept of each attack, the first ones.
     :raises InputError: If a log is damaged, or cannot be written.
     """
@@ -42,10 +44,10 @@ def merge(log: RunLog, order: Sequence[str], modalities: dict[str, str], most_pi
     for one in (log, *parts):
         for start, line in one.lines_with_starts():
             lines += 1
-            found.setdefault((line["batch"], place[line["attack"]]), (one, start))
+            found.setdefault((line.batch, place[line.attack]), (one, start))
     if not parts and lines == len(found) and list(found) == sorted(found):
         return
-    pictured = dict.fromkeys(modalities, 0)
+    taken = dict.fromkeys(pictured, 0)
     target = log.folder / LINES_FILE
     dropped: list[Path] = []
 
@@ -54,9 +56,10 @@ def merge(log: RunLog, order: Sequence[str], modalities: dict[str, str], most_pi
             for key in sorted(found):
                 one, start = found[key]
                 line = one.line_at(start)
-                if line["attack"] in pictured:
-                    dropped.extend(_keep_first(line, pictured, modalities, most_pictures, log.pictures))
-                stream.write(sealed_line(line))
+                if isinstance(line, AttackLine) and line.attack in taken:
+                    line, files = _keep_first(line, taken, most_pictures)
+                    dropped.extend(log.pictures / name for name in files)
+                stream.write(sealed_line(line_to_json(line)))
 
     try:
         replace_file(target, write)
@@ -66,18 +69,16 @@ def merge(log: RunLog, order: Sequence[str], modalities: dict[str, str], most_pi
         raise cannot_write(target, error) from error
 
 
-def _keep_first(
-    line: dict[str, Any], pictured: dict[str, int], modalities: dict[str, str], most: int, folder: Path
-) -> list[Path]:
-    """Take pictures beyond the first ones out of a line, and return their files."""
-    name, dropped = line["attack"], []
-    for sample in line["samples"]:
-        if not sample.get("picture"):
-            continue
-        if pictured[name] < most:
-            pictured[name] += 1
-            continue
-        for key in ("picture", "size", "text"):
-            del sample[key]
-        dropped += [folder / picture_name(name, sample["index"], what) for what in pictures_of(modalities[name])]
-    return dropped
+def _keep_first(line: AttackLine, taken: dict[str, int], most: int) -> tuple[AttackLine, list[str]]:
+    """Take pictures beyond the first ones out of a line; with the names of their files.
+
+    :param taken: How many there are already, by attack; counted on.
+    """
+    samples, dropped = [], []
+    for sample in line.samples:
+        if sample.pictured is not None and taken[line.attack] >= most:
+            dropped += files_of(line.attack, sample)
+            sample = replace(sample, pictured=None)
+        taken[line.attack] += sample.pictured is not None
+        samples.append(sample)
+    return replace(line, samples=tuple(samples)), dropped

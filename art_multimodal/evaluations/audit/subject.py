@@ -7,90 +7,100 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from art_multimodal.attacks.art_context import global_seed
-from art_multimodal.attacks.registry import Attacked, Budget, Estimator
-from art_multimodal.attacks.registry.entry import Run
-from art_multimodal.attacks.registry.looking import also_looking
-from art_multimodal.datasets import CaptionedImages, LabelledImages, Sample
+from art_multimodal.datasets.reading import check_readable
 from art_multimodal.estimators.modules import is_repeated
 from art_multimodal.evaluations.audit.defending import Views
+from art_multimodal.evaluations.audit.lines import Pictured, SampleRecord
 from art_multimodal.evaluations.audit.passes import entry_of, is_naive
-from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.fusion import FusionModel
+from art_multimodal.evaluations.audit.pictures import save_pictures
+from art_multimodal.evaluations.suite import Attacked, Budget, Estimator, PreparedAttack
+from art_multimodal.evaluations.suite.looking import AlsoLooking
+from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.saving import weights_sha256
 
 
 class Subject(ABC):
-    """A model and its data; a subclass for each kind of task knows what an answer is.
-
-    What is said of a sample in the log is a dict of JSON types; :func:`is_right` reads from it whether it was right.
-    """
+    """A model and its data; a subclass for each kind of task knows what an answer is."""
 
     #: What the model is asked to do: :data:`ZERO_SHOT`, :data:`PAIRS` or :data:`RETRIEVAL`.
     task: str
     #: Whether only samples that are right before are attacked.
     only_right = True
 
-    model: DualEncoder | FusionModel
+    model: Any
     estimator: Estimator
     #: The estimator that answers, and those that are attacked.
     views: Views[Any]
     #: Of random defences.
     seed: int
-    data: LabelledImages | CaptionedImages
+    data: Any
     #: Names of the classes that are predicted; none in retrieval.
     class_names: tuple[str, ...] = ()
     #: Prompt templates of a zero-shot classifier.
     templates: tuple[str, ...] = ()
     #: What a user should know about samples that were left out, or in part.
     own_notes: tuple[str, ...] = ()
-    #: Name of the attack that also looks whether gradients are hidden; ``None`` for none.
-    looks: str | None = None
+    #: Names of the attacks that also look whether gradients are hidden.
+    looks: tuple[str, ...] = ()
     #: Modalities whose importance is measured: what is predicted when all of one is removed.
     weighed: tuple[str, ...] = ()
 
     @abstractmethod
-    def read(self, index: int) -> Sample:
+    def read(self, index: int) -> Any:
         """Read a sample, its label among the estimator's classes.
 
         :raises UnreadableSample: If it cannot be read.
         """
 
+    def check_readable(self, order: np.ndarray, max_skipped: float) -> None:
+        """Find out, without opening each, whether enough samples can be read.
+
+        :raises InputError: If none can, or more than a share of them are not there.
+        """
+        check_readable(self.data, order, max_skipped, self.read)
+
     @abstractmethod
-    def stack(self, samples: Sequence[Sample]) -> np.ndarray:
+    def stack(self, samples: Sequence[Any]) -> np.ndarray:
         """Samples of one shape as the estimator takes them."""
 
     @abstractmethod
-    def labels(self, samples: Sequence[Sample]) -> np.ndarray:
+    def labels(self, samples: Sequence[Any]) -> np.ndarray:
         """Labels of what :meth:`stack` makes of the samples."""
 
-    def prepare_pass(self, name: str, budget: Budget) -> Run:
+    def prepare_pass(self, name: str, budget: Budget) -> PreparedAttack:
         """Make what runs a pass: an attack on who it is made on, scored on who answers.
 
         :param name: From :func:`passes_of`.
         """
         victim = self.views.naive if is_naive(name) else self.views.adaptive
-        prepare = entry_of(name).prepare
-        attack = (also_looking(prepare) if name == self.looks else prepare)(victim, budget)
+        prepared = entry_of(name).prepare(victim, budget)
+        return AlsoLooking(prepared) if name in self.looks else prepared
 
-        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-            with self.seeded(seed):
-                attacked = attack(x, y, seed)
-                if is_naive(name):
-                    # What hides gradients from one who does not meet it is nobody's concern.
-                    attacked = replace(attacked, flags={})
-                elif self.views.draws > 1:
-                    # Attacked in expectation already, which is all that is said about random answers.
-                    flags = {flag: number for flag, number in attacked.flags.items() if flag != "random"}
-                    attacked = replace(attacked, flags=flags)
-                return attacked if victim is self.views.evaluated else self.scored(attacked, y, budget.batch_size)
+    def attacked(self, prepared: PreparedAttack, naive: bool, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        """Attack a batch, and score it on who answers.
 
-        return run
+        :param prepared: From :meth:`prepare_pass`.
+        :param naive: Whether it was made without knowing of the defences.
+        """
+        with self.seeded(seed):
+            attacked = prepared(x, y, seed)
+            if naive:
+                # What hides gradients from one who does not meet it is nobody's concern.
+                attacked = replace(attacked, flags={})
+            elif self.views.draws > 1:
+                # Attacked in expectation already, which is all that is said about random answers.
+                flags = {flag: number for flag, number in attacked.flags.items() if flag != "random"}
+                attacked = replace(attacked, flags=flags)
+            if prepared.estimator is self.views.evaluated:
+                return attacked
+            return self.scored(attacked, y, prepared.budget.batch_size)
 
     def scored(self, attacked: Attacked, y: np.ndarray, batch_size: int) -> Attacked:
         """What was attacked on another estimator, with the labels of the one that answers."""
@@ -102,19 +112,47 @@ class Subject(ABC):
             return nullcontext()
         return global_seed(int(np.random.SeedSequence([self.seed, *seed]).generate_state(1, np.uint32)[0]))
 
-    def image_rows(self, samples: Sequence[Sample]) -> np.ndarray:
+    def image_rows(self, samples: Sequence[Any]) -> np.ndarray:
         """Which rows of what :meth:`stack` makes of the samples hold their images, one for each."""
         return np.arange(len(samples))
 
     @abstractmethod
-    def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[dict[str, Any]]:
+    def answers(self, indices: Sequence[int], samples: Sequence[Any], batch_size: int) -> list[SampleRecord]:
         """What is said of samples of one shape before an attack."""
 
     @abstractmethod
     def judged(
-        self, indices: Sequence[int], samples: Sequence[Sample], attacked: Attacked, batch_size: int
-    ) -> list[dict[str, Any]]:
+        self, indices: Sequence[int], samples: Sequence[Any], attacked: Attacked, batch_size: int
+    ) -> list[SampleRecord]:
         """What is said of samples after an attack, with its details."""
+
+    def counted(self) -> AbstractContextManager[dict[str, int]]:
+        """Count what the model is asked: ``queries``, and ``gradients`` among them."""
+        return counted_queries(self.model)
+
+    def contents(self, index: int, sample: Any) -> Iterator[bytes | memoryview]:
+        """All pixels and texts of a sample, by which a resumed run knows it again."""
+        text = "" if sample.text is None else f" {sample.text!r}"
+        text += f" {sample.captions!r}" if sample.captions else ""
+        yield f"{index} {sample.image.shape}{text}".encode()
+        yield np.ascontiguousarray(sample.image).data
+
+    def shape_of(self, sample: Any) -> tuple[int, ...]:
+        """Samples of one shape fit into one array."""
+        return sample.image.shape
+
+    def show(
+        self, folder: Path, attack: str, record: SampleRecord, sample: Any, attacked: Attacked, row: int
+    ) -> Pictured:
+        """Keep pictures of a sample before and after an attack.
+
+        :param folder: Of the pictures.
+        :param row: Of the sample among those that were attacked.
+        """
+        modality = entry_of(attack).modality
+        save_pictures(folder, attack, record.index, sample.image, attacked.images[row], modality)
+        height, width = sample.image.shape[1:]
+        return Pictured((height, width), sample.text)
 
     @abstractmethod
     def prepare(self, order: np.ndarray, batch_size: int) -> str:
@@ -139,29 +177,19 @@ class Subject(ABC):
         """What identifies the model in a log."""
         facts: dict[str, Any] = {
             "spec": spec,
-            "kind": "dual encoder" if isinstance(self.model, DualEncoder) else "fusion model",
+            "kind": self.model.kind,
             "adapter": getattr(type(self.model), "undefended", type(self.model)).__name__,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "weights_sha256": weights_sha256(self.model),
-            "image_size": list(self.model.image_size),
+            **self.model.facts(),
         }
         if self.model.source_sha256 is not None:
             facts["source_sha256"] = self.model.source_sha256
-        if isinstance(self.model, DualEncoder):
-            facts |= {
-                "context_length": self.model.context_length,
-                "logit_scale": float(self.model.logit_scale.detach().float().exp()),
-            }
         return facts
 
 
-def is_right(said: dict[str, Any]) -> bool:
-    """Whether the log says that a sample was right: its label predicted, or its caption found first."""
-    return said["image_rank"] == 1 if "image_rank" in said else said["predicted"] == said["label"]
-
-
 @contextmanager
-def counted_queries(model: DualEncoder | FusionModel) -> Iterator[dict[str, int]]:
+def counted_queries(model: ImageTextModel) -> Iterator[dict[str, int]]:
     """Count the images that this thread asks a model about, and those among them that a gradient is taken for."""
     count = {"queries": 0, "gradients": 0}
     counted = threading.get_ident()

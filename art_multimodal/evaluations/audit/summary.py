@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from art_multimodal.attacks.registry import ATTACKS, RETRIEVAL
-from art_multimodal.evaluations.audit.passes import NAIVE, entry_of, goes_on_after, is_naive, passes_of
-from art_multimodal.evaluations.audit.subject import is_right
+from art_multimodal.evaluations.audit.lines import CLEAN, AttackLine, Classified, CleanLine, Line, Ranked, SampleRecord
+from art_multimodal.evaluations.audit.passes import (
+    NAIVE,
+    attacked_alone,
+    entry_of,
+    goes_on_after,
+    is_naive,
+    passes_of,
+)
 from art_multimodal.evaluations.audit.word_curve import CURVED, points_of, survivors
+from art_multimodal.evaluations.single_source import SourceResult
+from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
+from art_multimodal.evaluations.suite.detail import Detail
+from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
 from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 
-CLEAN = "clean"
 RECALL_AT = (1, 5, 10)
 #: Modalities whose attacks count for the row of another one, too.
 _ALONE_TOO = {"multimodal": ("image", "text", "multimodal")}
@@ -34,10 +43,10 @@ class _Row:
     text_queries: dict[int, int] = field(default_factory=dict)
     broken_by: dict[int, str] = field(default_factory=dict)
     #: Of attacks that try more and more words: with how many each sample fell, and how many were tried.
-    fell_at: dict[int, int | None] = field(default_factory=dict)
+    fell_at: dict[int, int] = field(default_factory=dict)
     words_tried: set[int] = field(default_factory=set)
     flags: dict[str, int] = field(default_factory=dict)
-    details: list[dict[str, Any]] = field(default_factory=list)
+    removals: list[SampleRecord] = field(default_factory=list)
     not_applicable: set[int] = field(default_factory=set)
     queries: float = 0
     gradients: float = 0
@@ -48,21 +57,62 @@ class _Row:
         """The samples that the attack was run on; in retrieval all, whether they were right before or not."""
         return set(self.ranks or self.correct)
 
+    def add(self, line: Line) -> None:
+        """Take a line in."""
+        self.seconds += line.seconds
+        if isinstance(line, AttackLine):
+            self.queries += line.queries
+            self.gradients += line.gradients
+            self.not_applicable.update(line.not_applicable)
+            for flag, number in line.flags.items():
+                self.flags[flag] = self.flags.get(flag, 0) + number
+        for sample in line.samples:
+            self._add_sample(sample)
+
+    def _add_sample(self, sample: SampleRecord) -> None:
+        index, detail = sample.index, sample.detail
+        self.correct[index] = sample.right
+        if isinstance(sample.verdict, Ranked):
+            self.ranks[index] = sample.verdict.ranks
+        if detail.text_queries is not None:
+            self.text_queries[index] = detail.text_queries
+        if detail.broken_by is not None:
+            self.broken_by[index] = detail.broken_by
+        if detail.fell_at is not None:
+            self.fell_at[index] = detail.fell_at
+        if detail.word_candidates is not None:
+            self.words_tried.add(detail.word_candidates)
+        if detail.share_removed is not None:
+            self.removals.append(sample)
+
 
 def summary_rows(attacks: Iterable[str]) -> list[str]:
     """Names of a report's rows: clean, each attack, and the worst case of every modality."""
     attacks = list(attacks)
-    worst = [m for m in dict.fromkeys(ATTACKS[name].modality for name in attacks) if m not in attacks]
-    return [CLEAN, *attacks, *worst]
+    single = list(dict.fromkeys(modality for name in attacks if (modality := attacked_alone(name))))
+    groups = dict.fromkeys([*single, *([SINGLE_SOURCE] if single else []), *(entry_of(n).modality for n in attacks)])
+    return [CLEAN, *attacks, *(name for name in groups if name not in attacks)]
+
+
+def members_of(row: str, passes: Iterable[str]) -> list[str]:
+    """The passes that count for a row that stands for several: whoever may change more may also change less."""
+
+    def counts(name: str) -> bool:
+        if row == SINGLE_SOURCE:
+            return bool(attacked_alone(name))
+        within = _ALONE_TOO.get(row, (row,))
+        return entry_of(name).modality in within or (row == "multimodal" and bool(attacked_alone(name)))
+
+    return [name for name in passes if counts(name)]
 
 
 def weighed_modalities(attacks: Iterable[str], task: str) -> tuple[str, ...]:
     """Modalities whose importance is measured: beside a decoupling attack on a classifier, both."""
-    weighed = task != RETRIEVAL and any(ATTACKS[name].modality == "decoupling" for name in attacks)
+    weighed = task in (ZERO_SHOT, PAIRS) and any(entry_of(name).modality == "decoupling" for name in attacks)
     return ("image", "text") if weighed else ()
 
 
-def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
     """Compute a run's numbers.
 
     Robust accuracy is over all samples: one that is wrong already is not robust. The success rate of an attack is over
@@ -74,7 +124,7 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     :param header: The log's header.
     :param lines: The log's lines.
     :return: ``complete``, ``skipped`` (unreadable samples), ``results`` by row, and ``without_modality``: accuracy with
-        all of a modality removed.
+        all of a modality removed. Of samples of several modalities ``by_modality``: what each costs.
     """
     attacks: list[str] = header["attacks"]
     nb_classes = len(header["data"]["class_names"])
@@ -86,35 +136,16 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     predictions: dict[int, int] = {}
     without: dict[str, dict[int, bool]] = {modality: {} for modality in weighed_modalities(attacks, header["task"])}
     for line in lines:
-        row = rows[line["attack"]]
-        row.seconds += line["seconds"]
-        row.queries += line.get("queries", 0)
-        row.gradients += line.get("gradients", 0)
-        skipped += line.get("skipped", [])
-        row.not_applicable.update(line.get("not_applicable", []))
-        for flag, number in line.get("flags", {}).items():
-            row.flags[flag] = row.flags.get(flag, 0) + number
-        for sample in line["samples"]:
-            index = sample["index"]
-            row.correct[index] = is_right(sample)
-            if retrieval:
-                row.ranks[index] = (sample["image_rank"], *sample["text_ranks"])
-            if "text_queries" in sample:
-                row.text_queries[index] = sample["text_queries"]
-            if sample.get("broken_by"):
-                row.broken_by[index] = sample["broken_by"]
-            if "fell_at" in sample:
-                row.fell_at[index] = sample["fell_at"]
-            if sample.get("word_candidates") is not None:
-                row.words_tried.add(sample["word_candidates"])
-            if line["attack"] == CLEAN:
-                labels[index] = sample.get("label", 0)
-                predictions[index] = sample.get("predicted", 0)
+        rows[line.attack].add(line)
+        if not isinstance(line, CleanLine):
+            continue
+        skipped += [{"name": one.name, "reason": one.reason} for one in line.skipped]
+        for sample in line.samples:
+            if isinstance(sample.verdict, Classified):
+                labels[sample.index], predictions[sample.index] = sample.verdict.label, sample.verdict.predicted
                 for modality, right in without.items():
-                    if (guess := sample.get(f"without_{modality}")) is not None:
-                        right[index] = guess == sample["label"]
-            elif "share_removed" in sample:
-                row.details.append(sample)
+                    if (guess := sample.without.get(modality)) is not None:
+                        right[sample.index] = guess == sample.verdict.label
     clean = rows[CLEAN].correct
     if retrieval:
         _as_an_attacker_would(rows)
@@ -126,9 +157,10 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
         if NAIVE + name in rows:
             results[name]["naive"] = _robustness_of(rows[NAIVE + name], clean)
     for modality in summary_rows(attacks)[1 + len(attacks) :]:
-        # Whoever may change image and text may also change one of them alone.
-        within = _ALONE_TOO.get(modality, (modality,))
-        members = [name for name in passes if entry_of(name).modality in within]
+        members = members_of(modality, passes)
+        if all(entry_of(name).of_everyone for name in members):
+            results[modality] = _outages(modality, members, rows, clean)
+            continue
         results[modality] = _worst_case(modality, members, rows, clean)
         if naive := [name for name in members if is_naive(name)]:
             keep = ("n", "accuracy", "accuracy_ci95", "attacked", "attack_success_rate", "attack_success_rate_ci95")
@@ -138,9 +170,14 @@ def summarise(header: dict[str, Any], lines: Iterable[dict[str, Any]]) -> dict[s
     expected = header["data"]["selected"]
     to_attack = len(clean) if retrieval else sum(clean.values())
     done = len(clean) + len(skipped) == expected and all(
-        to_attack == len(rows[name].asked) + len(rows[name].not_applicable) for name in passes
+        (len(clean) if entry_of(name).of_everyone else to_attack)
+        == len(rows[name].asked) + len(rows[name].not_applicable)
+        for name in passes
     )
-    return {"complete": done, "skipped": skipped, "results": results, "without_modality": importance}
+    summary = {"complete": done, "skipped": skipped, "results": results, "without_modality": importance}
+    if header["task"] == SAMPLES:
+        summary["by_modality"] = _by_modality(header, passes, rows, clean)
+    return summary
 
 
 def _as_an_attacker_would(rows: dict[str, _Row]) -> None:
@@ -151,7 +188,7 @@ def _as_an_attacker_would(rows: dict[str, _Row]) -> None:
         if row is not clean:
             row.correct = {index: row.ranks[index][0] == 1 for index in row.correct if clean.correct[index]}
     for name, row in rows.items():
-        for before in reversed(goes_on_after(name)) if name != CLEAN else ():
+        for before in reversed(goes_on_after(name, rows)) if name != CLEAN else ():
             if before in rows:
                 row.ranks = {i: _worse(r, rows[before].ranks.get(i, r)) for i, r in row.ranks.items()}
                 row.broken_by = {**row.broken_by, **rows[before].broken_by}
@@ -214,10 +251,11 @@ def _robustness_of(row: _Row, clean: dict[int, bool]) -> dict[str, Any]:
 
 
 def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, Any]:
+    entry = entry_of(name)
     result = {
-        "modality": ATTACKS[name].modality,
-        "knowledge": ATTACKS[name].knowledge,
-        **_robustness_of(row, clean),
+        "modality": entry.modality,
+        "knowledge": entry.knowledge,
+        **(_outage(row.correct, clean) if entry.of_everyone else _robustness_of(row, clean)),
         "queries": row.queries / len(row.asked) if row.asked else None,
         "gradients": row.gradients / len(row.asked) if row.asked else None,
         "seconds": row.seconds,
@@ -230,9 +268,76 @@ def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, An
         result["broken_by"] = dict(broken_by.most_common())
     if row.flags:
         result["flags"] = row.flags
-    if ATTACKS[name].modality == "decoupling":
-        result |= _removals(row.details)
+    if entry.modality == "decoupling":
+        result |= _removals(row.removals)
     return result
+
+
+def _outage(correct: Mapping[int, bool], clean: Mapping[int, bool]) -> dict[str, Any]:
+    """Numbers of what is no attack: accuracy over all samples, and how many of those that were right are not."""
+    right_before = [index for index in correct if clean.get(index)]
+    fooled = sum(not correct[index] for index in right_before)
+    return {
+        **_accuracy(sum(correct.values()), len(correct)),
+        "attacked": len(right_before),
+        "attack_success_rate": fooled / len(right_before) if right_before else None,
+        "attack_success_rate_ci95": proportion_ci95(fooled, len(right_before)),
+    }
+
+
+def _outages(name: str, members: list[str], rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
+    """The worst of several outages: a sample is right if it is whichever of them happens."""
+    found = set.intersection(*(set(rows[member].correct) for member in members))
+    worst = {index: all(rows[member].correct[index] for member in members) for index in sorted(found)}
+    asked = len(found)
+    return {
+        "modality": name,
+        "knowledge": f"worst case of {', '.join(members)}",
+        **_outage(worst, clean),
+        "queries": sum(rows[member].queries for member in members) / asked if asked else None,
+        "gradients": sum(rows[member].gradients for member in members) / asked if asked else None,
+        "seconds": sum(rows[member].seconds for member in members),
+    }
+
+
+def _by_modality(
+    header: dict[str, Any], passes: Sequence[str], rows: dict[str, _Row], clean: dict[int, bool]
+) -> dict[str, dict[str, Any]]:
+    """Of each modality of samples what is left where it is attacked, missing, removed or swapped; what trust costs."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in header["data"]["modalities"]:
+        name = one["name"]
+        facts: dict[str, Any] = {"kind": one["kind"]}
+        members = [attack for attack in passes if attacked_alone(attack) == name]
+        missing = rows.get(f"modality_missing@{name}")
+        for what, row in (("missing", missing), ("removed", rows.get(f"modality_removed@{name}"))):
+            if row is not None:
+                facts[what] = _accuracy(sum(row.correct.values()), len(row.correct))
+        if (swap := rows.get(f"modality_swap@{name}")) is not None:
+            robust = _robustness_of(swap, clean)
+            facts["swapped"] = {key: robust[key] for key in ("n", "accuracy", "accuracy_ci95")}
+        if members:
+            worst = _worst_case(name, members, rows, clean)
+            facts["attacked"] = {key: worst[key] for key in ("n", "accuracy", "accuracy_ci95")}
+            if missing is not None:
+                facts |= _trust(members, missing, rows, clean)
+        found[name] = facts
+    return found
+
+
+def _trust(members: list[str], missing: _Row, rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
+    """What it costs to trust a modality: over the samples that all attacks on it are done with, in pairs."""
+    done = [
+        index
+        for index, right in clean.items()
+        if index in missing.correct and (not right or all(index in rows[name].correct for name in members))
+    ]
+    attacked = [clean[index] and all(rows[name].correct[index] for name in members) for index in done]
+    if not done:
+        return {"cost_of_trust": None, "cost_of_trust_ci95": None}
+    left_out = [missing.correct[index] for index in done]
+    source = SourceResult(np.array(attacked), np.array(left_out), np.zeros(0, dtype=bool))
+    return {"cost_of_trust": source.cost_of_trust, "cost_of_trust_ci95": source.cost_of_trust_ci95}
 
 
 def _word_curve(row: _Row, clean: dict[int, bool], sizes: Iterable[int]) -> list[dict[str, Any]]:
@@ -260,21 +365,28 @@ def _further(rows: list[_Row], asked: set[int]) -> dict[str, Any]:
     return further
 
 
-def _removals(details: list[dict[str, Any]]) -> dict[str, Any]:
+def _removals(samples: list[SampleRecord]) -> dict[str, Any]:
     """The measures of MUROAN (arXiv:2112.12792) over the successes."""
-    successes = [d for d in details if not is_right(d)]
-    shares = [d["share_removed"] for d in successes]
+    successes = [sample.detail for sample in samples if not sample.right]
+    shares = [detail.share_removed or 0.0 for detail in successes]
+    counts = [(detail.pixels or 0, detail.words or 0) for detail in successes]
+    named = dict.fromkeys(name for detail in successes for name in detail.removed or {})
     return {
         "share_removed_mean": float(np.mean(shares)) if shares else None,
         "share_removed_mean_ci95": mean_ci95(shares, (0, 1)),
         "share_removed_median": float(np.median(shares)) if shares else None,
         "share_removed_min": min(shares, default=None),
-        "pixels_mean": float(np.mean([d["pixels"] for d in successes])) if successes else None,
-        "words_mean": float(np.mean([d["words"] for d in successes])) if successes else None,
-        "image_only": sum(d["pixels"] > 0 and d["words"] == 0 for d in successes),
-        "text_only": sum(d["pixels"] == 0 and d["words"] > 0 for d in successes),
-        "both": sum(d["pixels"] > 0 and d["words"] > 0 for d in successes),
+        "pixels_mean": float(np.mean([pixels for pixels, _ in counts])) if successes else None,
+        "words_mean": float(np.mean([words for _, words in counts])) if successes else None,
+        "image_only": sum(pixels > 0 and words == 0 for pixels, words in counts),
+        "text_only": sum(pixels == 0 and words > 0 for pixels, words in counts),
+        "both": sum(pixels > 0 and words > 0 for pixels, words in counts),
+        **({"removed_mean": {name: _mean_removed(successes, name) for name in named}} if named else {}),
     }
+
+
+def _mean_removed(details: Sequence[Detail], modality: str) -> float:
+    return float(np.mean([(detail.removed or {}).get(modality, 0.0) for detail in details]))
 
 
 def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
@@ -284,11 +396,11 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
     asked = set.intersection(*(rows[name].asked | rows[name].not_applicable for name in attacks))
     asked &= {index for name in attacks for index in rows[name].asked}
     survived = {i for i in attacked if all(rows[name].correct.get(i, True) for name in attacks)}
-    smallest: dict[int, dict[str, Any]] = {}
-    for detail in (d for name in attacks for d in rows[name].details if d["index"] in attacked):
-        other = smallest.get(detail["index"])
-        if not is_right(detail) and (other is None or detail["share_removed"] < other["share_removed"]):
-            smallest[detail["index"]] = detail
+    smallest: dict[int, SampleRecord] = {}
+    for sample in (one for name in attacks for one in rows[name].removals if one.index in attacked):
+        other = smallest.get(sample.index)
+        if not sample.right and (other is None or _share(sample) < _share(other)):
+            smallest[sample.index] = sample
     return {
         "modality": modality,
         "knowledge": "worst case of "
@@ -301,3 +413,7 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean:
         **_further([rows[name] for name in attacks], asked),
         **(_removals(list(smallest.values())) if modality == "decoupling" else {}),
     }
+
+
+def _share(sample: SampleRecord) -> float:
+    return sample.detail.share_removed or 0.0

@@ -11,7 +11,7 @@ from art_multimodal.evaluations.audit.rendering import number, percent
 CURVED = "worst_text"
 
 
-def survivors(correct: Mapping[int, bool], fell_at: Mapping[int, int | None], point: int) -> set[int]:
+def survivors(correct: Mapping[int, bool], fell_at: Mapping[int, int], point: int) -> set[int]:
     """Samples that are right when so many words compete for each place, by their index.
 
     What was misled by no number of words alone (two changes one after the other) is counted as misled at every point,
@@ -20,7 +20,7 @@ def survivors(correct: Mapping[int, bool], fell_at: Mapping[int, int | None], po
     :param correct: Of each sample whether it is right at the last point.
     :param fell_at: Of each the smallest number of words that misled the model.
     """
-    return {index for index, right in correct.items() if right or (fell_at.get(index) or 0) > point}
+    return {index for index, right in correct.items() if right or fell_at.get(index, 0) > point}
 
 
 def points_of(sizes: Sequence[int], tried: int | None) -> list[tuple[int, int]]:

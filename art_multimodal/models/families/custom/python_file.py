@@ -15,12 +15,13 @@ from art_multimodal.models.checks import check_dual_encoder
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.shown import shown
 
 _FORM = "python:FILE:FUNCTION, such as python:my_model.py:load"
 
 
-def load_python(rest: str) -> DualEncoder | FusionModel:
+def load_python(rest: str) -> DualEncoder | FusionModel | MultimodalModel:
     """Run a Python file and call one of its functions, without arguments, which returns the model.
 
     The file is run as a script would be: with your rights, and its folder among those that imports look in. Nothing but
@@ -28,8 +29,8 @@ def load_python(rest: str) -> DualEncoder | FusionModel:
     another one; not those of what the file imports.
 
     :param rest: ``FILE:FUNCTION``; the file relative to the current folder.
-    :return: The model in evaluation mode. The function returns a :class:`DualEncoder`, a :class:`FusionModel`, or a
-        tuple (model, tokenizer, processor) for :func:`as_dual_encoder`.
+    :return: The model in evaluation mode. The function returns a :class:`DualEncoder`, a :class:`FusionModel`, a
+        :class:`MultimodalModel`, or a tuple (model, tokenizer, processor) for :func:`as_dual_encoder`.
     :raises InputError: If the file or function is not there, either fails, or no model comes back.
     """
     name, colon, function = rest.rpartition(":")
@@ -98,8 +99,8 @@ def _guarded(path: Path, what: str, call: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _as_model(returned: Any, what: str) -> DualEncoder | FusionModel:
-    if isinstance(returned, FusionModel):
+def _as_model(returned: Any, what: str) -> DualEncoder | FusionModel | MultimodalModel:
+    if isinstance(returned, (FusionModel, MultimodalModel)):
         return returned
     parts = returned if isinstance(returned, tuple) and 1 <= len(returned) <= 3 else (returned,)
     try:
@@ -107,7 +108,7 @@ def _as_model(returned: Any, what: str) -> DualEncoder | FusionModel:
         check_dual_encoder(model)
     except InputError as error:
         raise InputError(
-            f"What {what} returns cannot be used: {error} It may return a DualEncoder, a FusionModel, or a tuple "
-            "(model, tokenizer, processor)."
+            f"What {what} returns cannot be used: {error} It may return a DualEncoder, a FusionModel, a "
+            "MultimodalModel, or a tuple (model, tokenizer, processor)."
         ) from error
     return model

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, MOST_COMBINATIONS
-from art_multimodal.attacks.registry.entry import Budget
-from art_multimodal.attacks.registry.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE
-from art_multimodal.attacks.registry.targeted import MOST_TARGETS, STAGES, steps_from_clean
-from art_multimodal.attacks.registry.worst import ensemble_budget
+from art_multimodal.attacks.budget import Budget
+from art_multimodal.attacks.evasion.decoupling.search import MOST_COMBINATIONS
+from art_multimodal.evaluations.suite.entry import EACH
+from art_multimodal.evaluations.suite.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE
+from art_multimodal.evaluations.suite.samples import DONORS
+from art_multimodal.evaluations.suite.targeted import MOST_TARGETS, STAGES, steps_from_clean
+from art_multimodal.evaluations.suite.worst import ensemble_budget
+from art_multimodal.functional.points import LEVELS
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Texts:
     :param shared: Prompts of all classes together.
     :param words: Words of a text, on average.
     :param edits: Single typing errors in all words of a text, on average.
+    :param point_axes: Of each modality of numbers, along how many axes its points lie: 2 for pixels.
     """
 
     classes: int
@@ -56,6 +60,7 @@ class Texts:
     shared: float
     words: float
     edits: float
+    point_axes: tuple[int, ...] = (2,)
 
 
 #: At most; ``None`` where nobody knows.
@@ -84,7 +89,8 @@ def _removal(budget: Budget, texts: Texts) -> Cost:
 def _exhaustive_removal(budget: Budget, texts: Texts) -> Cost:
     # The limit of queries does not bound the published search. Of prompts, words of all templates are removed.
     texts_of_a_sample = max(texts.own, texts.shared / max(1, texts.classes))
-    return Cost(1 + MOST_BLOCKS + MOST_COMBINATIONS + texts_of_a_sample * texts.words)
+    blocks = sum(sum((2**axes) ** level for level in range(1, LEVELS + 1)) for axes in texts.point_axes)
+    return Cost(1 + blocks + MOST_COMBINATIONS + texts_of_a_sample * texts.words)
 
 
 def _tried(texts: Texts, changes: float, rounds: int) -> Cost:
@@ -146,6 +152,15 @@ def _look(budget: Budget, texts: Texts) -> Cost:
     return LOOK
 
 
+def _swap(budget: Budget, texts: Texts) -> Cost:
+    # And one look at the result.
+    return Cost(DONORS + 1)
+
+
+def _outage(budget: Budget, texts: Texts) -> Cost:
+    return Cost(1)
+
+
 def _scales(budget: Budget, texts: Texts) -> Cost:
     return Cost(5 * budget.max_iter + 4, 5 * budget.max_iter)
 
@@ -175,6 +190,15 @@ COSTS: Mapping[str, CostOf] = {
     "joint": _JOINT,
     "set_level_guidance": _sum(_scales, _words, _words),
     "typographic": _queries,
+    f"pgd{EACH}": _steps(1, 2),
+    f"art_pgd{EACH}": _PGD,
+    f"apgd{EACH}": _apgd,
+    f"square{EACH}": _queries,
+    "pgd_multimodal": _steps(1, 2),
+    f"modality_swap{EACH}": _swap,
+    f"modality_missing{EACH}": _outage,
+    f"modality_removed{EACH}": _outage,
+    f"worst{EACH}": _in_ensemble(_apgd, _steps(2, 4), _queries),
     "worst_image": _in_ensemble(_apgd, _targeted, _queries, _look, _PGD),
     "worst_text": _ALL_TEXTS,
     "worst_multimodal": _in_ensemble(_JOINT, _every_word, _CO_ATTACK, _CO_ATTACK, _scales),
@@ -187,3 +211,21 @@ COSTS: Mapping[str, CostOf] = {
 #: quadrants that change the answer alone: measured were 13 to 26 queries on average, of 1,870 at most, on demo:digits,
 #: all of demo:shapes, and a model of CIFAR-10.
 TYPICAL: Mapping[str, float] = {"decoupling_exhaustive": 0.02}
+
+
+def cost_of(name: str, budget: Budget, texts: Texts) -> Cost | None:
+    """What an attack may cost; ``None`` where nobody knows.
+
+    :param name: Of the attack, on one modality too.
+    """
+    known = COSTS.get(_form(name))
+    return None if known is None else known(budget, texts)
+
+
+def typical_share(name: str) -> float:
+    """What part of its passes at most an attack usually asks for."""
+    return TYPICAL.get(_form(name), 1.0)
+
+
+def _form(name: str) -> str:
+    return name.partition("@")[0] + EACH if "@" in name else name

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.text import BertAttack
 from art_multimodal.attacks.evasion.text.exhaustive import ExhaustiveTextAttack
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
-from art_multimodal.attacks.registry.entry import (
-    ATTACKS,
+from art_multimodal.evaluations.suite.entry import (
     PAIRS,
     RETRIEVAL,
     ZERO_SHOT,
     Attacked,
     AttackEntry,
-    Budget,
-    Estimator,
-    Prepare,
-    Run,
+    PreparedAttack,
+    register,
 )
-from art_multimodal.attacks.registry.text import (
+from art_multimodal.evaluations.suite.text import (
     bert_attack,
     character_attack,
     labels_for,
-    language_model,
     on_prompts,
     on_texts,
     settings_of,
 )
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.language.proposing import language_model
 
 #: Most texts that are embedded: for all class prompts of an audit together, and elsewhere for the text of a sample.
 MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE = 100_000, 4_000
@@ -55,75 +54,76 @@ def word_curve(budget: Budget) -> tuple[int, ...]:
     return (*(point for point in sorted({*CURVE, budget.text.top_k}) if point < every), every)
 
 
-def every_text_attack(estimator: Estimator, budget: Budget, points: Points) -> ExhaustiveTextAttack:
+def every_text_attack(estimator: Any, budget: Budget, points: Points) -> ExhaustiveTextAttack:
     """Words and edits together; with each further point more words."""
     few, *more = points(budget)
 
     def words(top_k: int) -> TextAttack:
-        return bert_attack("margin")(estimator, replace(budget, text=replace(budget.text, top_k=top_k)))
+        return bert_attack(estimator, replace(budget, text=replace(budget.text, top_k=top_k)), "margin")
 
-    attacks = [words(few), character_attack("margin")(estimator, budget), *map(words, more)]
+    attacks = [words(few), character_attack(estimator, budget, "margin"), *map(words, more)]
     return ExhaustiveTextAttack(
         estimator,
         attacks,
         loss=settings_of(estimator, budget, "margin")["loss"],
-        most_texts=MOST_TEXTS if isinstance(estimator, ZeroShotClassifier) else MOST_TEXTS_OF_A_SAMPLE,
+        most_texts=MOST_TEXTS if estimator.texts_are_prompts else MOST_TEXTS_OF_A_SAMPLE,
         stop=True,
         verbose=False,
     )
 
 
-def exhaustive(points: Points) -> Prepare:
-    """The attack at these points.
+class EveryText(PreparedAttack):
+    """The attack at some points.
 
     Details have ``fell_at``, the smallest number of proposals for each word with which the model is misled (``None``
     where it is not), and ``word_candidates``, how many were tried at the last point.
+
+    :param points: Numbers of proposals for each word.
     """
 
-    def prepare(estimator: Estimator, budget: Budget) -> Run:
-        attack = every_text_attack(estimator, budget, points)
-        assert isinstance(attack.attacks[0], BertAttack)
+    def __init__(self, estimator: Any, budget: Budget, points: Points) -> None:
+        super().__init__(estimator, budget)
+        self.searching = every_text_attack(estimator, budget, points)
+        assert isinstance(self.searching.attacks[0], BertAttack)
         # The first point has words and edits, which are the first two attacks.
         sizes = points(budget)
-        size_of = [sizes[max(0, number - 1)] for number in range(len(attack.attacks))]
+        self.size_of = [sizes[max(0, number - 1)] for number in range(len(self.searching.attacks))]
 
-        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-            found = attack.generate(x, labels_for(estimator, y))
-            if isinstance(estimator, ZeroShotClassifier):
-                attacked = on_prompts(estimator, attack.records, x, y, found, budget)
-            else:
-                attacked = on_texts(estimator, attack.records, x, found, budget)
-            rows = zip(attacked.details, attack.fell_to, attack.words_tried, strict=True)
-            details = [
-                {**said, "fell_at": None if fell is None else size_of[fell], "word_candidates": tried}
-                for said, fell, tried in rows
-            ]
-            flags = {CUT: sum(attack.cut)} if any(attack.cut) else {}
-            return replace(attacked, details=details, flags=flags)
-
-        return run
-
-    return prepare
+    def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        searching, estimator = self.searching, self.estimator
+        found = searching.generate(x, labels_for(estimator, y))
+        if estimator.texts_are_prompts:
+            attacked = on_prompts(estimator, searching.records, x, y, found, self.budget)
+        else:
+            attacked = on_texts(estimator, searching.records, x, found, self.budget)
+        rows = zip(attacked.details, searching.fell_to, searching.words_tried, strict=True)
+        details = [
+            replace(said, fell_at=None if fell is None else self.size_of[fell], word_candidates=tried)
+            for said, fell, tried in rows
+        ]
+        flags = {CUT: sum(searching.cut)} if any(searching.cut) else {}
+        return replace(attacked, details=details, flags=flags)
 
 
 #: Not in the registry by itself: with the language model's whole vocabulary.
 EVERY_WORD = AttackEntry(
+    "text_exhaustive",
     "text",
     "black box",
     "every word that the language model knows and every typing error, all competing, for each image by itself",
-    exhaustive(word_curve),
+    partial(EveryText, points=word_curve),
     tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
 )
 
-ATTACKS.add(
-    "text_exhaustive",
+register(
     AttackEntry(
+        "text_exhaustive",
         "text",
         "black box",
         "every replacement and every typing error of the budget, all words competing, for each image by itself; exact "
         f"up to {MOST_TEXTS:,} texts for all class prompts, or {MOST_TEXTS_OF_A_SAMPLE:,} for a sample's text (ours)",
-        exhaustive(budget_alone),
+        partial(EveryText, points=budget_alone),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         words=True,
-    ),
+    )
 )

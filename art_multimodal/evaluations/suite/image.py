@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,28 +12,26 @@ from art.attacks.attack import EvasionAttack
 from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescent, SquareAttack
 
 from art_multimodal.attacks.art_context import global_seed, passes_of, view_of, with_memory
+from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.for_each_sample import for_each_pair
 from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
-from art_multimodal.attacks.registry.entry import (
-    ATTACKS,
+from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.estimators.retriever import ImageTextRetriever
+from art_multimodal.estimators.views import View
+from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.evaluations.suite.entry import (
     PAIRS,
     RETRIEVAL,
     ZERO_SHOT,
     Attacked,
     AttackEntry,
-    Budget,
-    Estimator,
-    Prepare,
-    Run,
+    Make,
+    PreparedAttack,
+    register,
 )
-from art_multimodal.attacks.registry.gallery import on_gallery
-from art_multimodal.attacks.registry.targeted import MOST_TARGETS, targeted_pgd
-from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.estimators.image_classifier import ImageClassifier
-from art_multimodal.estimators.retriever import ImageTextRetriever
-from art_multimodal.estimators.text_bound import TextBoundClassifier
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.evaluations.suite.gallery import also_on_gallery
+from art_multimodal.evaluations.suite.targeted import MOST_TARGETS, TargetedDescent
 from art_multimodal.functional.perturbations import norm_of, within_budget
 from art_multimodal.pairs import is_pairs
 
@@ -43,33 +42,39 @@ Build = Callable[[Any, Budget, int], EvasionAttack]
 _WHOLE = 2**30
 
 
-def image_attack(build: Build) -> Prepare:
-    """An attack that keeps to the ball, scored inside it."""
+class ImageAttack(PreparedAttack):
+    """An attack on images that keeps to the ball, scored inside it.
 
-    def prepare(estimator: Estimator, budget: Budget) -> Run:
-        def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-            # The scoring stands inside: defences may draw numbers, too.
-            with global_seed(seed), passes_of(estimator, budget.batch_size):
-                attacked = perturbed(build, estimator, x, y, budget, seed)
-                return Attacked(attacked, estimator.predict_labels(attacked, batch_size=budget.batch_size))
+    :param build: Makes the attack on a classifier of images.
+    """
 
-        return run
+    def __init__(self, estimator: Any, budget: Budget, build: Build) -> None:
+        super().__init__(estimator, budget)
+        self.build = build
 
-    return on_gallery(prepare)
+    def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        estimator, size = self.estimator, self.budget.batch_size
+        # The scoring stands inside: defences may draw numbers, too.
+        with global_seed(seed), passes_of(estimator, size):
+            attacked = self.perturbed(x, y, seed)
+            return Attacked(attacked, estimator.predict_labels(attacked, batch_size=size))
 
-
-def perturbed(
-    build: Build, estimator: Estimator, x: np.ndarray, y: np.ndarray, budget: Budget, seed: int
-) -> np.ndarray:
-    """The samples with attacked images, inside the budget whatever the attack returns."""
-    if isinstance(estimator, FusionClassifier):
-        attacked = for_each_pair(lambda view: build(bounded(view, budget), budget, seed), estimator, x, y)
+    def perturbed(self, x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+        """The samples with attacked images, inside the budget whatever the attack returns."""
+        estimator, budget = self.estimator, self.budget
+        if estimator.texts_are_prompts:
+            attack = self.build(view_of(estimator, x.shape[1:]), budget, seed)
+            return inside_budget(np.asarray(attack.generate(x, y), dtype=np.float32), x, budget)
+        attacked = for_each_pair(lambda view: self.build(bounded(view, budget), budget, seed), estimator, x, y)
         return inside_budget(attacked, x, budget)
-    attack = build(view_of(estimator, x.shape[1:]), budget, seed)
-    return inside_budget(np.asarray(attack.generate(x, y), dtype=np.float32), x, budget)
 
 
-def bounded(view: TextBoundClassifier, budget: Budget) -> TextBoundClassifier:
+def image_attack(build: Build) -> Make:
+    """What makes an attack on images, in retrieval on those of the gallery."""
+    return also_on_gallery(partial(ImageAttack, build=build))
+
+
+def bounded(view: View, budget: Budget) -> View:
     """A view that was made for one attack, of which no pass holds more images than the budget allows."""
     view.model.most_at_once = budget.batch_size
     return view
@@ -118,30 +123,27 @@ def art_pgd(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAtt
     )
 
 
-def _apgd(loss_type: str) -> Callable[[ImageClassifier, Budget, int], EvasionAttack]:
-    def build(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
-        return AutoProjectedGradientDescent(
-            estimator,
-            norm=budget.art_norm,
-            eps=budget.eps,
-            eps_step=2 * budget.eps,  # APGD's own first step; it halves it as it goes
-            max_iter=budget.max_iter,
-            nb_random_init=1,
-            batch_size=_WHOLE,
-            loss_type=loss_type,
-            verbose=False,
-        )
-
-    return build
+def apgd(estimator: ImageClassifier, budget: Budget, seed: int, loss_type: str = "cross_entropy") -> EvasionAttack:
+    return AutoProjectedGradientDescent(
+        estimator,
+        norm=budget.art_norm,
+        eps=budget.eps,
+        eps_step=2 * budget.eps,  # APGD's own first step; it halves it as it goes
+        max_iter=budget.max_iter,
+        nb_random_init=1,
+        batch_size=_WHOLE,
+        loss_type=loss_type,
+        verbose=False,
+    )
 
 
-def _square_applies(shape: tuple[int, ...], budget: Budget) -> bool:
+def square_applies(shape: tuple[int, ...], budget: Budget) -> bool:
     # ART draws squares that must fit; for l_2 it tiles the image five by five and needs it to be square itself.
     height, width = shape[1:]
     return min(height, width) >= 3 if budget.art_norm == np.inf else height == width >= 15
 
 
-def _square(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
+def square(estimator: ImageClassifier, budget: Budget, seed: int) -> EvasionAttack:
     height, width = estimator.input_shape[1:]
     return SquareAttack(
         with_memory(estimator),  # it is told once about every image
@@ -160,73 +162,74 @@ def away_from_captions(estimator: ImageTextRetriever, budget: Budget, seed: int)
     return SetLevelGuidanceAttack(estimator, None, scales=(1.0,), **ball(budget, seed))
 
 
-def _similarity_pgd(estimator: Estimator, budget: Budget) -> Run:
-    def run(x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
-        return Attacked(inside_budget(away_from_captions(estimator, budget, seed).generate(x), x, budget), None)
+class AwayFromCaptions(PreparedAttack):
+    """:func:`away_from_captions` as an attack of its own."""
 
-    return run
+    def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        found = away_from_captions(self.estimator, self.budget, seed).generate(x)
+        return Attacked(inside_budget(found, x, self.budget), None)
 
 
-ATTACKS.add(
-    "pgd",
+register(
     AttackEntry(
+        "pgd",
         "image",
         "white box",
         "projected gradient descent on class scores (ours)",
         image_attack(pgd),
         tasks=(ZERO_SHOT, RETRIEVAL),
-    ),
+    )
 )
-ATTACKS.add("art_pgd", AttackEntry("image", "white box", "projected gradient descent (ART's)", image_attack(art_pgd)))
-ATTACKS.add(
-    "apgd",
+register(AttackEntry("art_pgd", "image", "white box", "projected gradient descent (ART's)", image_attack(art_pgd)))
+register(
     AttackEntry(
+        "apgd",
         "image",
         "white box",
         "auto-PGD on cross-entropy (ART's)",
-        image_attack(_apgd("cross_entropy")),
+        image_attack(apgd),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
-    ),
+    )
 )
-ATTACKS.add(
-    "apgd_dlr",
+register(
     AttackEntry(
+        "apgd_dlr",
         "image",
         "white box",
         "auto-PGD on the difference of logits (ART's)",
-        image_attack(_apgd("difference_logits_ratio")),
+        image_attack(partial(apgd, loss_type="difference_logits_ratio")),
         minimum_classes=3,  # it compares the three largest logits
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
-    ),
+    )
 )
-ATTACKS.add(
-    "pgd_targeted",
+register(
     AttackEntry(
+        "pgd_targeted",
         "image",
         "white box",
         f"descent towards each of the {MOST_TARGETS} most likely other classes, on the difference of logits (ours)",
-        on_gallery(targeted_pgd(from_clean=True)),
+        also_on_gallery(partial(TargetedDescent, from_clean=True)),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
-    ),
+    )
 )
-ATTACKS.add(
-    "square",
+register(
     AttackEntry(
+        "square",
         "image",
         "black box",
         "random search with squares (ART's)",
-        image_attack(_square),
+        image_attack(square),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
-        applies=_square_applies,
-    ),
+        applies=square_applies,
+    )
 )
-ATTACKS.add(
-    "similarity_pgd",
+register(
     AttackEntry(
+        "similarity_pgd",
         "image",
         "white box",
         "projected gradient descent away from all captions of an image (ours)",
-        _similarity_pgd,
+        AwayFromCaptions,
         tasks=(RETRIEVAL,),
-    ),
+    )
 )

@@ -1,0 +1,73 @@
+"""What an attack may spend: how far images move, how many words and characters change, how often the model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from art_multimodal.functional.perturbations import norm_of
+
+
+@dataclass(frozen=True)
+class TextBudget:
+    """What an attack may do to a text.
+
+    :param language_model: Proposes words; as for ``load_masked_language_model``.
+    :param max_words: Most words that are replaced.
+    :param max_edits: Most characters that are edited.
+    :param top_k: Proposals for each piece of a word.
+    :param protect_class_names: Whether the words of class names stay.
+    :param protected_words: Further words that stay.
+    """
+
+    language_model: str = "demo:mlm"
+    max_words: int = 1
+    max_edits: int = 1
+    top_k: int = 10
+    protect_class_names: bool = True
+    protected_words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ball:
+    """How far one modality may move.
+
+    :param eps: Radius, in the units of its values.
+    :param eps_step: Length of a gradient step.
+    """
+
+    eps: float
+    eps_step: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an attack may spend.
+
+    :param norm: ``"inf"`` or ``"2"``.
+    :param eps: Radius, in the units of images in [0, 1].
+    :param eps_step: Length of a gradient step.
+    :param max_iter: Number of gradient steps.
+    :param max_queries: Most evaluations per image for attacks without gradients.
+    :param batch_size: Images per forward pass; results do not depend on it.
+    :param text: What may be done to texts.
+    :param max_share: Largest share of the image that a pasted word may cover.
+    :param balls: Of samples of several modalities, how far each may move, by name; those that hold numbers.
+    """
+
+    norm: str = "inf"
+    eps: float = 1 / 255
+    eps_step: float = 1 / 255
+    max_iter: int = 10
+    max_queries: int = 500
+    batch_size: int = 32
+    text: TextBudget = field(default_factory=TextBudget)
+    max_share: float = 0.1
+    balls: Mapping[str, Ball] = field(default_factory=dict)
+
+    @property
+    def art_norm(self) -> float | int:
+        """The norm as ART writes it."""
+        return np.inf if norm_of(self.norm) == np.inf else 2

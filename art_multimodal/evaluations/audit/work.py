@@ -1,0 +1,148 @@
+"""Work on batches: what a model says before any attack and after each, as lines of the log."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from art_multimodal.attacks.budget import Budget
+from art_multimodal.evaluations.audit.batches import Batch
+from art_multimodal.evaluations.audit.lines import AttackLine, CleanLine, SampleRecord
+from art_multimodal.evaluations.audit.passes import entry_of, goes_on_after, is_naive
+from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.evaluations.audit.unfinished import Begun, Unfinished
+from art_multimodal.evaluations.suite import PreparedAttack
+
+#: Pictures kept for each attack.
+PICTURES_PER_ATTACK = 6
+
+
+class Worker:
+    """Makes the lines of batches.
+
+    :param subject: What is attacked.
+    :param prepared: The attack of each pass.
+    :param budget: What each may spend.
+    :param seed: Of the audit.
+    :param left: What the log lacks; knows which pictures there are.
+    :param pictures: Folder of the pictures.
+    :param gallery_hash: Of all samples, where answers depend on them.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        prepared: Mapping[str, PreparedAttack],
+        budget: Budget,
+        seed: int,
+        left: Unfinished,
+        pictures: Path,
+        gallery_hash: str,
+    ) -> None:
+        self.subject, self.prepared, self.budget, self.seed = subject, prepared, budget, seed
+        self.left, self.pictures, self.gallery_hash = left, pictures, gallery_hash
+
+    def clean(self, batch: Batch) -> CleanLine:
+        """The line of a batch before any attack."""
+        started = time.perf_counter()
+        records: dict[int, SampleRecord] = {}
+        for rows in self._rows_by_shape(batch.samples):
+            said = self.subject.answers(*batch.take(rows), self.budget.batch_size)
+            records.update(zip(rows.tolist(), said, strict=True))
+        return CleanLine(
+            batch.number,
+            batch.listed,
+            round(time.perf_counter() - started, 3),
+            tuple(records[row] for row in range(len(batch.samples))),
+            batch.skipped,
+            batch.pixels_hash,
+            self.gallery_hash,
+        )
+
+    def attack(self, name: str, batch: Batch, begun: Begun) -> AttackLine:
+        """The line of a batch after an attack.
+
+        :param name: Of the pass.
+        :param begun: What is logged of the batch.
+        """
+        assert begun.clean is not None
+        subject, entry, started = self.subject, entry_of(name), time.perf_counter()
+        # Who is attacked is what the log says was right, on whatever machine the run goes on.
+        right = [record.right for record in begun.clean.samples]
+        # In retrieval ranks can always get worse, so nothing has fallen for good.
+        fallen = _fallen(begun.attacks, goes_on_after(name, self.prepared)) if subject.only_right else {}
+        records = {row: fallen[index] for row, index in enumerate(batch.indices) if index in fallen}
+        everyone = entry.of_everyone or not subject.only_right
+        rows = [r for r in range(len(right)) if r not in records and (right[r] or everyone)]
+        fits = [entry.applies(subject.shape_of(batch.samples[row]), self.budget) for row in rows]
+        chosen = np.array([row for row, fit in zip(rows, fits, strict=True) if fit], dtype=np.int64)
+        queries: float = 0
+        gradients: float = 0
+        flags: dict[str, int] = {}
+        for group, places in enumerate(self._rows_by_shape([batch.samples[row] for row in chosen])):
+            indices, samples = batch.take(chosen[places])
+            x, labels = subject.stack(samples), subject.labels(samples)
+            with subject.counted() as count:
+                seed = _seed_of(self.seed, name, batch.number, group)
+                attacked = subject.attacked(self.prepared[name], is_naive(name), x, labels, seed)
+                said = subject.judged(indices, samples, attacked, self.budget.batch_size)
+            own = [record.detail.queries for record in said if record.detail.queries is not None]
+            queries += sum(own) if own else count["queries"]
+            gradients += count["gradients"]
+            for flag, number in attacked.flags.items():
+                flags[flag] = flags.get(flag, 0) + number
+            places_of = subject.image_rows(samples)
+            for row, sample, record, place in zip(chosen[places].tolist(), samples, said, places_of, strict=True):
+                records[row] = record
+                if right[row] and not record.right and self._to_be_shown(name, batch.number):
+                    shown = subject.show(self.pictures, name, record, sample, attacked, int(place))
+                    records[row] = replace(record, pictured=shown)
+                    self.left.pictured[name].append(batch.number)
+        return AttackLine(
+            batch.number,
+            name,
+            batch.listed,
+            round(time.perf_counter() - started, 3),
+            tuple(records[row] for row in sorted(records)),
+            queries,
+            gradients,
+            tuple(batch.indices[row] for row, fit in zip(rows, fits, strict=True) if not fit),
+            flags,
+        )
+
+    def _to_be_shown(self, name: str, number: int) -> bool:
+        return name in self.left.pictured and self.left.taken(name, number) < PICTURES_PER_ATTACK
+
+    def _rows_by_shape(self, samples: Sequence[Any]) -> list[np.ndarray]:
+        """Rows of samples that fit into one array, in the order in which their shapes appear."""
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, sample in enumerate(samples):
+            rows.setdefault(self.subject.shape_of(sample), []).append(row)
+        return [np.array(group) for group in rows.values()]
+
+
+def _fallen(lines: Mapping[str, AttackLine], attacks: Sequence[str]) -> dict[int, SampleRecord]:
+    """What the log says of samples that the given attacks have misled, by their index.
+
+    Without their pictures, and without what it cost: that is counted in the row of the attack that spent it.
+    """
+    found: dict[int, SampleRecord] = {}
+    for name in attacks:
+        for record in lines[name].samples if name in lines else ():
+            if not record.right and record.index not in found:
+                who = record.detail.broken_by or name
+                detail = replace(record.detail, queries=None, text_queries=None, broken_by=who)
+                found[record.index] = replace(record, detail=detail, pictured=None)
+    return found
+
+
+def _seed_of(seed: int, attack: str, batch: int, group: int) -> int:
+    """A seed of its own for every attack on every batch, whatever ran before it."""
+    sequence = np.random.SeedSequence([seed, zlib.crc32(attack.encode()), batch, group])
+    return int(sequence.generate_state(1, np.uint32)[0])

@@ -1,0 +1,157 @@
+"""Which attacks an audit runs, from the names that were given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from art_multimodal.attacks.budget import Budget
+from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.evaluations.suite.entry import ATTACKS, EACH, PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT, AttackEntry
+
+_WORKS_ON = {
+    ZERO_SHOT: "does not work on zero-shot classification",
+    PAIRS: "does not work on fusion models",
+    SAMPLES: "does not work on samples of several modalities",
+    RETRIEVAL: "does not work on retrieval",
+}
+
+
+class UnknownAttack(InputError):
+    """A name that no attack has."""
+
+
+#: Attacks on one modality alone, whichever.
+SINGLE_SOURCE = "single_source"
+#: What is run when nothing is named: names and modalities by what the model is asked to do.
+DEFAULTS = {
+    **dict.fromkeys((ZERO_SHOT, PAIRS, RETRIEVAL), "image,text,multimodal,decoupling"),
+    SAMPLES: f"{SINGLE_SOURCE},multimodal,modality_swap,modality_missing,modality_removed,decoupling",
+}
+
+
+def groups_of_samples() -> tuple[str, ...]:
+    """Names of rows that stand for several attacks on samples, besides the names of modalities."""
+    own = (entry.modality for _, entry in ATTACKS.items() if SAMPLES in entry.tasks and entry.modality != EACH)
+    return (SINGLE_SOURCE, *dict.fromkeys(own))
+
+
+def check_modality_names(names: Iterable[str]) -> None:
+    """Refuse a modality that is called like another row of a report.
+
+    :raises InputError: Naming it.
+    """
+    taken = {"clean", *groups_of_samples(), *(name.removesuffix(EACH) for name in ATTACKS)}
+    if wrong := [name for name in names if name in taken]:
+        raise InputError(f"A modality cannot be called {wrong[0]!r} in an audit, whose report has a row of that name.")
+
+
+def entries_for(task: str, estimator: Any = None, budget: Budget | None = None) -> dict[str, AttackEntry]:
+    """All attacks for a task, by name, in the order of the registry; of samples one for each modality that fits.
+
+    :param estimator: Of samples.
+    :param budget: Likewise.
+    """
+    found: dict[str, AttackEntry] = {}
+    bound: list[AttackEntry] = []
+    for _, entry in ATTACKS.items():
+        if task not in entry.tasks:
+            continue
+        if not entry.of_each:
+            bound.append(entry)
+            continue
+        assert budget is not None
+        bound += [entry.on(name) for name in estimator.modalities if entry.fits(estimator, name, budget)]
+    if task == SAMPLES:
+        # All attacks on one modality, then those on the next.
+        places = {name: number for number, name in enumerate(estimator.modalities)}
+        bound.sort(key=lambda entry: places.get(entry.modality, len(places)))
+    for entry in bound:
+        found[entry.name] = entry
+    return found
+
+
+def select_attacks(
+    names: str | None, nb_classes: int, task: str = ZERO_SHOT, estimator: Any = None, budget: Budget | None = None
+) -> tuple[str, ...]:
+    """Turn ``"image,decoupling"`` into the names of attacks; a modality stands for all of its attacks that apply.
+
+    On samples of several modalities ``"depth"`` stands for all attacks on depth, ``"pgd"`` for that attack on each of
+    them, ``"pgd@depth"`` for one, and ``"single_source"`` for all attacks on one modality alone.
+
+    :param names: ``None`` for those of :data:`DEFAULTS`.
+    :param nb_classes: Classes, or images with different captions. Attacks that need more are left out of a modality,
+        and refused by name.
+    :param task: Likewise attacks that do not know the task.
+    :param estimator: Of samples of several modalities.
+    :param budget: Likewise.
+    :return: In the order of the registry, with those that a chosen one goes on after.
+    :raises InputError: For an unknown name, one that cannot work, or none.
+    """
+    entries = entries_for(task, estimator, budget)
+    fitting = {name: entry for name, entry in entries.items() if entry.minimum_classes <= nb_classes}
+    groups = _groups(fitting, estimator if task == SAMPLES else None)
+    chosen: set[str] = set()
+    for name in filter(None, (part.strip() for part in (DEFAULTS[task] if names is None else names).split(","))):
+        if name in groups:
+            chosen.update(groups[name])
+        elif name in fitting:
+            chosen.add(name)
+        elif name in entries:
+            what = "images with different captions" if task == RETRIEVAL else "classes"
+            raise InputError(f"{name} needs at least {entries[name].minimum_classes} {what}; there are {nb_classes}.")
+        else:
+            raise _refused(name, task, groups, estimator)
+    if not chosen:
+        known = dict.fromkeys([*groups, *([] if task == SAMPLES else _without_forms())])
+        raise InputError(f"No attack was named. Known: {', '.join(known)}.")
+    for name in reversed([*fitting]):
+        if name in chosen:
+            after = fitting[name].goes_on_after
+            chosen.update(other for other in fitting if any(stands_for(form, other) for form in after))
+    # Registry order, whatever order they were named in: a report's rows then compare.
+    return tuple(name for name in fitting if name in chosen)
+
+
+def stands_for(form: str, name: str) -> bool:
+    """Whether a name is that of a form: ``worst@depth`` of ``worst@MODALITY``."""
+    return name == form or (form.endswith(EACH) and name.partition("@")[0] + EACH == form and "@" in name)
+
+
+def _groups(fitting: Mapping[str, AttackEntry], estimator: Any) -> dict[str, list[str]]:
+    """Names that stand for several attacks.
+
+    :param estimator: Of samples; else ``None``.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, entry in fitting.items():
+        groups.setdefault(entry.modality, []).append(name)
+        if estimator is not None:
+            if entry.modality in estimator.modalities:
+                groups.setdefault(SINGLE_SOURCE, []).append(name)
+            if "@" in name:
+                groups.setdefault(name.partition("@")[0], []).append(name)
+    return {name: list(dict.fromkeys(members)) for name, members in groups.items()}
+
+
+def _refused(name: str, task: str, groups: Mapping[str, list[str]], estimator: Any) -> InputError:
+    """The error for a name that cannot be used."""
+    modalities = {entry.modality for _, entry in ATTACKS.items() if entry.modality != EACH}
+    attack, at, modality = name.partition("@")
+    if at and attack + EACH in ATTACKS:
+        if task != SAMPLES:
+            return InputError(f"{name} {_WORKS_ON[task]}: it is for models over several modalities.")
+        if modality in estimator.modalities:
+            return InputError(f"{attack} does not work on {modality}, or nothing is known of its eps.")
+        return unknown_name("modality", modality, estimator.modalities)
+    if name in modalities or name in ATTACKS:
+        alike = groups.get(ATTACKS[name].modality, groups) if name in ATTACKS else groups
+        return InputError(f"{name} {_WORKS_ON[task]}. Use {', '.join(alike)}.")
+    if task == SAMPLES:
+        return unknown_name("attack or modality", name, groups)
+    return UnknownAttack(unknown_name("attack", name, {*modalities, *_without_forms()}))
+
+
+def _without_forms() -> list[str]:
+    """Names of attacks that are no forms for each modality."""
+    return [name for name, entry in ATTACKS.items() if not entry.of_each]

@@ -1,0 +1,195 @@
+"""Ensembles: several attacks, each on what the others left. What a number that is to be trusted is measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from art_multimodal.attacks.budget import Budget
+from art_multimodal.attacks.gradient_checks import check_gradients
+from art_multimodal.evaluations.suite.cascade import Cascade, Member, member_seed
+from art_multimodal.evaluations.suite.entry import (
+    ATTACKS,
+    EACH,
+    PAIRS,
+    RETRIEVAL,
+    SAMPLES,
+    ZERO_SHOT,
+    Attacked,
+    AttackEntry,
+    Make,
+    PreparedAttack,
+    register,
+    task_of,
+)
+from art_multimodal.evaluations.suite.exhaustive import EVERY_WORD
+from art_multimodal.evaluations.suite.gallery import also_on_gallery
+from art_multimodal.evaluations.suite.multimodal import JOINT_OF_EVERY_WORD
+from art_multimodal.evaluations.suite.samples import Descent
+from art_multimodal.evaluations.suite.targeted import MOST_TARGETS, TargetedDescent
+
+#: Fewest gradient steps of a member: a quick row may take ten, a number that is to be trusted may not.
+LEAST_STEPS = 50
+
+
+def ensemble_budget(budget: Budget) -> Budget:
+    """The budget of an ensemble's members, with at least :data:`LEAST_STEPS` gradient steps."""
+    return replace(budget, max_iter=max(budget.max_iter, LEAST_STEPS))
+
+
+#: The attack of this name in the registry, from random starts.
+TARGETED_PGD = replace(ATTACKS["pgd_targeted"], make=TargetedDescent)
+
+
+class Ensemble(Cascade):
+    """A cascade with the budget of ensembles."""
+
+    def __init__(self, estimator: Any, budget: Budget, members: Sequence[Member]) -> None:
+        super().__init__(estimator, ensemble_budget(budget), members)
+
+
+class ImageEnsemble(Ensemble):
+    """An ensemble on images that also looks whether the model hides its gradients."""
+
+    def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        attacked = super().attack(x, y, seed)
+        by_square = sum(detail.broken_by == "square" for detail in attacked.details)
+        by_gradients = sum(detail.broken_by is not None for detail in attacked.details) - by_square
+        budget = self.budget
+        looked = check_gradients(self.estimator, x, y, budget.norm, budget.eps, seed, budget.batch_size)
+        flags = {
+            **attacked.flags,
+            **looked.flags(),
+            "left_by_gradients": len(x) - by_gradients,
+            "square_beats_gradients": by_square,
+        }
+        return replace(attacked, flags=flags)
+
+
+class SideBySide(PreparedAttack):
+    """In retrieval: all members on all samples, since ranks can always get worse; the worst rank counts.
+
+    :param members: Names, each with what makes the attack.
+    """
+
+    def __init__(self, estimator: Any, budget: Budget, members: Sequence[tuple[str, Make]]) -> None:
+        super().__init__(estimator, budget)
+        self.prepared: dict[str, PreparedAttack] = {}
+        for name, make in members:
+            self.prepared[name] = make(estimator, ensemble_budget(budget))
+            self.prepared[name].name = name
+
+    def __repr__(self) -> str:
+        return f"SideBySide({', '.join(self.prepared)})"
+
+    def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        versions = []
+        for name, member in self.prepared.items():
+            attacked = member(x, y, member_seed(seed, name))
+            # A member may be an ensemble itself, which knows better who it was.
+            details = [replace(said, broken_by=said.broken_by or name) for said in attacked.said_of_each()]
+            versions.append(replace(attacked, details=details))
+        return replace(versions[0], versions=tuple(versions[1:]))
+
+
+def by_task(
+    estimator: Any, budget: Budget, classification: Make, retrieval: Make, samples: Make | None = None
+) -> PreparedAttack:
+    """Make one of several, whatever the estimator is for."""
+    task = task_of(estimator)
+    if task == SAMPLES and samples is not None:
+        return samples(estimator, budget)
+    return (retrieval if task == RETRIEVAL else classification)(estimator, budget)
+
+
+def on_one_modality(estimator: Any, budget: Budget, modality: str) -> PreparedAttack:
+    """Make the ensemble on one modality of samples, of what fits it."""
+    square = ATTACKS[f"square{EACH}"]
+    members = [ATTACKS[f"apgd{EACH}"], replace(ATTACKS[f"pgd{EACH}"], make=_MARGIN)]
+    members += [square] if square.fits(estimator, modality, budget) else []
+    return Ensemble(estimator, budget, [member.on(modality) for member in members])
+
+
+#: Our descent on the margin, from several starts.
+_MARGIN = partial(Descent, loss="margin", starts=2)
+_ALL_AT_ONCE = (
+    ATTACKS["pgd_multimodal"],
+    replace(ATTACKS["pgd_multimodal"], name="pgd_multimodal_margin", make=_MARGIN),
+)
+
+
+_IMAGE = partial(ImageEnsemble, members=("apgd", TARGETED_PGD, "square"))
+_TEXT = ("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin")
+_EVERYWHERE = (ZERO_SHOT, PAIRS, RETRIEVAL)
+
+
+def _side_by_side(*members: tuple[str, Make] | str) -> Make:
+    named = [(member, ATTACKS[member].make) if isinstance(member, str) else member for member in members]
+    return partial(SideBySide, members=named)
+
+
+register(
+    AttackEntry(
+        "worst_image",
+        "worst",
+        "white box",
+        f"apgd, then descent towards each of the {MOST_TARGETS} most likely other classes, then square, each on what "
+        f"is left; at least {LEAST_STEPS} steps; looks for hidden gradients",
+        partial(
+            by_task,
+            classification=_IMAGE,
+            retrieval=_side_by_side(("gallery", also_on_gallery(_IMAGE)), "similarity_pgd"),
+        ),
+        tasks=_EVERYWHERE,
+    )
+)
+register(
+    AttackEntry(
+        "worst_text",
+        "worst",
+        "black box",
+        "every word that the language model knows and every typing error, all competing, for each image by itself; "
+        "then the four quick text attacks, each on what is left",
+        partial(
+            by_task,
+            classification=partial(Ensemble, members=(EVERY_WORD, *_TEXT)),
+            retrieval=_side_by_side((EVERY_WORD.name, EVERY_WORD.make), *_TEXT),
+        ),
+        tasks=_EVERYWHERE,
+        words=True,
+    )
+)
+register(
+    AttackEntry(
+        f"worst{EACH}",
+        "worst",
+        "white box",
+        "apgd, then pgd on the margin from two starts, then square on images, on one modality, each on what is left; "
+        f"at least {LEAST_STEPS} steps",
+        on_one_modality,
+        tasks=(SAMPLES,),
+    )
+)
+register(
+    AttackEntry(
+        "worst_multimodal",
+        "worst",
+        "white box",
+        "joint (with any word that the language model knows), independent and co_attack, each on what is left by those "
+        "before and by the two others (in retrieval set_level_guidance, independent and co_attack; on samples "
+        f"pgd_multimodal on the cross-entropy and on the margin); at least {LEAST_STEPS} steps",
+        partial(
+            by_task,
+            classification=partial(Ensemble, members=(JOINT_OF_EVERY_WORD, "independent", "co_attack")),
+            retrieval=_side_by_side("set_level_guidance", "independent", "co_attack"),
+            samples=partial(Ensemble, members=_ALL_AT_ONCE),
+        ),
+        tasks=(*_EVERYWHERE, SAMPLES),
+        words=True,
+        goes_on_after=("worst_image", "worst_text", f"worst{EACH}"),
+    )
+)
