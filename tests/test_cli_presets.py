@@ -17,7 +17,8 @@ NOTHING = dict.fromkeys(("attacks", "steps", "max_queries", "limit"))
 
 
 def test_without_a_preset_nothing_is_set() -> None:
-    assert with_preset(None, NOTHING) == (NOTHING, "")
+    values, filled = with_preset(None, NOTHING)
+    assert values == NOTHING and filled.as_options() == ""
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -33,7 +34,7 @@ def test_what_is_given_wins() -> None:
     values, said = with_preset("quick", {**NOTHING, "steps": 3, "limit": 7})
     quick = PRESETS["quick"].values
     assert values == {**quick, "steps": 3, "limit": 7}
-    assert said == f"--attacks {quick['attacks']} --max-queries {quick['max_queries']}"
+    assert said.as_options() == f"--attacks {quick['attacks']} --max-queries {quick['max_queries']}"
 
 
 def test_standard_is_what_is_run_without_a_preset_but_for_the_limit() -> None:

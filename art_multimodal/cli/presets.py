@@ -100,7 +100,7 @@ def with_preset(name: str | None, given: Mapping[str, Any]) -> tuple[dict[str, A
 SECTION = (
     "Presets",
     tuple(
-        (name, f"{preset.summary}: {preset.as_options()} (on samples of other modalities: {preset.on_samples})")
+        (name, f"{preset.summary}: {preset.as_options()} (on samples of other modalities: {preset.on_samples.replace(',', ', ')})")
         for name, preset in PRESETS.items()
     ),
 )

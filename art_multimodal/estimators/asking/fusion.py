@@ -15,7 +15,6 @@ from torch import Tensor
 from art_multimodal.estimators.asking.asking import Asking, Seen
 from art_multimodal.estimators.asking.embedding import TextTable, count_tokens
 from art_multimodal.estimators.asking.memory import TextMemory
-from art_multimodal.estimators.bound import distinct_rows
 from art_multimodal.estimators.defences import preprocessed
 from art_multimodal.estimators.modules import frozen
 from art_multimodal.estimators.straight_through import straight_through
@@ -82,11 +81,6 @@ class FusionAsking(Asking):
     def see(self, name: str, values: Tensor, lengths: Tensor | None = None) -> Part:
         with self._frozen(values):
             return self.model.see(name, self.model.numbers(name, values, lengths))
-
-    def see_field(self, name: str, field: np.ndarray) -> Part:
-        first, row_of = distinct_rows(None, {name: field})
-        seen = super().see_field(name, field[first])
-        return seen if len(first) == len(field) else seen.take(torch.from_numpy(row_of).to(self.device))
 
     def see_texts(self, name: str, texts: Sequence[Any]) -> Part | Strings:
         field = np.empty(len(texts), dtype=object)
