@@ -69,9 +69,18 @@ def test_a_long_name_stands_above_what_is_said_of_it() -> None:
 
 def test_lists_say_the_modality_once_and_name_everything(capsys) -> None:
     lines = run(capsys, "list", "attacks")[1].splitlines()
-    modalities = [line for line in lines if line and not line.startswith((" ", "Use:"))]
-    assert modalities == list(dict.fromkeys(attack.modality for _, attack in ATTACKS.items()))
-    assert [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "] == list(ATTACKS)
+    headings = [line for line in lines if line and not line.startswith((" ", "Use:"))]
+    # Those that there are for each modality stand together, last, whatever they are about.
+    once = {name: attack for name, attack in ATTACKS.items() if not attack.of_each}
+    each = [name for name in ATTACKS if name not in once]
+    assert headings[:-1] == list(dict.fromkeys(attack.modality for attack in once.values()))
+    assert headings[-1].startswith("each modality") and all(name.endswith("@MODALITY") for name in each)
+    assert [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "] == [*once, *each]
+
+
+@pytest.mark.parametrize("what", ["models", "data", "attacks", "defences", "methods"])
+def test_lists_fit_the_width(capsys, what: str) -> None:
+    assert max(map(len, run(capsys, "list", what)[1].splitlines())) <= WIDTH
 
 
 def test_version(capsys) -> None:

@@ -126,7 +126,7 @@ def entry(name: str, text: str) -> list[str]:
     lines = [line.replace(_STAY, " ") for line in lines]
     head = f"  {name}"
     if len(head) > _COLUMN - 2:
-        return [head, *lines]
+        return [*textwrap.wrap(name, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False), *lines]
     return [(head.ljust(_COLUMN) + lines[0][_COLUMN:]).rstrip(), *lines[1:]]
 
 

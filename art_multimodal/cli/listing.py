@@ -42,7 +42,7 @@ def _attacks() -> Iterable[tuple[str, str, str]]:
 
 
 #: Above attacks that there are for each modality of a model.
-_OF_EACH = "each modality of a model over several: NAME@MODALITY, or NAME for all of them"
+_OF_EACH = "each modality of a model over several (NAME@MODALITY; NAME: all of them)"
 
 
 def _methods() -> Iterable[tuple[str, str, str]]:

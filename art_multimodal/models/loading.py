@@ -128,11 +128,11 @@ def _load_checkpoint(rest: str) -> DualEncoder:
 MODEL_SOURCES.add(
     "demo",
     ModelSource(
-        "demo:digits[/robust], demo:scenes, demo:shapes, demo:views, demo:spoken",
+        "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views/FUSION, demo:spoken/TASK/FUSION",
         "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
         "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or "
-        "one on digits in three views (concat, late, gated) or on a written and a spoken digit (spoken/complementary, "
-        "spoken/redundant; concat, late, gated)",
+        "one on digits in three views (concat, late, gated) or on a written and a spoken digit (TASK: complementary, "
+        "redundant)",
         _load_demo,
     ),
 )
