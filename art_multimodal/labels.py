@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from art_multimodal.errors import InputError
+from art_multimodal.shown import brief
 
 #: Most that a row of probabilities may sum to, rounding included.
 _MOST = 1.05
@@ -99,3 +100,8 @@ def _check_rows(rows: np.ndarray) -> None:
             f"Row {row} of the labels names {said if len(classes) else 'no class'}. Here every sample has exactly one: "
             "give class indices, or one-hot rows."
         )
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Names of classes for a message, some of them where there are many."""
+    return ", ".join(repr(brief(name, 60)) for name in names[:8]) + (f", ... ({len(names)})" if len(names) > 8 else "")

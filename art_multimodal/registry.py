@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pkgutil
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
@@ -50,6 +51,16 @@ class Registry(Generic[Entry]):
     def items(self) -> Iterator[tuple[str, Entry]]:
         """Iterate over names and entries."""
         return iter(self._entries.items())
+
+
+def import_all(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that a file that registers something is named nowhere else.
+
+    :param package: Its name.
+    :param path: Its ``__path__``.
+    """
+    for found in pkgutil.iter_modules(path):
+        import_module(f"{package}.{found.name}")
 
 
 def imported(place: str) -> Any:

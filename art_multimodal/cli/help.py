@@ -126,7 +126,8 @@ def entry(name: str, text: str) -> list[str]:
     lines = [line.replace(_STAY, " ") for line in lines]
     head = f"  {name}"
     if len(head) > _COLUMN - 2:
-        return [*textwrap.wrap(name, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False), *lines]
+        heads = textwrap.wrap(name, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        return [*heads, *lines]
     return [(head.ljust(_COLUMN) + lines[0][_COLUMN:]).rstrip(), *lines[1:]]
 
 

@@ -96,11 +96,11 @@ def with_preset(name: str | None, given: Mapping[str, Any]) -> tuple[dict[str, A
     return {**given, **{option: preset.values[option] for option in filled}}, Filled(preset, filled)
 
 
+def _said(preset: Preset) -> str:
+    """What --help says of a preset; the spaces let a long list of attacks be wrapped."""
+    on_samples = preset.on_samples.replace(",", ", ")
+    return f"{preset.summary}: {preset.as_options()} (on samples of other modalities: {on_samples})"
+
+
 #: Of --help.
-SECTION = (
-    "Presets",
-    tuple(
-        (name, f"{preset.summary}: {preset.as_options()} (on samples of other modalities: {preset.on_samples.replace(',', ', ')})")
-        for name, preset in PRESETS.items()
-    ),
-)
+SECTION = ("Presets", tuple((name, _said(preset)) for name, preset in PRESETS.items()))

@@ -8,6 +8,8 @@ from art_multimodal.datasets.loading import open_images
 from art_multimodal.datasets.photos import PhotoTransform
 from art_multimodal.datasets.source import LabelledImages
 from art_multimodal.errors import InputError
+from art_multimodal.labels import listed_names
+from art_multimodal.shown import brief
 
 
 def open_answers(
@@ -26,7 +28,6 @@ def open_answers(
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used, have no texts, or a class that is no answer.
     """
-    shown = ", ".join(repr(name) for name in answers[:8]) + (f", ... ({len(answers)})" if len(answers) > 8 else "")
     in_file = spec.startswith("csv:")
     try:
         data = open_images(spec, classes or (answers if in_file else None), transform)
@@ -34,14 +35,34 @@ def open_answers(
         if not in_file:
             raise
         raise InputError(
-            f"{error} {model} needs the columns image, text and label, with its answers as labels: {shown}."
+            f"{error} {model} needs the columns image, text and label, with its answers as labels: {listed_names(answers)}."
         ) from error
+    check_answers(data, spec, model, answers)
+    return data
+
+
+def check_answers(data: LabelledImages, spec: str, model: str, answers: Sequence[str]) -> None:
+    """Refuse images without texts, or with a class that is none of a model's answers.
+
+    :param data: What is open already.
+    :param spec: Its name, for messages.
+    :param model: The model's name.
+    :param answers: Its class names.
+    :raises InputError: As said.
+    """
     if len(data) and data.text_of(0) is None:
         raise InputError(
             f"{model} is a fusion model, which needs a text with every image, and {spec} has none. Use demo:shapes, or "
             "csv:PATH with the columns image, text and label."
         )
-    missing = [name for name in data.class_names if name not in answers]
+    check_class_names_of(data.class_names, model, answers)
+
+
+def check_class_names_of(class_names: Sequence[str], model: str, answers: Sequence[str]) -> None:
+    """Refuse classes of data that are none of a model's answers.
+
+    :raises InputError: Naming the first.
+    """
+    missing = [name for name in class_names if name not in answers]
     if missing:
-        raise InputError(f"The label {missing[0]!r} is none of the answers of {model}: {shown}.")
-    return data
+        raise InputError(f"The label {brief(missing[0])!r} is none of the answers of {model}: {listed_names(answers)}.")

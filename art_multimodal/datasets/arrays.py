@@ -12,7 +12,7 @@ from art_multimodal.datasets.naming import notes_on
 from art_multimodal.datasets.source import LabelledImages
 from art_multimodal.errors import InputError
 from art_multimodal.groups import first_rows, image_groups
-from art_multimodal.labels import class_indices, label_indices
+from art_multimodal.labels import class_indices, label_indices, listed_names
 from art_multimodal.pairs import check_images, is_pairs
 from art_multimodal.prompts import DEFAULT_TEMPLATES, check_class_names, check_templates
 from art_multimodal.texts import as_texts
@@ -137,7 +137,7 @@ def label_numbers(labels: np.ndarray | Sequence, class_names: tuple[str, ...], c
     if given.dtype.kind in "UO" and given.ndim == 1:
         unknown = next((label for label in given.tolist() if label not in class_names), None)
         if unknown is not None:
-            raise InputError(f"The label {unknown!r:.60} is none of the class names.")
+            raise InputError(f"The label {unknown!r:.60} is none of the class names: {listed_names(class_names)}.")
         kinds = sorted(set(given.tolist()))
         index_of = dict(zip(kinds, class_indices(kinds, class_names), strict=True))
         given = np.array([index_of[label] for label in given.tolist()], dtype=np.int64)

@@ -22,6 +22,8 @@ from art_multimodal.texts import as_texts
 
 #: Ends the name of the array with the lengths of sequences; and the array of labels.
 _LENGTH, _LABEL = "_length", "label"
+#: Classes whose names are their numbers; a larger one is a mistake.
+_MOST_UNNAMED = 100_000
 _FORM = "npz:FILE, a file of numpy.savez with an array for each modality and one called label"
 
 
@@ -103,9 +105,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     :raises InputError: If it is none, or holds objects, which only code could make.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
-            if not isinstance(found, np.lib.npyio.NpzFile):
-                raise InputError(f"{shown(path)} holds a single array. Write {_FORM}.")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise InputError(f"{shown(path)} holds a single array. Write {_FORM}.")
+        with loaded as found:
             arrays = {}
             for name in found.files:
                 try:
@@ -143,7 +146,9 @@ def _names_of(labels: np.ndarray) -> list[str]:
         return sorted(set(labels.tolist()))
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or (len(labels) and labels.min() < 0):
         raise InputError(f"Labels are names or indices of classes, one for each sample, not {labels.dtype}.")
-    return [str(number) for number in range(max(2, int(labels.max(initial=0)) + 1))]
+    if (count := int(labels.max(initial=0)) + 1) > _MOST_UNNAMED:
+        raise InputError(f"An index of a class is {count - 1}: more than {_MOST_UNNAMED:,} classes need names.")
+    return [str(number) for number in range(max(2, count))]
 
 
 def _described(name: str, field: np.ndarray) -> Modality:

@@ -254,7 +254,11 @@ class Modality:
     def _check_lengths(self, field: np.ndarray, values: np.ndarray) -> None:
         lengths = np.asarray(field["length"])
         if lengths.min() < 0 or lengths.max() > values.shape[1]:
-            raise InputError(f"{self.name}: lengths must lie in [0, {values.shape[1]}], the largest number of steps.")
+            row = int(((lengths < 0) | (lengths > values.shape[1])).argmax())
+            raise InputError(
+                f"{self.name}: lengths must lie in [0, {values.shape[1]}], the largest number of steps; that of sample "
+                f"{row} is {lengths[row]}."
+            )
         behind = ~_steps(field)
         wrong = (behind & (values != 0).reshape(*behind.shape, -1).any(axis=2)).any(axis=1)
         if wrong.any():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from art_multimodal.errors import InputError
+from art_multimodal.models import families
+from art_multimodal.models.source import ModelSource
 from art_multimodal.registry import Registry, imported, split_scheme
 
 if TYPE_CHECKING:
@@ -17,23 +17,9 @@ if TYPE_CHECKING:
     from art_multimodal.models.multimodal import MultimodalModel
 
 
-@dataclass(frozen=True)
-class ModelSource:
-    """Where models come from.
-
-    :param form: How a model of this source is written.
-    :param summary: One line for listings.
-    :param load: Maps what follows the colon to a model in evaluation mode.
-    """
-
-    form: str
-    summary: str
-    load: Callable[[str], DualEncoder | FusionModel | MultimodalModel]
-
-
 MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
-#: Sources of files that others made.
-_FOREIGN = {"open_clip", "hf", "mmbt", "checkpoint"}
+#: Families in the order of listings; others come after these.
+_FIRST = ("open_clip", "hugging_face", "mmbt")
 
 
 def load_model(spec: str) -> DualEncoder | FusionModel | MultimodalModel:
@@ -46,13 +32,14 @@ def load_model(spec: str) -> DualEncoder | FusionModel | MultimodalModel:
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
-    if scheme not in _FOREIGN:
-        return MODEL_SOURCES[scheme].load(rest)
+    source = MODEL_SOURCES[scheme]
+    if not source.foreign:
+        return source.load(rest)
     from art_multimodal.models.multimodal import MultimodalModel
     from art_multimodal.models.trial import check_answers, refusing
 
     with refusing(spec):
-        model = MODEL_SOURCES[scheme].load(rest)
+        model = source.load(rest)
         if not isinstance(model, MultimodalModel):
             check_answers(model, spec)
     return model
@@ -60,53 +47,6 @@ def load_model(spec: str) -> DualEncoder | FusionModel | MultimodalModel:
 
 def _load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
     return imported("art_multimodal.demo.loading:load_demo")(name)
-
-
-def _require(module: str, package: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise InputError(f"{module} cannot be imported ({error}). Run: pip install {package}") from error
-
-
-def _load_open_clip(rest: str) -> DualEncoder:
-    _require("open_clip", "open_clip_torch")
-    from art_multimodal.models.families.open_clip.loading import (
-        HUB,
-        LOCAL,
-        load_open_clip,
-        load_open_clip_folder,
-        load_open_clip_hub,
-    )
-
-    if rest.startswith(LOCAL):
-        return load_open_clip_folder(rest.removeprefix(LOCAL))
-    if rest.startswith(HUB):
-        return load_open_clip_hub(rest.removeprefix(HUB))
-    architecture, _, pretrained = rest.partition("/")
-    return load_open_clip(architecture, pretrained)
-
-
-def _load_hugging_face(rest: str) -> DualEncoder | FusionModel:
-    _require("transformers", "transformers")
-    from art_multimodal.models.families.hugging_face.loading import load_hugging_face
-
-    return load_hugging_face(rest)
-
-
-def _load_mmbt(rest: str) -> FusionModel:
-    _require("transformers", "transformers")
-    from art_multimodal.models.families.mmbt.saving import load_mmbt
-
-    if not rest:
-        raise InputError("mmbt: names no folder. Give mmbt:FOLDER, a folder made by save_mmbt.")
-    return load_mmbt(rest)
-
-
-def _load_python(rest: str) -> DualEncoder | FusionModel | MultimodalModel:
-    from art_multimodal.models.families.custom.python_file import load_python
-
-    return load_python(rest)
 
 
 def _load_checkpoint(rest: str) -> DualEncoder:
@@ -125,47 +65,33 @@ def _load_checkpoint(rest: str) -> DualEncoder:
     return load_saved_model(found)
 
 
-MODEL_SOURCES.add(
-    "demo",
-    ModelSource(
-        "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views/FUSION, demo:spoken/TASK/FUSION",
-        "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
-        "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or "
-        "one on digits in three views (concat, late, gated) or on a written and a spoken digit (TASK: complementary, "
-        "redundant)",
-        _load_demo,
-    ),
+_DEMO = ModelSource(
+    "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views/FUSION, demo:spoken/TASK/FUSION",
+    "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
+    "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or "
+    "one on digits in three views (concat, late, gated) or on a written and a spoken digit (TASK: complementary, "
+    "redundant)",
+    _load_demo,
 )
-MODEL_SOURCES.add(
-    "open_clip",
-    ModelSource(
-        "open_clip:ARCH/TAG_OR_PATH",
-        "an open_clip architecture with a pretrained tag or a checkpoint (BASE+PATH: an image tower over a base), or "
-        "open_clip:hf-hub:ORG/NAME, open_clip:local-dir:FOLDER",
-        _load_open_clip,
-    ),
+_CHECKPOINT = ModelSource(
+    "checkpoint:FOLDER",
+    "the best model of a training run, or FOLDER/last: what train wrote",
+    _load_checkpoint,
+    foreign=True,
 )
-MODEL_SOURCES.add(
-    "hf",
-    ModelSource(
-        "hf:ID_OR_PATH",
-        "a transformers dual encoder (CLIP, SigLIP, ...) or fusion classifier (ViLT, FLAVA, BridgeTower), by hub name "
-        "or local folder",
-        _load_hugging_face,
-    ),
-)
-MODEL_SOURCES.add("mmbt", ModelSource("mmbt:FOLDER", "an MMBT (image tokens in a BERT) saved by save_mmbt", _load_mmbt))
-MODEL_SOURCES.add(
-    "checkpoint",
-    ModelSource(
-        "checkpoint:FOLDER", "the best model of a training run, or FOLDER/last: what train wrote", _load_checkpoint
-    ),
-)
-MODEL_SOURCES.add(
-    "python",
-    ModelSource(
-        "python:FILE:FUNCTION",
-        "a model of your own: FILE is run, with your rights, and FUNCTION() returns the model",
-        _load_python,
-    ),
-)
+
+
+def _sources() -> Iterator[ModelSource]:
+    """Those of the demos, of every family that has a ``source.py`` in its folder, and of what was trained."""
+    folders = {path.parent.name for path in Path(families.__file__).parent.glob("*/source.py")}
+    own = "custom"
+    others = sorted(folders - {*_FIRST, own})
+    yield _DEMO
+    for folder in (*_FIRST, *others):
+        yield imported(f"{families.__name__}.{folder}.source:SOURCE")
+    yield _CHECKPOINT
+    yield imported(f"{families.__name__}.{own}.source:SOURCE")
+
+
+for _source in _sources():
+    MODEL_SOURCES.add(_source.scheme, _source)

@@ -111,7 +111,8 @@ def test_sequences_hold_nothing_behind_their_length(kind: str) -> None:
     for length in (-1, steps + 1):
         wrong = field.copy()
         wrong["length"][0] = length
-        said = f"{modality.name}: lengths must lie in [0, {steps}], the largest number of steps."
+        said = f"{modality.name}: lengths must lie in [0, {steps}], the largest number of steps; "
+        said += f"that of sample 0 is {length}."
         with pytest.raises(InputError) as caught:
             modality.check(wrong)
         assert str(caught.value) == said

@@ -17,6 +17,8 @@ from art_multimodal.attacks.evasion import (
     ProjectedGradientDescentMultimodal,
     for_each_sample,
 )
+from art_multimodal.datasets import LabelledSampleArrays
+from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
 from art_multimodal.evaluations.single_source import SingleSource
 from art_multimodal.modalities import table
 from art_multimodal.modalities.modality import Modality
@@ -97,6 +99,19 @@ def test_every_attack_takes_it(classifier, x) -> None:
         after = for_each_sample(factory, classifier, x, y, modality="front")
         assert steps_are_kept(x, after) and np.array_equal(after["speed"], x["speed"])
         assert (classifier.predict_labels(after) != y).any()
+
+
+def test_an_audit_takes_it_and_draws_it(classifier, x, tmp_path) -> None:
+    data = LabelledSampleArrays(x, classifier.predict_labels(x), classifier.class_names)
+    attacks = "art_pgd,apgd,pgd_multimodal,single_source,modality_swap,modality_missing,modality_removed,decoupling"
+    eps = {"front": 0.4, "speed": 0.3}
+    settings = AuditSettings(classifier.model, data, attacks, eps=eps, steps=4, max_queries=60)
+    report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
+    assert report["results"]["clean"]["accuracy"] == 1
+    assert report["budget"]["modalities"]["front"]["eps"] == 0.4 and report["by_modality"]["front"]
+    assert {"art_pgd@front", "single_source", "front", "decoupling_exhaustive"} <= set(report["results"])
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<bdi>front</bdi>" in page and page.count("<svg") > 2
 
 
 def test_what_it_costs_to_trust_it_is_measured(classifier, x) -> None:

@@ -113,7 +113,7 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["audit", "demo:views/late", "--data", "demo:digits"], "demo:digits holds no samples of these: give demo:views"),
+        (["audit", "demo:views/late", "--data", "demo:digits"], "holds no samples of these: give demo:views"),
         (["audit", "demo:digits", "--data", "demo:views"], "holds samples of pix, fou, kar, which this model does not"),
         (["audit", "demo:views", "--data", "demo:views", "--task", "retrieval"], "Retrieval needs a dual encoder"),
         (["audit", "demo:scenes", "--data", "demo:views", "--task", "retrieval"], "has no captions"),

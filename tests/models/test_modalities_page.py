@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from art_multimodal import modalities
+from art_multimodal.cli.program import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "modalities.md"
 #: What constructors need besides a name.
@@ -22,10 +24,16 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_examples_run(blocks, capsys) -> None:
-    given, numbers, trust, own, digits, spoken = blocks
+def test_the_examples_run(blocks, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    given, audit, saved, file, numbers, trust, own, digits, spoken = blocks
     names: dict = {}
     exec(given, names)
+    exec(audit, names)
+    rows = names["report"]["results"]
+    assert len(capsys.readouterr().out.splitlines()) == len(rows) > 15
+    exec(saved, names)
+    (tmp_path / "sensors.py").write_text(file, encoding="utf-8")
     exec(numbers, names)
     accuracy = dict(line.split() for line in capsys.readouterr().out.splitlines())
     shares = {what: float(share) for what, share in accuracy.items()}
@@ -34,6 +42,19 @@ def test_the_examples_run(blocks, capsys) -> None:
     x, one, both = names["x"], names["one"], names["both"]
     assert np.array_equal(one["rgb"], x["rgb"]) and np.abs(one["depth"] - x["depth"]).max() <= 0.2 + 1e-5
     assert np.abs(both["rgb"] - x["rgb"]).max() == pytest.approx(4 / 255, abs=1e-5)
+    # The same answers by the audit: told that depth is missing, and not told.
+    for what in ("missing", "removed"):
+        assert rows[f"modality_{what}@depth"]["accuracy"] == shares[what]
+    assert rows["clean"]["accuracy"] == shares["clean"] and rows["art_pgd@depth"]["accuracy"] <= shares["one"] + 0.05
+    # And by the command line, whose model is another object with the same weights.
+    command = re.search(r"^art-multimodal (audit python:.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    more = ["--out", "again", "--device", "cpu", "--max-queries", "100"]
+    assert main([*command[1].split(), *more]) == 0
+    again = json.loads(Path("again", "report.json").read_text(encoding="utf-8"))["results"]
+    assert {name: row["accuracy"] for name, row in again.items()} == {
+        name: row["accuracy"] for name, row in rows.items()
+    }
+    capsys.readouterr()
     exec(trust, names)
     sources = names["trust"].sources
     assert set(sources) == {"rgb", "depth"} and capsys.readouterr().out.count("\n") == 2
@@ -54,7 +75,7 @@ def test_the_examples_run(blocks, capsys) -> None:
     assert both > 0.6 and alone < 0.2
 
 
-def test_from_modules_to_numbers_it_takes_thirty_lines(blocks) -> None:
+def test_from_modules_to_a_report_it_takes_thirty_lines(blocks) -> None:
     lines = [line for line in blocks[1].splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert len(lines) <= 30
 

@@ -26,6 +26,10 @@ from art_multimodal.defences.trainer.named import (
 )
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.defences.trainer.trainers import DualEncoderTrainer, FusionTrainer, MethodTrainer
+from art_multimodal.registry import import_all
+
+# A method of one's own may stand in a further module of this folder.
+import_all(__name__, __path__)
 
 __all__ = [
     "IMAGE_ATTACKS",

@@ -15,6 +15,7 @@ from art_multimodal.datasets import (
     open_data,
     open_images,
 )
+from art_multimodal.datasets.answers import check_answers, check_class_names_of, open_answers
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -118,25 +119,12 @@ def _open_zero_shot(settings: AuditSettings, model: DualEncoder, device_type: st
 def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -> Subject:
     if settings.templates is not None:
         raise InputError(f"{settings.model} is a fusion model: it reads the texts of the data, not --templates.")
-    answers = _some(model.class_names)
-    in_file = settings.data.startswith("csv:")
-    try:
-        # A file's labels may be indices into the model's answers.
-        data = _labelled(settings, settings.classes or (model.class_names if in_file else None), model)
-    except InputError as error:
-        if not in_file:
-            raise
-        raise InputError(
-            f"{error} {settings.model} needs the columns image, text and label, with its answers as labels: {answers}."
-        ) from error
-    if len(data) and data.text_of(0) is None:
-        raise InputError(
-            f"{settings.model} is a fusion model, which needs a text with every image, and {settings.data} has none. "
-            "Use demo:shapes, or csv:PATH with the columns image, text and label."
-        )
-    missing = [name for name in data.class_names if name not in model.class_names]
-    if missing:
-        raise InputError(f"The label {missing[0]!r} is none of the answers of {settings.model}: {answers}.")
+    if settings.loaded_data is None:
+        classes, transform = settings.classes, _transform(settings, model)
+        data = open_answers(settings.data, settings.model, model.class_names, classes, transform)
+    else:
+        data = _labelled(settings, settings.classes, model)
+        check_answers(data, settings.data, settings.model, model.class_names)
     views = behind(model, settings.defences, (*model.class_names, *data.protected_words), settings.draws)
     return ClassificationSubject(
         views.map(lambda one: FusionClassifier(one, device_type=device_type)),
@@ -159,11 +147,7 @@ def _open_samples(settings: AuditSettings, model: MultimodalModel, device_type: 
         )
     check_modality_names(model.modalities)
     data = _labelled_samples(settings, model)
-    missing = [name for name in data.class_names if name not in model.class_names]
-    if missing:
-        raise InputError(
-            f"The label {missing[0]!r} is none of the answers of {settings.model}: {_some(model.class_names)}."
-        )
+    check_class_names_of(data.class_names, settings.model, model.class_names)
     x = data.samples()
     left_out = [name for name in x.dtype.names or () if name not in model.modalities]
     kept = [name for name in model.modalities if name in (x.dtype.names or ())]
@@ -207,12 +191,6 @@ def _on_radii(settings: AuditSettings, model: MultimodalModel) -> tuple[str, ...
     balls = settings.balls(model.modalities)
     each = ", ".join(f"{name} {balls[name].eps:.4g}" for name in unnamed)
     return (f"no eps was given for {', '.join(unnamed)}, which may move by a share of the range: {each} (see --eps)",)
-
-
-def _some(names: Sequence[str]) -> str:
-    """Names of answers, some of them where there are many."""
-    listed = ", ".join(repr(name) for name in names[:8])
-    return listed + (f", ... ({len(names)})" if len(names) > 8 else "")
 
 
 #: By what a model says that it is.

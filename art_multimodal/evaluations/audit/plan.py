@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
-from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES
-from art_multimodal.evaluations.suite.costs import LOOK, Cost, Texts, cost_of, typical_share
+from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, entry_of
+from art_multimodal.evaluations.suite.costs import Cost, Texts
+from art_multimodal.evaluations.suite.looking import LOOK
+from art_multimodal.evaluations.suite.text import one_text
 from art_multimodal.language.words import words_of
 
 if TYPE_CHECKING:
@@ -82,12 +85,12 @@ def plan_of(audit: Audit) -> Plan:
     clean = Cost(1.0 + len(audit.subject.weighed), shared_texts=texts.shared).times(draws)
     passes = [PlannedPass(CLEAN, samples, clean)]
     for name in audit.passes:
-        attack = name.removeprefix(NAIVE)
-        cost = cost_of(attack, audit.budget, texts)
+        attack = entry_of(name.removeprefix(NAIVE))
+        cost = None if attack.cost is None else attack.cost(audit.budget, texts)
         if cost is not None:
             looking = LOOK if name in audit.subject.looks else Cost()
             cost = (cost + looking).times(1 if is_naive(name) else draws)
-        passes.append(PlannedPass(name, samples, cost, typical_share(attack)))
+        passes.append(PlannedPass(name, samples, cost, attack.typical_share))
     return Plan(tuple(passes))
 
 
@@ -96,7 +99,9 @@ def _texts(audit: Audit) -> Texts:
     looked_at = audit.order[:_LOOKED_AT]
     if subject.task == SAMPLES:
         axes = tuple(len(modality.point_axes) for modality in subject.estimator.modalities.values() if modality.numeric)
-        return Texts(len(subject.class_names), 0.0, 0.0, 0.0, 0.0, axes)
+        name = one_text(subject.estimator)
+        found = [str(subject.read(int(index)).x[name][0]) for index in looked_at] if name else []
+        return Texts(len(subject.class_names), float(bool(name)), 0.0, *_words_and_edits(found), axes)
     if subject.task == RETRIEVAL:
         data: Any = subject.data
         captions = [data.captions_of(int(index)) for index in looked_at]
@@ -109,15 +114,15 @@ def _texts(audit: Audit) -> Texts:
         found = [text for prompts in subject.estimator.prompts for text in prompts]
         classes, own, shared = len(subject.class_names), 0.0, len(found)
         found = found[:_LOOKED_AT]
-    lengths = [[len(word.text) for word in words_of(text)] for text in found] or [[]]
-    return Texts(
-        classes,
-        own,
-        shared,
-        words=float(np.mean([len(words) for words in lengths])),
-        # Deletions and swaps, and 26 letters in each place that is there or between two.
-        edits=float(np.mean([sum(54 * length + 25 for length in words) for words in lengths])),
-    )
+    return Texts(classes, own, shared, *_words_and_edits(found))
+
+
+def _words_and_edits(texts: Sequence[str]) -> tuple[float, float]:
+    """Of a text, on average, words and single typing errors."""
+    lengths = [[len(word.text) for word in words_of(text)] for text in texts] or [[]]
+    # Deletions and swaps, and 26 letters in each place that is there or between two.
+    edits = [sum(54 * length + 25 for length in words) for words in lengths]
+    return float(np.mean([len(words) for words in lengths])), float(np.mean(edits))
 
 
 class Estimate:

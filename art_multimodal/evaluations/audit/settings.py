@@ -25,9 +25,11 @@ _LOADED = "loaded:"
 class AuditSettings(BudgetSettings):
     """Everything that a number in the report depends on, apart from the machine; see :class:`BudgetSettings`, too.
 
-    :param model: As for ``load_model``; or a loaded one: a :class:`DualEncoder` or :class:`FusionModel`.
+    :param model: As for ``load_model``; or a loaded one: a :class:`DualEncoder`, :class:`FusionModel` or
+        :class:`MultimodalModel`.
     :param data: As for ``open_data``, in retrieval as for ``open_captioned``; or data that are open already:
-        :class:`LabelledArrays` or :class:`CaptionedArrays` in memory, or a source of one's own.
+        :class:`LabelledArrays`, :class:`CaptionedArrays` or :class:`LabelledSampleArrays` in memory, or a source of
+        one's own.
     :param attacks: Names of attacks or modalities, separated by commas; ``None`` for
         ``image,text,multimodal,decoupling``, and on samples of other modalities for all but the ensembles.
     :param attacks_on_samples: Likewise, instead of these where samples have other modalities than image and text.

@@ -10,6 +10,7 @@ import numpy as np
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack
+from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.evaluations.suite.entry import (
     PAIRS,
@@ -115,6 +116,7 @@ register(
         "removes as few pixels and words, or other points, as it can (ours)",
         _removing("guided"),
         tasks=(ZERO_SHOT, PAIRS, SAMPLES),
+        cost=costs.removal,
     )
 )
 register(
@@ -125,6 +127,7 @@ register(
         "removes as few pixels as it can (ours)",
         _removing("guided", ("image",)),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        cost=costs.removal,
     )
 )
 register(
@@ -135,5 +138,9 @@ register(
         "removes blocks of pixels, or of other points, and single words (MUROAN's search)",
         _removing("exhaustive"),
         tasks=(ZERO_SHOT, PAIRS, SAMPLES, RETRIEVAL),
+        cost=costs.exhaustive_removal,
+        # It looks into blocks that change the answer alone: measured were 13 to 26 queries on average, of 1,870 at
+        # most, on demo:digits, all of demo:shapes, and a model of CIFAR-10.
+        typical_share=0.02,
     )
 )

@@ -15,6 +15,7 @@ from art_multimodal.errors import noting
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.evaluations.suite.costs import CostOf
 from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.pairs import is_pairs
 from art_multimodal.registry import Registry
@@ -122,6 +123,8 @@ class AttackEntry:
         ends in :data:`EACH` stands for that on each modality.
     :param fits: Of one that there is for each modality, whether it works on that of an estimator, by its name, within a
         budget.
+    :param cost: Passes at most; ``None`` where nobody knows, and a plan says so.
+    :param typical_share: What part of these at most it usually asks for, where that is far less.
     :param of_everyone: Whether it is run on samples that are wrong before, too, and its accuracy is over all: an
         outage is no attack.
     """
@@ -138,6 +141,8 @@ class AttackEntry:
     goes_on_after: tuple[str, ...] = ()
     fits: Callable[[Any, str, Budget], bool] = lambda estimator, modality, budget: modality in budget.balls
     of_everyone: bool = False
+    cost: CostOf | None = None
+    typical_share: float = 1.0
 
     @property
     def of_each(self) -> bool:

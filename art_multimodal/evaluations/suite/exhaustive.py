@@ -13,9 +13,12 @@ from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.text import BertAttack
 from art_multimodal.attacks.evasion.text.exhaustive import ExhaustiveTextAttack
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
+from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.entry import (
+    EACH,
     PAIRS,
     RETRIEVAL,
+    SAMPLES,
     ZERO_SHOT,
     Attacked,
     AttackEntry,
@@ -25,6 +28,7 @@ from art_multimodal.evaluations.suite.entry import (
 from art_multimodal.evaluations.suite.text import (
     bert_attack,
     character_attack,
+    is_the_text,
     labels_for,
     on_prompts,
     on_texts,
@@ -41,6 +45,20 @@ CUT = "texts_left_out"
 
 #: Numbers of proposals for each word, ascending, within a budget.
 Points = Callable[[Budget], tuple[int, ...]]
+
+
+def every(budget: Budget, texts: costs.Texts) -> costs.Cost:
+    """The cost of words and edits together, up to the most that are embedded."""
+    found = costs.words(budget, texts) + costs.edits(budget, texts)
+    most = every_word(budget, texts)
+    # A limit of those that all samples share holds for what single ones need beyond, too.
+    own = min(found.texts, most.texts) if texts.own else found.texts
+    return replace(found, texts=own, shared_texts=min(found.shared_texts, most.shared_texts))
+
+
+def every_word(budget: Budget, texts: costs.Texts) -> costs.Cost:
+    """The cost with the whole vocabulary of a language model, whose size only its loading tells."""
+    return costs.Cost(4, 0, texts.own * MOST_TEXTS_OF_A_SAMPLE, MOST_TEXTS if texts.shared else 0)
 
 
 def budget_alone(budget: Budget) -> tuple[int, ...]:
@@ -79,9 +97,10 @@ class EveryText(PreparedAttack):
     where it is not), and ``word_candidates``, how many were tried at the last point.
 
     :param points: Numbers of proposals for each word.
+    :param modality: Of samples of several, the name of the text.
     """
 
-    def __init__(self, estimator: Any, budget: Budget, points: Points) -> None:
+    def __init__(self, estimator: Any, budget: Budget, points: Points, modality: str = "text") -> None:
         super().__init__(estimator, budget)
         self.searching = every_text_attack(estimator, budget, points)
         assert isinstance(self.searching.attacks[0], BertAttack)
@@ -95,7 +114,7 @@ class EveryText(PreparedAttack):
         if estimator.texts_are_prompts:
             attacked = on_prompts(estimator, searching.records, x, y, found, self.budget)
         else:
-            attacked = on_texts(estimator, searching.records, x, found, self.budget)
+            attacked = on_texts(estimator, searching, x, found, self.budget)
         rows = zip(attacked.details, searching.fell_to, searching.words_tried, strict=True)
         details = [
             replace(said, fell_at=None if fell is None else self.size_of[fell], word_candidates=tried)
@@ -117,6 +136,20 @@ EVERY_WORD = AttackEntry(
 
 register(
     AttackEntry(
+        f"text_exhaustive{EACH}",
+        EACH,
+        "black box",
+        "every replacement and every typing error of the budget, all words of a text competing; exact up to "
+        f"{MOST_TEXTS_OF_A_SAMPLE:,} texts (ours)",
+        partial(EveryText, points=budget_alone),
+        tasks=(SAMPLES,),
+        words=True,
+        fits=is_the_text,
+        cost=every,
+    )
+)
+register(
+    AttackEntry(
         "text_exhaustive",
         "text",
         "black box",
@@ -125,5 +158,6 @@ register(
         partial(EveryText, points=budget_alone),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         words=True,
+        cost=every,
     )
 )

@@ -20,6 +20,7 @@ from art_multimodal.estimators.image_classifier import ImageClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.views import View
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.entry import (
     PAIRS,
     RETRIEVAL,
@@ -31,7 +32,7 @@ from art_multimodal.evaluations.suite.entry import (
     register,
 )
 from art_multimodal.evaluations.suite.gallery import also_on_gallery
-from art_multimodal.evaluations.suite.targeted import MOST_TARGETS, TargetedDescent
+from art_multimodal.evaluations.suite.targeted import MOST_TARGETS, TargetedDescent, targeted_from_clean
 from art_multimodal.functional.perturbations import norm_of, within_budget
 from art_multimodal.pairs import is_pairs
 
@@ -178,9 +179,19 @@ register(
         "projected gradient descent on class scores (ours)",
         image_attack(pgd),
         tasks=(ZERO_SHOT, RETRIEVAL),
+        cost=costs.DESCENT,
     )
 )
-register(AttackEntry("art_pgd", "image", "white box", "projected gradient descent (ART's)", image_attack(art_pgd)))
+register(
+    AttackEntry(
+        "art_pgd",
+        "image",
+        "white box",
+        "projected gradient descent (ART's)",
+        image_attack(art_pgd),
+        cost=costs.DESCENT,
+    )
+)
 register(
     AttackEntry(
         "apgd",
@@ -189,6 +200,7 @@ register(
         "auto-PGD on cross-entropy (ART's)",
         image_attack(apgd),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        cost=costs.auto_descent,
     )
 )
 register(
@@ -200,6 +212,7 @@ register(
         image_attack(partial(apgd, loss_type="difference_logits_ratio")),
         minimum_classes=3,  # it compares the three largest logits
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        cost=costs.auto_descent,
     )
 )
 register(
@@ -210,6 +223,7 @@ register(
         f"descent towards each of the {MOST_TARGETS} most likely other classes, on the difference of logits (ours)",
         also_on_gallery(partial(TargetedDescent, from_clean=True)),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        cost=targeted_from_clean,
     )
 )
 register(
@@ -221,6 +235,7 @@ register(
         image_attack(square),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         applies=square_applies,
+        cost=costs.queries,
     )
 )
 register(
@@ -231,5 +246,6 @@ register(
         "projected gradient descent away from all captions of an image (ours)",
         AwayFromCaptions,
         tasks=(RETRIEVAL,),
+        cost=costs.DESCENT,
     )
 )

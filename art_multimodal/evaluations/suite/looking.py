@@ -11,9 +11,13 @@ import numpy as np
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.gradient_checks import check_gradients
+from art_multimodal.evaluations.suite.costs import Cost
 from art_multimodal.evaluations.suite.entry import Attacked, PreparedAttack, entry_of
 from art_multimodal.evaluations.suite.gallery import also_on_gallery
 
+#: The cost of a look at every sample of a batch: two gradients, two answers, and two lengths of steps along a gradient
+#: and eight random directions.
+LOOK = Cost(24, 2)
 #: Looks by itself, and compares its members besides.
 _LOOKS_ANYWAY = "worst_image"
 #: What the headline of images rests on: its row is where a reader looks first.

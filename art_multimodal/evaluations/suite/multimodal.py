@@ -14,6 +14,7 @@ from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.for_each_sample import ImageAttackOnPairs
 from art_multimodal.attacks.evasion.multimodal import CoAttack, IndependentAttack
 from art_multimodal.attacks.evasion.multimodal.set_level_guidance import SetLevelGuidanceAttack
+from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.entry import (
     PAIRS,
     RETRIEVAL,
@@ -23,7 +24,7 @@ from art_multimodal.evaluations.suite.entry import (
     PreparedAttack,
     register,
 )
-from art_multimodal.evaluations.suite.exhaustive import Points, budget_alone, every_text_attack, word_curve
+from art_multimodal.evaluations.suite.exhaustive import Points, budget_alone, every, every_text_attack, word_curve
 from art_multimodal.evaluations.suite.image import art_pgd, away_from_captions, ball, bounded, inside_budget, pgd
 from art_multimodal.evaluations.suite.text import bert_attack, labels_for, on_prompts, on_texts
 
@@ -51,7 +52,7 @@ class OnBoth(PreparedAttack):
             adversarial = inside_budget(both.generate(x, labels_for(estimator, y)), x, budget)
             if estimator.texts_are_prompts:
                 return on_prompts(estimator, both.records, adversarial, y, both.prompts, budget)
-            return on_texts(estimator, both.records, x, adversarial, budget)
+            return on_texts(estimator, both, x, adversarial, budget)
 
 
 def _independent(estimator: Any, budget: Budget, seed: int) -> EvasionAttack:
@@ -77,6 +78,15 @@ def _set_level_guidance(estimator: Any, budget: Budget, seed: int) -> EvasionAtt
     return SetLevelGuidanceAttack(estimator, bert_attack(estimator, budget, "margin"), **ball(budget, seed))
 
 
+def scales(budget: Budget, texts: costs.Texts) -> costs.Cost:
+    """The cost of five scales in each step."""
+    return costs.Cost(5 * budget.max_iter + 4, 5 * budget.max_iter)
+
+
+DESCENT_AND_WORDS = costs.total(costs.DESCENT, costs.words)
+#: Rounds of words and images, from the clean image and from random starts.
+JOINT_COST = costs.total(costs.steps(6, 8), every, every)
+
 register(
     AttackEntry(
         "independent",
@@ -86,6 +96,7 @@ register(
         partial(OnBoth, build=_independent),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         words=True,
+        cost=DESCENT_AND_WORDS,
     )
 )
 register(
@@ -97,6 +108,7 @@ register(
         partial(OnBoth, build=_co_attack),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         words=True,
+        cost=DESCENT_AND_WORDS,
     )
 )
 register(
@@ -107,6 +119,7 @@ register(
         "text and image in turn, each against the other as attacked, to mislead about each sample (ours)",
         partial(OnBoth, build=_joint),
         words=True,
+        cost=JOINT_COST,
     )
 )
 #: Not in the registry by itself: with the language model's whole vocabulary.
@@ -126,5 +139,6 @@ register(
         partial(OnBoth, build=_set_level_guidance),
         tasks=(RETRIEVAL,),
         words=True,
+        cost=costs.total(scales, costs.words, costs.words),
     )
 )

@@ -14,6 +14,7 @@ from art_multimodal.attacks.art_context import global_seed
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion import ModalitySwapAttack, ProjectedGradientDescentMultimodal
 from art_multimodal.attacks.evasion.for_each_sample import for_each_sample
+from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.entry import EACH, SAMPLES, Attacked, AttackEntry, PreparedAttack, register
 from art_multimodal.evaluations.suite.image import Build, apgd, art_pgd, bounded, square, square_applies
 from art_multimodal.functional.perturbations import norm_of, within_budget
@@ -155,6 +156,7 @@ _add(
     "white box",
     "projected gradient descent on one modality (ART's)",
     partial(OnOneModality, build=art_pgd),
+    cost=costs.DESCENT,
 )
 _add(
     f"apgd{EACH}",
@@ -162,6 +164,7 @@ _add(
     "white box",
     "auto-PGD on cross-entropy, on one modality (ART's)",
     partial(OnOneModality, build=apgd),
+    cost=costs.auto_descent,
 )
 _add(
     f"pgd{EACH}",
@@ -169,6 +172,7 @@ _add(
     "white box",
     "projected gradient descent on the margin, on one modality (ours)",
     partial(Descent, loss="margin"),
+    cost=costs.steps(1, 2),
 )
 _add(
     f"square{EACH}",
@@ -177,6 +181,7 @@ _add(
     "random search with squares, on a modality of images (ART's)",
     partial(OnOneModality, build=square),
     fits=_square_fits,
+    cost=costs.queries,
 )
 _add(
     "pgd_multimodal",
@@ -184,6 +189,7 @@ _add(
     "white box",
     "projected gradient descent on all modalities of numbers at once, each in its own ball (ours)",
     Descent,
+    cost=costs.steps(1, 2),
 )
 _add(
     f"modality_swap{EACH}",
@@ -192,6 +198,7 @@ _add(
     f"a modality of another sample, of up to {DONORS} the most harmful one: spoofing (ours)",
     Swap,
     fits=_any_fits,
+    cost=costs.fixed(DONORS + 1),  # and one look at the result
 )
 _add(
     f"modality_missing{EACH}",
@@ -201,6 +208,7 @@ _add(
     Missing,
     fits=_missing_fits,
     of_everyone=True,
+    cost=costs.fixed(1),
 )
 _add(
     f"modality_removed{EACH}",
@@ -210,4 +218,5 @@ _add(
     Removed,
     fits=_any_fits,
     of_everyone=True,
+    cost=costs.fixed(1),
 )

@@ -12,6 +12,7 @@ from art_multimodal.attacks.art_context import global_seed
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.image_ascent import BestSeen, ImageBudget, Objective, ascend, own_generators
 from art_multimodal.estimators.image_classifier import ImageClassifier
+from art_multimodal.evaluations.suite.costs import Cost, Texts
 from art_multimodal.evaluations.suite.entry import Attacked, PreparedAttack
 from art_multimodal.functional.losses import margin_loss
 from art_multimodal.functional.perturbations import norm_of
@@ -35,6 +36,18 @@ def steps_from_clean(max_iter: int, targets: int) -> int:
     :param targets: How many classes are aimed at.
     """
     return max(max_iter, -(-LEAST_STEPS_TOGETHER // targets))
+
+
+def targeted(budget: Budget, texts: Texts) -> Cost:
+    """The cost of a descent towards each, and a look between stages."""
+    targets = min(MOST_TARGETS, max(1, texts.classes - 1))
+    return Cost(1 + targets * (budget.max_iter + STAGES + 1), targets * budget.max_iter)
+
+
+def targeted_from_clean(budget: Budget, texts: Texts) -> Cost:
+    """The cost of the same from the image itself."""
+    steps = steps_from_clean(budget.max_iter, min(MOST_TARGETS, max(1, texts.classes - 1)))
+    return targeted(replace(budget, max_iter=steps), texts)
 
 
 class TargetedDescent(PreparedAttack):

@@ -12,10 +12,13 @@ from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack, TextRecord
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.estimators.image_classifier import finite_labels
+from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.evaluations.suite.entry import (
+    EACH,
     PAIRS,
     RETRIEVAL,
+    SAMPLES,
     ZERO_SHOT,
     Attacked,
     AttackEntry,
@@ -75,9 +78,10 @@ class OnTexts(PreparedAttack):
     """An attack on texts alone: on each sample's own, or on the prompts of a zero-shot classifier.
 
     :param build: Makes the attack.
+    :param modality: Of samples of several, the name of the text.
     """
 
-    def __init__(self, estimator: Any, budget: Budget, build: Build) -> None:
+    def __init__(self, estimator: Any, budget: Budget, build: Build, modality: str = "text") -> None:
         super().__init__(estimator, budget)
         self.searching = build(estimator, budget)
         #: Prompts that all images share.
@@ -87,7 +91,7 @@ class OnTexts(PreparedAttack):
         searching = self.searching
         if not self.estimator.texts_are_prompts:
             adversarial = searching.generate(x, labels_for(self.estimator, y))
-            return on_texts(self.estimator, searching.records, x, adversarial, self.budget)
+            return on_texts(self.estimator, searching, x, adversarial, self.budget)
         if searching.per_image:
             prompts = searching.generate(x, y)
         else:
@@ -96,6 +100,12 @@ class OnTexts(PreparedAttack):
                 self._shared = searching.generate()
             prompts = self._shared
         return on_prompts(self.estimator, searching.records, x, y, prompts, self.budget)
+
+
+def one_text(estimator: Any) -> str:
+    """The name of the only modality that is a text; empty where there is none, or several."""
+    names = [name for name, kind in estimator.modalities.items() if not kind.numeric]
+    return names[0] if len(names) == 1 else ""
 
 
 def on_prompts(
@@ -126,13 +136,15 @@ def on_prompts(
     return Attacked(x, labels, details, prompts=sets)
 
 
-def on_texts(
-    estimator: Any, records: Sequence[TextRecord], x: np.ndarray, adversarial: np.ndarray, budget: Budget
-) -> Attacked:
-    """What a model says of adversarial pairs; in retrieval nothing."""
+def on_texts(estimator: Any, searching: Any, x: np.ndarray, adversarial: np.ndarray, budget: Budget) -> Attacked:
+    """What a model says of pairs, or of other samples, whose text was attacked; in retrieval nothing.
+
+    :param searching: The attack, which has a record of each text.
+    """
+    name = one_text(estimator)
     details = [
         Detail(texts=((before, after),), text_queries=record.queries)
-        for before, after, record in zip(x["text"], adversarial["text"], records, strict=True)
+        for before, after, record in zip(x[name], adversarial[name], searching.records, strict=True)
     ]
     labels = None
     if estimator.classifies:
@@ -140,9 +152,14 @@ def on_texts(
     return Attacked(adversarial, labels, details)
 
 
-for _name, _build, _what in (
-    ("bert_attack", bert_attack, "one word replaced by what a language model proposes"),
-    ("character_attack", character_attack, "a typing error"),
+def is_the_text(estimator: Any, modality: str, budget: Budget) -> bool:
+    """Whether a modality is the one text of a model, which text attacks change."""
+    return modality == one_text(estimator)
+
+
+for _name, _build, _what, _cost in (
+    ("bert_attack", bert_attack, "one word replaced by what a language model proposes", costs.words),
+    ("character_attack", character_attack, "a typing error", costs.edits),
 ):
     register(
         AttackEntry(
@@ -153,6 +170,7 @@ for _name, _build, _what in (
             partial(OnTexts, build=partial(_build, loss="embedding_kl")),
             tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
             words=_build is bert_attack,
+            cost=_cost,
         )
     )
     register(
@@ -164,5 +182,19 @@ for _name, _build, _what in (
             partial(OnTexts, build=partial(_build, loss="margin")),
             tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
             words=_build is bert_attack,
+            cost=_cost,
+        )
+    )
+    register(
+        AttackEntry(
+            f"{_name}{EACH}",
+            EACH,
+            "black box",
+            f"{_what}, to mislead the model about each sample by itself (ours)",
+            partial(OnTexts, build=partial(_build, loss="margin")),
+            tasks=(SAMPLES,),
+            words=_build is bert_attack,
+            fits=is_the_text,
+            cost=_cost,
         )
     )

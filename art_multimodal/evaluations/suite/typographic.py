@@ -8,6 +8,7 @@ import numpy as np
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.typographic import TypographicAttack
+from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.evaluations.suite.entry import Attacked, AttackEntry, PreparedAttack, register
 from art_multimodal.functional.lettering import LEAST_SIZE
@@ -55,5 +56,6 @@ register(
         "a word on a label is pasted into the image (ours)",
         Writing,
         applies=_legible,
+        cost=costs.queries,
     )
 )

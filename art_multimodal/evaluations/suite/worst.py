@@ -11,6 +11,7 @@ import numpy as np
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.gradient_checks import check_gradients
+from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.cascade import Cascade, Member, member_seed
 from art_multimodal.evaluations.suite.entry import (
     ATTACKS,
@@ -26,11 +27,13 @@ from art_multimodal.evaluations.suite.entry import (
     register,
     task_of,
 )
-from art_multimodal.evaluations.suite.exhaustive import EVERY_WORD
+from art_multimodal.evaluations.suite.exhaustive import EVERY_WORD, every_word
 from art_multimodal.evaluations.suite.gallery import also_on_gallery
-from art_multimodal.evaluations.suite.multimodal import JOINT_OF_EVERY_WORD
+from art_multimodal.evaluations.suite.looking import LOOK
+from art_multimodal.evaluations.suite.multimodal import DESCENT_AND_WORDS, JOINT_COST, JOINT_OF_EVERY_WORD, scales
 from art_multimodal.evaluations.suite.samples import Descent
-from art_multimodal.evaluations.suite.targeted import MOST_TARGETS, TargetedDescent
+from art_multimodal.evaluations.suite.targeted import MOST_TARGETS, TargetedDescent, targeted
+from art_multimodal.evaluations.suite.text import is_the_text
 
 #: Fewest gradient steps of a member: a quick row may take ten, a number that is to be trusted may not.
 LEAST_STEPS = 50
@@ -108,6 +111,9 @@ def by_task(
 
 def on_one_modality(estimator: Any, budget: Budget, modality: str) -> PreparedAttack:
     """Make the ensemble on one modality of samples, of what fits it."""
+    if is_the_text(estimator, modality, budget):
+        quick = [ATTACKS[f"{name}{EACH}"].on(modality) for name in ("bert_attack", "character_attack")]
+        return Ensemble(estimator, budget, [EVERY_WORD, *quick])
     square = ATTACKS[f"square{EACH}"]
     members = [ATTACKS[f"apgd{EACH}"], replace(ATTACKS[f"pgd{EACH}"], make=_MARGIN)]
     members += [square] if square.fits(estimator, modality, budget) else []
@@ -125,6 +131,11 @@ _ALL_AT_ONCE = (
 _IMAGE = partial(ImageEnsemble, members=("apgd", TARGETED_PGD, "square"))
 _TEXT = ("bert_attack", "bert_attack_margin", "character_attack", "character_attack_margin")
 _EVERYWHERE = (ZERO_SHOT, PAIRS, RETRIEVAL)
+
+
+def _in_ensemble(*parts: costs.CostOf) -> costs.CostOf:
+    """The cost of members, whose budget has more steps."""
+    return lambda budget, texts: costs.total(*parts)(ensemble_budget(budget), texts)
 
 
 def _side_by_side(*members: tuple[str, Make] | str) -> Make:
@@ -145,6 +156,7 @@ register(
             retrieval=_side_by_side(("gallery", also_on_gallery(_IMAGE)), "similarity_pgd"),
         ),
         tasks=_EVERYWHERE,
+        cost=_in_ensemble(costs.auto_descent, targeted, costs.queries, lambda budget, texts: LOOK, costs.DESCENT),
     )
 )
 register(
@@ -161,6 +173,7 @@ register(
         ),
         tasks=_EVERYWHERE,
         words=True,
+        cost=costs.total(every_word, costs.words, costs.words, costs.edits, costs.edits),
     )
 )
 register(
@@ -169,9 +182,12 @@ register(
         "worst",
         "white box",
         "apgd, then pgd on the margin from two starts, then square on images, on one modality, each on what is left; "
-        f"at least {LEAST_STEPS} steps",
+        f"at least {LEAST_STEPS} steps. On a text every word that the language model knows and every typing error",
         on_one_modality,
         tasks=(SAMPLES,),
+        words=True,
+        fits=lambda estimator, modality, budget: modality in budget.balls or is_the_text(estimator, modality, budget),
+        cost=_in_ensemble(costs.auto_descent, costs.steps(2, 4), costs.queries),
     )
 )
 register(
@@ -191,5 +207,6 @@ register(
         tasks=(*_EVERYWHERE, SAMPLES),
         words=True,
         goes_on_after=("worst_image", "worst_text", f"worst{EACH}"),
+        cost=_in_ensemble(JOINT_COST, every_word, DESCENT_AND_WORDS, DESCENT_AND_WORDS, scales),
     )
 )

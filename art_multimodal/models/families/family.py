@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.models import families
 from art_multimodal.registry import imported
 
 if TYPE_CHECKING:
     from art_multimodal.models.base import Model
 
-#: Where each family says how; imported when it is needed.
+#: Families that are not called as their folder is, or stand elsewhere.
+_NAMED = {"demo": "art_multimodal.demo", "hf": f"{families.__name__}.hugging_face"}
+#: Where each family says how, in the ``saving.py`` of its folder; imported when it is needed.
 FAMILIES = {
-    "demo": "art_multimodal.demo.saving:FAMILY",
-    "open_clip": "art_multimodal.models.families.open_clip.saving:FAMILY",
-    "hf": "art_multimodal.models.families.hugging_face.saving:FAMILY",
-    "mmbt": "art_multimodal.models.families.mmbt.saving:FAMILY",
-    "late_fusion": "art_multimodal.models.families.late_fusion.saving:FAMILY",
-    "modular": "art_multimodal.models.families.modular.saving:FAMILY",
+    **_NAMED,
+    **{
+        path.parent.name: f"{families.__name__}.{path.parent.name}"
+        for path in sorted(Path(families.__file__).parent.glob("*/saving.py"))
+        if path.parent.name != "hugging_face"
+    },
 }
 
 
@@ -71,4 +74,4 @@ def load_files(folder: Path, facts: Mapping[str, Any]) -> Any:
 
 
 def _family(name: str) -> Family:
-    return imported(FAMILIES[name])
+    return imported(f"{FAMILIES[name]}.saving:FAMILY")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from art_multimodal.attacks.budget import Budget
@@ -48,6 +49,13 @@ class OnImages(Threat):
         }
 
 
+def words_and_edits(budget: Mapping[str, Any]) -> tuple[str, str]:
+    """How much of a text may change, from a budget in JSON types."""
+    words = "one word" if budget["max_words"] == 1 else f"up to {budget['max_words']} words"
+    edits = "one typing error" if budget["max_edits"] == 1 else f"up to {budget['max_edits']} typing errors"
+    return words, edits
+
+
 class OnTexts(Threat):
     """Words and characters."""
 
@@ -62,8 +70,7 @@ class OnTexts(Threat):
             if kept
             else " (nothing is protected, so a replaced word may change what is asked)"
         )
-        words = "one word" if budget["max_words"] == 1 else f"up to {budget['max_words']} words"
-        edits = "one typing error" if budget["max_edits"] == 1 else f"up to {budget['max_edits']} typing errors"
+        words, edits = words_and_edits(budget)
         where = {PAIRS: "the text", RETRIEVAL: "every caption"}.get(report["task"], "every class prompt")
         return f"When {words} of {where} may be replaced, or {edits} made{safe}, {consequence(report, row)}."
 

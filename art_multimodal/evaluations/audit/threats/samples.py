@@ -7,9 +7,10 @@ from typing import Any
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.evaluations.audit.rendering import percent
-from art_multimodal.evaluations.audit.threats.pictures_and_words import hidden_gradients
+from art_multimodal.evaluations.audit.threats.pictures_and_words import hidden_gradients, of_words, words_and_edits
 from art_multimodal.evaluations.audit.threats.threat import Circumstances, Quote, Threat
 from art_multimodal.evaluations.budget_settings import DEFAULT_SHARE, distance
+from art_multimodal.evaluations.suite.entry import SAMPLES
 from art_multimodal.evaluations.suite.samples import DONORS
 from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
 from art_multimodal.evaluations.suite.worst import LEAST_STEPS
@@ -36,9 +37,13 @@ class OnOne(Threat):
         self.colour = colour
 
     def sentence(self, report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
-        ball = report["budget"]["modalities"][self.name]
-        eps = distance(report["budget"], ball["eps"], ball["eight_bit"])
-        said = f"When {quote(self.name)} alone is attacked (eps {eps}), {left(row)}."
+        ball = report["budget"]["modalities"].get(self.name)
+        within = (
+            ", ".join(words_and_edits(report["budget"]))
+            if ball is None
+            else f"eps {distance(report['budget'], ball['eps'], ball['eight_bit'])}"
+        )
+        said = f"When {quote(self.name)} alone is attacked ({within}), {left(row)}."
         trust = report.get("by_modality", {}).get(self.name, {}).get("cost_of_trust")
         if trust is not None and trust > 0:
             said += f" An oracle that left it out would have {100 * trust:.1f} points more: the cost of trusting it."
@@ -237,6 +242,8 @@ def protocol_of_samples(settings: Any, estimator: Any, threats: Iterable[str], b
     threats = set(threats)
     if threats & {*budget.balls, "multimodal", "worst"}:
         said |= hidden_gradients()
+    if threats & {name for name, modality in estimator.modalities.items() if not modality.numeric}:
+        said |= of_words(Circumstances(SAMPLES, budget))
     if threats & set(budget.balls):
         said |= THREATS_OF_SAMPLES[SINGLE_SOURCE].protocol(Circumstances("", budget))
         said["quick"] = (
