@@ -34,8 +34,9 @@ def open_answers(
     except InputError as error:
         if not in_file:
             raise
+        named = listed_names(answers)
         raise InputError(
-            f"{error} {model} needs the columns image, text and label, with its answers as labels: {listed_names(answers)}."
+            f"{error} {model} needs the columns image, text and label, with its answers as labels: {named}."
         ) from error
     check_answers(data, spec, model, answers)
     return data
