@@ -7,7 +7,7 @@ OUT ?= build/audit
 # Of the tests; each takes about 1.5 GB of memory.
 WORKERS ?= 2
 
-.PHONY: audit test test-kernels fuzz interop lint benchmarks docs clean
+.PHONY: audit test notebooks test-kernels fuzz interop lint benchmarks docs clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -22,6 +22,10 @@ audit: $(READY)
 # A file's tests share what they load, so they stay together. One thread each: more would only wait for each other.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Every notebook from top to bottom.
+notebooks: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/notebooks -n $(WORKERS) -m 'slow or not slow'
 
 # The suite as other processors would run it, and beside busy processes: some two hours on two cores. RUNS names some.
 test-kernels: $(READY)

@@ -32,16 +32,17 @@ TEST = [
 setup(
     name="art-multimodal",
     version=VERSION,
-    description="Attack, defend and measure CLIP-like and image-text models, on the Adversarial Robustness Toolbox",
+    description="Attack, defend and measure models over any modalities, on the Adversarial Robustness Toolbox",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
-    license_files=["LICENSE"],
+    # The code, and the embedded data of two demos: see art_multimodal/demo/data/LICENCES.md.
+    license="MIT AND CC-BY-4.0 AND CC-BY-SA-4.0",
+    license_files=["LICENSE", "art_multimodal/demo/data/LICENCES.md"],
     python_requires=">=3.10",
     packages=find_packages(include=["art_multimodal", "art_multimodal.*"]),
     package_data={
         "art_multimodal": ["py.typed"],
-        "art_multimodal.demo": ["weights/*.safetensors", "weights/mlm/*", "data/*.safetensors"],
+        "art_multimodal.demo": ["weights/*.safetensors", "weights/mlm/*", "data/*.safetensors", "data/LICENCES.md"],
         "art_multimodal.evaluations.audit": ["templates/*.j2"],
     },
     # Of jinja2, pillow and torch the versions before these have known holes.

@@ -133,7 +133,7 @@ def test_a_prompt_too_long_for_its_changes_is_no_error(tmp_path: Path) -> None:
     """Candidates that the model cannot read are not admissible; the audit goes on with the others."""
     template = "a photo of the handwritten digit {}" + " and more" * 9 + "."
     settings = AuditSettings(
-        "demo:digits", "demo:digits", attacks="text", limit=4, batch_size=4, group_size=4, templates=(template,)
+        "demo:digits", "demo:digits", attacks="text", limit=2, batch_size=2, group_size=2, templates=(template,)
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"]
