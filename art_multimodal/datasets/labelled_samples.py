@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,22 +108,25 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise InputError(f"{shown(path)} holds a single array. Write {_FORM}.")
         with loaded as found:
-            arrays = {}
-            for name in found.files:
-                try:
-                    arrays[name] = found[name]
-                except ValueError as error:
-                    raise InputError(_unreadable(path, name, error)) from None
-            return arrays
+            return {name: _array(path, found, name) for name in found.files}
     except FileNotFoundError:
         raise InputError(f"There is no file {shown(path)} (in {shown(Path.cwd())}). Write {_FORM}.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever zipfile and numpy make of bytes that are no such file
         raise InputError(f"{shown(path)} is no file of arrays ({type(error).__name__}). Write {_FORM}.") from None
 
 
-def _unreadable(path: Path, name: str, error: ValueError) -> str:
+def _array(path: Path, found: Any, name: str) -> np.ndarray:
+    try:
+        return found[name]
+    except MemoryError:
+        raise
+    except Exception as error:  # likewise
+        raise InputError(_unreadable(path, name, error)) from None
+
+
+def _unreadable(path: Path, name: str, error: Exception) -> str:
     if "pickle" in str(error) or "Object arrays" in str(error):
         return (
             f"{shown(path)}: the array {brief(name)!r} holds Python objects, which are not loaded. Save numbers, and "

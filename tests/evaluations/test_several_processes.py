@@ -29,21 +29,12 @@ SETTINGS = AuditSettings(
 OPTIONS = ("--data", "demo:digits", "--attacks", "pgd,bert_attack", "--eps", "16/255", "--limit", "40")
 
 
-def two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
+def two_processes(
+    *arguments: str, model: str = "demo:digits", options: tuple[str, ...] = OPTIONS
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-    command += [
-        "-m",
-        "art_multimodal",
-        "audit",
-        "demo:digits",
-        *OPTIONS,
-        "--batch-size",
-        "6",
-        "--group-size",
-        "6",
-        *arguments,
-    ]
+    command += ["-m", "art_multimodal", "audit", model, *options, "--batch-size", "6", "--group-size", "6", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 
@@ -81,6 +72,21 @@ def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> No
     pictures = [{path.name: path.read_bytes() for path in (folder / "pictures").iterdir()} for folder in (out, single)]
     assert pictures[0] == pictures[1] and pictures[0]
     assert not list(out.glob("log.*.jsonl"))
+
+
+def test_on_samples_of_any_modalities_too(tmp_path: Path) -> None:
+    attacks = "pgd,modality_swap,modality_missing"
+    settings = AuditSettings("demo:views", "demo:views", attacks, steps=2, limit=14, batch_size=6, group_size=6)
+    single, out = tmp_path / "single", tmp_path / "run"
+    write_reports(Audit(settings, single, device="cpu").evaluate())
+    options = ("--data", "demo:views", "--attacks", attacks, "--steps", "2", "--limit", "14")
+    done = two_processes("--device", "cpu", "--out", str(out), model="demo:views", options=options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (out, single)]
+    assert without_times(reports[0]) == without_times(reports[1])
+    drawings = [{path.name: path.read_bytes() for path in (folder / "pictures").iterdir()} for folder in (out, single)]
+    assert drawings[0] == drawings[1] and drawings[0]
 
 
 def test_a_run_of_three_that_was_killed_goes_on_alone(single: Path, tmp_path: Path) -> None:

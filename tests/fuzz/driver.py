@@ -36,7 +36,7 @@ from typing import Any
 
 from texts import controls
 
-MODULES = ("names", "options", "run_folders", "models_and_data")
+MODULES = ("names", "options", "run_folders", "models_and_data", "arrays")
 SECONDS, BYTES = 60, 4 << 30
 #: How many inputs a category gets, against 1 of others: more where much is read, by many libraries.
 WEIGHTS = {"checkpoints": 2.0, "images": 2.0, "tables": 2.0, "folders": 2.0}
