@@ -221,6 +221,18 @@ class Costs:
         """Each point and each word costs 1, and there are no others."""
         return cls(np.ones(layout.size), np.ones(layout.words), float(layout.total))
 
+    @cached_property
+    def of_each(self) -> float | None:
+        """What every point of all grids costs; ``None`` where they differ, or there are none."""
+        first = float(self.numbers[0]) if len(self.numbers) else None
+        return first if first is not None and bool((self.numbers == first).all()) else None
+
+    def affordable(self, order: np.ndarray, room: float) -> int:
+        """How many points of an order, from the first on, cost less than ``room`` together."""
+        if self.of_each is not None:
+            return min(len(order), max(0, ceil(room / self.of_each) - 1))
+        return int(np.searchsorted(np.cumsum(self.numbers[order]), room, side="left"))
+
     def of(self, removal: Removal, layout: Layout) -> float:
         """The cost of a removal; points that are removed twice count once."""
         words = float(self.words[list(set(removal.words))].sum()) if removal.words else 0.0
@@ -230,4 +242,7 @@ class Costs:
             box = removal.blocks[0]
             first = layout.grids(self.numbers)[box.modality][box.start]
             return float(first) * box.area + words
-        return float(self.numbers[removal.mask(layout)].sum()) + words
+        mask = removal.mask(layout)
+        if self.of_each is not None:
+            return int(np.count_nonzero(mask)) * self.of_each + words
+        return float(self.numbers[mask].sum()) + words

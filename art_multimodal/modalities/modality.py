@@ -227,8 +227,8 @@ class Modality:
 
     def spread(self, points: np.ndarray, ndim: int) -> np.ndarray:
         """Booleans of points, with axes of length 1 where a point has several numbers, so that they broadcast."""
-        order = np.argsort(self.point_axes)
-        ordered = points.transpose(0, *(1 + order))
+        order = sorted(range(len(self.point_axes)), key=self.point_axes.__getitem__)
+        ordered = points.transpose(0, *(1 + place for place in order))
         index = [slice(None), *(slice(None) if axis in self.point_axes else None for axis in range(ndim - 1))]
         return ordered[tuple(index)]
 

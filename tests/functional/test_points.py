@@ -120,3 +120,17 @@ def test_masks_survive_packing_and_joining(case: tuple[Layout, list[Box]], seed:
     np.testing.assert_array_equal(joined.mask(layout), union)
     assert joined.points(layout) == union.sum() + len(words)
     assert first.touches_numbers == bool(masks[0].any())
+
+
+@pytest.mark.parametrize("each", [(1.0,), (0.37,), (0.5, 0.25)])
+def test_what_a_room_affords_is_counted(each: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(0)
+    numbers = np.repeat(np.array(each), 12)
+    costs = Costs(numbers, np.zeros(0), float(numbers.sum()))
+    assert (costs.of_each is None) == (len(each) > 1)
+    for room in (-1.0, 0.0, 1e-12, *rng.uniform(0, numbers.sum() + 1, 40)):
+        order = rng.permutation(len(numbers))[: rng.integers(1, len(numbers) + 1)]
+        counted = 0
+        while counted < len(order) and numbers[order[: counted + 1]].sum() < room:
+            counted += 1
+        assert costs.affordable(order, float(room)) == counted

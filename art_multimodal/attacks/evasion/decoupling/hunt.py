@@ -85,8 +85,7 @@ class Hunt:
 
         :param spared: Leave at least so much of it.
         """
-        total = np.cumsum(self.costs.numbers[order])
-        return int(np.searchsorted(total, self.room - spared - _EQUAL, side="left"))
+        return self.costs.affordable(order, self.room - spared - _EQUAL)
 
     def ranked(self, saliency: np.ndarray) -> np.ndarray:
         """The numbers of all points, those first that lower the margin most for what they cost."""
