@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from art_multimodal.errors import InputError
-from art_multimodal.shown import brief
+from art_multimodal.shown import quoted
 
 #: Most that a row of probabilities may sum to, rounding included.
 _MOST = 1.05
@@ -104,4 +104,4 @@ def _check_rows(rows: np.ndarray) -> None:
 
 def listed_names(names: Sequence[str]) -> str:
     """Names of classes for a message, some of them where there are many."""
-    return ", ".join(repr(brief(name, 60)) for name in names[:8]) + (f", ... ({len(names)})" if len(names) > 8 else "")
+    return ", ".join(quoted(name, 60) for name in names[:8]) + (f", ... ({len(names)})" if len(names) > 8 else "")

@@ -9,7 +9,7 @@ import numpy as np
 
 from art_multimodal.errors import InputError
 from art_multimodal.modalities.modality import Modality, field_dtype
-from art_multimodal.shown import brief, shown
+from art_multimodal.shown import brief, quoted, shown
 from art_multimodal.texts import check_strings
 
 
@@ -37,7 +37,7 @@ def samples(**modalities: Any) -> np.ndarray:
     if not modalities:
         raise InputError("samples() needs at least one modality: samples(rgb=..., depth=...).")
     if wrong := [name for name in modalities if not name.isidentifier()]:
-        raise InputError(f"The name of a modality must be an identifier such as 'rgb', not {brief(wrong[0])!r}.")
+        raise InputError(f"The name of a modality must be an identifier such as 'rgb', not {quoted(wrong[0])}.")
     fields = {name: _field(name, given) for name, given in modalities.items()}
     counts = {name: len(field) for name, field in fields.items()}
     if len(set(counts.values())) > 1:
@@ -76,7 +76,7 @@ def check_samples(
     if gone := [name for name in wanted if name not in names]:
         raise InputError(f"The samples lack {', '.join(gone)}; they have {', '.join(map(brief, names))}.")
     if strange := [name for name in names if name not in known]:
-        raise InputError(f"The model knows no modality {brief(strange[0])!r}; it takes {', '.join(known)}.")
+        raise InputError(f"The model knows no modality {quoted(strange[0])}; it takes {', '.join(known)}.")
     checked = {name: known[name].check(x[name]) if values else known[name].laid_out(x[name]) for name in wanted}
     if list(names) == wanted and all(checked[name] is x[name] or _shared(checked[name], x[name]) for name in wanted):
         return x

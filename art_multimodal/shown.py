@@ -43,3 +43,10 @@ def brief(text: object, most: int = 240) -> str:
         return shown(text)
     end = most // 3
     return shown(f"{text[: most - end - 3]}...{text[-end:]}")
+
+
+def quoted(text: object, most: int = 240) -> str:
+    """A string as :func:`brief` gives it, in quotes."""
+    inside = brief(text, most)
+    mark = '"' if "'" in inside else "'"
+    return f"{mark}{inside}{mark}"

@@ -217,7 +217,7 @@ BAD = {
         lambda: samples(rgb=RGB, lab=LAB[:3], note=NOTE),
         "The modalities have unequal numbers of samples: rgb 4, lab 3, note 4. Give one of each per sample.",
     ),
-    "hostile name": (lambda: samples(**{HOSTILE: RGB}), EMPTY + "'\\\\x1b[2J\\\\u202eevil\\\\n'."),
+    "hostile name": (lambda: samples(**{HOSTILE: RGB}), EMPTY + "'\\x1b[2J\\u202eevil\\n'."),
     "empty name": (lambda: samples(**{"": RGB}), EMPTY + "''."),
     "objects": (lambda: samples(rgb=[None, 1]), "rgb: an array of numbers with a sample in each row is needed"),
     "number": (lambda: samples(rgb=1.0), "rgb: an array of numbers with a sample in each row is needed"),

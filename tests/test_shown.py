@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 
-from art_multimodal.shown import brief, shown
+from art_multimodal.shown import brief, quoted, shown
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,11 @@ def test_no_character_moves_the_cursor_or_breaks_the_line() -> None:
 def test_long_ones_are_cut_in_the_middle() -> None:
     assert brief("a" * 240) == "a" * 240
     assert brief("a" * 300 + "\n.png", 30) == "a" * 17 + "..." + "a" * 5 + "\\n.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a\\b", "'a\\b'"), ("it's", '"it\'s"'), ("a\nb", "'a\\nb'"), ("\x1b[2J", "'\\x1b[2J'"), (Path("x y"), "'x y'")],
+)
+def test_quotes_double_nothing(text: object, said: str) -> None:
+    assert quoted(text) == said

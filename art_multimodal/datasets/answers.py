@@ -9,7 +9,7 @@ from art_multimodal.datasets.photos import PhotoTransform
 from art_multimodal.datasets.source import LabelledImages
 from art_multimodal.errors import InputError
 from art_multimodal.labels import listed_names
-from art_multimodal.shown import brief
+from art_multimodal.shown import quoted
 
 
 def open_answers(
@@ -66,4 +66,4 @@ def check_class_names_of(class_names: Sequence[str], model: str, answers: Sequen
     """
     missing = [name for name in class_names if name not in answers]
     if missing:
-        raise InputError(f"The label {brief(missing[0])!r} is none of the answers of {model}: {listed_names(answers)}.")
+        raise InputError(f"The label {quoted(missing[0])} is none of the answers of {model}: {listed_names(answers)}.")

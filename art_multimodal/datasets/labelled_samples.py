@@ -16,7 +16,7 @@ from art_multimodal.modalities import Text
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.prompts import check_class_names
 from art_multimodal.sample_arrays import are_samples, samples
-from art_multimodal.shown import brief, shown
+from art_multimodal.shown import brief, quoted, shown
 from art_multimodal.texts import as_texts
 
 #: Ends the name of the array with the lengths of sequences; and the array of labels.
@@ -129,10 +129,10 @@ def _array(path: Path, found: Any, name: str) -> np.ndarray:
 def _unreadable(path: Path, name: str, error: Exception) -> str:
     if "pickle" in str(error) or "Object arrays" in str(error):
         return (
-            f"{shown(path)}: the array {brief(name)!r} holds Python objects, which are not loaded. Save numbers, and "
+            f"{shown(path)}: the array {quoted(name)} holds Python objects, which are not loaded. Save numbers, and "
             "texts as an array of strings; sequences of different lengths filled up with zeros, beside NAME_length."
         )
-    return f"{shown(path)}: the array {brief(name)!r} cannot be read ({brief(str(error))})."
+    return f"{shown(path)}: the array {quoted(name)} cannot be read ({brief(str(error))})."
 
 
 def _listed(arrays: Mapping[str, Any]) -> str:

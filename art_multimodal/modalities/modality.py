@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from art_multimodal.errors import InputError
-from art_multimodal.shown import shown
+from art_multimodal.shown import quoted, shown
 
 #: A number, or an array that broadcasts to one sample.
 Values = float | np.ndarray
@@ -51,7 +51,7 @@ class Modality:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name.isidentifier()):
-            raise InputError(f"The name of a modality must be an identifier such as 'rgb', not {shown(self.name)!r}.")
+            raise InputError(f"The name of a modality must be an identifier such as 'rgb', not {quoted(self.name)}.")
         if any(size is not None and size < 1 for size in self.shape):
             raise InputError(
                 f"{self.name}: the shape of a sample must be at least 1 along each axis, not {self.shape}."

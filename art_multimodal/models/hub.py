@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from art_multimodal.errors import InputError
-from art_multimodal.shown import shown
+from art_multimodal.shown import quoted
 
 #: What transformers reads beside the weights. No Python, and nothing in folders below.
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -32,7 +32,7 @@ def hub_folder(name: str, *choices: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     if not is_hub_name(name):
-        raise InputError(f"{shown(name)!r} is neither a folder here nor a name of the Hugging Face hub (ORG/NAME).")
+        raise InputError(f"{quoted(name)} is neither a folder here nor a name of the Hugging Face hub (ORG/NAME).")
     folder: Path | None = None
     for patterns in choices:
         try:

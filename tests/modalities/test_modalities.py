@@ -156,7 +156,7 @@ def test_shapes_that_do_not_fit() -> None:
     ("make", "said"),
     [
         (lambda: image("a b"), "The name of a modality must be an identifier such as 'rgb', not 'a b'."),
-        (lambda: image("\x1b[2J"), "identifier such as 'rgb', not '\\\\x1b[2J'."),
+        (lambda: image("\x1b[2J"), "identifier such as 'rgb', not '\\x1b[2J'."),
         (lambda: image(None), "identifier such as 'rgb', not 'None'."),
         (lambda: image("x", 0), "x: the shape of a sample must be at least 1 along each axis, not (0, None, None)."),
         (lambda: table("x", 3, clip_values=(1, 0)), "x: clip_values must be a lower and a higher value everywhere;"),

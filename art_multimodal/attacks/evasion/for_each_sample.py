@@ -26,7 +26,7 @@ from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.image_text import ImageText
 from art_multimodal.pairs import is_pairs
 from art_multimodal.sample_arrays import check_samples, with_field
-from art_multimodal.shown import shown
+from art_multimodal.shown import quoted
 from art_multimodal.texts import check_strings
 
 #: Builds an attack on the view that it is given.
@@ -107,7 +107,7 @@ def for_each_sample(
     kind = estimator.modalities.get(modality)
     if kind is None or not kind.numeric:
         numeric = [one.name for one in estimator.modalities.values() if one.numeric]
-        raise InputError(f"modality must be one that holds numbers, {', '.join(numeric)}, not {shown(modality)!r}.")
+        raise InputError(f"modality must be one that holds numbers, {', '.join(numeric)}, not {quoted(modality)}.")
     own, given = kind.values(x[modality]), kind.values(adversarial[modality])
     if kwargs.get("mask") is not None:
         # Which shapes broadcast differs from attack to attack.

@@ -21,7 +21,7 @@ from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.hub import PICKLES, SAFETENSORS, SETTINGS, hub_folder
 from art_multimodal.models.weight_files import check_build, check_numbers, sizes_of, weight_files
-from art_multimodal.shown import shown
+from art_multimodal.shown import quoted, shown
 
 #: No code of a checkpoint, no question whether to run it, and nothing that is not in the folder.
 _OFFLINE = {"trust_remote_code": False, "local_files_only": True}
@@ -68,7 +68,7 @@ def checkpoint_folder(name_or_path: str) -> Path:
     if not folder.is_dir():
         if name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1:
             raise InputError(
-                f"There is no folder {shown(folder)!r}. Give a folder made by save_pretrained, or a hub name."
+                f"There is no folder {quoted(folder)}. Give a folder made by save_pretrained, or a hub name."
             )
         folder = hub_folder(name_or_path, (*SETTINGS, *SAFETENSORS))
         if not any(True for pattern in SAFETENSORS for _ in folder.glob(pattern)):

@@ -16,7 +16,7 @@ from art_multimodal.models.families.hugging_face.loading import checkpoint_folde
 from art_multimodal.models.families.mmbt.model import MMBT, torchvision_trunk
 from art_multimodal.models.preprocessing import ImagePreprocessing, check_sides
 from art_multimodal.models.weight_files import check_build, read_weights, sizes_of
-from art_multimodal.shown import shown
+from art_multimodal.shown import quoted, shown
 
 _SETTINGS = "mmbt.json"
 _WEIGHTS = "mmbt.safetensors"
@@ -68,10 +68,10 @@ def load_mmbt(folder: str | Path, backbone: nn.Module | None = None) -> MMBT:
 
     folder = Path(folder).expanduser()
     if not (folder / _SETTINGS).is_file():
-        raise InputError(f"There is no {_SETTINGS} in {shown(folder)!r}. Give a folder made by save_mmbt.")
+        raise InputError(f"There is no {_SETTINGS} in {quoted(folder)}. Give a folder made by save_mmbt.")
     check_folder(folder)
     if not (folder / _BERT).is_dir():
-        raise InputError(f"There is no folder {_BERT} in {shown(folder)!r}. Give a folder made by save_mmbt.")
+        raise InputError(f"There is no folder {_BERT} in {quoted(folder)}. Give a folder made by save_mmbt.")
     check_link(folder / _BERT)
     bert_folder = checkpoint_folder(str(folder / _BERT))
     bert, _ = load_weights(transformers.BertModel, bert_folder)

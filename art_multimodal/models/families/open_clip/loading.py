@@ -26,7 +26,7 @@ from art_multimodal.models.families.open_clip.weights import fill, image_tower_o
 from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.hub import hub_folder, is_hub_name
 from art_multimodal.models.weight_files import check_build, check_numbers, read_weights, sizes_of
-from art_multimodal.shown import shown
+from art_multimodal.shown import quoted, shown
 
 #: What open_clip itself calls them in a folder.
 WEIGHTS_FILE, CONFIG_FILE = "open_clip_model.safetensors", "open_clip_config.json"
@@ -84,7 +84,7 @@ def load_open_clip_folder(folder: str | Path) -> OpenCLIPEncoder:
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise InputError(f"There is no folder {shown(folder)!r}. Give one with {CONFIG_FILE} and weights.")
+        raise InputError(f"There is no folder {quoted(folder)}. Give one with {CONFIG_FILE} and weights.")
     check_folder(folder)
     path = folder / CONFIG_FILE
     if not path.is_file():
@@ -136,9 +136,7 @@ def _split_tower(pretrained: str) -> tuple[str, Path | None]:
         if path.is_file():
             return pretrained[:place], path
     path = Path(pretrained[places[0] + 1 :]).expanduser()
-    raise InputError(
-        f"There is no file {shown(path)!r} with the weights of an image tower (BASE+PATH). Check the path."
-    )
+    raise InputError(f"There is no file {quoted(path)} with the weights of an image tower (BASE+PATH). Check the path.")
 
 
 def _plan_of(architecture: str, pretrained: str) -> _Plan:
@@ -325,9 +323,9 @@ def _no_such_weights(architecture: str, pretrained: str, path: Path, tags: list[
     rooted = Path("/") / path
     if not path.is_absolute() and rooted.is_file():
         return InputError(
-            f"There is no file {shown(pretrained)!r} here. For the absolute path write two slashes: "
+            f"There is no file {quoted(pretrained)} here. For the absolute path write two slashes: "
             f"open_clip:{architecture}/{shown(rooted)}"
         )
     if "/" in pretrained or path.suffix:
-        return InputError(f"There is no checkpoint file {shown(path)!r} for {architecture}. Check the path.")
+        return InputError(f"There is no checkpoint file {quoted(path)} for {architecture}. Check the path.")
     return unknown_name(f"pretrained tag of {architecture}", pretrained, tags or ["(none: give a checkpoint path)"])
