@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from art_multimodal.evaluations.audit.lines import CLEAN, AttackLine, Classified, CleanLine, Line, Ranked, SampleRecord
+from art_multimodal.evaluations.audit.lines import CLEAN, Classified, CleanLine, Line, SampleRecord
 from art_multimodal.evaluations.audit.passes import (
     NAIVE,
     attacked_alone,
@@ -18,6 +17,7 @@ from art_multimodal.evaluations.audit.passes import (
     is_naive,
     passes_of,
 )
+from art_multimodal.evaluations.audit.rows import Ranks, Row
 from art_multimodal.evaluations.audit.word_curve import CURVED, points_of, survivors
 from art_multimodal.evaluations.single_source import SourceResult
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
@@ -28,62 +28,6 @@ from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 RECALL_AT = (1, 5, 10)
 #: Modalities whose attacks count for the row of another one, too.
 _ALONE_TOO = {"multimodal": ("image", "text", "multimodal")}
-
-
-#: Of a sample in retrieval: the rank of its best caption for the image, and that of the image for each caption.
-Ranks = tuple[int, ...]
-
-
-@dataclass
-class _Row:
-    """What the lines of one attack add up to."""
-
-    correct: dict[int, bool] = field(default_factory=dict)
-    ranks: dict[int, Ranks] = field(default_factory=dict)
-    text_queries: dict[int, int] = field(default_factory=dict)
-    broken_by: dict[int, str] = field(default_factory=dict)
-    #: Of attacks that try more and more words: with how many each sample fell, and how many were tried.
-    fell_at: dict[int, int] = field(default_factory=dict)
-    words_tried: set[int] = field(default_factory=set)
-    flags: dict[str, int] = field(default_factory=dict)
-    removals: list[SampleRecord] = field(default_factory=list)
-    not_applicable: set[int] = field(default_factory=set)
-    queries: float = 0
-    gradients: float = 0
-    seconds: float = 0
-
-    @property
-    def asked(self) -> set[int]:
-        """The samples that the attack was run on; in retrieval all, whether they were right before or not."""
-        return set(self.ranks or self.correct)
-
-    def add(self, line: Line) -> None:
-        """Take a line in."""
-        self.seconds += line.seconds
-        if isinstance(line, AttackLine):
-            self.queries += line.queries
-            self.gradients += line.gradients
-            self.not_applicable.update(line.not_applicable)
-            for flag, number in line.flags.items():
-                self.flags[flag] = self.flags.get(flag, 0) + number
-        for sample in line.samples:
-            self._add_sample(sample)
-
-    def _add_sample(self, sample: SampleRecord) -> None:
-        index, detail = sample.index, sample.detail
-        self.correct[index] = sample.right
-        if isinstance(sample.verdict, Ranked):
-            self.ranks[index] = sample.verdict.ranks
-        if detail.text_queries is not None:
-            self.text_queries[index] = detail.text_queries
-        if detail.broken_by is not None:
-            self.broken_by[index] = detail.broken_by
-        if detail.fell_at is not None:
-            self.fell_at[index] = detail.fell_at
-        if detail.word_candidates is not None:
-            self.words_tried.add(detail.word_candidates)
-        if detail.share_removed is not None:
-            self.removals.append(sample)
 
 
 def summary_rows(attacks: Iterable[str]) -> list[str]:
@@ -130,7 +74,7 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
     nb_classes = len(header["data"]["class_names"])
     retrieval = header["task"] == RETRIEVAL
     passes = passes_of(attacks, bool(header.get("defences")))
-    rows = {name: _Row() for name in (CLEAN, *passes)}
+    rows = {name: Row() for name in (CLEAN, *passes)}
     skipped: list[dict[str, str]] = []
     labels: dict[int, int] = {}
     predictions: dict[int, int] = {}
@@ -180,7 +124,7 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
     return summary
 
 
-def _as_an_attacker_would(rows: dict[str, _Row]) -> None:
+def _as_an_attacker_would(rows: dict[str, Row]) -> None:
     """In retrieval all samples are attacked: of each the worse of its ranks before and after counts."""
     clean = rows[CLEAN]
     for row in rows.values():
@@ -215,7 +159,7 @@ def _accuracy(right: int, n: int) -> dict[str, Any]:
     return {"n": n, "accuracy": right / n if n else None, "accuracy_ci95": proportion_ci95(right, n)}
 
 
-def _clean_result(row: _Row, labels: dict[int, int], predictions: dict[int, int], nb_classes: int) -> dict[str, Any]:
+def _clean_result(row: Row, labels: dict[int, int], predictions: dict[int, int], nb_classes: int) -> dict[str, Any]:
     accuracy = _accuracy(sum(row.correct.values()), len(row.correct))
     if not nb_classes:
         return {**accuracy, "recall": _recall(row.ranks.values()), "seconds": row.seconds}
@@ -245,12 +189,12 @@ def _robustness(survived: set[int], attacked: set[int], clean: dict[int, bool]) 
     }
 
 
-def _robustness_of(row: _Row, clean: dict[int, bool]) -> dict[str, Any]:
+def _robustness_of(row: Row, clean: dict[int, bool]) -> dict[str, Any]:
     """Numbers of a single attack."""
     return _robustness({i for i, right in row.correct.items() if right}, set(row.correct), clean)
 
 
-def _attack_result(name: str, row: _Row, clean: dict[int, bool]) -> dict[str, Any]:
+def _attack_result(name: str, row: Row, clean: dict[int, bool]) -> dict[str, Any]:
     entry = entry_of(name)
     result = {
         "modality": entry.modality,
@@ -285,7 +229,7 @@ def _outage(correct: Mapping[int, bool], clean: Mapping[int, bool]) -> dict[str,
     }
 
 
-def _outages(name: str, members: list[str], rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
+def _outages(name: str, members: list[str], rows: dict[str, Row], clean: dict[int, bool]) -> dict[str, Any]:
     """The worst of several outages: a sample is right if it is whichever of them happens."""
     found = set.intersection(*(set(rows[member].correct) for member in members))
     worst = {index: all(rows[member].correct[index] for member in members) for index in sorted(found)}
@@ -301,7 +245,7 @@ def _outages(name: str, members: list[str], rows: dict[str, _Row], clean: dict[i
 
 
 def _by_modality(
-    header: dict[str, Any], passes: Sequence[str], rows: dict[str, _Row], clean: dict[int, bool]
+    header: dict[str, Any], passes: Sequence[str], rows: dict[str, Row], clean: dict[int, bool]
 ) -> dict[str, dict[str, Any]]:
     """Of each modality of samples what is left where it is attacked, missing, removed or swapped; what trust costs."""
     found: dict[str, dict[str, Any]] = {}
@@ -325,7 +269,7 @@ def _by_modality(
     return found
 
 
-def _trust(members: list[str], missing: _Row, rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
+def _trust(members: list[str], missing: Row, rows: dict[str, Row], clean: dict[int, bool]) -> dict[str, Any]:
     """What it costs to trust a modality: over the samples that all attacks on it are done with, in pairs."""
     done = [
         index
@@ -340,7 +284,7 @@ def _trust(members: list[str], missing: _Row, rows: dict[str, _Row], clean: dict
     return {"cost_of_trust": source.cost_of_trust, "cost_of_trust_ci95": source.cost_of_trust_ci95}
 
 
-def _word_curve(row: _Row, clean: dict[int, bool], sizes: Iterable[int]) -> list[dict[str, Any]]:
+def _word_curve(row: Row, clean: dict[int, bool], sizes: Iterable[int]) -> list[dict[str, Any]]:
     """What is left at each number of words that compete for a place; never more than at a smaller one."""
     keep = ("n", "accuracy", "accuracy_ci95")
     points = []
@@ -350,7 +294,7 @@ def _word_curve(row: _Row, clean: dict[int, bool], sizes: Iterable[int]) -> list
     return points
 
 
-def _further(rows: list[_Row], asked: set[int]) -> dict[str, Any]:
+def _further(rows: list[Row], asked: set[int]) -> dict[str, Any]:
     """What only attacks on texts have, and what only retrieval has."""
     further: dict[str, Any] = {}
     if any(row.text_queries for row in rows):
@@ -389,7 +333,7 @@ def _mean_removed(details: Sequence[Detail], modality: str) -> float:
     return float(np.mean([(detail.removed or {}).get(modality, 0.0) for detail in details]))
 
 
-def _worst_case(modality: str, attacks: list[str], rows: dict[str, _Row], clean: dict[int, bool]) -> dict[str, Any]:
+def _worst_case(modality: str, attacks: list[str], rows: dict[str, Row], clean: dict[int, bool]) -> dict[str, Any]:
     # Attacked is what every attack is done with; one that cannot work on a sample says nothing about it.
     attacked = set.intersection(*(set(rows[name].correct) | rows[name].not_applicable for name in attacks))
     attacked &= {index for name in attacks for index in rows[name].correct}

@@ -1,0 +1,62 @@
+"""What the lines of one attack add up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from art_multimodal.evaluations.audit.lines import AttackLine, Line, Ranked, SampleRecord
+
+#: Of a sample in retrieval: the rank of its best caption for the image, and that of the image for each caption.
+Ranks = tuple[int, ...]
+
+
+@dataclass
+class Row:
+    """What the lines of one attack add up to."""
+
+    correct: dict[int, bool] = field(default_factory=dict)
+    ranks: dict[int, Ranks] = field(default_factory=dict)
+    text_queries: dict[int, int] = field(default_factory=dict)
+    broken_by: dict[int, str] = field(default_factory=dict)
+    #: Of attacks that try more and more words: with how many each sample fell, and how many were tried.
+    fell_at: dict[int, int] = field(default_factory=dict)
+    words_tried: set[int] = field(default_factory=set)
+    flags: dict[str, int] = field(default_factory=dict)
+    removals: list[SampleRecord] = field(default_factory=list)
+    not_applicable: set[int] = field(default_factory=set)
+    queries: float = 0
+    gradients: float = 0
+    seconds: float = 0
+
+    @property
+    def asked(self) -> set[int]:
+        """The samples that the attack was run on; in retrieval all, whether they were right before or not."""
+        return set(self.ranks or self.correct)
+
+    def add(self, line: Line) -> None:
+        """Take a line in."""
+        self.seconds += line.seconds
+        if isinstance(line, AttackLine):
+            self.queries += line.queries
+            self.gradients += line.gradients
+            self.not_applicable.update(line.not_applicable)
+            for flag, number in line.flags.items():
+                self.flags[flag] = self.flags.get(flag, 0) + number
+        for sample in line.samples:
+            self._add_sample(sample)
+
+    def _add_sample(self, sample: SampleRecord) -> None:
+        index, detail = sample.index, sample.detail
+        self.correct[index] = sample.right
+        if isinstance(sample.verdict, Ranked):
+            self.ranks[index] = sample.verdict.ranks
+        if detail.text_queries is not None:
+            self.text_queries[index] = detail.text_queries
+        if detail.broken_by is not None:
+            self.broken_by[index] = detail.broken_by
+        if detail.fell_at is not None:
+            self.fell_at[index] = detail.fell_at
+        if detail.word_candidates is not None:
+            self.words_tried.add(detail.word_candidates)
+        if detail.share_removed is not None:
+            self.removals.append(sample)
