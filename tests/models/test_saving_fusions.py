@@ -37,6 +37,12 @@ LATE = ("hf", "hf_hidden", "open_clip", "demo")
 VIEWS = tuple(f"views/{name}" for name in ("concat", "gated", "late"))
 
 
+#: Of fusions that have any, others than the default.
+OPTIONS: dict[str, dict[str, Any]] = {name: {"hidden": 7} for name in ("concat", "gated", "bilinear", "unis_mmc")}
+OPTIONS |= {"cross_attention": {"hidden": 6, "layers": 1, "heads": 3}, "consensus": {"beta": 3.5}}
+OPTIONS |= {"qmf": {"nonnegative": True, "detach_weights": True}}
+
+
 def convolutional(fusion: str = "gated", **options: Any) -> ModularModel:
     """A model of two towers of torch's layers, each layer with something that it does not have by default."""
     torch.manual_seed(3)
@@ -46,7 +52,11 @@ def convolutional(fusion: str = "gated", **options: Any) -> ModularModel:
     layers = [nn.Conv2d(1, 4, (3, 2), stride=2, padding=1, bias=False), nn.BatchNorm2d(4, eps=1e-3), nn.LeakyReLU(0.3)]
     see = nn.Sequential(*layers, nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Linear(8, 5))
     read = nn.Sequential(nn.Linear(3, 6), nn.LayerNorm(6), nn.GELU("tanh"), nn.Linear(6, 4))
-    return ModularModel([Tower(pixels, see, 5), Tower(columns, read, 4)], fusion, CLASSES, **options).eval()
+    if fusion == "mla":  # which has one head for both
+        read.append(nn.Linear(4, 5))
+    return ModularModel(
+        [Tower(pixels, see, 5), Tower(columns, read, len(read[-1].bias))], fusion, CLASSES, **options
+    ).eval()
 
 
 @torch.no_grad()
@@ -75,7 +85,7 @@ def made(saved, saved_fusion, open_clip_checkpoint):
         if family == "demo":
             return load_model(name)
         if family == "modular":
-            return convolutional(rest, **({} if rest == "late" else {"hidden": 7}))
+            return convolutional(rest, **OPTIONS.get(rest, {}))
         hidden = 7 if rest.endswith("hidden") else None
         specs = {"open_clip": f"open_clip:tiny-test/{open_clip_checkpoint('tiny-test')[1]}", "demo": "demo:digits"}
         torch.manual_seed(1)

@@ -1,6 +1,28 @@
 """How the embeddings of modalities become one: a registry of fusions, each usable with any towers."""
 
 from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, new_fusion
-from art_multimodal.models.fusions.simple import Concat, Gated, Late
 
-__all__ = ["FUSIONS", "Concat", "Fusion", "Gated", "Late", "new_fusion"]
+# Registered in this order.
+from art_multimodal.models.fusions.simple import Bilinear, Concat, ConcatWithHeads, Gated, Late  # isort: skip
+from art_multimodal.models.fusions.attention import CrossAttention  # isort: skip
+from art_multimodal.models.fusions.quality import QualityAware  # isort: skip
+from art_multimodal.models.fusions.shared_head import SharedHead  # isort: skip
+from art_multimodal.models.fusions.orthogonal import Orthogonal  # isort: skip
+from art_multimodal.models.fusions.consensus import Consensus, Median  # isort: skip
+
+__all__ = [
+    "FUSIONS",
+    "Bilinear",
+    "Concat",
+    "ConcatWithHeads",
+    "Consensus",
+    "CrossAttention",
+    "Fusion",
+    "Gated",
+    "Late",
+    "Median",
+    "Orthogonal",
+    "QualityAware",
+    "SharedHead",
+    "new_fusion",
+]

@@ -1,4 +1,4 @@
-"""Fusions in which each embedding counts as it is: concatenated, gated, or as scores of its own."""
+"""Fusions in which each embedding counts as it is: concatenated, gated, multiplied, or as scores of its own."""
 
 from __future__ import annotations
 
@@ -26,6 +26,50 @@ class Concat(Fusion):
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         return torch.cat(self._there(features, present), dim=1)
+
+    def predict(self, fused: Tensor) -> Tensor:
+        return self.head(fused)
+
+
+class ConcatWithHeads(Concat):
+    """Embeddings side by side, and heads that also predict from each modality alone (UniS-MMC).
+
+    The heads take part in training only: which modalities are right by themselves says what the contrast between them
+    pulls together. Answers are those of :class:`Concat`.
+
+    | Paper link: https://arxiv.org/abs/2305.09299
+
+    :param hidden: As for :class:`Concat`.
+    """
+
+    def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
+        super().__init__(widths, classes, hidden)
+        self.heads = modules_by_name({name: nn.Linear(width, classes) for name, width in self.widths.items()})
+
+    def unimodal_scores(self, features: Features) -> dict[str, Tensor]:
+        return {name: self.heads[name](features[name]) for name in self.widths}
+
+
+class Bilinear(Fusion):
+    """Products of projections, a multilinear map of low rank; a modality that a sample lacks is a factor of one.
+
+    | Paper link: https://arxiv.org/abs/1610.04325 (Hadamard product for low-rank bilinear pooling)
+
+    :param hidden: Rank: the width of every projection.
+    """
+
+    def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
+        super().__init__(widths, classes)
+        self.hidden = _positive(hidden)
+        self.factors = modules_by_name({name: nn.Linear(width, hidden) for name, width in self.widths.items()})
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
+        factors = [
+            torch.where(present[name][:, None], torch.tanh(self.factors[name](features[name])), 1.0)
+            for name in self.widths
+        ]
+        return torch.stack(factors).prod(dim=0)
 
     def predict(self, fused: Tensor) -> Tensor:
         return self.head(fused)
@@ -96,4 +140,6 @@ def _positive(hidden: int) -> int:
 
 FUSIONS.add("concat", Concat)
 FUSIONS.add("gated", Gated)
+FUSIONS.add("bilinear", Bilinear)
 FUSIONS.add("late", Late)
+FUSIONS.add("unis_mmc", ConcatWithHeads)

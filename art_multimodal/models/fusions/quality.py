@@ -1,0 +1,41 @@
+"""Quality-aware fusion: a modality counts by the energy of its own scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from art_multimodal.models.fusions.fusion import FUSIONS
+from art_multimodal.models.fusions.votes import Votes
+
+
+class QualityAware(Votes):
+    """Late fusion in which modality ``m`` has the weight ``logsumexp(l_m) / 10`` (QMF).
+
+    Weights are unbounded, not normalised over the modalities, and negative where ``logsumexp(l_m) < 0``: such a
+    modality votes for its least likely class. The weight is high where scores are, which is what an attacker raises:
+    the fusion withstands noise, and no adversary.
+
+    | Paper link: https://arxiv.org/abs/2306.02050
+
+    :param nonnegative: Cut weights off at zero (ours).
+    :param detach_weights: In training no gradient passes through the weights, as in the published code for texts and
+        images. In evaluation mode it always does, or attacks would not see what they change.
+    """
+
+    def __init__(
+        self, widths: Mapping[str, int], classes: int, nonnegative: bool = False, detach_weights: bool = False
+    ) -> None:
+        super().__init__(widths, classes)
+        self.nonnegative, self.detach_weights = nonnegative, detach_weights
+
+    def _weigh(self, scores: Tensor, there: Tensor) -> Tensor:
+        weights = torch.logsumexp(scores, dim=2) / 10
+        if self.nonnegative:
+            weights = weights.clamp_min(0)
+        return weights.detach() if self.training and self.detach_weights else weights
+
+
+FUSIONS.add("qmf", QualityAware)

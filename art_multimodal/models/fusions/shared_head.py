@@ -1,0 +1,45 @@
+"""One head for all modalities, which count by the entropy of what it says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from art_multimodal.errors import InputError
+from art_multimodal.models.fusions.fusion import FUSIONS
+from art_multimodal.models.fusions.votes import Votes, softmax_over
+from art_multimodal.models.multimodal import Features
+
+
+class SharedHead(Votes):
+    """One linear head for every modality, weighed by ``softmax(-entropy)`` over the modalities of a sample (MLA).
+
+    An entropy lies between 0 and ``log K``, so no modality can outweigh another one by more than a factor ``K``: none
+    is ever muted. The published code takes the softmax over the batch, too, so that a sample's answer depends on its
+    neighbours; here each sample is weighed by itself.
+
+    | Paper link: https://arxiv.org/abs/2311.10707
+
+    :raises InputError: If towers have different widths.
+    """
+
+    def __init__(self, widths: Mapping[str, int], classes: int) -> None:
+        super().__init__(widths, classes)
+        if len(set(self.widths.values())) > 1:
+            said = ", ".join(f"{name} {width}" for name, width in self.widths.items())
+            raise InputError(f"One head for all modalities needs towers of one width, not {said}.")
+        del self.heads
+        self.head = nn.Linear(next(iter(self.widths.values())), classes)
+
+    def unimodal_scores(self, features: Features) -> dict[str, Tensor]:
+        return {name: self.head(features[name]) for name in self.widths}
+
+    def _weigh(self, scores: Tensor, there: Tensor) -> Tensor:
+        logs = torch.log_softmax(scores, dim=2)
+        entropy = -(logs.exp() * logs).sum(dim=2)
+        return softmax_over(-entropy, there)
+
+
+FUSIONS.add("mla", SharedHead)
