@@ -28,6 +28,7 @@ def registries() -> str:
     from art_multimodal.datasets import DATA_SOURCES
     from art_multimodal.defences.trainer import METHODS
     from art_multimodal.evaluations.suite import ATTACKS
+    from art_multimodal.models.fusions import FUSIONS
     from art_multimodal.models.loading import MODEL_SOURCES
 
     return "\n".join(
@@ -41,6 +42,10 @@ def registries() -> str:
             table(
                 ("name", "changes", "knows", "what it does", "works on"),
                 ((f"`{name}`", a.modality, a.knowledge, a.summary, ", ".join(a.tasks)) for name, a in ATTACKS.items()),
+            ),
+            "\n## Fusions\n",
+            table(
+                ("name", "what it does", "paper"), ((f"`{name}`", f.summary, f.paper) for name, f in FUSIONS.items())
             ),
             "\n## Training methods\n",
             table(("name", "what it does"), ((f"`{name}`", method.summary) for name, method in METHODS.items())),

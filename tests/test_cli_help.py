@@ -12,7 +12,7 @@ from art_multimodal.evaluations.audit import AuditSettings
 from art_multimodal.evaluations.suite import ATTACKS
 
 PAGES = [["--help"], *([command, "--help"] for command in ("audit", "train", "list"))]
-LISTS = [["list", what] for what in ("models", "data", "attacks", "defences", "methods")]
+LISTS = [["list", what] for what in ("models", "data", "attacks", "defences", "fusions", "methods")]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -78,7 +78,7 @@ def test_lists_say_the_modality_once_and_name_everything(capsys) -> None:
     assert [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "] == [*once, *each]
 
 
-@pytest.mark.parametrize("what", ["models", "data", "attacks", "defences", "methods"])
+@pytest.mark.parametrize("what", ["models", "data", "attacks", "defences", "fusions", "methods"])
 def test_lists_fit_the_width(capsys, what: str) -> None:
     assert max(map(len, run(capsys, "list", what)[1].splitlines())) <= WIDTH
 

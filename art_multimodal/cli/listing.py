@@ -53,6 +53,13 @@ def _methods() -> Iterable[tuple[str, str, str]]:
         yield "", name, method.summary + (f" ({options})" if options else "")
 
 
+def _fusions() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.models.fusions import FUSIONS
+
+    for name, fusion in FUSIONS.items():
+        yield "", name, fusion.summary + (f" ({fusion.paper})" if fusion.paper else "")
+
+
 def _defences() -> Iterable[tuple[str, str, str]]:
     from art_multimodal.defences.registry import DEFENCES
 
@@ -66,13 +73,21 @@ _LISTINGS: dict[str, tuple[Callable[[], Iterable[tuple[str, str, str]]], str]] =
     "data": (_data, "art-multimodal audit MODEL --data DATA"),
     "attacks": (_attacks, "--attacks NAME,NAME: names, or the modalities over them"),
     "defences": (_defences, "--defence NAME, or NAME:OPTION=VALUE"),
+    "fusions": (_fusions, "in Python, ModularModel(towers, NAME, class_names)"),
     "methods": (_methods, "art-multimodal train METHOD MODEL --data DATA --out FOLDER"),
 }
 _NAMES = Names(
     "listing",
     "list",
     tuple(_LISTINGS),
-    {"model": "models", "datasets": "data", "attack": "attacks", "method": "methods", "trainers": "methods"}
+    {
+        "model": "models",
+        "datasets": "data",
+        "attack": "attacks",
+        "fusion": "fusions",
+        "method": "methods",
+        "trainers": "methods",
+    }
     | dict.fromkeys(("defence", "defense", "defenses"), "defences"),
 )
 

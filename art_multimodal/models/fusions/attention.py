@@ -24,6 +24,9 @@ class CrossAttention(Fusion):
     :raises InputError: If these do not fit together.
     """
 
+    summary = "a transformer over one token for each modality"
+    paper = "arXiv:1706.03762"
+
     def __init__(
         self, widths: Mapping[str, int], classes: int, hidden: int = 64, layers: int = 2, heads: int = 4
     ) -> None:

@@ -30,6 +30,9 @@ class Consensus(Votes):
     :raises InputError: If it is negative.
     """
 
+    summary = "each modality's own prediction, weighed by agreement with the others"
+    paper = "ours"
+
     def __init__(self, widths: Mapping[str, int], classes: int, beta: float = 20.0) -> None:
         super().__init__(widths, classes)
         if not 0 <= beta < float("inf"):
@@ -60,6 +63,9 @@ class Median(Votes):
 
     Of three modalities one alone never moves a class's score beyond those that the two others give it.
     """
+
+    summary = "the median of the modalities' own predictions"
+    paper = "ours"
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         scores, there = self._stacked(features, present)

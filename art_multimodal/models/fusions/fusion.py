@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,10 @@ class Fusion(nn.Module):
     :param classes: Number of classes.
     :raises InputError: If there is no modality, or there are fewer than two classes.
     """
+
+    #: What it does, in one line, and who published it.
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__()

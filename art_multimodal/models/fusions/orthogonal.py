@@ -27,6 +27,9 @@ class Orthogonal(Fusion):
     | Paper link: https://arxiv.org/abs/2402.06244
     """
 
+    summary = "orthonormal heads, weighed by class and modality"
+    paper = "CRMT, arXiv:2402.06244"
+
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__(widths, classes)
         self.directions = modules_by_name({name: _Rows(width, classes) for name, width in self.widths.items()})

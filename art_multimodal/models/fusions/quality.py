@@ -25,6 +25,9 @@ class QualityAware(Votes):
         images. In evaluation mode it always does, or attacks would not see what they change.
     """
 
+    summary = "each modality's own scores, weighed by their energy"
+    paper = "QMF, arXiv:2306.02050"
+
     def __init__(
         self, widths: Mapping[str, int], classes: int, nonnegative: bool = False, detach_weights: bool = False
     ) -> None:

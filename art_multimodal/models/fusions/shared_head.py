@@ -25,6 +25,9 @@ class SharedHead(Votes):
     :raises InputError: If towers have different widths.
     """
 
+    summary = "one head for all modalities, weighed by the entropy of what it says"
+    paper = "MLA, arXiv:2311.10707"
+
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__(widths, classes)
         if len(set(self.widths.values())) > 1:

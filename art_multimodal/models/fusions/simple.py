@@ -18,6 +18,8 @@ class Concat(Fusion):
     :param hidden: Width of the perceptron's hidden layer; ``0`` for none.
     """
 
+    summary = "embeddings side by side, and a perceptron on them"
+
     def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
         super().__init__(widths, classes)
         self.hidden = hidden
@@ -42,6 +44,9 @@ class ConcatWithHeads(Concat):
     :param hidden: As for :class:`Concat`.
     """
 
+    summary = "as concat, with heads on each modality for its training"
+    paper = "UniS-MMC, arXiv:2305.09299"
+
     def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
         super().__init__(widths, classes, hidden)
         self.heads = modules_by_name({name: nn.Linear(width, classes) for name, width in self.widths.items()})
@@ -57,6 +62,9 @@ class Bilinear(Fusion):
 
     :param hidden: Rank: the width of every projection.
     """
+
+    summary = "products of projections"
+    paper = "arXiv:1610.04325"
 
     def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
         super().__init__(widths, classes)
@@ -82,6 +90,9 @@ class Gated(Fusion):
 
     :param hidden: Width that every embedding is brought to.
     """
+
+    summary = "embeddings weighed by gates that see all of them"
+    paper = "arXiv:1702.01992"
 
     def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
         super().__init__(widths, classes)
@@ -111,6 +122,8 @@ class Gated(Fusion):
 
 class Late(Fusion):
     """Scores of each modality alone, and their mean over the modalities that a sample has."""
+
+    summary = "the mean of each modality's own scores"
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__(widths, classes)
