@@ -46,9 +46,9 @@ RETRIEVAL = AuditSettings(
     attacks="pgd,similarity_pgd,bert_attack,character_attack,co_attack,set_level_guidance,decoupling_image,worst_image",
     eps=8 / 255,
     steps=4,
-    limit=24,
-    batch_size=10,
-    group_size=10,
+    limit=14,
+    batch_size=6,
+    group_size=6,
     seed=3,
 )
 

@@ -21,9 +21,9 @@ SETTINGS = AuditSettings(
     eps=4 / 255,
     steps=3,
     max_queries=20,
-    limit=20,
-    batch_size=8,
-    group_size=8,
+    limit=10,
+    batch_size=4,
+    group_size=4,
     seed=2,
     max_share=0.2,
 )
@@ -133,7 +133,13 @@ def test_a_prompt_too_long_for_its_changes_is_no_error(tmp_path: Path) -> None:
     """Candidates that the model cannot read are not admissible; the audit goes on with the others."""
     template = "a photo of the handwritten digit {}" + " and more" * 9 + "."
     settings = AuditSettings(
-        "demo:digits", "demo:digits", attacks="text", limit=2, batch_size=2, group_size=2, templates=(template,)
+        "demo:digits",
+        "demo:digits",
+        attacks="bert_attack,character_attack_margin",
+        limit=2,
+        batch_size=2,
+        group_size=2,
+        templates=(template,),
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"]

@@ -21,7 +21,8 @@ def cases() -> list:
         for subject in SUBJECTS:
             if subject in row.not_for:
                 continue
-            marks = [pytest.mark.slow] if row.slow else []
+            # On ART's own classifier a row changes with ART alone.
+            marks = [pytest.mark.slow] if row.slow or subject == "control" else []
             if row.broken is not None and subject in row.broken.on:
                 marks.append(pytest.mark.xfail(strict=True, raises=row.broken.raises, reason=row.broken.where))
             found.append(pytest.param(row, subject, marks=marks, id=f"{row.name}-{subject}"))

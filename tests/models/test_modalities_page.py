@@ -48,12 +48,11 @@ def test_the_examples_run(blocks, tmp_path, monkeypatch, capsys) -> None:
     assert rows["clean"]["accuracy"] == shares["clean"] and rows["art_pgd@depth"]["accuracy"] <= shares["one"] + 0.05
     # And by the command line, whose model is another object with the same weights.
     command = re.search(r"^art-multimodal (audit python:.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    more = ["--out", "again", "--device", "cpu", "--max-queries", "100"]
+    more = ["--out", "again", "--device", "cpu", "--attacks", "pgd,modality_missing,modality_removed"]
     assert main([*command[1].split(), *more]) == 0
     again = json.loads(Path("again", "report.json").read_text(encoding="utf-8"))["results"]
-    assert {name: row["accuracy"] for name, row in again.items()} == {
-        name: row["accuracy"] for name, row in rows.items()
-    }
+    same = [name for name in again if "@" in name or name == "clean"]
+    assert len(same) == 7 and all(again[name]["accuracy"] == rows[name]["accuracy"] for name in same)
     capsys.readouterr()
     exec(trust, names)
     sources = names["trust"].sources

@@ -10,6 +10,7 @@ from torch import Tensor
 from art_multimodal.errors import InputError
 from art_multimodal.models.fusions.fusion import FUSIONS
 from art_multimodal.models.fusions.votes import Votes, softmax_over
+from art_multimodal.models.multimodal import Features
 
 #: The logarithm of the vote of a modality that is not there: its exponential is zero, and it is a number.
 _NO_VOTE = -1e4
@@ -39,7 +40,7 @@ class Consensus(Votes):
             raise InputError(f"beta must be at least 0 and finite, not {beta}.")
         self.beta = beta
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         scores, there = self._stacked(features, present)
         weights = self._weigh(scores, there)
         # In logarithms, where nothing that is small is lost, and no gradient with it.
@@ -67,7 +68,7 @@ class Median(Votes):
     summary = "the median of the modalities' own predictions"
     paper = "ours"
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         scores, there = self._stacked(features, present)
         logs = torch.where(there[:, :, None], torch.log_softmax(scores, dim=2), float("inf"))
         # What is not there is last, and behind the middle of those that are.
@@ -81,7 +82,7 @@ class Median(Votes):
     def predict(self, fused: Tensor) -> Tensor:
         return fused
 
-    def weights(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> None:
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> None:
         """None: the median weighs no modality as a whole."""
 
 

@@ -33,7 +33,7 @@ class Votes(Fusion):
     def predict(self, fused: Tensor) -> Tensor:
         return self._by_modality(fused).sum(dim=1)
 
-    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         scores, there = self._stacked(features, present)
         weights = torch.where(there, self._weigh(scores, there), 0.0)
         return dict(zip(self.widths, weights.unbind(dim=1), strict=True))
