@@ -30,8 +30,8 @@ PROTOCOL = (
     "tree; the ratio is the median over the repeats. pgd: five steps of ProjectedGradientDescentDualEncoder on 16 "
     "images, geometry of CLIP ViT-B/32, 100 prompts. words: BertAttack on 40 prompts, a language model of 12 layers. "
     "exhaustive, guided: DecouplingAttack on four pairs, late fusion over ViT-B/32. digits: the guided one on 60 "
-    "digits of demo:digits. training: a step of MMCoA (ViT-S-32-alt). audit: all default attacks on 100 digits, as `make "
-    "audit`."
+    "digits of demo:digits. training: a step of MMCoA (ViT-S-32-alt). audit: all default attacks on 100 digits, as "
+    "`make audit` runs them."
 )
 
 
