@@ -15,6 +15,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.fusions import (
     FUSIONS,
     Consensus,
+    Equilibrium,
     Fusion,
     Late,
     Median,
@@ -28,6 +29,12 @@ from art_multimodal.models.fusions.consensus import pairwise_divergence
 WIDTHS, CLASSES, COUNT = {"a": 4, "b": 4, "c": 4}, 3, 7
 
 
+@pytest.fixture(autouse=True)
+def exact_fixed_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As exact as double precision allows: what is compared here is not how far an iteration came."""
+    monkeypatch.setattr(Equilibrium.__init__, "__defaults__", (64, 2000, 1e-13, 0))
+
+
 def drawn(seed: int = 0, count: int = COUNT) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Embeddings in double precision, and all of them present."""
     generator = torch.Generator().manual_seed(seed)
@@ -39,8 +46,10 @@ def made(name: str, seed: int = 0, **options: object) -> Fusion:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         fusion = new_fusion(name, WIDTHS, CLASSES, **options).double().eval()
-        for weights in fusion.parameters():
-            torch.nn.init.normal_(weights)
+        for key, weights in fusion.named_parameters():
+            # The gains of an equilibrium keep it from wandering off.
+            if "norm" not in key:
+                torch.nn.init.normal_(weights)
     return fusion
 
 
@@ -351,3 +360,67 @@ def test_late_fusion_is_a_mean_of_what_is_there() -> None:
     assert isinstance(fusion, Late)
     scores = fusion.unimodal_scores(features)
     torch.testing.assert_close(answer(fusion, features, present), sum(scores.values()) / 3)
+
+
+# --- deq
+
+
+def equilibrium(seed: int = 0, **options: object) -> Equilibrium:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fusion = new_fusion("deq", dict.fromkeys(WIDTHS, 96), CLASSES, **options).double().eval()
+    assert isinstance(fusion, Equilibrium)
+    return fusion
+
+
+def wide(count: int = COUNT) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(5)
+    features = {name: torch.randn(count, 96, generator=generator, dtype=torch.float64) for name in WIDTHS}
+    return features, {name: torch.ones(count, dtype=torch.bool) for name in WIDTHS}
+
+
+def test_an_equilibrium_is_fixed_in_either_mode() -> None:
+    fusion, (features, present) = equilibrium(), wide()
+    slopes = []
+    for training in (False, True):
+        fusion.train(training)
+        given = features["a"].clone().requires_grad_()
+        answer(fusion, {**features, "a": given}, present)[:, 0].sum().backward()
+        assert fusion.found is not None and fusion.found.converged.all()
+        slopes.append(given.grad)
+    torch.testing.assert_close(slopes[0], slopes[1])
+    assert slopes[0] is not None and slopes[0].abs().min() > 0
+    # The long way has the same end, and the same gradient.
+    fusion.unroll = 300
+    given = features["a"].clone().requires_grad_()
+    answer(fusion, {**features, "a": given}, present)[:, 0].sum().backward()
+    torch.testing.assert_close(given.grad, slopes[0], atol=1e-7, rtol=1e-6)
+
+
+def test_modalities_meet_in_the_fused_state_alone() -> None:
+    fusion, (features, present) = equilibrium(), wide()
+    fusion(features, present)
+    assert fusion.found is not None
+    before = fusion.found.state.unflatten(1, (4, 96))
+    fusion({**features, "a": features["a"].flip(0)}, present)
+    after = fusion.found.state.unflatten(1, (4, 96))
+    assert (after[:, 0] - before[:, 0]).abs().max() > 0.1 and (after[:, 3] - before[:, 3]).abs().max() > 1e-3
+    torch.testing.assert_close(after[:, 1:3], before[:, 1:3], atol=1e-9, rtol=0)
+
+
+def test_a_fixed_point_that_is_not_reached_is_said() -> None:
+    fusion, (features, present) = equilibrium(max_iter=2), wide()
+    with pytest.warns(RuntimeWarning, match=r"7 of 7 fixed points were not reached in 2 steps \(residual up to"):
+        fusion(features, present)
+    assert fusion.found is not None and not fusion.found.converged.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"max_iter": 0}, "at least 1"), ({"tolerance": 0.0}, "between 0 and 1"), ({"unroll": -1}, "at least 0")],
+)
+def test_options_of_an_equilibrium(options: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        new_fusion("deq", WIDTHS, CLASSES, **options)
+    with pytest.raises(InputError, match="towers of one width"):
+        new_fusion("deq", {"a": 4, "b": 8}, CLASSES)

@@ -40,7 +40,10 @@ VIEWS = tuple(f"views/{name}" for name in ("concat", "gated", "late"))
 #: Of fusions that have any, others than the default.
 OPTIONS: dict[str, dict[str, Any]] = {name: {"hidden": 7} for name in ("concat", "gated", "bilinear", "unis_mmc")}
 OPTIONS |= {"cross_attention": {"hidden": 6, "layers": 1, "heads": 3}, "consensus": {"beta": 3.5}}
-OPTIONS |= {"qmf": {"nonnegative": True, "detach_weights": True}}
+OPTIONS |= {
+    "deq": {"hidden": 7, "max_iter": 30, "tolerance": 1e-3, "unroll": 2},
+    "qmf": {"nonnegative": True, "detach_weights": True},
+}
 
 
 def convolutional(fusion: str = "gated", **options: Any) -> ModularModel:
@@ -52,7 +55,7 @@ def convolutional(fusion: str = "gated", **options: Any) -> ModularModel:
     layers = [nn.Conv2d(1, 4, (3, 2), stride=2, padding=1, bias=False), nn.BatchNorm2d(4, eps=1e-3), nn.LeakyReLU(0.3)]
     see = nn.Sequential(*layers, nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Linear(8, 5))
     read = nn.Sequential(nn.Linear(3, 6), nn.LayerNorm(6), nn.GELU("tanh"), nn.Linear(6, 4))
-    if fusion == "mla":  # which has one head for both
+    if fusion in ("mla", "deq"):  # which take towers of one width
         read.append(nn.Linear(4, 5))
     return ModularModel(
         [Tower(pixels, see, 5), Tower(columns, read, len(read[-1].bias))], fusion, CLASSES, **options

@@ -9,6 +9,7 @@ from art_multimodal.models.fusions.quality import QualityAware  # isort: skip
 from art_multimodal.models.fusions.shared_head import SharedHead  # isort: skip
 from art_multimodal.models.fusions.orthogonal import Orthogonal  # isort: skip
 from art_multimodal.models.fusions.consensus import Consensus, Median  # isort: skip
+from art_multimodal.models.fusions.equilibrium import Equilibrium  # isort: skip
 
 __all__ = [
     "FUSIONS",
@@ -17,6 +18,7 @@ __all__ = [
     "ConcatWithHeads",
     "Consensus",
     "CrossAttention",
+    "Equilibrium",
     "Fusion",
     "Gated",
     "Late",
