@@ -7,7 +7,7 @@ OUT ?= build/audit
 # Of the tests; each takes about 1.5 GB of memory.
 WORKERS ?= 2
 
-.PHONY: audit test notebooks test-kernels fuzz interop lint benchmarks docs clean
+.PHONY: audit test test-slow test-kernels fuzz interop lint benchmarks docs clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -23,9 +23,9 @@ audit: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-# Every notebook from top to bottom.
-notebooks: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/notebooks -n $(WORKERS) -m 'slow or not slow'
+# What takes longer than a test may: notebooks from top to bottom, benchmarks in miniature, slow rows of the matrix.
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m slow
 
 # The suite as other processors would run it, and beside busy processes: some two hours on two cores. RUNS names some.
 test-kernels: $(READY)
