@@ -417,7 +417,8 @@ def test_a_fixed_point_that_is_not_reached_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"max_iter": 0}, "at least 1"), ({"tolerance": 0.0}, "between 0 and 1"), ({"unroll": -1}, "at least 0")],
+    [({"max_iter": 0}, "at least 1"), ({"tolerance": 0.0}, "between 0 and 1"), ({"unroll": -1}, "at least 0")]
+    + [({name: 10**9}, "at most 10,000") for name in ("max_iter", "unroll")],
 )
 def test_options_of_an_equilibrium(options: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):

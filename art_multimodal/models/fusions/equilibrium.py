@@ -15,6 +15,8 @@ from art_multimodal.models.multimodal import Features
 
 #: Gain of the last normalisations at the start: with the usual 1 the iteration does not contract.
 _GAIN = 0.5
+#: Most applications of the layer: a file of a model may ask for any number.
+_MOST = 10_000
 #: Fewest values that are normalised together.
 _LEAST_IN_A_GROUP = 8
 
@@ -55,10 +57,10 @@ class Equilibrium(Fusion):
         if len(set(self.widths.values())) > 1:
             said = ", ".join(f"{name} {width}" for name, width in self.widths.items())
             raise InputError(f"An equilibrium needs towers of one width, not {said}.")
-        if min(hidden, max_iter) < 1 or unroll < 0 or not 0 < tolerance < 1:
+        if min(hidden, max_iter) < 1 or not 0 <= unroll <= _MOST or max_iter > _MOST or not 0 < tolerance < 1:
             raise InputError(
-                f"hidden ({hidden}) and max_iter ({max_iter}) must be at least 1, unroll ({unroll}) at least 0, and "
-                f"tolerance ({tolerance}) between 0 and 1."
+                f"hidden ({hidden}) and max_iter ({max_iter}) must be at least 1, unroll ({unroll}) at least 0, both "
+                f"at most {_MOST:,}, and tolerance ({tolerance}) between 0 and 1."
             )
         self.hidden, self.max_iter, self.tolerance, self.unroll = hidden, max_iter, tolerance, unroll
         (width,) = set(self.widths.values())

@@ -32,7 +32,7 @@ class QualityAware(Votes):
         self, widths: Mapping[str, int], classes: int, nonnegative: bool = False, detach_weights: bool = False
     ) -> None:
         super().__init__(widths, classes)
-        self.nonnegative, self.detach_weights = nonnegative, detach_weights
+        self.nonnegative, self.detach_weights = bool(nonnegative), bool(detach_weights)
 
     def _weigh(self, scores: Tensor, there: Tensor) -> Tensor:
         weights = torch.logsumexp(scores, dim=2) / 10
