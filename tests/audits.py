@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,21 @@ RETRIEVAL = AuditSettings(
     attacks="pgd,similarity_pgd,bert_attack,character_attack,co_attack,set_level_guidance,decoupling_image,worst_image",
     eps=8 / 255,
     steps=4,
+    limit=14,
+    batch_size=6,
+    group_size=6,
+    seed=3,
+)
+
+
+#: Samples of three modalities.
+VIEWS = AuditSettings(
+    model="demo:views/concat",
+    data="demo:views",
+    attacks="apgd,modality_swap,modality_removed,decoupling_guided",
+    eps={"pix": 0.1, "fou": 0.05, "kar": 0.05},
+    steps=3,
+    max_queries=40,
     limit=14,
     batch_size=6,
     group_size=6,
@@ -104,3 +121,24 @@ def run_audit(settings: AuditSettings, out: Path) -> RunLog:
     log = Audit(settings, out, device="cpu").evaluate()
     write_reports(log)
     return log
+
+
+def check_resumes_after(finished: RunLog, settings: AuditSettings, cuts: Iterable[int], folder: Path) -> None:
+    """A kill leaves the log cut anywhere: whatever is left, the resumed run ends with the same lines and report."""
+    whole = (finished.folder / "log.jsonl").read_bytes()
+    job = Audit(settings, folder, device="cpu")
+    for number, cut in enumerate(cuts):
+        job.out = folder / str(number)
+        shutil.copytree(finished.folder, job.out)
+        shutil.rmtree(job.out / "pictures")
+        (job.out / "log.jsonl").write_bytes(whole[:cut])
+        assert timeless(write_reports(job.evaluate(resume=True))) == timeless(read_report(finished.folder)), cut
+        lines = [timeless(json.loads(line)) for line in (job.out / "log.jsonl").read_text().splitlines()]
+        assert lines == [timeless(json.loads(line)) for line in whole.splitlines()]
+        drawn = [sorted(path.name for path in (one / "pictures").iterdir()) for one in (job.out, finished.folder)]
+        assert drawn[0] == drawn[1] and drawn[0]
+
+
+def ends_of_lines(log: RunLog) -> list[int]:
+    """Where each line of a log ends."""
+    return [place + 1 for place, byte in enumerate((log.folder / "log.jsonl").read_bytes()) if byte == 10]

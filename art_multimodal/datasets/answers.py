@@ -38,11 +38,11 @@ def open_answers(
         raise InputError(
             f"{error} {model} needs the columns image, text and label, with its answers as labels: {named}."
         ) from error
-    check_answers(data, spec, model, answers)
+    check_questions(data, spec, model, answers)
     return data
 
 
-def check_answers(data: LabelledImages, spec: str, model: str, answers: Sequence[str]) -> None:
+def check_questions(data: LabelledImages, spec: str, model: str, answers: Sequence[str]) -> None:
     """Refuse images without texts, or with a class that is none of a model's answers.
 
     :param data: What is open already.
@@ -56,10 +56,10 @@ def check_answers(data: LabelledImages, spec: str, model: str, answers: Sequence
             f"{model} is a fusion model, which needs a text with every image, and {spec} has none. Use demo:shapes, or "
             "csv:PATH with the columns image, text and label."
         )
-    check_class_names_of(data.class_names, model, answers)
+    check_labels(data.class_names, model, answers)
 
 
-def check_class_names_of(class_names: Sequence[str], model: str, answers: Sequence[str]) -> None:
+def check_labels(class_names: Sequence[str], model: str, answers: Sequence[str]) -> None:
     """Refuse classes of data that are none of a model's answers.
 
     :raises InputError: Naming the first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -86,3 +87,8 @@ def text(name: str = "text") -> Text:
     :raises InputError: If the name is no identifier.
     """
     return Text(name, (), (), (0.0, 0.0))
+
+
+def text_names(modalities: Mapping[str, Modality]) -> list[str]:
+    """Names of those modalities that are texts, in their order."""
+    return [name for name, modality in modalities.items() if not modality.numeric]

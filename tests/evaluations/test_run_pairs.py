@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from audits import PAIRS, logged, read_report, timeless
+from audits import PAIRS, check_resumes_after, ends_of_lines, logged, read_report
 from photos import save_photo
 from PIL import Image
 
@@ -167,17 +166,8 @@ def test_reports_say_what_was_asked(finished_pairs) -> None:
 
 
 def test_resume_after_a_cut_at_any_byte(finished_pairs, tmp_path: Path) -> None:
-    whole = (finished_pairs.folder / "log.jsonl").read_bytes()
-    ends = [place + 1 for place, byte in enumerate(whole) if byte == 10]
-    job = Audit(PAIRS, tmp_path, device="cpu")
-    for number, cut in enumerate((0, ends[0] - 1, ends[2] + 9, ends[-3] + 40, len(whole))):
-        job.out = tmp_path / str(number)
-        shutil.copytree(finished_pairs.folder, job.out)
-        shutil.rmtree(job.out / "pictures")
-        (job.out / "log.jsonl").write_bytes(whole[:cut])
-        assert timeless(write_reports(job.evaluate(resume=True))) == timeless(read_report(finished_pairs.folder)), cut
-        lines = [timeless(json.loads(line)) for line in (job.out / "log.jsonl").read_text().splitlines()]
-        assert lines == [timeless(json.loads(line)) for line in whole.splitlines()]
+    ends = ends_of_lines(finished_pairs)
+    check_resumes_after(finished_pairs, PAIRS, (0, ends[0] - 1, ends[2] + 9, ends[-3] + 40, ends[-1]), tmp_path)
 
 
 def test_a_question_that_changed_is_noticed(finished_pairs, tmp_path: Path) -> None:

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from audits import logged, read_report, timeless
+from audits import VIEWS, check_resumes_after, ends_of_lines, logged, read_report, run_audit
 from several import ANSWERS, make, make_samples
 
 from art_multimodal import FusionClassifier, cli
 from art_multimodal.datasets import LabelledSampleArrays, open_data
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
+from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog
 from art_multimodal.sample_arrays import with_field
 
-VIEWS = AuditSettings(
-    model="demo:views/concat",
-    data="demo:views",
-    attacks="apgd,modality_swap,modality_removed,decoupling_guided",
-    eps={"pix": 0.1, "fou": 0.05, "kar": 0.05},
-    steps=3,
-    max_queries=40,
-    limit=14,
-    batch_size=6,
-    group_size=6,
-    seed=3,
-)
 SPOKEN = AuditSettings(
     model="demo:spoken/redundant",
     data="demo:spoken/redundant",
@@ -40,15 +27,9 @@ SPOKEN = AuditSettings(
 )
 
 
-def audited(settings: AuditSettings, out: Path) -> RunLog:
-    log = Audit(settings, out, device="cpu").evaluate()
-    write_reports(log)
-    return log
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
-    return audited(VIEWS, tmp_path_factory.mktemp("audit") / "views")
+    return run_audit(VIEWS, tmp_path_factory.mktemp("audit") / "views")
 
 
 def saved(path: Path, x: np.ndarray, labels: np.ndarray, **more: np.ndarray) -> str:
@@ -64,19 +45,8 @@ def saved(path: Path, x: np.ndarray, labels: np.ndarray, **more: np.ndarray) -> 
 
 
 def test_resume_after_a_cut_at_any_byte(finished: RunLog, tmp_path: Path) -> None:
-    whole = (finished.folder / "log.jsonl").read_bytes()
-    ends = [place + 1 for place, byte in enumerate(whole) if byte == 10]
-    job = Audit(VIEWS, tmp_path, device="cpu")
-    for number, cut in enumerate((0, ends[0] - 1, ends[4] + 9, len(whole))):
-        job.out = tmp_path / str(number)
-        shutil.copytree(finished.folder, job.out)
-        shutil.rmtree(job.out / "pictures")
-        (job.out / "log.jsonl").write_bytes(whole[:cut])
-        assert timeless(write_reports(job.evaluate(resume=True))) == timeless(read_report(finished.folder)), cut
-        lines = [timeless(json.loads(line)) for line in (job.out / "log.jsonl").read_text().splitlines()]
-        assert lines == [timeless(json.loads(line)) for line in whole.splitlines()]
-        drawn = [sorted(path.name for path in (one / "pictures").iterdir()) for one in (job.out, finished.folder)]
-        assert drawn[0] == drawn[1] and drawn[0]
+    ends = ends_of_lines(finished)
+    check_resumes_after(finished, VIEWS, (0, ends[0] - 1, ends[4] + 9, ends[-1]), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +65,7 @@ def test_resume_with_other_settings_is_refused(finished: RunLog, tmp_path: Path,
 
 
 def test_the_number_of_samples_per_pass_changes_nothing(finished: RunLog, tmp_path: Path) -> None:
-    other = audited(dataclasses.replace(VIEWS, batch_size=4), tmp_path / "out")
+    other = run_audit(dataclasses.replace(VIEWS, batch_size=4), tmp_path / "out")
     found, before = (
         [(line["attack"], [one.get("predicted") for one in line["samples"]]) for line in logged(log)]
         for log in (other, finished)
@@ -107,7 +77,7 @@ def test_samples_that_changed_are_noticed(tmp_path: Path) -> None:
     data = open_data("demo:views")
     x, labels = data.samples(slice(8)), data.labels[:8]
     settings = dataclasses.replace(VIEWS, data=saved(tmp_path / "x.npz", x, labels), attacks="modality_missing")
-    audited(settings, tmp_path / "out")
+    run_audit(settings, tmp_path / "out")
     again = Audit(settings, tmp_path / "out", device="cpu")
     again.evaluate(resume=True)
     changed = with_field(x, "kar", x["kar"].copy())
@@ -140,10 +110,10 @@ def test_a_preset_chooses_what_works_on_samples(tmp_path: Path) -> None:
 
 def test_recordings_in_a_file_are_those_of_the_demo(tmp_path: Path) -> None:
     data = open_data(SPOKEN.data)
-    embedded = audited(SPOKEN, tmp_path / "embedded")
+    embedded = run_audit(SPOKEN, tmp_path / "embedded")
     order = Audit(SPOKEN, tmp_path / "unused", device="cpu").order
     name = saved(tmp_path / "x.npz", data.samples(order), data.labels[order])
-    in_file = audited(dataclasses.replace(SPOKEN, data=name, limit=None, seed=SPOKEN.seed), tmp_path / "file")
+    in_file = run_audit(dataclasses.replace(SPOKEN, data=name, limit=None, seed=SPOKEN.seed), tmp_path / "file")
     found = [read_report(log.folder)["results"] for log in (embedded, in_file)]
     rows = [name for name in found[0] if not name.startswith("modality_swap")]
     assert rows == list(found[1])
@@ -156,7 +126,7 @@ def test_what_is_loaded_is_audited_like_what_is_named(finished: RunLog, tmp_path
     data = open_data("demo:views")
     given = LabelledSampleArrays(data.samples(), data.labels, data.class_names, modalities=data.modalities.values())
     settings = dataclasses.replace(VIEWS, model=load_model("demo:views/concat"), data=given)
-    log = audited(settings, tmp_path / "out")
+    log = run_audit(settings, tmp_path / "out")
     found, before = (read_report(one.folder)["results"] for one in (log, finished))
     assert {row: of["accuracy"] for row, of in found.items()} == {row: of["accuracy"] for row, of in before.items()}
 
@@ -284,7 +254,7 @@ def test_a_text_among_other_modalities_is_attacked_too(tmp_path: Path, kind: str
         max_queries=40,
         protect_class_names=False,
     )
-    log = audited(settings, tmp_path / "out")
+    log = run_audit(settings, tmp_path / "out")
     report = read_report(log.folder)
     results = report["results"]
     assert {"bert_attack@note", "character_attack@note", "text_exhaustive@note", "worst@note", "note"} <= set(results)

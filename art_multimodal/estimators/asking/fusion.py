@@ -19,6 +19,7 @@ from art_multimodal.estimators.defences import preprocessed
 from art_multimodal.estimators.modules import frozen
 from art_multimodal.estimators.straight_through import straight_through
 from art_multimodal.modalities.modality import Modality
+from art_multimodal.modalities.text import text_names
 from art_multimodal.models.fusion import Tokens, move_tokens
 from art_multimodal.models.multimodal import Inputs, Part
 from art_multimodal.sample_arrays import fields_of
@@ -58,7 +59,7 @@ class FusionAsking(Asking):
     @cached_property
     def text_names(self) -> list[str]:
         """Names of the modalities that are texts."""
-        return [name for name, modality in self.modalities.items() if not modality.numeric]
+        return text_names(self.modalities)
 
     def fields(self, x: np.ndarray) -> dict[str, np.ndarray]:
         return fields_of(x)

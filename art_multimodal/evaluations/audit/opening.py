@@ -15,7 +15,7 @@ from art_multimodal.datasets import (
     open_data,
     open_images,
 )
-from art_multimodal.datasets.answers import check_answers, check_class_names_of, open_answers
+from art_multimodal.datasets.answers import check_labels, check_questions, open_answers
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -124,7 +124,7 @@ def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -
         data = open_answers(settings.data, settings.model, model.class_names, classes, transform)
     else:
         data = _labelled(settings, settings.classes, model)
-        check_answers(data, settings.data, settings.model, model.class_names)
+        check_questions(data, settings.data, settings.model, model.class_names)
     views = behind(model, settings.defences, (*model.class_names, *data.protected_words), settings.draws)
     return ClassificationSubject(
         views.map(lambda one: FusionClassifier(one, device_type=device_type)),
@@ -147,7 +147,7 @@ def _open_samples(settings: AuditSettings, model: MultimodalModel, device_type: 
         )
     check_modality_names(model.modalities)
     data = _labelled_samples(settings, model)
-    check_class_names_of(data.class_names, settings.model, model.class_names)
+    check_labels(data.class_names, settings.model, model.class_names)
     x = data.samples()
     left_out = [name for name in x.dtype.names or () if name not in model.modalities]
     kept = [name for name in model.modalities if name in (x.dtype.names or ())]

@@ -19,7 +19,7 @@ from art_multimodal.evaluations.audit.header import check_same_run, header_of
 from art_multimodal.evaluations.audit.lines import CLEAN, AttackLine, Line
 from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
 from art_multimodal.evaluations.audit.opening import open_subject
-from art_multimodal.evaluations.audit.passes import attacked_alone, passes_of
+from art_multimodal.evaluations.audit.passes import passes_of
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.sharding import merge, own_log
 from art_multimodal.evaluations.audit.shown_samples import are_whole
@@ -28,7 +28,7 @@ from art_multimodal.evaluations.audit.unfinished import Begun, Unfinished, Watch
 from art_multimodal.evaluations.audit.work import PICTURES_PER_ATTACK, Worker
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of, select_attacks
 from art_multimodal.evaluations.suite.looking import who_looks
-from art_multimodal.evaluations.suite.text import is_the_text
+from art_multimodal.evaluations.suite.text import one_text
 from art_multimodal.language.proposing import notes_on_words
 from art_multimodal.out_folders import check_apart, check_no_strangers
 from art_multimodal.processes import failing_together, is_main_process, process_count, process_index
@@ -88,12 +88,12 @@ class Audit(Evaluation):
             self.budget = replace(self.budget, batch_size=settings.together)
         self.passes = passes_of(self.attacks, bool(settings.defences))
         self.prepared = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
+        ask_for_words = [name for name in self.attacks if entry_of(name).words]
         if task == SAMPLES:
-            # Of attacks on one modality, those on the text ask for words.
-            words = any(is_the_text(self.estimator, attacked_alone(name), self.budget) for name in self.attacks)
-        else:
-            words = any(entry_of(name).words for name in self.attacks)
-        if words:
+            # Where there are other modalities, those that are on the text.
+            text = one_text(self.estimator)
+            ask_for_words = [name for name in ask_for_words if text and name.endswith(f"@{text}")]
+        if ask_for_words:
             self.subject.own_notes += notes_on_words(self.budget.text.language_model)
 
     def check_readable(self) -> None:

@@ -102,6 +102,7 @@ class EveryText(PreparedAttack):
 
     def __init__(self, estimator: Any, budget: Budget, points: Points, modality: str = "text") -> None:
         super().__init__(estimator, budget)
+        self.modality = modality
         self.searching = every_text_attack(estimator, budget, points)
         assert isinstance(self.searching.attacks[0], BertAttack)
         # The first point has words and edits, which are the first two attacks.
@@ -114,7 +115,7 @@ class EveryText(PreparedAttack):
         if estimator.texts_are_prompts:
             attacked = on_prompts(estimator, searching.records, x, y, found, self.budget)
         else:
-            attacked = on_texts(estimator, searching, x, found, self.budget)
+            attacked = on_texts(estimator, searching, x, found, self.budget, self.modality)
         rows = zip(attacked.details, searching.fell_to, searching.words_tried, strict=True)
         details = [
             replace(said, fell_at=None if fell is None else self.size_of[fell], word_candidates=tried)

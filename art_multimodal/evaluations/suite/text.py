@@ -26,6 +26,7 @@ from art_multimodal.evaluations.suite.entry import (
     register,
 )
 from art_multimodal.language.proposing import language_model
+from art_multimodal.modalities.text import text_names
 
 #: Makes a text attack on an estimator within a budget.
 Build = Callable[[Any, Budget], TextAttack]
@@ -83,6 +84,7 @@ class OnTexts(PreparedAttack):
 
     def __init__(self, estimator: Any, budget: Budget, build: Build, modality: str = "text") -> None:
         super().__init__(estimator, budget)
+        self.modality = modality
         self.searching = build(estimator, budget)
         #: Prompts that all images share.
         self._shared: np.ndarray | None = None
@@ -91,7 +93,7 @@ class OnTexts(PreparedAttack):
         searching = self.searching
         if not self.estimator.texts_are_prompts:
             adversarial = searching.generate(x, labels_for(self.estimator, y))
-            return on_texts(self.estimator, searching, x, adversarial, self.budget)
+            return on_texts(self.estimator, searching, x, adversarial, self.budget, self.modality)
         if searching.per_image:
             prompts = searching.generate(x, y)
         else:
@@ -104,7 +106,7 @@ class OnTexts(PreparedAttack):
 
 def one_text(estimator: Any) -> str:
     """The name of the only modality that is a text; empty where there is none, or several."""
-    names = [name for name, kind in estimator.modalities.items() if not kind.numeric]
+    names = text_names(estimator.modalities)
     return names[0] if len(names) == 1 else ""
 
 
@@ -136,12 +138,14 @@ def on_prompts(
     return Attacked(x, labels, details, prompts=sets)
 
 
-def on_texts(estimator: Any, searching: Any, x: np.ndarray, adversarial: np.ndarray, budget: Budget) -> Attacked:
+def on_texts(
+    estimator: Any, searching: Any, x: np.ndarray, adversarial: np.ndarray, budget: Budget, name: str = "text"
+) -> Attacked:
     """What a model says of pairs, or of other samples, whose text was attacked; in retrieval nothing.
 
     :param searching: The attack, which has a record of each text.
+    :param name: Of the text.
     """
-    name = one_text(estimator)
     details = [
         Detail(texts=((before, after),), text_queries=record.queries)
         for before, after, record in zip(x[name], adversarial[name], searching.records, strict=True)

@@ -113,7 +113,8 @@ def on_one_modality(estimator: Any, budget: Budget, modality: str) -> PreparedAt
     """Make the ensemble on one modality of samples, of what fits it."""
     if is_the_text(estimator, modality, budget):
         quick = [ATTACKS[f"{name}{EACH}"].on(modality) for name in ("bert_attack", "character_attack")]
-        return Ensemble(estimator, budget, [EVERY_WORD, *quick])
+        every = replace(EVERY_WORD, make=partial(EVERY_WORD.make, modality=modality))
+        return Ensemble(estimator, budget, [every, *quick])
     square = ATTACKS[f"square{EACH}"]
     members = [ATTACKS[f"apgd{EACH}"], replace(ATTACKS[f"pgd{EACH}"], make=_MARGIN)]
     members += [square] if square.fits(estimator, modality, budget) else []

@@ -22,7 +22,7 @@ FAMILIES = {
     **{
         path.parent.name: f"{families.__name__}.{path.parent.name}"
         for path in sorted(Path(families.__file__).parent.glob("*/saving.py"))
-        if path.parent.name != "hugging_face"
+        if f"{families.__name__}.{path.parent.name}" not in _NAMED.values()
     },
 }
 

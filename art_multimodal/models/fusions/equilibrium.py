@@ -54,17 +54,13 @@ class Equilibrium(Fusion):
         unroll: int = 0,
     ) -> None:
         super().__init__(widths, classes)
-        if len(set(self.widths.values())) > 1:
-            said = ", ".join(f"{name} {width}" for name, width in self.widths.items())
-            raise InputError(f"An equilibrium needs towers of one width, not {said}.")
+        self.width = width = self._one_width("An equilibrium")
         if min(hidden, max_iter) < 1 or not 0 <= unroll <= _MOST or max_iter > _MOST or not 0 < tolerance < 1:
             raise InputError(
                 f"hidden ({hidden}) and max_iter ({max_iter}) must be at least 1, unroll ({unroll}) at least 0, both "
                 f"at most {_MOST:,}, and tolerance ({tolerance}) between 0 and 1."
             )
         self.hidden, self.max_iter, self.tolerance, self.unroll = hidden, max_iter, tolerance, unroll
-        (width,) = set(self.widths.values())
-        self.width = width
         self.cells = modules_by_name({name: _Cell(width) for name in self.widths})
         self.gate, self.combine = nn.Linear(width, width), nn.Linear(width, width)
         self.norm = _norm(width, _GAIN)

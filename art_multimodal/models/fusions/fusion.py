@@ -61,6 +61,17 @@ class Fusion(nn.Module):
         """How much each modality counts, ``[N]`` by name, where the fusion weighs them."""
         return None
 
+    def _one_width(self, whose: str) -> int:
+        """The width of all towers.
+
+        :param whose: What needs them to be equal.
+        :raises InputError: If they are not.
+        """
+        if len(set(self.widths.values())) > 1:
+            said = ", ".join(f"{name} {width}" for name, width in self.widths.items())
+            raise InputError(f"{whose} needs towers of one width, not {said}.")
+        return next(iter(self.widths.values()))
+
     def _there(self, features: Features, present: Mapping[str, Tensor]) -> list[Tensor]:
         """The embeddings in the order of the modalities, zero where a sample lacks one."""
         return [torch.where(present[name][:, None], features[name], 0.0) for name in self.widths]
@@ -87,6 +98,17 @@ def modules_by_name(modules: Mapping[str, nn.Module]) -> nn.ModuleDict:
     if taken := [name for name in modules if hasattr(nn.ModuleDict, name) or name == "training"]:
         raise InputError(f"A modality cannot be called {taken[0]!r}: torch has that name for something else.")
     return nn.ModuleDict(modules)
+
+
+class Heads(nn.ModuleDict):
+    """A linear head on each modality: its scores alone, ``[N, K]`` by name."""
+
+    def __init__(self, widths: Mapping[str, int], classes: int) -> None:
+        super().__init__()
+        self.update(modules_by_name({name: nn.Linear(width, classes) for name, width in widths.items()}).items())
+
+    def forward(self, features: Features) -> dict[str, Tensor]:
+        return {name: head(features[name]) for name, head in self.items()}
 
 
 def mlp(widths: Sequence[int]) -> nn.Module:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
-from art_multimodal.errors import InputError
 from art_multimodal.models.fusions.fusion import FUSIONS
 from art_multimodal.models.fusions.votes import Votes, softmax_over
 from art_multimodal.models.multimodal import Features
@@ -28,21 +25,24 @@ class SharedHead(Votes):
     summary = "one head for all modalities, weighed by the entropy of what it says"
     paper = "MLA, arXiv:2311.10707"
 
-    def __init__(self, widths: Mapping[str, int], classes: int) -> None:
-        super().__init__(widths, classes)
-        if len(set(self.widths.values())) > 1:
-            said = ", ".join(f"{name} {width}" for name, width in self.widths.items())
-            raise InputError(f"One head for all modalities needs towers of one width, not {said}.")
-        del self.heads
-        self.head = nn.Linear(next(iter(self.widths.values())), classes)
-
-    def unimodal_scores(self, features: Features) -> dict[str, Tensor]:
-        return {name: self.head(features[name]) for name in self.widths}
+    def _new_heads(self) -> nn.Module:
+        return _OneForAll(self._one_width("One head for all modalities"), self.classes)
 
     def _weigh(self, scores: Tensor, there: Tensor) -> Tensor:
         logs = torch.log_softmax(scores, dim=2)
         entropy = -(logs.exp() * logs).sum(dim=2)
         return softmax_over(-entropy, there)
+
+
+class _OneForAll(nn.Module):
+    """The same linear head on each modality."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, features: Features) -> dict[str, Tensor]:
+        return {name: self.head(values) for name, values in features.items()}
 
 
 FUSIONS.add("mla", SharedHead)

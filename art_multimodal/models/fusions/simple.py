@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, mlp, modules_by_name
+from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, Heads, mlp, modules_by_name
 from art_multimodal.models.multimodal import Features
 
 
@@ -49,10 +49,10 @@ class ConcatWithHeads(Concat):
 
     def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 64) -> None:
         super().__init__(widths, classes, hidden)
-        self.heads = modules_by_name({name: nn.Linear(width, classes) for name, width in self.widths.items()})
+        self.heads = Heads(self.widths, classes)
 
     def unimodal_scores(self, features: Features) -> dict[str, Tensor]:
-        return {name: self.heads[name](features[name]) for name in self.widths}
+        return self.heads(features)
 
 
 class Bilinear(Fusion):
@@ -127,7 +127,7 @@ class Late(Fusion):
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__(widths, classes)
-        self.heads = modules_by_name({name: nn.Linear(width, classes) for name, width in self.widths.items()})
+        self.heads = Heads(self.widths, classes)
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         scores = torch.stack(list(self.unimodal_scores(features).values()), dim=1)
@@ -138,7 +138,7 @@ class Late(Fusion):
         return fused
 
     def unimodal_scores(self, features: Features) -> dict[str, Tensor]:
-        return {name: head(features[name]) for name, head in self.heads.items()}
+        return self.heads(features)
 
     def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         counts = torch.stack([present[name] for name in self.widths]).sum(dim=0).clamp_min(1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from art_multimodal.models.fusions.fusion import Fusion, modules_by_name
+from art_multimodal.models.fusions.fusion import Fusion, Heads
 from art_multimodal.models.multimodal import Features
 
 
@@ -20,10 +20,14 @@ class Votes(Fusion):
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__(widths, classes)
-        self.heads = modules_by_name({name: nn.Linear(width, classes) for name, width in self.widths.items()})
+        self.heads = self._new_heads()
+
+    def _new_heads(self) -> nn.Module:
+        """What makes scores ``[N, K]`` of embeddings, by name: a linear layer for each modality."""
+        return Heads(self.widths, self.classes)
 
     def unimodal_scores(self, features: Features) -> dict[str, Tensor]:
-        return {name: self.heads[name](features[name]) for name in self.widths}
+        return self.heads(features)
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         scores, there = self._stacked(features, present)
@@ -44,7 +48,8 @@ class Votes(Fusion):
 
     def _stacked(self, features: Features, present: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Scores ``[N, M, K]``, and which modalities a sample has, ``[N, M]``."""
-        scores = torch.stack(list(self.unimodal_scores(features).values()), dim=1)
+        said = self.unimodal_scores(features)
+        scores = torch.stack([said[name] for name in self.widths], dim=1)
         return scores, torch.stack([present[name] for name in self.widths], dim=1)
 
     def _by_modality(self, fused: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.labels import label_indices
 from art_multimodal.language.words import ProtectedWords, words_of
+from art_multimodal.modalities.text import text_names
 from art_multimodal.pairs import check_images, is_pairs
 from art_multimodal.sample_arrays import with_field
 from art_multimodal.texts import as_texts, check_strings
@@ -184,7 +185,7 @@ class TextAttack(EvasionAttack):
 
         :raises InputError: If the model reads no texts, or several.
         """
-        names = [name for name, modality in self.estimator.modalities.items() if not modality.numeric]
+        names = text_names(self.estimator.modalities)
         if len(names) != 1:
             raise InputError(f"A text attack needs a model with one text; this one has {len(names)}: {names}.")
         return names[0]

@@ -15,6 +15,7 @@ from art_multimodal.evaluations.suite.samples import DONORS
 from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
 from art_multimodal.evaluations.suite.worst import LEAST_STEPS
 from art_multimodal.modalities.modality import Modality
+from art_multimodal.modalities.text import text_names
 
 
 def left(row: dict[str, Any]) -> str:
@@ -242,7 +243,7 @@ def protocol_of_samples(settings: Any, estimator: Any, threats: Iterable[str], b
     threats = set(threats)
     if threats & {*budget.balls, "multimodal", "worst"}:
         said |= hidden_gradients()
-    if threats & {name for name, modality in estimator.modalities.items() if not modality.numeric}:
+    if threats & set(text_names(estimator.modalities)):
         said |= of_words(Circumstances(SAMPLES, budget))
     if threats & set(budget.balls):
         said |= THREATS_OF_SAMPLES[SINGLE_SOURCE].protocol(Circumstances("", budget))
