@@ -105,7 +105,7 @@ class Heads(nn.ModuleDict):
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__()
-        self.update(modules_by_name({name: nn.Linear(width, classes) for name, width in widths.items()}).items())
+        self.update(dict(modules_by_name({name: nn.Linear(width, classes) for name, width in widths.items()}).items()))
 
     def forward(self, features: Features) -> dict[str, Tensor]:
         return {name: head(features[name]) for name, head in self.items()}
