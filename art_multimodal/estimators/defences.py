@@ -118,12 +118,28 @@ def _is_for_texts(defence: Preprocessor) -> bool:
     return callable(getattr(defence, "repair", None))
 
 
+class _ThroughNumpy(torch.autograd.Function):
+    """Preprocessing defences in numpy; backward is the gradient that they define for themselves, mostly unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, estimator: PyTorchEstimator) -> Tensor:
+        ctx.save_for_backward(images)
+        ctx.estimator = estimator
+        inputs, _ = estimator._apply_preprocessing(images.detach().cpu().numpy(), y=None, fit=False)
+        return torch.from_numpy(np.ascontiguousarray(inputs)).to(images)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (images,), behind = ctx.saved_tensors, gradients[0]
+        through = ctx.estimator._apply_preprocessing_gradient(images.detach().cpu().numpy(), behind.cpu().numpy())
+        return torch.from_numpy(np.ascontiguousarray(through)).to(images), None
+
+
 def preprocessed(estimator: PyTorchEstimator, images: Tensor) -> Tensor:
-    """Apply ART's preprocessing defences; differentiable where all of them are torch modules."""
+    """Apply ART's preprocessing defences; gradients pass through those in numpy as these define it (BPDA)."""
     if estimator.all_framework_preprocessing:
         return estimator._apply_preprocessing(images, y=None, fit=False, no_grad=False)[0]
-    inputs, _ = estimator._apply_preprocessing(images.detach().cpu().numpy(), y=None, fit=False)
-    return torch.from_numpy(inputs).to(images)
+    return _ThroughNumpy.apply(images, estimator)
 
 
 def score_and_gradient(
@@ -135,16 +151,9 @@ def score_and_gradient(
     :param objective: Maps what the model sees, behind the defences, to what is raised and to scores.
     :return: The scores, detached, and a gradient of the images' shape.
     """
-    if estimator.all_framework_preprocessing:
-        images = images.detach().requires_grad_(True)
-        raised, score = objective(preprocessed(estimator, images))
-        return score.detach(), torch.autograd.grad(raised.sum(), images)[0]
-    inputs = preprocessed(estimator, images).detach().requires_grad_(True)
-    raised, score = objective(inputs)
-    gradient = torch.autograd.grad(raised.sum(), inputs)[0]
-    # numpy defences answer with the gradient that they define for themselves (straight-through, mostly).
-    through = estimator._apply_preprocessing_gradient(images.detach().cpu().numpy(), gradient.cpu().numpy())
-    return score.detach(), torch.from_numpy(np.ascontiguousarray(through)).to(images)
+    images = images.detach().requires_grad_(True)
+    raised, score = objective(preprocessed(estimator, images))
+    return score.detach(), torch.autograd.grad(raised.sum(), images)[0]
 
 
 class ChainedPreprocessing(PyTorchEstimator):
