@@ -1,6 +1,18 @@
-"""What the training of fusions minimises besides the cross-entropy of scores: scores and embeddings in, a number out.
+"""What the training of fusions minimises: scores and embeddings in, a number out.
 
-Each follows its paper, by its formula; where the published code computes something else, the docstring says so.
+An objective asks for what it needs by the names of its parameters, which a training loop fills in; parameters with a
+default are settings. All are of the batch as it is trained on, attacked where there is an attack:
+
+- ``scores``: ``[N, K]`` of the fused modalities. ``targets``: ``[N, K]``, the probability that each class should have.
+- ``unimodal_scores``, ``features``, ``weights``: scores ``[N, K]`` of each modality alone, its embedding ``[N, D]``
+  and its weight ``[N]``, by name. ``present``: which samples have it, booleans ``[N]``, by name.
+- ``history``: losses of each modality so far, scaled to [0, 1], ``[N]`` by name.
+- ``turn``: name of the modality that is trained.
+- ``radius``: the radius that no change within alters the answer, ``[N]``.
+- ``projected``, ``fused_projected``: what projectors make of each view alone, and of all fused, ``[N, D]`` by name.
+
+The terms below follow their papers by their formulas; where published code computes something else, a docstring says
+so.
 """
 
 from __future__ import annotations
@@ -11,6 +23,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from art_multimodal.functional.objectives import soft_cross_entropy
 
 
 def quality_ranking(weights: Tensor, losses: Tensor) -> Tensor:
@@ -58,18 +72,27 @@ def unimodal_contrast(features: Mapping[str, Tensor], right: Mapping[str, Tensor
     return total
 
 
-def worst_unimodal_margin(scores: Mapping[str, Tensor], targets: Tensor) -> Tensor:
+def worst_unimodal_margin(
+    scores: Mapping[str, Tensor], targets: Tensor, present: Mapping[str, Tensor] | None = None
+) -> Tensor:
     """A smooth maximum of how far any modality is from preferring the right class (CRMT, arXiv:2402.06244, step 1).
 
     ``log sum_m sum_(k != y) exp(s_mk - s_my)``, so that the worst modality is pushed most.
 
     :param scores: Scores ``[N, K]`` of each modality.
     :param targets: Class indices ``[N]``.
+    :param present: Which samples have a modality, booleans ``[N]``; ``None`` for all. One that a sample lacks takes no
+        part.
     :return: Mean over the samples.
     """
     own = F.one_hot(targets, next(iter(scores.values())).shape[1]).bool()
-    gaps = [of - of.gather(1, targets[:, None]) for of in scores.values()]
-    return torch.cat([gap.masked_fill(own, float("-inf")) for gap in gaps], dim=1).logsumexp(dim=1).mean()
+    gaps = {name: of - of.gather(1, targets[:, None]) for name, of in scores.items()}
+    left_out = {name: own if present is None else own | ~present[name][:, None] for name in gaps}
+    # Finite, so that a sample that lacks all has a gradient of zero.
+    lowest = torch.finfo(next(iter(gaps.values())).dtype).min
+    shown = torch.cat([gap.masked_fill(left_out[name], lowest) for name, gap in gaps.items()], dim=1)
+    nothing = torch.cat(list(left_out.values()), dim=1).all(dim=1)
+    return torch.where(nothing, 0.0, shown.logsumexp(dim=1)).mean()
 
 
 def spread(embeddings: Tensor) -> Tensor:
@@ -99,3 +122,118 @@ def protected(projection: Tensor, feature: Tensor, alpha: float) -> Tensor:
     """
     along = projection @ feature
     return projection - torch.outer(along, along) / (alpha + feature @ along)
+
+
+def sample_losses(scores: Tensor, targets: Tensor, present: Tensor) -> Tensor:
+    """Cross-entropy of the scores of one modality, 0 for the samples that lack it: ``[N]``."""
+    return torch.where(present, soft_cross_entropy(scores, targets), 0.0)
+
+
+def unimodal(unimodal_scores: Mapping[str, Tensor], targets: Tensor, present: Mapping[str, Tensor]) -> Tensor:
+    """Cross-entropy of each modality's own scores, the mean over the samples that have it, summed over modalities."""
+    losses = [
+        sample_losses(scores, targets, present[name]).sum() / present[name].sum().clamp_min(1)
+        for name, scores in unimodal_scores.items()
+    ]
+    return torch.stack(losses).sum()
+
+
+def fused(scores: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the scores."""
+    return soft_cross_entropy(scores, targets).mean()
+
+
+def auxiliary(
+    scores: Tensor,
+    unimodal_scores: Mapping[str, Tensor],
+    targets: Tensor,
+    present: Mapping[str, Tensor],
+    lambda_unimodal: float = 1.0,
+) -> Tensor:
+    """Cross-entropy of the scores, and of each modality's own (multi-task training of late fusions).
+
+    :param lambda_unimodal: Weight of the modalities' own.
+    """
+    return fused(scores, targets) + lambda_unimodal * unimodal(unimodal_scores, targets, present)
+
+
+def qmf(
+    scores: Tensor,
+    unimodal_scores: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    history: Mapping[str, Tensor],
+    targets: Tensor,
+    present: Mapping[str, Tensor],
+    lambda_rank: float = 0.1,
+) -> Tensor:
+    """Cross-entropies of all scores, and weights that fall as a modality's losses rise (QMF, arXiv:2306.02050).
+
+    Samples that lack a modality take no part in its ranking.
+
+    :param lambda_rank: Weight of the ranking: 1 for texts and images, 0.1 for colour and depth in the paper.
+    """
+    ranks = [quality_ranking(of[present[name]], history[name][present[name]]) for name, of in weights.items()]
+    return auxiliary(scores, unimodal_scores, targets, present) + lambda_rank * torch.stack(ranks).sum()
+
+
+def unis_mmc(
+    scores: Tensor,
+    unimodal_scores: Mapping[str, Tensor],
+    features: Mapping[str, Tensor],
+    targets: Tensor,
+    present: Mapping[str, Tensor],
+    lambda_contrast: float = 0.1,
+    temperature: float = 0.07,
+) -> Tensor:
+    """Cross-entropies of all scores, and embeddings drawn towards the modality that is right (arXiv:2305.09299).
+
+    Samples that lack a modality take no part in the contrast.
+
+    :param lambda_contrast: Weight of the contrast.
+    :param temperature: Divides the cosines.
+    """
+    everything = torch.stack(list(present.values())).all(dim=0)
+    labels = targets.argmax(dim=1)
+    right = {name: (of.argmax(dim=1) == labels)[everything] for name, of in unimodal_scores.items()}
+    whole = {name: of[everything] for name, of in features.items()}
+    contrast = unimodal_contrast(whole, right, temperature)
+    return auxiliary(scores, unimodal_scores, targets, present) + lambda_contrast * contrast
+
+
+def mla(
+    unimodal_scores: Mapping[str, Tensor],
+    targets: Tensor,
+    present: Mapping[str, Tensor],
+    turn: str,
+    alpha: float = 0.1,
+) -> Tensor:
+    """Cross-entropy of the modality whose turn it is (MLA, arXiv:2311.10707).
+
+    :param alpha: How much of a protected direction the shared head may still move in, at the start of training; its
+        exponent grows from 1 to 2.
+    """
+    return sample_losses(unimodal_scores[turn], targets, present[turn]).sum() / present[turn].sum().clamp_min(1)
+
+
+def crmt(
+    scores: Tensor,
+    unimodal_scores: Mapping[str, Tensor],
+    targets: Tensor,
+    present: Mapping[str, Tensor],
+    rho: float = 2.0,
+) -> Tensor:
+    """Cross-entropy, and margins of the modality that is worst (CRMT, arXiv:2402.06244, step 1).
+
+    :param rho: Weight of the margins.
+    """
+    margin = worst_unimodal_margin(unimodal_scores, targets.argmax(dim=1), present)
+    return fused(scores, targets) + rho * margin
+
+
+def larger_radius(radius: Tensor, largest_radius: float = 1.0) -> Tensor:
+    """The radius within which no change alters the answer, to be raised (CRMT, arXiv:2402.06244, step 2).
+
+    :param largest_radius: What counts as large enough, in the units of the inputs.
+    :return: Minus the mean, each radius at most ``largest_radius``.
+    """
+    return -radius.clamp_max(largest_radius).mean()

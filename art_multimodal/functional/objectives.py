@@ -12,8 +12,8 @@ An objective asks for what it needs by the names of its parameters, which a trai
 - ``positives``: boolean ``[N, N]``, which texts of the batch belong to which images; every row and column has one.
 - ``scale``, ``original_scale``: ``exp(logit_scale)``.
 
-Of fusion models there are ``targets``, and ``clean_scores`` and ``adversarial_scores``, ``[N, K]``: of the pairs as
-they are, and with the images that the attack returns.
+Of fusion models there are ``targets``, and ``clean_scores`` and ``adversarial_scores``, ``[N, K]``: of the samples as
+they are, and as the attack returns them; and what :mod:`art_multimodal.functional.fusion_objectives` lists.
 
 Embeddings have the length that their tower gives them. Parameters with a default are settings. No objective depends on
 the order of the samples. A constant that is added to all logits (SigLIP's bias) would change nothing.
@@ -47,16 +47,6 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     :return: Shape ``[N]``, at least 0.
     """
     return -(targets.to(logits) * logits.log_softmax(dim=1)).sum(dim=1)
-
-
-def plain(clean_scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the scores of clean pairs."""
-    return soft_cross_entropy(clean_scores, targets).mean()
-
-
-def adversarial(adversarial_scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the scores of pairs, of which the attack has replaced a share of the images."""
-    return soft_cross_entropy(adversarial_scores, targets).mean()
 
 
 def kl_of_logits(logits: Tensor, reference: Tensor) -> Tensor:

@@ -198,6 +198,10 @@ class MultimodalModel(Model):
         """Scores ``[N, K]`` of each modality alone, by name; ``None`` where a model has none."""
         return None
 
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """How much each modality counts in each sample, ``[N]`` by name; ``None`` where a model does not weigh them."""
+        return None
+
     def forward(self, inputs: Inputs) -> Tensor:
         """Scores ``[N, K]``: :meth:`predict` of :meth:`fuse`."""
         return self.predict(self.fuse(inputs))

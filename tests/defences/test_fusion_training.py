@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from art_multimodal import FusionClassifier, InputError, image_text_pairs
 from art_multimodal.defences.trainer import DualEncoderTrainer, FusionTrainer, Method
 
-from .training import OF_FUSION, PLAIN, STRONG, assert_equal_weights, classifier, settings, watch_attacks, weights
+from .training import OF_FUSION, PLAIN, STRONG, assert_equal_weights, classifier, settings, watch_samples, weights
 
 TEXTS = (
     "is it red",
@@ -54,18 +54,19 @@ def test_a_step_is_the_gradient_of_the_cross_entropy_alone(kind, method, ratio, 
     model, before = estimator.model, copy.deepcopy(estimator.model)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 1e6)
-    seen = watch_attacks(monkeypatch)
+    seen = watch_samples(monkeypatch)
     trainer = FusionTrainer(estimator, method, settings(**PLAIN), **({} if ratio is None else {"ratio": ratio}))
     trainer.fit(pairs(), np.eye(3)[Y], batch_size=7, nb_epochs=1)
-    [(batch, adversarial, none)] = seen
-    assert none is None and (adversarial is None) == (method == "plain")
-    images = batch.images if adversarial is None else adversarial
+    [(batch, adversarial)] = seen
+    assert (adversarial is None) == (method == "plain")
+    seen_images = torch.from_numpy((batch.x if adversarial is None else adversarial)["image"])
     labels = batch.targets.argmax(dim=1)
+    assert labels.tolist() == batch.labels.tolist()
     # Every image comes with its own text and label.
     known = {(x["image"].tobytes(), x["text"]): y for x, y in zip(pairs(), Y, strict=True)}
-    found = [(image.numpy().tobytes(), text) for image, text in zip(batch.images, batch.texts, strict=True)]
+    found = [(x["image"].tobytes(), x["text"]) for x in batch.x]
     assert [known[one] for one in found] == labels.tolist() and set(found) == set(known)
-    loss = by_hand(before, images, batch.texts, labels)
+    loss = by_hand(before, seen_images, batch.x["text"], labels)
     assert trainer.losses == [pytest.approx(loss.item(), rel=1e-5)]
     gradients = torch.autograd.grad(loss, list(before.parameters()))
     for after, parameter, gradient in zip(model.parameters(), before.parameters(), gradients, strict=True):
@@ -78,20 +79,22 @@ def test_a_step_is_the_gradient_of_the_cross_entropy_alone(kind, method, ratio, 
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9, 1.0])
 def test_a_share_of_each_batch_is_attacked_within_the_budget(kind, ratio, monkeypatch) -> None:
     estimator = fusion(kind)
-    seen = watch_attacks(monkeypatch)
+    seen = watch_samples(monkeypatch)
     FusionTrainer(estimator, "adversarial", settings(learning_rate=1e-9), ratio=ratio).fit(pairs(), Y, 4, 3)
-    assert [batch.size for batch, *_ in seen] == [4, 3] * 3
+    assert [batch.size for batch, _ in seen] == [4, 3] * 3
     rows = []
-    for batch, adversarial, _ in seen:
-        moved = (adversarial - batch.images).abs().amax(dim=(1, 2, 3))
+    for batch, found in seen:
+        clean_images, adversarial = (torch.from_numpy(x["image"]) for x in (batch.x, found))
+        assert found["text"].tolist() == batch.x["text"].tolist()
+        moved = (adversarial - clean_images).abs().amax(dim=(1, 2, 3))
         changed = moved > 1e-6
         assert int(changed.sum()) == math.ceil(ratio * batch.size)
         assert moved.max() <= STRONG["eps"] + 1e-6 and adversarial.min() >= 0 and adversarial.max() <= 1
         # Attacked with its own text, against its own label: the loss of each rises.
         for place in changed.nonzero().flatten().tolist():
-            label, text = batch.targets[place : place + 1].argmax(dim=1), [batch.texts[place]]
+            label, text = batch.targets[place : place + 1].argmax(dim=1), [batch.x["text"][place]]
             with torch.no_grad():
-                clean = by_hand(estimator.model, batch.images[place][None], text, label)
+                clean = by_hand(estimator.model, clean_images[place][None], text, label)
                 assert by_hand(estimator.model, adversarial[place][None], text, label) > clean
         rows.append(changed.tolist())
     # Drawn anew in every step.
@@ -115,11 +118,11 @@ class Recorded(EvasionAttack):
 def test_it_takes_the_step_of_arts_trainer(monkeypatch) -> None:
     """On the same attacked images; with everything attacked nothing is drawn but the order, which does not matter."""
     ours, theirs = fusion(), fusion()
-    seen = watch_attacks(monkeypatch)
+    seen = watch_samples(monkeypatch)
     FusionTrainer(ours, "adversarial", settings(**PLAIN), ratio=1).fit(pairs(), Y, batch_size=7, nb_epochs=1)
-    [(batch, adversarial, _)] = seen
-    places = zip(batch.images.numpy(), batch.texts, adversarial.numpy(), strict=True)
-    attack = Recorded(theirs, {(image.tobytes(), text): found for image, text, found in places})
+    [(batch, adversarial)] = seen
+    places = zip(batch.x, adversarial["image"], strict=True)
+    attack = Recorded(theirs, {(x["image"].tobytes(), x["text"]): found for x, found in places})
     theirs.set_params(optimizer=torch.optim.SGD(theirs.model.parameters(), lr=1.0))
     AdversarialTrainer(theirs, attack, ratio=1).fit(pairs(), Y, batch_size=7, nb_epochs=1)
     for one, other in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
@@ -141,13 +144,13 @@ def test_the_loss_falls_and_fit_generator_trains_too(method) -> None:
 def test_defences_of_images_stand_in_front_of_the_model(monkeypatch) -> None:
     estimator = fusion(preprocessing_defences=SpatialSmoothing(window_size=3, channels_first=True))
     before = copy.deepcopy(estimator.model)
-    seen = watch_attacks(monkeypatch)
+    seen = watch_samples(monkeypatch)
     trainer = FusionTrainer(estimator, "adversarial", settings(**PLAIN))
     trainer.fit(pairs(), Y, batch_size=7, nb_epochs=1)
-    [(batch, adversarial, _)] = seen
-    behind = torch.from_numpy(estimator.preprocessing_defences[0](adversarial.numpy())[0])
+    [(batch, adversarial)] = seen
+    behind = torch.from_numpy(estimator.preprocessing_defences[0](adversarial["image"])[0])
     labels = batch.targets.argmax(dim=1)
-    assert trainer.losses == [pytest.approx(by_hand(before, behind, batch.texts, labels).item(), rel=1e-5)]
+    assert trainer.losses == [pytest.approx(by_hand(before, behind, batch.x["text"], labels).item(), rel=1e-5)]
     assert trainer.configuration()["preprocessing_defences"][0]["name"] == "SpatialSmoothing"
 
 
@@ -200,7 +203,10 @@ def test_what_cannot_be_trained_is_refused_in_one_line() -> None:
         ),
         (lambda: FusionTrainer(classifier(), "plain"), "A FusionClassifier can be trained in this way, not ZeroShot"),
         (lambda: DualEncoderTrainer(fusion(), "clean"), "A ZeroShotClassifier or an ImageTextRetriever can be"),
-        (lambda: FusionTrainer(FusionClassifier(separate(), device_type="cpu")), "trained by FusionClassifier.fit"),
+        (
+            lambda: FusionTrainer(FusionClassifier(separate(), device_type="cpu")),
+            "Name the modalities that are attacked",
+        ),
         (lambda: FusionTrainer(fusion(), ratio=0.0), "share of a batch that is attacked, greater than 0 and at most 1"),
         (lambda: FusionTrainer(fusion(), ratio=1.01), "not 1.01"),
         (lambda: FusionTrainer(fusion(), ratio=math.nan), "not nan"),

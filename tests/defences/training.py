@@ -13,13 +13,18 @@ from torch import nn
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.defences.trainer import METHODS, TrainingSettings
 from art_multimodal.defences.trainer.embeddings import Embedder
+from art_multimodal.defences.trainer.fusion.batches import SampleBatch
+from art_multimodal.defences.trainer.fusion.learner import SampleLearner
 from art_multimodal.defences.trainer.samples import Batch
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.pairs import image_text_pairs
 
 #: Methods by what they train.
 OF_DUAL_ENCODERS = [name for name, method in METHODS.items() if not method.of_fusion]
-OF_FUSION = [name for name, method in METHODS.items() if method.of_fusion]
+#: Of any fusion model, and of those with a fusion that has what they ask for.
+OF_FUSION = ["plain", "adversarial"]
+OF_FUSIONS = {"auxiliary": "late", "qmf": "qmf", "unis_mmc": "unis_mmc", "mla": "mla", "crmt": "orthogonal"}
+assert {name for name, method in METHODS.items() if method.of_fusion} == {*OF_FUSION, *OF_FUSIONS}
 
 NAMES = ("zero", "one", "two")
 TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")
@@ -87,4 +92,18 @@ def watch_attacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Batch, torch.Te
         return found
 
     monkeypatch.setattr(Embedder, "attacked", watched)
+    return seen
+
+
+def watch_samples(monkeypatch: pytest.MonkeyPatch) -> list[tuple[SampleBatch, np.ndarray | None]]:
+    """Collect the batches of steps to come of fusion models, with their attacked samples."""
+    seen: list[tuple[SampleBatch, np.ndarray | None]] = []
+    attacked = SampleLearner.attacked
+
+    def watched(self: SampleLearner, batch: SampleBatch, generator: torch.Generator):
+        found = attacked(self, batch, generator)
+        seen.append((batch, found))
+        return found
+
+    monkeypatch.setattr(SampleLearner, "attacked", watched)
     return seen

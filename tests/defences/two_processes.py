@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
@@ -22,11 +24,21 @@ from tiny import TinyEncoder, TinyFusion  # noqa: E402
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier  # noqa: E402
 from art_multimodal.attacks.evasion import BertAttack  # noqa: E402
-from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, FusionTrainer, TrainingSettings  # noqa: E402
+from art_multimodal.defences.trainer import (  # noqa: E402
+    METHODS,
+    DualEncoderTrainer,
+    FusionTrainer,
+    MethodTrainer,
+    ScoreAscent,
+    TrainingSettings,
+)
 from art_multimodal.errors import InputError  # noqa: E402
 from art_multimodal.estimators.retriever import ImageTextRetriever  # noqa: E402
+from art_multimodal.modalities import table  # noqa: E402
+from art_multimodal.models.families.modular.model import ModularModel, Tower  # noqa: E402
 from art_multimodal.pairs import image_text_pairs  # noqa: E402
 from art_multimodal.processes import is_main_process, process_count, process_index  # noqa: E402
+from art_multimodal.sample_arrays import samples  # noqa: E402
 
 NAMES = ("zero", "one", "two")
 TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")
@@ -35,16 +47,30 @@ TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")
 BATCH, SAMPLES, FEWER, EPOCHS = 4, 11, 9, 2
 
 
+#: Which fusion a method is for, where not any model.
+FUSIONS = {"auxiliary": "late", "qmf": "qmf", "unis_mmc": "unis_mmc", "mla": "mla", "crmt": "orthogonal"}
 #: Every method with each kind of data that it trains on.
 RUNS = [
     (name, data)
     for name, method in METHODS.items()
-    for data in (("pairs",) if method.of_fusion else ("labels", "captions"))
+    for data in (("labels", "captions") if not method.of_fusion else ("samples",) if name in FUSIONS else ("pairs",))
 ]
 
 
-def estimator_of(data: str) -> ZeroShotClassifier | ImageTextRetriever | FusionClassifier:
+def modular(fusion: str) -> ModularModel:
+    """A model over two tables."""
+    torch.manual_seed(3)
+    towers = [
+        Tower(table(name, width), nn.Sequential(nn.Linear(width, 5), nn.Tanh(), nn.Linear(5, 4)), 4)
+        for name, width in (("lab", 6), ("gas", 3))
+    ]
+    return ModularModel(towers, fusion, NAMES).double().eval()
+
+
+def estimator_of(data: str, name: str = "") -> ZeroShotClassifier | ImageTextRetriever | FusionClassifier:
     # In double precision: an attack steps by the signs of gradients, where rounding would become a step.
+    if data == "samples":
+        return FusionClassifier(modular(FUSIONS[name]), device_type="cpu")
     if data == "pairs":
         return FusionClassifier(TinyFusion(seed=3).double().eval(), device_type="cpu")
     model = TinyEncoder(seed=3).double().eval()
@@ -54,7 +80,10 @@ def estimator_of(data: str) -> ZeroShotClassifier | ImageTextRetriever | FusionC
 
 
 def samples_of(data: str, count: int = SAMPLES) -> tuple[np.ndarray, np.ndarray | None]:
-    images = np.random.default_rng(4).random((count, 3, 8, 8), dtype=np.float32)
+    rng = np.random.default_rng(4)
+    if data == "samples":
+        return samples(lab=rng.random((count, 6)), gas=rng.random((count, 3))), np.arange(count) % 3
+    images = rng.random((count, 3, 8, 8), dtype=np.float32)
     if data == "labels":
         return images, np.arange(count) % 3
     pairs = image_text_pairs(images, [f"a drawing of the number {n % 5}" for n in range(count)])
@@ -63,12 +92,18 @@ def samples_of(data: str, count: int = SAMPLES) -> tuple[np.ndarray, np.ndarray 
 
 def trained(name: str, data: str, **more: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
     """Weights and losses after training by a method."""
-    estimator = estimator_of(data)
+    estimator = estimator_of(data, name)
     settings = TrainingSettings(
         optimizer="sgd", betas=(0.5, 0.5), learning_rate=0.01, eps=0.1, eps_step=0.05, max_iter=3, **more
     )
-    trainer = (FusionTrainer if data == "pairs" else DualEncoderTrainer)(estimator, name, settings)
-    x, y = samples_of(data, FEWER if name in ("fare", "leaf", "plain", "adversarial") else SAMPLES)
+    trainer: MethodTrainer
+    if data == "samples":
+        attack = ScoreAscent({"lab": 0.1, "gas": 0.1}, "most-vulnerable")
+        trainer = FusionTrainer(estimator, name, replace(settings, modality_dropout=0.2), attack)
+    else:
+        trainer = (FusionTrainer if data == "pairs" else DualEncoderTrainer)(estimator, name, settings)
+    few = name in ("fare", "leaf", "plain", "adversarial") or data == "samples"
+    x, y = samples_of(data, FEWER if few else SAMPLES)
     trainer.fit(x, y, batch_size=BATCH // process_count(), nb_epochs=EPOCHS)
     return estimator.image_text_model.state_dict(), trainer.losses
 

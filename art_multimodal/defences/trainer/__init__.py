@@ -1,5 +1,14 @@
 """Adversarial training of CLIP-like models, and of fusion models."""
 
+from art_multimodal.defences.trainer.fusion import (
+    AdversarialFusionTrainer,
+    FusionTrainer,
+    FusionTrainerCRMT,
+    FusionTrainerMLA,
+    FusionTrainerQMF,
+    FusionTrainerUniSMMC,
+    ScoreAscent,
+)
 from art_multimodal.defences.trainer.inner_attacks import (
     IMAGE_ATTACKS,
     TEXT_ATTACKS,
@@ -9,7 +18,6 @@ from art_multimodal.defences.trainer.inner_attacks import (
     ImageAscent,
     KLAscent,
     Mixture,
-    ScoreAscent,
     TextInnerAttack,
     Words,
 )
@@ -25,7 +33,7 @@ from art_multimodal.defences.trainer.named import (
     AdversarialTrainerTextContrastive,
 )
 from art_multimodal.defences.trainer.settings import TrainingSettings
-from art_multimodal.defences.trainer.trainers import DualEncoderTrainer, FusionTrainer, MethodTrainer
+from art_multimodal.defences.trainer.trainers import DualEncoderTrainer, MethodTrainer
 from art_multimodal.registry import import_all
 
 # A method of one's own may stand in a further module of this folder.
@@ -35,6 +43,7 @@ __all__ = [
     "IMAGE_ATTACKS",
     "METHODS",
     "TEXT_ATTACKS",
+    "AdversarialFusionTrainer",
     "AdversarialTrainerFARE",
     "AdversarialTrainerJointAnchored",
     "AdversarialTrainerLEAF",
@@ -47,6 +56,10 @@ __all__ = [
     "DistanceAscent",
     "DualEncoderTrainer",
     "FusionTrainer",
+    "FusionTrainerCRMT",
+    "FusionTrainerMLA",
+    "FusionTrainerQMF",
+    "FusionTrainerUniSMMC",
     "ImageAscent",
     "KLAscent",
     "Method",

@@ -6,7 +6,7 @@ A new pair of files is complete on the disk before the old one goes, so a kill a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,14 @@ class Checkpoint:
     :param step: How many steps have been taken.
     :param model: The state of the whole model.
     :param optimizer: The state of the optimizer: for each trained parameter's name its tensors.
+    :param memory: What else training keeps from step to step, by name.
     """
 
     run: dict[str, Any]
     step: int
     model: dict[str, Tensor]
     optimizer: dict[str, dict[str, Tensor]]
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
@@ -51,6 +53,7 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     tensors = {f"model/{name}": _copy(tensor) for name, tensor in checkpoint.model.items()}
     for name, state in checkpoint.optimizer.items():
         tensors |= {f"optimizer/{key}/{name}": _copy(tensor) for key, tensor in state.items()}
+    tensors |= {f"memory/{name}": _copy(tensor) for name, tensor in checkpoint.memory.items()}
     name = f"step-{checkpoint.step:09d}.safetensors"
     index = {"format": _FORMAT, "step": checkpoint.step, "tensors": name, "run": checkpoint.run}
     try:
@@ -97,14 +100,17 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         raise InputError(f"The checkpoint in {folder} cannot be read: {error}.") from error
     model: dict[str, Tensor] = {}
     optimizer: dict[str, dict[str, Tensor]] = {}
+    memory: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
         if kind == "model":
             model[rest] = tensor
+        elif kind == "memory":
+            memory[rest] = tensor
         else:
             key, _, parameter = rest.partition("/")
             optimizer.setdefault(parameter, {})[key] = tensor
-    return Checkpoint(run, step, model, optimizer)
+    return Checkpoint(run, step, model, optimizer, memory)
 
 
 def holds_checkpoint(folder: str | Path) -> bool:

@@ -6,7 +6,6 @@ Several processes share the work: each attacks and encodes its own images, and i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.defences.trainer.gathering import gathered_rows
 from art_multimodal.defences.trainer.inner_attacks import Mixture, TextPerturbation
+from art_multimodal.defences.trainer.learner import Learner, at_least_float32
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.samples import Batch, Estimator
 from art_multimodal.defences.trainer.settings import TrainingSettings
@@ -62,7 +62,7 @@ class EncodedTexts:
         return torch.tensor([self._row_of[text] for text in texts], device=self._features.device)
 
 
-class Embedder:
+class Embedder(Learner):
     """Attacks batches, and encodes them for an objective.
 
     :param estimator: Around the model in training; its preprocessing stands in front of the image tower.
@@ -80,12 +80,8 @@ class Embedder:
         text_attack: TextPerturbation | None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        self.estimator = estimator
-        self.model = estimator.image_text_model
-        self.options = method.options if options is None else options
+        super().__init__(estimator, method, settings, options)
         self.original = original
-        self.method = method
-        self.settings = settings
         self.text_attack = text_attack
 
     def attacked(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor | None, tuple[str, ...] | None]:
@@ -106,10 +102,8 @@ class Embedder:
             texts = tuple(adversarial[text] for text in batch.texts)
         return images, texts
 
-    def quantities(
-        self, batch: Batch, adversarial_images: Tensor | None, adversarial_texts: tuple[str, ...] | None
-    ) -> dict[str, Tensor]:
-        """Return what the objective asks for, by name, with gradients to the parameters that are trained."""
+    def quantities(self, batch: Batch, attacked: tuple[Tensor | None, tuple[str, ...] | None]) -> dict[str, Tensor]:
+        adversarial_images, adversarial_texts = attacked
         found = self._encoded(self.model, "", batch, adversarial_images, adversarial_texts)
         scale = self.model.logit_scale.exp()
         # Gradients are summed over the processes, and each has this one whole.
@@ -131,19 +125,19 @@ class Embedder:
 
     def image_features(self, inputs: Tensor) -> Tensor:
         """Unnormalised embeddings ``[N, D]`` by the model in training, as an attack sees them."""
-        with self._computing("bf16-attack", "bf16"):
+        with self.computing("bf16-attack", "bf16"):
             return at_least_float32(self.estimator.model.image_features(inputs))
 
     def original_image_features(self, inputs: Tensor) -> Tensor:
         """Unnormalised embeddings ``[N, D]`` by the model as it was before training, without a gradient."""
         assert self.original is not None
-        with torch.no_grad(), self._computing("bf16-attack", "bf16"):
+        with torch.no_grad(), self.computing("bf16-attack", "bf16"):
             return at_least_float32(self.original.encode_image(inputs, normalize=False))
 
     def class_directions(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Directions ``[K, D]`` of the classes' texts and the logits' scale, without a gradient; in all processes."""
         assert batch.classes is not None
-        with torch.no_grad(), self._computing("bf16-attack", "bf16"):
+        with torch.no_grad(), self.computing("bf16-attack", "bf16"):
             texts = EncodedTexts(self.model, [text for texts in batch.classes for text in texts])
             return texts.of_classes(batch.classes), self.model.logit_scale.exp()
 
@@ -167,7 +161,7 @@ class Embedder:
         texts = {name: part for name, part in every_text.items() if part is not None and name in self.method.needs}
         classes = batch.classes if f"{prefix}class_texts" in self.method.needs else None
         found: dict[str, Tensor] = {}
-        with self._computing("bf16"):
+        with self.computing("bf16"):
             if images:
                 parts: Sequence[Tensor | None] = [None] * len(images)
                 if len(batch.images):
@@ -185,16 +179,6 @@ class Embedder:
         if classes is not None:
             found[f"{prefix}class_texts"] = encoded.of_classes(classes)
         return found
-
-    def _computing(self, *precisions: str) -> AbstractContextManager:
-        kind = self.estimator.device.type
-        # Without a cache of weights: they change between steps, and take part in some graphs and not in others.
-        return torch.autocast(kind, torch.bfloat16, enabled=self.settings.precision in precisions, cache_enabled=False)
-
-
-def at_least_float32(features: Tensor) -> Tensor:
-    """Features in a dtype that objectives can be computed in."""
-    return features.to(torch.promote_types(torch.float32, features.dtype))
 
 
 def text_attack_of(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -23,7 +21,6 @@ from art_multimodal.registry import Registry
 if TYPE_CHECKING:
     from art_multimodal.defences.trainer.embeddings import Embedder
     from art_multimodal.defences.trainer.samples import Batch, Estimator
-    from art_multimodal.defences.trainer.scores import Scorer
     from art_multimodal.defences.trainer.settings import TrainingSettings
 
 
@@ -52,8 +49,7 @@ class ImageAscent:
     def raised(self, ask: Any, batch: Batch) -> Objective:
         """Return what is raised, as a function of model inputs; called in every process, with or without images.
 
-        :param ask: An :class:`Embedder`, which encodes by the model in training or the original; for fusion models a
-            :class:`Scorer`.
+        :param ask: An :class:`Embedder`, which encodes by the model in training or the original.
         :param batch: What is attacked.
         """
         raise NotImplementedError
@@ -118,46 +114,6 @@ class DistanceAscent(ImageAscent):
             return own_score(ask.image_features)
         reference = ask.original_image_features(ask.preprocessed(batch.images))
         return own_score(lambda inputs: embedding_l2(reference, ask.image_features(inputs)))
-
-
-class ScoreAscent(ImageAscent):
-    """Raise the cross-entropy of a fusion model's scores, of a share of each batch, drawn anew; the others stay clean.
-
-    | Paper link: https://arxiv.org/abs/1412.6572 (adversarial training; ART's ``AdversarialTrainer``)
-    """
-
-    name = "scores"
-    options: ClassVar[dict[str, float]] = {"ratio": 0.5}
-
-    def check(self, options: Mapping[str, float]) -> None:
-        if not 0 < options["ratio"] <= 1:
-            raise InputError(
-                f"ratio is the share of a batch that is attacked, greater than 0 and at most 1, not {options['ratio']}."
-            )
-
-    def raised(self, ask: Scorer, batch: Batch) -> Objective:
-        assert batch.targets is not None
-        targets, scores = batch.targets[batch.own], ask.frozen_scores(batch)
-        return own_score(lambda inputs: soft_cross_entropy(scores(inputs), targets))
-
-    def attack(self, ask: Scorer, batch: Batch, generator: torch.Generator) -> Tensor:
-        assert batch.texts is not None and batch.targets is not None
-        count = math.ceil(ask.options["ratio"] * batch.size)
-        # As all processes draw it; each attacks those that are its own, which stand together.
-        rows = torch.randperm(batch.size, generator=generator)[:count].sort().values
-        before, end = (int((rows < edge).sum()) for edge in (batch.own.start, batch.own.stop))
-        mine = (rows[before:end] - batch.own.start).to(batch.images.device)
-        part = replace(
-            batch,
-            images=batch.images[mine],
-            own=slice(before, end),
-            size=count,
-            texts=tuple(batch.texts[row] for row in rows.tolist()),
-            targets=batch.targets[rows.to(batch.targets.device)],
-        )
-        images = batch.images.clone()
-        images[mine] = super().attack(ask, part, generator)
-        return images
 
 
 class TextPerturbation(Protocol):
@@ -272,7 +228,7 @@ class Characters(TextInnerAttack):
 #: Inner attacks by name; a method may as well be given an object of one's own.
 IMAGE_ATTACKS: Registry[ImageAscent] = Registry("image attack of training")
 TEXT_ATTACKS: Registry[TextInnerAttack] = Registry("text attack of training")
-for _image in (CrossEntropyAscent(), DistanceAscent(), KLAscent(), ScoreAscent()):
+for _image in (CrossEntropyAscent(), DistanceAscent(), KLAscent()):
     IMAGE_ATTACKS.add(_image.name, _image)
 for _text in (Words(), Characters()):
     TEXT_ATTACKS.add(_text.name, _text)

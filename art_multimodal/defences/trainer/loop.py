@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from art_multimodal.defences.trainer.checkpoint import (
@@ -22,10 +22,11 @@ from art_multimodal.defences.trainer.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from art_multimodal.defences.trainer.embeddings import Embedder
 from art_multimodal.defences.trainer.gathering import average_statistics, summed
+from art_multimodal.defences.trainer.learner import Learner
+from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.parameters import moving_tensors, only, set_mode, trained_parameters
-from art_multimodal.defences.trainer.samples import Batch, generator_of
+from art_multimodal.defences.trainer.samples import generator_of
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, is_main_process, process_index
 
@@ -68,20 +69,20 @@ class StepRecord:
 class TrainingLoop:
     """Trains the model of an embedder.
 
-    :param embedder: What attacks and encodes batches; its ``options`` are those of the method.
-    :param steps: In all epochs together.
+    :param learner: What attacks batches and makes losses of them; its method's stages follow each other.
+    :param epochs: In all stages together.
     :param steps_per_epoch: In each of them.
-    :raises InputError: If nothing can be trained.
+    :raises InputError: If nothing can be trained, or there are fewer epochs than stages.
     """
 
-    def __init__(self, embedder: Embedder, steps: int, steps_per_epoch: int) -> None:
-        self.embedder = embedder
-        self.model = embedder.model
-        self.settings = embedder.settings
-        self.options = embedder.options
-        self.steps = steps
+    def __init__(self, learner: Learner, epochs: int, steps_per_epoch: int) -> None:
+        self.learner = learner
+        self.model = learner.model
+        self.settings = learner.settings
+        self.steps = epochs * steps_per_epoch
         self.steps_per_epoch = steps_per_epoch
         self.trained = trained_parameters(self.model, self.settings)
+        self.stages = stages_of(learner.method, self.trained, epochs, steps_per_epoch)
         self.moving = moving_tensors(self.model, self.trained, self.settings)
         self._statistics = [tensor for name, tensor in self.moving.items() if name not in self.trained]
         self.optimizer = self.settings.optimizer_over(self.trained.values())
@@ -89,11 +90,12 @@ class TrainingLoop:
         #: Of the steps taken by this loop.
         self.losses: list[float] = []
         self._good = self._copy()
-        self._last: tuple[Batch, Tensor | None, tuple[str, ...] | None] | None = None
+        self._stage: Stage | None = None
+        self._last: tuple[Any, Any] | None = None
 
     def run(
         self,
-        batches: Iterable[tuple[Place, Batch]],
+        batches: Iterable[tuple[Place, Any]],
         checkpoints: Checkpoints | None = None,
         callback: Callable[[StepRecord], None] | None = None,
         verbose: bool = False,
@@ -114,8 +116,9 @@ class TrainingLoop:
         with only(self.model, self.trained), tqdm(total=self.steps, initial=self.step, disable=hidden) as bar:
             for place, batch in batches:
                 seen += 1
-                if batch.teaches(self.embedder.method):
-                    record = self._take(place, batch)
+                stage = self._enter(place.step)
+                if batch.teaches(stage.method):
+                    record = self._take(place, batch, stage)
                     self.losses.append(record.loss)
                     bar.set_postfix(loss=f"{record.loss:.4g}", refresh=False)
                     if callback is not None:
@@ -145,20 +148,29 @@ class TrainingLoop:
                 stacklevel=4,
             )
 
-    def _take(self, place: Place, batch: Batch) -> StepRecord:
+    def _enter(self, step: int) -> Stage:
+        """The stage that a step belongs to; of the others' parameters no gradients are computed."""
+        stage = next(stage for stage in reversed(self.stages) if stage.start <= step)
+        if self.learner.method is not stage.method or self._stage is not stage:
+            self.learner.method, self._stage = stage.method, stage
+            for name, parameter in self.trained.items():
+                parameter.requires_grad_(name in stage.parameters)
+        return stage
+
+    def _take(self, place: Place, batch: Any, stage: Stage) -> StepRecord:
         """Take one step along the gradient of the loss alone."""
-        adversarial = self.embedder.attacked(batch, self._generator(place, 0))
-        rate = self.settings.learning_rate_at(place.step, self.steps)
+        attacked = self.learner.attacked(batch, self._generator(place, 0))
+        rate = self.settings.learning_rate_at(place.step - stage.start, stage.steps)
         # Dropout draws from torch's global generators; in each process from a place of its own.
-        devices = [self.embedder.estimator.device] if self.embedder.estimator.device.type == "cuda" else []
+        devices = [self.learner.estimator.device] if self.learner.estimator.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(self._generator(place, 1 + process_index()).initial_seed())
             set_mode(self.model, self.settings)
             with torch.enable_grad():
-                loss = self._loss(batch, *adversarial)
+                loss, found = self.learner.loss(batch, attacked)
         if not torch.isfinite(loss.detach()):
             raise self._diverged(f"The loss of {place} is {loss.item()}")
-        parameters = list(self.trained.values())
+        parameters = list(stage.parameters.values())
         # Of the trained parameters and nothing else: an attack's gradients are never seen here.
         own: Sequence[Tensor | None] = [None] * len(parameters)
         if loss.requires_grad:
@@ -179,23 +191,23 @@ class TrainingLoop:
             torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        progress = place.step / self.steps
+        self.learner.before_step(batch, progress)
+        # What has no gradient, as that of another stage, is left as it is, with what the optimizer knows of it.
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        average_statistics(self._statistics, len(batch.images) / batch.size)
-        self._last = (batch, *adversarial)
+        with torch.no_grad():
+            self.learner.after_step(batch, found, progress)
+        average_statistics(self._statistics, batch.share)
+        self._last = (batch, attacked)
         return StepRecord(place, loss.item(), rate)
-
-    def _loss(self, batch: Batch, images: Tensor | None, texts: tuple[str, ...] | None) -> Tensor:
-        method = self.embedder.method
-        options = {name: self.options[name] for name in method.objective_options}
-        return method.objective(**self.embedder.quantities(batch, images, texts), **options)
 
     def _check_weights(self, place: Place) -> None:
         """Refuse to keep weights that give no numbers any more: the next batch would be too late to notice."""
         self.model.eval()
         with torch.no_grad():
             finite = all(bool(torch.isfinite(tensor).all()) for tensor in self.moving.values())
-            finite = finite and (self._last is None or bool(torch.isfinite(self._loss(*self._last))))
+            finite = finite and (self._last is None or bool(torch.isfinite(self.learner.loss(*self._last)[0])))
         if not finite:
             raise self._diverged(f"After {place} the weights, or the loss, are not finite")
 
@@ -223,7 +235,7 @@ class TrainingLoop:
             for name, p in self.trained.items()
             if p in self.optimizer.state
         }
-        return Checkpoint(run, self.step, dict(self.model.state_dict()), optimizer)
+        return Checkpoint(run, self.step, dict(self.model.state_dict()), optimizer, self.learner.remembered())
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint was written.
@@ -253,6 +265,7 @@ class TrainingLoop:
                     )
         if checkpoint.step > self.steps:
             raise InputError(f"The checkpoint is {checkpoint.step} steps on, but there are only {self.steps}.")
+        self.learner.remember(checkpoint.memory)
         self.model.load_state_dict(checkpoint.model)
         numbers = {name: number for number, name in enumerate(self.trained)}
         state = self.optimizer.state_dict()
@@ -260,6 +273,44 @@ class TrainingLoop:
         self.optimizer.load_state_dict(state)
         self.step = checkpoint.step
         self._good = self._copy()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps of one method of those that follow each other.
+
+    :param method: What is minimised.
+    :param start: Number of the first step, from 0 on.
+    :param steps: Number of steps.
+    :param parameters: What is trained, by name.
+    """
+
+    method: Method
+    start: int
+    steps: int
+    parameters: dict[str, nn.Parameter]
+
+
+def stages_of(method: Method, trained: dict[str, nn.Parameter], epochs: int, steps_per_epoch: int) -> list[Stage]:
+    """Share the epochs among the stages of a method, at least one for each.
+
+    :param trained: What may be trained, by name.
+    :raises InputError: If there are fewer epochs than stages, or a stage has nothing to train.
+    """
+    methods = method.stages
+    if epochs < len(methods):
+        raise InputError(f"This method has {len(methods)} stages, of at least one epoch each, not {epochs} in all.")
+    total, stages, start = sum(one.share for one in methods), [], 0
+    for number, one in enumerate(methods):
+        left = len(methods) - number - 1
+        until = epochs if not left else round(epochs * sum(m.share for m in methods[: number + 1]) / total)
+        end = min(max(until, start + 1), epochs - left)
+        parameters = {name: p for name, p in trained.items() if one.trains is None or one.trains(name)}
+        if not parameters:
+            raise InputError(f"Stage {number + 1} of this method has nothing to train: its parameters are frozen.")
+        stages.append(Stage(one, start * steps_per_epoch, (end - start) * steps_per_epoch, parameters))
+        start = end
+    return stages
 
 
 @dataclass(frozen=True)

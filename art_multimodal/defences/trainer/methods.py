@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -19,8 +19,11 @@ TEXTS = (
     *("clean_texts", "adversarial_texts", "original_texts", "class_texts", "original_class_texts"),
     *("reference_texts", "original_reference_texts"),
 )
-#: Of fusion models.
-SCORES = ("clean_scores", "adversarial_scores")
+#: Of fusion models; what has no prefix is of the batch as it is trained on, attacked where there is an attack.
+SCORES = (
+    *("clean_scores", "adversarial_scores", "scores", "unimodal_scores", "features", "fused", "weights", "present"),
+    *("history", "turn", "radius", "projected", "fused_projected"),
+)
 QUANTITIES = (*IMAGES, *TEXTS, *SCORES, "targets", "positives", "scale", "original_scale")
 
 
@@ -35,6 +38,14 @@ class Method:
         :data:`IMAGE_ATTACKS`, or an :class:`ImageAscent` of one's own.
     :param text_attack: Where it asks for adversarial texts: a name in :data:`TEXT_ATTACKS`, or a
         :class:`TextInnerAttack` of one's own.
+    :param paper: Who published it.
+    :param trains: Of fusion models, which parameters by their names; ``None`` for all that are not frozen.
+    :param share: What part of the epochs it takes, in relation to that of ``then``.
+    :param then: What follows, with the weights that this has left.
+    :param alternates: Whether a batch is trained on once for each modality, which is the ``turn`` of the objective.
+    :param memory: Of fusion models, what training remembers from step to step: a class, see
+        :mod:`art_multimodal.defences.trainer.fusion.memory`.
+    :param prepares: Of fusion models, what is done to the model before its training.
     :raises ValueError: If these do not fit together.
     """
 
@@ -42,6 +53,13 @@ class Method:
     summary: str
     image_attack: Any = None
     text_attack: Any = None
+    paper: str = ""
+    trains: Callable[[str], bool] | None = None
+    share: float = 1.0
+    then: Method | None = None
+    alternates: bool = False
+    memory: Any = None
+    prepares: Callable[..., None] | None = None
 
     def __post_init__(self) -> None:
         name = getattr(self.objective, "__name__", "objective")
@@ -61,6 +79,9 @@ class Method:
         ):
             wanted = any(f"adversarial_{kind}s" in quantity for quantity in self.needs)
             wanted = wanted or (kind == "image" and "adversarial_scores" in self.needs)
+            if kind == "image" and self.of_fusion and isinstance(chosen, own):
+                # Any method for fusion models may be trained on attacked samples.
+                continue
             if wanted and not isinstance(chosen, own):
                 raise ValueError(
                     f"{name} asks for adversarial {kind}s: {kind}_attack must be one of {', '.join(names)}, or an "
@@ -88,8 +109,19 @@ class Method:
 
     @property
     def options(self) -> dict[str, Any]:
-        """All settings and their defaults: the objective's, and the image attack's."""
-        return {**self.objective_options, **getattr(self.image_attack, "options", {})}
+        """All settings and their defaults: the objective's, the image attack's, and those of what follows."""
+        after = {} if self.then is None else self.then.options
+        return {**self.objective_options, **getattr(self.image_attack, "options", {}), **after}
+
+    @property
+    def stages(self) -> tuple[Method, ...]:
+        """This method and what follows it, in order."""
+        return (self, *(() if self.then is None else self.then.stages))
+
+    def under(self, attack: Any) -> Method:
+        """This method for fusion models on samples that an attack has changed, in all stages that know labels."""
+        then = None if self.then is None else self.then.under(attack)
+        return replace(self, image_attack=attack if "targets" in self.needs else None, then=then)
 
     @property
     def needs_original(self) -> bool:
@@ -152,12 +184,3 @@ METHODS.add(
     ),
 )
 METHODS.add("clean", Method(objectives.clean_cross_entropy, "no attack: fine-tuning to compare with"))
-METHODS.add("plain", Method(objectives.plain, "fusion models: cross-entropy on clean pairs"))
-METHODS.add(
-    "adversarial",
-    Method(
-        objectives.adversarial,
-        "fusion models: a share of each batch (ratio) has attacked images, as in ART's AdversarialTrainer",
-        "scores",
-    ),
-)

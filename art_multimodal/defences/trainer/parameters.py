@@ -13,9 +13,12 @@ from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.multimodal import MultimodalModel
 
 
-def trained_parameters(model: DualEncoder | FusionModel, settings: TrainingSettings) -> dict[str, nn.Parameter]:
+def trained_parameters(
+    model: DualEncoder | FusionModel | MultimodalModel, settings: TrainingSettings
+) -> dict[str, nn.Parameter]:
     """The parameters that training moves, by name; of a fusion model all that are not frozen.
 
     To which tower a parameter belongs is asked of autograd: what an image embedding depends on is the image tower's.
@@ -23,7 +26,7 @@ def trained_parameters(model: DualEncoder | FusionModel, settings: TrainingSetti
     :raises InputError: If all of them are frozen, or one tower of a fusion model is asked for.
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if isinstance(model, FusionModel):
+    if isinstance(model, FusionModel | MultimodalModel):
         if settings.towers != "both":
             raise InputError(
                 f"A fusion model is trained as a whole: towers must be 'both', not {settings.towers!r}. Freeze "

@@ -26,7 +26,8 @@ from art_multimodal.pairs import check_images, is_pairs
 from art_multimodal.processes import share_of
 from art_multimodal.texts import check_strings
 
-_TEXTS_AT_ONCE = 4096
+#: How many texts are tokenised in one call.
+TEXTS_AT_ONCE = 4096
 
 Estimator = ZeroShotClassifier | ImageTextRetriever | FusionClassifier
 
@@ -58,6 +59,11 @@ class Batch:
     targets: Tensor | None = None
     positives: Tensor | None = None
     references: tuple[str, ...] | None = None
+
+    @property
+    def share(self) -> float:
+        """How much of the batch is this process's own."""
+        return len(self.images) / self.size
 
     def teaches(self, method: Method) -> bool:
         """Whether there is anything to tell apart, where the method tells things apart."""
@@ -119,10 +125,10 @@ class Samples:
         """
         if not len(self):
             raise InputError("There are no samples to train on.")
-        if self.method.needs_own_texts or self.method.needs_class_texts or self.method.of_fusion:
+        if self.method.needs_own_texts or self.method.needs_class_texts:
             texts = self.all_texts()
-            for start in range(0, len(texts), _TEXTS_AT_ONCE):
-                self.estimator.image_text_model.tokenize(texts[start : start + _TEXTS_AT_ONCE])
+            for start in range(0, len(texts), TEXTS_AT_ONCE):
+                self.estimator.image_text_model.tokenize(texts[start : start + TEXTS_AT_ONCE])
         contrasts = "positives" in self.method.needs or (self.method.needs_class_texts and is_pairs(self.x))
         if contrasts and (len(self) == 1 or self.is_one()):
             raise InputError(
@@ -207,49 +213,26 @@ class CaptionedSamples(Samples):
         )
 
 
-class PairedSamples(Samples):
-    """Pairs with class labels; each text belongs to its image alone."""
-
-    estimator: FusionClassifier
-
-    def all_texts(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.x["text"].tolist()))
-
-    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        own = share_of(len(rows))
-        assert self.labels is not None
-        targets = np.eye(self.estimator.nb_classes, dtype=np.float32)[self.labels[rows]]
-        return Batch(
-            self._on_device(self.x["image"][rows[own]]),
-            own,
-            len(rows),
-            texts=tuple(self.x["text"][rows].tolist()),
-            targets=self._on_device(targets),
-        )
-
-
 def samples_of(
-    estimator: Estimator, x: np.ndarray, y: np.ndarray | None, method: Method, settings: TrainingSettings
+    estimator: ZeroShotClassifier | ImageTextRetriever,
+    x: np.ndarray,
+    y: np.ndarray | None,
+    method: Method,
+    settings: TrainingSettings,
 ) -> Samples:
     """Return what to train on.
 
     :param x: Images ``(N, 3, H, W)`` in [0, 1] for a :class:`ZeroShotClassifier`, pairs ``(N,)`` for an
-        :class:`ImageTextRetriever` or a :class:`FusionClassifier`.
+        :class:`ImageTextRetriever`.
     :param y: Labels as indices or one-hot rows; may be missing for pairs, and where the method needs none.
     :raises InputError: For samples or labels that cannot be used.
     """
-    if not estimator.texts_are_prompts:
+    if isinstance(estimator, ImageTextRetriever):
         if not is_pairs(x):
-            kind = "A FusionClassifier" if estimator.classifies else "An ImageTextRetriever"
-            raise InputError(f"{kind} is trained on pairs, made by image_text_pairs(images, texts).")
+            raise InputError("An ImageTextRetriever is trained on pairs, made by image_text_pairs(images, texts).")
         check_strings(x["text"])
         check_images(x["image"])
-        if not estimator.classifies:
-            return CaptionedSamples(estimator, x, label_indices(y, _classes_in(y), len(x)), method, settings)
-        labels = label_indices(y, estimator.nb_classes, len(x))
-        if labels is None:
-            raise InputError("A fusion model is trained on pairs with their classes: give labels in `y`.")
-        return PairedSamples(estimator, x, labels, method, settings)
+        return CaptionedSamples(estimator, x, label_indices(y, _classes_in(y), len(x)), method, settings)
     if is_pairs(x):
         raise InputError(
             "A ZeroShotClassifier is trained on images with class labels. For pairs use ImageTextRetriever."

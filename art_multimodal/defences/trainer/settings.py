@@ -51,6 +51,8 @@ class TrainingSettings:
     :param training_mode: Whether dropout is active in the training step; never in the attack.
     :param update_batch_norm: Whether batch normalisation goes by the batch and updates its statistics; they are frozen
         otherwise.
+    :param modality_dropout: Of models that take missing modalities: each modality of each sample is missing with this
+        probability in training, but never all of a sample's.
     :param train_logit_scale: Whether the scale of the logits is trained with the towers.
     :param seed: Of the order of samples, the prompts drawn, the attack's starts and dropout. What is drawn in a step
         depends on nothing but this and the step's number.
@@ -74,6 +76,7 @@ class TrainingSettings:
     precision: str = "float32"
     training_mode: bool = True
     update_batch_norm: bool = False
+    modality_dropout: float = 0.0
     train_logit_scale: bool = False
     seed: int = 0
 
@@ -99,6 +102,8 @@ class TrainingSettings:
         for name in ("weight_decay", "eps"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}.")
+        if not 0 <= self.modality_dropout < 1:
+            raise ValueError(f"modality_dropout must be at least 0 and less than 1, not {self.modality_dropout!r}.")
         for name in ("warmup_steps", "max_iter", "seed"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:

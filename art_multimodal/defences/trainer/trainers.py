@@ -1,4 +1,4 @@
-"""Adversarial training of CLIP-like and of fusion models as an ART trainer, by any method."""
+"""Adversarial training as an ART trainer, by any method: what all trainers share, and that of CLIP-like models."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from art_multimodal.defences.trainer.checkpoint import digest_of
 from art_multimodal.defences.trainer.embeddings import Embedder, text_attack_of
 from art_multimodal.defences.trainer.gathering import check_same
 from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
+from art_multimodal.defences.trainer.learner import Learner
 from art_multimodal.defences.trainer.loop import Checkpoints, Place, StepRecord, TrainingLoop
 from art_multimodal.defences.trainer.methods import METHODS, Method
 from art_multimodal.defences.trainer.references import digest_of_texts, reference_texts_of
@@ -27,13 +28,10 @@ from art_multimodal.defences.trainer.samples import (
     samples_of,
     shuffled_rows,
 )
-from art_multimodal.defences.trainer.scores import Scorer
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError, check_count
-from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.models.fusion import FusionModel
 from art_multimodal.processes import check_own_device, process_count
 
 _SAME_RUN = (
@@ -56,19 +54,24 @@ class MethodTrainer(Trainer):
     is that of one process with the whole batch. All are given the same model, data and settings.
     """
 
-    #: Estimators that can be trained, and what attacks and encodes their batches.
+    #: Estimators that can be trained.
     _takes: tuple[type, ...]
-    _embedder: type[Embedder] = Embedder
     _of_fusion = False
 
     def __init__(
-        self, classifier: Estimator, method: str | Method, settings: TrainingSettings | None, options: dict[str, Any]
+        self,
+        classifier: Estimator,
+        method: str | Method,
+        settings: TrainingSettings | None,
+        options: dict[str, Any],
+        name: str | None = None,
     ) -> None:
         """
         :param classifier: Around the model to train.
         :param method: A name in :data:`METHODS`, or a :class:`Method` of one's own.
         :param settings: Everything else; default: :class:`TrainingSettings`.
         :param options: Of the method.
+        :param name: What the method is called; default: its name in the registry, or that of its objective.
         :raises InputError: If the method is not known, or what was given does not fit it.
         """
         if not isinstance(classifier, self._takes):
@@ -78,7 +81,8 @@ class MethodTrainer(Trainer):
             )
         super().__init__(classifier)
         self.method = METHODS[method] if isinstance(method, str) else method
-        self.method_name = method if isinstance(method, str) else getattr(method.objective, "__name__", "objective")
+        own = method if isinstance(method, str) else getattr(method.objective, "__name__", "objective")
+        self.method_name = name or own
         check_method_for(self.method_name, self.method, self._of_fusion)
         self.settings = settings or TrainingSettings()
         unknown = sorted(options.keys() - self.method.options.keys())
@@ -86,8 +90,9 @@ class MethodTrainer(Trainer):
             known = ", ".join(self.method.options) or "none"
             raise InputError(f"{self.method_name} has no option {', '.join(unknown)}. Its options: {known}.")
         self.options = {**self.method.options, **options}
-        if self.method.image_attack is not None:
-            self.method.image_attack.check(self.options)
+        for stage in self.method.stages:
+            if stage.image_attack is not None:
+                stage.image_attack.check(self.options)
         self.text_attack: TextPerturbation | None = None
         self.reference_texts: tuple[str, ...] | None = None
         #: Losses of the steps that the last call took, as far as it came.
@@ -128,27 +133,41 @@ class MethodTrainer(Trainer):
             the end of an epoch or a checkpoint), and the checkpoint stays.
         """
         _refuse(kwargs)
-        samples = samples_of(self.classifier, x, y, self.method, self.settings)
+        samples = self._samples(x, y, known=True)
         _check_counts(batch_size=batch_size, nb_epochs=nb_epochs, checkpoint_every=checkpoint_every)
         batch_size, nb_epochs = int(batch_size) * process_count(), int(nb_epochs)
         samples.check(batch_size)
         seed = self.settings.seed
 
-        def batches(start: int) -> Iterator[tuple[Place, Batch]]:
+        def batches(start: int) -> Iterator[tuple[Place, Any]]:
             step = 0
             for epoch in range(nb_epochs):
                 for index, rows in enumerate(shuffled_rows(len(samples), batch_size, seed, epoch)):
-                    if step >= start:
-                        batch = self._batch(samples, rows, step)
-                        yield Place(step, epoch, index, tuple(rows.tolist())), batch
-                    step += 1
+                    for turn in self._turns:
+                        if step >= start:
+                            place = Place(step, epoch, index, tuple(rows.tolist()))
+                            yield place, self._batch(samples, rows, place, turn)
+                        step += 1
 
         wanted = checkpoint is not None or process_count() > 1
         of_data = {"samples": len(samples), "digest": samples.digest() if wanted else None}
-        per_epoch = -(-len(samples) // batch_size)
+        per_epoch = self.steps_per_epoch(len(samples), batch_size)
         run = {"batch_size": batch_size, "nb_epochs": nb_epochs, "data": of_data}
         told = callback, verbose, epoch_callback
-        self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, *told)
+        self._run(batches, len(samples), per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, *told)
+
+    def steps_per_epoch(self, count: int, batch_size: int) -> int:
+        """Steps in an epoch.
+
+        :param count: Number of samples.
+        :param batch_size: Of all processes together.
+        """
+        return -(-count // batch_size) * len(self._turns)
+
+    @property
+    def _turns(self) -> tuple[str | None, ...]:
+        """What each batch is trained on for, one step each."""
+        return (None,)
 
     def fit_generator(
         self,
@@ -175,32 +194,45 @@ class MethodTrainer(Trainer):
         if generator.size is None:
             raise InputError("The generator has no size, so it is not known when an epoch ends. Give it one.")
         _check_counts(nb_epochs=nb_epochs, checkpoint_every=checkpoint_every)
-        per_epoch = -(-int(generator.size) // int(generator.batch_size))
+        per_epoch = self.steps_per_epoch(int(generator.size), int(generator.batch_size))
+        turns = self._turns
 
-        def batches(start: int) -> Iterator[tuple[Place, Batch]]:
-            for step in range(nb_epochs * per_epoch):
+        def batches(start: int) -> Iterator[tuple[Place, Any]]:
+            for number in range(nb_epochs * per_epoch // len(turns)):
                 x, y = generator.get_batch()
-                if step < start:
+                first = number * len(turns)
+                if first + len(turns) <= start:
                     continue
-                labels = y if self.classifier.classifies else None
-                samples = samples_of(self.classifier, x, labels, self.method, self.settings)
+                samples = self._samples(x, y if self.classifier.classifies else None, known=False)
                 if process_count() > 1:
-                    check_same({f"batch {step + 1}": samples.digest()}, _SAME_BATCHES)
-                batch = self._batch(samples, np.arange(len(samples)), step)
-                yield Place(step, *divmod(step, per_epoch)), batch
+                    check_same({f"batch {number + 1}": samples.digest()}, _SAME_BATCHES)
+                for step, turn in enumerate(turns, first):
+                    if step >= start:
+                        place = Place(step, step // per_epoch, number % (per_epoch // len(turns)))
+                        yield place, self._batch(samples, np.arange(len(samples)), place, turn)
 
         of_data = {"samples": int(generator.size), "digest": None}
         run = {"batch_size": int(generator.batch_size), "nb_epochs": nb_epochs, "data": of_data}
         told = callback, verbose, epoch_callback
-        self._run(batches, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, *told)
+        self._run(batches, None, per_epoch, nb_epochs, run, checkpoint, checkpoint_every, resume, *told)
 
-    def _batch(self, samples: Samples, rows: np.ndarray, step: int) -> Batch:
-        rng = generator_of(self.settings.seed, 2, step)
-        batch = samples.batch(rows, rng)
-        if self.reference_texts is None:
-            return batch
-        drawn = rng.integers(len(self.reference_texts), size=len(rows))
-        return replace(batch, references=tuple(self.reference_texts[number] for number in drawn))
+    def _samples(self, x: np.ndarray, y: np.ndarray | None, known: bool) -> Samples:
+        """What is trained on.
+
+        :param known: Whether rows mean the same samples in every epoch.
+        """
+        raise NotImplementedError
+
+    def _batch(self, samples: Samples, rows: np.ndarray, place: Place, turn: str | None) -> Any:
+        """What a step sees."""
+        raise NotImplementedError
+
+    def _learner(self, count: int | None) -> Learner:
+        """What attacks batches and makes losses of them.
+
+        :param count: Number of samples; ``None`` where they are not known again.
+        """
+        raise NotImplementedError
 
     def configuration(self) -> dict[str, Any]:
         """Everything that the trainer was made with, in JSON's types; a checkpoint holds it."""
@@ -218,15 +250,15 @@ class MethodTrainer(Trainer):
             if self.classifier.texts_are_prompts
             else None,
             "preprocessing_defences": [
-                {"name": type(defence).__name__} | {name: _plain(getattr(defence, name)) for name in defence.params}
-                for defence in self.classifier.preprocessing_defences or []
+                described_defence(defence) for defence in self.classifier.preprocessing_defences or []
             ]
             or None,
         }
 
     def _run(
         self,
-        batches: Callable[[int], Iterator[tuple[Place, Batch]]],
+        batches: Callable[[int], Iterator[tuple[Place, Any]]],
+        count: int | None,
         per_epoch: int,
         nb_epochs: int,
         run: dict[str, Any],
@@ -239,10 +271,7 @@ class MethodTrainer(Trainer):
     ) -> None:
         if checkpoint is None and (resume or checkpoint_every is not None):
             raise InputError("resume and checkpoint_every need a folder: give `checkpoint`.")
-        embedder = self._embedder(
-            self.classifier, self._original, self.method, self.settings, self.text_attack, self.options
-        )
-        loop = TrainingLoop(embedder, nb_epochs * per_epoch, per_epoch)
+        loop = TrainingLoop(self._learner(count), nb_epochs, per_epoch)
         checkpoints = None
         check_own_device(self.classifier.device)
         if checkpoint is not None or process_count() > 1:
@@ -303,37 +332,19 @@ class DualEncoderTrainer(MethodTrainer):
         if self.method.needs_original:
             self._original = copy.deepcopy(classifier.image_text_model).eval().requires_grad_(False)
 
+    def _samples(self, x: np.ndarray, y: np.ndarray | None, known: bool) -> Samples:
+        return samples_of(self.classifier, x, y, self.method, self.settings)
 
-class FusionTrainer(MethodTrainer):
-    """Train a fusion model on image-text pairs with class labels: ``"plain"``, or ``"adversarial"`` on images.
+    def _batch(self, samples: Samples, rows: np.ndarray, place: Place, turn: str | None) -> Batch:
+        rng = generator_of(self.settings.seed, 2, place.step)
+        batch = samples.batch(rows, rng)
+        if self.reference_texts is None:
+            return batch
+        drawn = rng.integers(len(self.reference_texts), size=len(rows))
+        return replace(batch, references=tuple(self.reference_texts[number] for number in drawn))
 
-    ``"adversarial"`` does what ART's ``AdversarialTrainer`` does with PGD on the pixels of the pairs: in each batch the
-    images of a share of the pairs (``ratio``, rounded up, drawn anew) are replaced by attacked ones, each attacked with
-    its own text, and the cross-entropy of all is lowered. For the rest see :class:`MethodTrainer`.
-    """
-
-    _takes = (FusionClassifier,)
-    _embedder = Scorer
-    _of_fusion = True
-
-    def __init__(
-        self,
-        classifier: FusionClassifier,
-        method: str | Method = "adversarial",
-        settings: TrainingSettings | None = None,
-        **options: Any,
-    ) -> None:
-        """
-        :param classifier: Around the :class:`FusionModel` to train.
-        :param method: ``"plain"``, ``"adversarial"``, or a :class:`Method` of one's own that asks for scores.
-        :param settings: Everything else; default: :class:`TrainingSettings`.
-        :param options: Of the method: ``ratio`` of ``"adversarial"``, 0.5 by default.
-        :raises InputError: If the method is not known, what was given does not fit it, or the model is one over other
-            modalities.
-        """
-        super().__init__(classifier, method, settings, options)
-        if not isinstance(classifier.image_text_model, FusionModel):
-            raise InputError("A model over other modalities is trained by FusionClassifier.fit, not in this way.")
+    def _learner(self, count: int | None) -> Learner:
+        return Embedder(self.classifier, self._original, self.method, self.settings, self.text_attack, self.options)
 
 
 def check_method_for(name: str, method: Method, fusion: bool) -> None:
@@ -361,6 +372,11 @@ def _check_counts(**counts: int | None) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
         check_count(name, int(value))
+
+
+def described_defence(defence: Any) -> dict[str, Any]:
+    """A preprocessing defence in JSON's types."""
+    return {"name": type(defence).__name__} | {name: _plain(getattr(defence, name)) for name in defence.params}
 
 
 def _plain(value: Any) -> Any:

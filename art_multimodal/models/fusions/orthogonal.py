@@ -55,6 +55,34 @@ class Orthogonal(Fusion):
         """The scores ``s_m`` of each modality, which training keeps apart from each other by their margins."""
         return {name: self.directions[name](features[name]) for name in self.widths}
 
+    def radius(self, fused: Tensor, labels: Tensor, constants: Tensor) -> Tensor:
+        """The l_2 radius over all modalities together within which no change takes the answer from the label, ``[N]``.
+
+        ``min_j gap_j / sqrt(sum_m T_m^2)``, where ``gap_j`` is the label's score less that of class ``j``, and
+        ``T_m = ||a_y w_y - a_j w_j|| L_m`` (the pairwise constant, never larger than the published sum of both). It is
+        negative where the answer is another one, and a certificate only where the constants are bounds.
+
+        :param fused: Fused vectors ``[N, D]``.
+        :param labels: Class indices ``[N]``.
+        :param constants: Lipschitz constants ``L_m`` of the towers, ``[M]``.
+        """
+        scores = self.predict(fused)
+        gaps = scores.gather(1, labels[:, None]) - scores
+        squares = self._squared_constants(constants)[labels]
+        own = F.one_hot(labels, self.classes).bool()
+        return (gaps / torch.where(own, 1.0, squares).sqrt()).masked_fill(own, float("inf")).min(dim=1).values
+
+    def _squared_constants(self, constants: Tensor) -> Tensor:
+        """``sum_m T_m^2`` of each pair of classes, ``[K, K]``, of different classes greater than 0."""
+        total = self.raw.new_zeros(self.classes, self.classes)
+        for number, name in enumerate(self.widths):
+            weighed = self.scales[number, :, None] * self.directions[name].rows
+            gram = weighed @ weighed.T
+            lengths = gram.diagonal()
+            apart = (lengths[:, None] + lengths[None] - 2 * gram).clamp_min(torch.finfo(gram.dtype).tiny)
+            total = total + constants[number].to(gram) ** 2 * apart
+        return total
+
 
 class _Rows(nn.Module):
     """Multiplies by unit rows, orthonormal where there are no more than columns."""

@@ -69,10 +69,10 @@ class ModularModel(MultimodalModel):
             )
 
     def tokenize(self, name: str, texts: Sequence[str]) -> Tokens:
-        return self._tower(name).tokenize(texts)
+        return self.tower(name).tokenize(texts)
 
     def encode(self, name: str, part: Part) -> Tensor:
-        tower = self._tower(name)
+        tower = self.tower(name)
         embedded = tower(part)
         if embedded.shape != (len(part), tower.width):
             raise InputError(
@@ -90,11 +90,15 @@ class ModularModel(MultimodalModel):
     def unimodal_scores(self, features: Features) -> dict[str, Tensor] | None:
         return self.fusion.unimodal_scores(features)
 
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        return self.fusion.weights(features, present)
+
     def _named(self, name: str, options: Mapping[str, Any]) -> Fusion:
-        widths = {name: self._tower(name).width for name in self.modalities}
+        widths = {name: self.tower(name).width for name in self.modalities}
         return new_fusion(name, widths, len(self.class_names), **options)
 
-    def _tower(self, name: str) -> Tower:
+    def tower(self, name: str) -> Tower:
+        """The tower of a modality."""
         tower = self.towers[name]
         assert isinstance(tower, Tower)
         return tower

@@ -1,0 +1,63 @@
+"""Every method of training fusion models by name."""
+
+from __future__ import annotations
+
+from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
+from art_multimodal.defences.trainer.fusion.memory import HeadProtection, LossHistory
+from art_multimodal.defences.trainer.methods import METHODS, Method
+from art_multimodal.functional import fusion_objectives
+
+METHODS.add("plain", Method(fusion_objectives.fused, "fusion models: cross-entropy of the scores"))
+METHODS.add(
+    "adversarial",
+    Method(
+        fusion_objectives.fused,
+        "fusion models: a share of each batch (ratio) is attacked, as in ART's AdversarialTrainer",
+        ScoreAscent(),
+    ),
+)
+METHODS.add(
+    "auxiliary",
+    Method(fusion_objectives.auxiliary, "fusion models: cross-entropy of the scores, and of each modality's own"),
+)
+METHODS.add(
+    "qmf",
+    Method(
+        fusion_objectives.qmf,
+        "fusion models: weights of modalities fall as their losses rise",
+        paper="QMF, arXiv:2306.02050",
+        memory=LossHistory,
+    ),
+)
+METHODS.add(
+    "unis_mmc",
+    Method(
+        fusion_objectives.unis_mmc,
+        "fusion models: embeddings are drawn towards the modality that is right by itself",
+        paper="UniS-MMC, arXiv:2305.09299",
+    ),
+)
+METHODS.add(
+    "mla",
+    Method(
+        fusion_objectives.mla,
+        "fusion models: modalities take turns on one head, which keeps what it says about the others",
+        paper="MLA, arXiv:2311.10707",
+        alternates=True,
+        memory=HeadProtection,
+    ),
+)
+METHODS.add(
+    "crmt",
+    Method(
+        fusion_objectives.crmt,
+        "fusion models: margins of the worst modality, then the weights of the largest radius",
+        paper="CRMT, arXiv:2402.06244",
+        share=3.0,
+        then=Method(
+            fusion_objectives.larger_radius,
+            "weights by class and modality that leave the largest radius",
+            trains=lambda name: name == "fusion.raw",
+        ),
+    ),
+)

@@ -1,0 +1,116 @@
+"""Published ways of training fusions as trainers of their own names: the same as ``FusionTrainer(..., "qmf")``."""
+
+from __future__ import annotations
+
+from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
+from art_multimodal.defences.trainer.fusion.trainer import FusionTrainer
+from art_multimodal.defences.trainer.settings import TrainingSettings
+from art_multimodal.estimators.fusion import FusionClassifier
+
+
+class FusionTrainerQMF(FusionTrainer):
+    """Quality-aware fusion: the weight of a modality falls as its losses rise.
+
+    The published code divides 0 by 0 in its first batch, where no loss is known; here the ranking begins with 0.
+
+    | Paper link: https://arxiv.org/abs/2306.02050
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        settings: TrainingSettings | None = None,
+        attack: dict[str, float] | ScoreAscent | None = None,
+        lambda_rank: float = 0.1,
+    ) -> None:
+        """
+        :param classifier: Around a model with a fusion that weighs modalities, such as ``qmf``.
+        :param settings: See :class:`TrainingSettings`.
+        :param attack: As for :class:`FusionTrainer`.
+        :param lambda_rank: Weight of the ranking.
+        :raises InputError: If the model has no weights of modalities, or no scores of each alone.
+        """
+        super().__init__(classifier, "qmf", settings, attack, lambda_rank=lambda_rank)
+
+
+class FusionTrainerUniSMMC(FusionTrainer):
+    """Contrast between modalities, supervised by which of them is right by itself.
+
+    The published code takes the first row of the similarities for the diagonal.
+
+    | Paper link: https://arxiv.org/abs/2305.09299
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        settings: TrainingSettings | None = None,
+        attack: dict[str, float] | ScoreAscent | None = None,
+        lambda_contrast: float = 0.1,
+        temperature: float = 0.07,
+    ) -> None:
+        """
+        :param classifier: Around a model with scores of each modality alone and towers of one width, such as a
+            :class:`ModularModel` with the fusion ``unis_mmc``.
+        :param settings: See :class:`TrainingSettings`.
+        :param attack: As for :class:`FusionTrainer`.
+        :param lambda_contrast: Weight of the contrast.
+        :param temperature: Divides the cosines.
+        :raises InputError: If the model has no scores of each modality, or towers of different widths.
+        """
+        super().__init__(
+            classifier, "unis_mmc", settings, attack, lambda_contrast=lambda_contrast, temperature=temperature
+        )
+
+
+class FusionTrainerMLA(FusionTrainer):
+    """Modalities take turns on one shared head, which keeps what it says about those that it has seen.
+
+    In the published code the projection is never applied, and by its formula it would protect nothing.
+
+    | Paper link: https://arxiv.org/abs/2311.10707
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        settings: TrainingSettings | None = None,
+        attack: dict[str, float] | ScoreAscent | None = None,
+        alpha: float = 0.1,
+    ) -> None:
+        """
+        :param classifier: Around a model with the fusion ``mla``.
+        :param settings: See :class:`TrainingSettings`.
+        :param attack: As for :class:`FusionTrainer`.
+        :param alpha: How much of a protected direction is left to the head; greater than 0.
+        :raises InputError: If the model has another fusion.
+        """
+        super().__init__(classifier, "mla", settings, attack, alpha=alpha)
+
+
+class FusionTrainerCRMT(FusionTrainer):
+    """First margins of the worst modality are raised, then the weights are chosen that leave the largest radius.
+
+    A quarter of the epochs is the second step, in which nothing moves but the weights by class and modality. Its
+    constants are pairwise and bounds; the published code takes gradients, and those of the second modality for zero.
+
+    | Paper link: https://arxiv.org/abs/2402.06244
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        settings: TrainingSettings | None = None,
+        attack: dict[str, float] | ScoreAscent | None = None,
+        rho: float = 2.0,
+        largest_radius: float = 1.0,
+    ) -> None:
+        """
+        :param classifier: Around a model with the fusion ``orthogonal``.
+        :param settings: See :class:`TrainingSettings`.
+        :param attack: As for :class:`FusionTrainer`.
+        :param rho: Weight of the margins in the first step.
+        :param largest_radius: What counts as large enough in the second, in the l_2 norm over all modalities.
+        :raises InputError: If the model has another fusion.
+        """
+        super().__init__(classifier, "crmt", settings, attack, rho=rho, largest_radius=largest_radius)

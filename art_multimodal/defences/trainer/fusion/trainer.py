@@ -1,0 +1,114 @@
+"""Train fusion models by any method that is for them, clean or under attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
+from art_multimodal.defences.trainer.fusion.batches import FusionSamples, SampleBatch, fusion_samples_of
+from art_multimodal.defences.trainer.fusion.learner import SampleLearner
+from art_multimodal.defences.trainer.loop import Place
+from art_multimodal.defences.trainer.methods import METHODS, Method
+from art_multimodal.defences.trainer.samples import Samples, generator_of
+from art_multimodal.defences.trainer.settings import TrainingSettings
+from art_multimodal.defences.trainer.trainers import MethodTrainer, described_defence
+from art_multimodal.estimators.fusion import FusionClassifier
+
+
+class FusionTrainer(MethodTrainer):
+    """Train a fusion model on samples of any modalities, or on image-text pairs, with class labels.
+
+    Any method takes an attack: a share of each batch (``ratio``, rounded up, drawn anew) is then replaced by samples in
+    which the named modalities are attacked, and the method minimises what it does of those. ``"adversarial"`` does what
+    ART's ``AdversarialTrainer`` does with PGD; of pairs it attacks the images. For the rest see :class:`MethodTrainer`.
+    """
+
+    _takes = (FusionClassifier,)
+    _of_fusion = True
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        method: str | Method = "adversarial",
+        settings: TrainingSettings | None = None,
+        attack: Mapping[str, float] | ScoreAscent | None = None,
+        **options: Any,
+    ) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param method: A name in :data:`METHODS` (``"plain"``, ``"adversarial"``, ``"qmf"``, ...), or a :class:`Method`
+            of one's own that asks for scores.
+        :param settings: Everything else; default: :class:`TrainingSettings`.
+        :param attack: Radius of the ball of each modality that is attacked, by name, or a :class:`ScoreAscent`, which
+            also says which of them a batch is attacked on; ``None`` for the method's own, if any.
+        :param options: Of the method, and ``ratio`` of the attack, 0.5 by default.
+        :raises InputError: If the method is not known, or what was given does not fit it or the model.
+        """
+        chosen = METHODS[method] if isinstance(method, str) else method
+        if attack is not None and chosen.of_fusion:
+            chosen = chosen.under(attack if isinstance(attack, ScoreAscent) else ScoreAscent(attack))
+        super().__init__(classifier, chosen, settings, options, method if isinstance(method, str) else None)
+        for stage in self.method.stages:
+            if isinstance(stage.image_attack, ScoreAscent):
+                stage.image_attack.check_for(classifier)
+            if stage.prepares is not None:
+                stage.prepares(classifier.multimodal)
+        # Refuses, before anything is trained, a model that does not have what the method asks for.
+        SampleLearner(classifier, self.method, self.settings, self.options, 1).check()
+
+    def configuration(self) -> dict[str, Any]:
+        attacks = [stage.image_attack for stage in self.method.stages if isinstance(stage.image_attack, ScoreAscent)]
+        defences = {name: [described_defence(one) for one in of] for name, of in self.classifier.defences.items() if of}
+        found = super().configuration() | {"attack": attacks[0].described() if attacks else None}
+        return found | ({} if self.classifier.of_pairs else {"preprocessing_defences": defences or None})
+
+    @property
+    def _turns(self) -> tuple[str | None, ...]:
+        return tuple(self.classifier.modalities) if self.method.alternates else (None,)
+
+    def _samples(self, x: np.ndarray, y: np.ndarray | None, known: bool) -> FusionSamples:
+        return fusion_samples_of(self.classifier, x, y, self.method, self.settings, known)
+
+    def _batch(self, samples: Samples, rows: np.ndarray, place: Place, turn: str | None) -> SampleBatch:
+        assert isinstance(samples, FusionSamples)
+        number, of_turn = divmod(place.step, len(self._turns))
+        begins = place.index == 0 and of_turn == 0
+        batch = samples.batch(rows, generator_of(self.settings.seed, 2, place.step))
+        return replace(batch, number=number, turn=turn, begins_epoch=begins)
+
+    def _learner(self, count: int | None) -> SampleLearner:
+        return SampleLearner(self.classifier, self.method, self.settings, self.options, count)
+
+
+class AdversarialFusionTrainer(FusionTrainer):
+    """Train a fusion model by any method on samples in which modalities are attacked.
+
+    | Paper link: https://arxiv.org/abs/1706.06083 (adversarial training with PGD)
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        attack: Mapping[str, float],
+        method: str | Method = "plain",
+        settings: TrainingSettings | None = None,
+        schedule: str = "most-vulnerable",
+        ratio: float = 1.0,
+        **options: Any,
+    ) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param attack: Radius of the ball of each modality that is attacked, by name, in its own units.
+        :param method: A name in :data:`METHODS` that is for fusion models, or a :class:`Method` of one's own.
+        :param settings: Everything else; its ``norm`` and ``max_iter`` are those of the attack.
+        :param schedule: ``"joint"``: all modalities at once. ``"in-turn"``: one after the other, each in a batch of its
+            own. ``"most-vulnerable"``: of the modalities attacked alone the one that raises the batch's loss most.
+        :param ratio: Share of each batch that is attacked, in (0, 1].
+        :param options: Of the method.
+        :raises InputError: As for :class:`FusionTrainer`.
+        """
+        super().__init__(classifier, method, settings, ScoreAscent(attack, schedule), ratio=ratio, **options)

@@ -1,0 +1,76 @@
+"""How much the layers of a tower can stretch a distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from art_multimodal.errors import InputError
+
+#: Layers that bring no two points further apart.
+_CONTRACT = (nn.ReLU, nn.Tanh, nn.Flatten, nn.Dropout, nn.Softplus, nn.LeakyReLU, nn.ELU, nn.Identity)
+#: Numbers of the matrix of a convolution, at most: its largest singular value is computed from all of it.
+_LARGEST = 1 << 24
+
+
+def lipschitz_bound(module: nn.Module, shape: Sequence[int]) -> float:
+    """An upper bound of the l_2 Lipschitz constant of a tower in evaluation mode: the product over its layers.
+
+    Of linear layers and convolutions the largest singular value of the whole map, of batch normalisation the largest
+    factor; activations such as ReLU bring nothing further apart. Bounds of deep towers are far too large to be of use.
+
+    :param module: Layers of torch, in a ``Sequential`` or one alone.
+    :param shape: Of one sample that goes in.
+    :raises InputError: For a layer whose constant is not known, or one that is too large.
+    """
+    return _bound(module, torch.zeros(1, *shape, dtype=torch.float64))[0]
+
+
+@torch.no_grad()
+def _bound(module: nn.Module, given: Tensor) -> tuple[float, Tensor]:
+    """The bound, and what comes out of the layer for a sample of zeros."""
+    if isinstance(module, nn.Sequential):
+        total = 1.0
+        for layer in module:
+            bound, given = _bound(layer, given)
+            total *= bound
+        return total, given
+    if isinstance(module, nn.Linear):
+        weight = module.weight.detach().double().cpu()
+        # The same map on each of the vectors before the last axis.
+        return _largest(weight), given.new_zeros(*given.shape[:-1], len(weight))
+    if isinstance(module, _ConvNd):
+        return _of_convolution(module, given)
+    if isinstance(module, _BatchNorm) and module.running_var is not None:
+        factor = (module.running_var.double() + module.eps).rsqrt().cpu()
+        return float((factor * (1.0 if module.weight is None else module.weight.double().cpu().abs())).max()), given
+    if isinstance(module, _CONTRACT) and not (isinstance(module, nn.LeakyReLU) and abs(module.negative_slope) > 1):
+        return 1.0, module(given) if isinstance(module, nn.Flatten) else given
+    raise InputError(
+        f"How much a layer of class {type(module).__name__} can stretch a distance is not known. Give Lipschitz "
+        "constants of the towers by name."
+    )
+
+
+def _of_convolution(layer: _ConvNd, given: Tensor) -> tuple[float, Tensor]:
+    # Without its bias, which moves nothing apart, in double precision.
+    copy = deepcopy(layer).double().cpu()
+    copy.bias = None
+    out = copy(given)
+    if given.numel() * out.numel() > _LARGEST:
+        raise InputError(
+            f"A convolution from {given.numel()} to {out.numel()} numbers is too large to bound. Give Lipschitz "
+            "constants of the towers by name."
+        )
+    # Each row is what comes out of one number alone.
+    rows = copy(torch.eye(given.numel(), dtype=torch.float64).reshape(-1, *given.shape[1:])).flatten(1)
+    return _largest(rows), out
+
+
+def _largest(matrix: Tensor) -> float:
+    return float(torch.linalg.matrix_norm(matrix, ord=2))
