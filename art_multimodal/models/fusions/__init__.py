@@ -10,6 +10,7 @@ from art_multimodal.models.fusions.shared_head import SharedHead  # isort: skip
 from art_multimodal.models.fusions.orthogonal import Orthogonal  # isort: skip
 from art_multimodal.models.fusions.consensus import Consensus, Median  # isort: skip
 from art_multimodal.models.fusions.equilibrium import Equilibrium  # isort: skip
+from art_multimodal.models.fusions.multiscale import MultiScale  # isort: skip
 
 __all__ = [
     "FUSIONS",
@@ -23,6 +24,7 @@ __all__ = [
     "Gated",
     "Late",
     "Median",
+    "MultiScale",
     "Orthogonal",
     "QualityAware",
     "SharedHead",

@@ -32,6 +32,8 @@ class Fusion(nn.Module):
     #: What it does, in one line, and who published it.
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    #: Whether it takes embeddings of steps, ``[N, T, width]``, beside those of whole modalities.
+    takes_steps: ClassVar[bool] = False
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__()
@@ -44,8 +46,8 @@ class Fusion(nn.Module):
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         """Fused vectors ``[N, D]``.
 
-        :param features: ``[N, width]`` for each modality.
-        :param present: Booleans ``[N]`` for each modality.
+        :param features: ``[N, width]`` for each modality; ``[N, T, width]`` too where it takes steps.
+        :param present: Booleans ``[N]`` for each modality; of steps that differ between samples ``[N, T]``.
         """
         raise NotImplementedError
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from art_multimodal.models.families.modular.steps import EachStep
+
 #: A layer remembers everything that its constructor takes, under the same names.
 _LAYERS = {
     *(
@@ -23,9 +25,12 @@ _LAYERS = {
 def described_layer(module: nn.Module) -> dict[str, Any] | str:
     """Return what a layer is, in JSON's types; the name of its class, or of one inside, where that is not known here.
 
-    :param module: A layer, or a Sequential of such.
+    :param module: A layer, a Sequential of such, or one of them applied to each step.
     """
     name = type(module).__name__
+    if type(module) is EachStep:
+        inner = described_layer(module.module)
+        return inner if isinstance(inner, str) else {"layer": name, "module": inner, "mean": module.mean}
     if type(module) is nn.Sequential:
         layers = {key: described_layer(layer) for key, layer in module.named_children()}
         unknown = [layer for layer in layers.values() if isinstance(layer, str)]
@@ -49,6 +54,8 @@ def made_layer(facts: Mapping[str, Any]) -> nn.Module:
         for key, layer in facts["layers"].items():
             layers.add_module(key, made_layer(layer))
         return layers
+    if name == "EachStep":
+        return EachStep(made_layer(facts["module"]), bool(facts["mean"]))
     if name not in _LAYERS:
         raise KeyError(f"no layer {str(name)[:40]}")
     if unknown := set(facts) - {"layer", *_options(name)}:
