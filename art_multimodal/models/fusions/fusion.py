@@ -15,6 +15,9 @@ from art_multimodal.registry import Registry
 
 #: Every fusion by name: a class whose constructor takes widths, the number of classes, and options.
 FUSIONS: Registry[type[Fusion]] = Registry("fusion")
+#: Models in which modalities meet before there is an embedding of each: no fusion of any towers, but a class each,
+#: with a ``summary`` and a ``paper``.
+WHOLE_MODELS: Registry[Any] = Registry("whole model")
 
 
 class Fusion(nn.Module):
