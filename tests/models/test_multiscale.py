@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from art_multimodal import FusionClassifier
 from art_multimodal.attacks.evasion import DecouplingAttack, ProjectedGradientDescentMultimodal
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.counting import CountedModel
 from art_multimodal.evaluations.single_source import SingleSource
 from art_multimodal.functional.sequences import largest_over_steps, mean_over_steps, positions_of
 from art_multimodal.modalities import sequence, spectrogram, table
@@ -329,6 +330,10 @@ def test_a_classifier_of_sequences() -> None:
     expected = found.predict(x)
     for size in (1, 3):
         np.testing.assert_allclose(found.predict(x, batch_size=size), expected, atol=1e-5)
+    counted = CountedModel(model())
+    with counted.counted() as counts:
+        np.testing.assert_allclose(FusionClassifier(counted, device_type="cpu").predict(x), expected, atol=1e-6)
+    assert counted.takes_steps and counts["queries"] == 4
     names = ("audio", "speech", "fixed", "lab")
     exact = FusionClassifier(model().double(), device_type="cpu")
     gradients = exact.loss_gradient(x, np.array([0, 1, 2, 0]), modality=names)
