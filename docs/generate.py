@@ -28,7 +28,7 @@ def registries() -> str:
     from art_multimodal.datasets import DATA_SOURCES
     from art_multimodal.defences.trainer import METHODS
     from art_multimodal.evaluations.suite import ATTACKS
-    from art_multimodal.models.fusions import FUSIONS
+    from art_multimodal.models.fusions import FUSIONS, WHOLE_MODELS
     from art_multimodal.models.loading import MODEL_SOURCES
 
     return "\n".join(
@@ -45,7 +45,8 @@ def registries() -> str:
             ),
             "\n## Fusions\n",
             table(
-                ("name", "what it does", "paper"), ((f"`{name}`", f.summary, f.paper) for name, f in FUSIONS.items())
+                ("name", "what it does", "paper"),
+                ((f"`{name}`", f.summary, f.paper) for of in (FUSIONS, WHOLE_MODELS) for name, f in of.items()),
             ),
             "\n## Training methods\n",
             table(("name", "what it does"), ((f"`{name}`", method.summary) for name, method in METHODS.items())),

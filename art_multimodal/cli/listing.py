@@ -54,10 +54,11 @@ def _methods() -> Iterable[tuple[str, str, str]]:
 
 
 def _fusions() -> Iterable[tuple[str, str, str]]:
-    from art_multimodal.models.fusions import FUSIONS
+    from art_multimodal.models.fusions import FUSIONS, WHOLE_MODELS
 
-    for name, fusion in FUSIONS.items():
-        yield "", name, fusion.summary + (f" ({fusion.paper})" if fusion.paper else "")
+    for heading, registry in (("", FUSIONS), ("whole models, in Python by their class", WHOLE_MODELS)):
+        for name, kind in registry.items():
+            yield heading, name, kind.summary + (f" ({kind.paper})" if kind.paper else "")
 
 
 def _defences() -> Iterable[tuple[str, str, str]]:
@@ -98,10 +99,10 @@ def list_entries(
     """List the models, data sources, attacks, defences or training methods that can be named."""
     quiet_libraries()
     entries, usage = _LISTINGS[_NAMES.find(what)]
-    group = ""
+    group: str | None = None
     for modality, name, summary in entries():
-        if modality != group:
-            typer.echo(("\n" if group else "") + typer.style(modality, bold=True))
-            group = modality
+        if modality and modality != group:
+            typer.echo(("" if group is None else "\n") + typer.style(modality, bold=True))
+        group = modality
         typer.echo("\n".join(entry(name, summary)))
     typer.echo(f"\nUse: {usage}")

@@ -45,6 +45,11 @@ class Part:
             return torch.ones(self.values.shape[:2], dtype=torch.bool, device=self.values.device)
         return torch.arange(self.values.shape[1], device=self.lengths.device) < self.lengths.clamp_min(1)[:, None]
 
+    @property
+    def steps(self) -> Tensor:
+        """Which steps a sample has, booleans ``[N, T]``: those within its length; none where it is missing."""
+        return self.mask & self.present[:, None]
+
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Part:
         """Bring it to a device, and its numbers to a dtype."""
         lengths = None if self.lengths is None else self.lengths.to(device)
@@ -71,14 +76,14 @@ class Part:
     def with_values(self, values: Tensor) -> Part:
         """The same with other numbers; those behind the length of a sequence are taken out, with their gradient."""
         if self.lengths is not None:
-            within = self.mask & self.present[:, None]
+            within = self.steps
             values = torch.where(within.reshape(*within.shape, *[1] * (values.ndim - 2)), values, 0)
         return replace(self, values=values)
 
 
 #: A batch, by the name of the modality.
 Inputs = dict[str, Part]
-#: What towers make of it: embeddings ``[N, D]``, by the name of the modality.
+#: What towers make of it: embeddings ``[N, D]``, by the name of the modality; ``[N, T, D]`` where a model takes steps.
 Features = dict[str, Tensor]
 
 
@@ -114,6 +119,11 @@ class MultimodalModel(Model):
     def separate_towers(self) -> bool:
         """Whether each modality is embedded by itself before they meet."""
         return type(self).fuse is MultimodalModel.fuse
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether :meth:`combine` takes embeddings of steps, ``[N, T, D]``, beside those of whole modalities."""
+        return False
 
     def collate(self, x: np.ndarray, only: Sequence[str] | None = None) -> Inputs:
         """Turn samples into a batch on the CPU, numbers in the dtype of the weights, and in the same memory if it fits.
@@ -160,6 +170,8 @@ class MultimodalModel(Model):
     def encode(self, name: str, part: Part) -> Tensor:
         """Embed one modality: ``[N, D]``; only where the towers are separate.
 
+        Where the model takes steps, it may be ``[N, T, D]``, of a sequence with the steps that came in.
+
         :param name: Of the modality.
         """
         raise NotImplementedError
@@ -168,7 +180,8 @@ class MultimodalModel(Model):
         """Fuse embeddings: ``[N, D]``; only where the towers are separate.
 
         :param features: Of all modalities, by name.
-        :param present: Which samples have a modality, booleans ``[N]``, by name.
+        :param present: Which samples have a modality, booleans ``[N]``, by name; of sequences whose steps are
+            embedded, which steps they have, ``[N, T]``.
         """
         raise NotImplementedError
 
@@ -181,14 +194,20 @@ class MultimodalModel(Model):
 
         :param name: Of the modality.
         """
-        return Part(self.encode(name, part), part.present) if self.separate_towers else part
+        if not self.separate_towers:
+            return part
+        embedded = self.encode(name, part)
+        of_steps = self.takes_steps and embedded.ndim > 2
+        return Part(embedded, part.present, part.lengths if of_steps else None)
 
     def meet(self, seen: Inputs) -> Tensor:
         """Fused vectors ``[N, D]`` of what :meth:`see` returned for all modalities, in their order."""
         if not self.separate_towers:
             return self.fuse(seen)
         features = {name: part.values for name, part in seen.items() if isinstance(part.values, Tensor)}
-        return self.combine(features, {name: part.present for name, part in seen.items()})
+        # Embeddings have lengths where they are those of steps.
+        present = {name: part.present if part.lengths is None else part.steps for name, part in seen.items()}
+        return self.combine(features, present)
 
     def predict(self, fused: Tensor) -> Tensor:
         """Scores (logits) ``[N, K]`` of fused vectors ``[N, D]``."""

@@ -42,6 +42,8 @@ OPTIONS: dict[str, dict[str, Any]] = {name: {"hidden": 7} for name in ("concat",
 OPTIONS |= {"cross_attention": {"hidden": 6, "layers": 1, "heads": 3}, "consensus": {"beta": 3.5}}
 OPTIONS |= {
     "deq": {"hidden": 7, "max_iter": 30, "tolerance": 1e-3, "unroll": 2},
+    "mcmult": {"hidden": 6, "layers": 2, "heads": 3, "scales": "last", "self_layers": 1, "kernel": 3}
+    | {"positions": False, "pooling": "token"},
     "qmf": {"nonnegative": True, "detach_weights": True},
 }
 

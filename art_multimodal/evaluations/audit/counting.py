@@ -52,6 +52,10 @@ class CountedModel(MultimodalModel):
     def separate_towers(self) -> bool:
         return self.model.separate_towers
 
+    @property
+    def takes_steps(self) -> bool:
+        return self.model.takes_steps
+
     def numbers(self, name: str, values: Tensor, lengths: Tensor | None = None) -> Part:
         return self.model.numbers(name, values, lengths)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from art_multimodal.errors import InputError
-from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, mlp, modules_by_name
+from art_multimodal.models.fusions.blocks import Block, check_widths
+from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, modules_by_name
 from art_multimodal.models.multimodal import Features
 
 
@@ -31,15 +31,12 @@ class CrossAttention(Fusion):
         self, widths: Mapping[str, int], classes: int, hidden: int = 64, layers: int = 2, heads: int = 4
     ) -> None:
         super().__init__(widths, classes)
-        if min(hidden, layers, heads) < 1 or hidden % heads:
-            raise InputError(
-                f"hidden ({hidden}) must be a multiple of heads ({heads}), and layers at least 1 ({layers})."
-            )
+        check_widths(hidden, layers, heads)
         self.hidden, self.layers, self.heads = hidden, layers, heads
         self.into = modules_by_name({name: nn.Linear(width, hidden) for name, width in self.widths.items()})
         self.places = nn.Parameter(torch.randn(len(self.widths), hidden) * 0.02)
         self.first = nn.Parameter(torch.randn(hidden) * 0.02)
-        self.blocks = nn.ModuleList(_Block(hidden, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(hidden, heads) for _ in range(layers))
         self.last = nn.LayerNorm(hidden)
         self.head = nn.Linear(hidden, classes)
 
@@ -56,21 +53,6 @@ class CrossAttention(Fusion):
 
     def predict(self, fused: Tensor) -> Tensor:
         return self.head(fused)
-
-
-class _Block(nn.Module):
-    """A layer of a transformer, normalised before each part."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.further = mlp([width, 4 * width, width])
-
-    def forward(self, states: Tensor, missing: Tensor) -> Tensor:
-        seen = self.before(states)
-        states = states + self.attention(seen, seen, seen, key_padding_mask=missing, need_weights=False)[0]
-        return states + self.further(self.between(states))
 
 
 FUSIONS.add("cross_attention", CrossAttention)

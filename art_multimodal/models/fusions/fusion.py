@@ -15,6 +15,9 @@ from art_multimodal.registry import Registry
 
 #: Every fusion by name: a class whose constructor takes widths, the number of classes, and options.
 FUSIONS: Registry[type[Fusion]] = Registry("fusion")
+#: Models in which modalities meet before there is an embedding of each: no fusion of any towers, but a class each,
+#: with a ``summary`` and a ``paper``.
+WHOLE_MODELS: Registry[Any] = Registry("whole model")
 
 
 class Fusion(nn.Module):
@@ -32,6 +35,8 @@ class Fusion(nn.Module):
     #: What it does, in one line, and who published it.
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    #: Whether it takes embeddings of steps, ``[N, T, width]``, beside those of whole modalities.
+    takes_steps: ClassVar[bool] = False
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__()
@@ -44,8 +49,8 @@ class Fusion(nn.Module):
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         """Fused vectors ``[N, D]``.
 
-        :param features: ``[N, width]`` for each modality.
-        :param present: Booleans ``[N]`` for each modality.
+        :param features: ``[N, width]`` for each modality; ``[N, T, width]`` too where it takes steps.
+        :param present: Booleans ``[N]`` for each modality; of steps that differ between samples ``[N, T]``.
         """
         raise NotImplementedError
 

@@ -22,7 +22,8 @@ class Tower(nn.Module):
     ``[N, *shape]``, of a sequence with ``(values, mask)``. Of texts :meth:`tokenize` is needed: make a subclass.
 
     :param modality: What the tower takes.
-    :param module: Maps the modality's numbers to embeddings ``[N, width]``.
+    :param module: Maps the modality's numbers to embeddings ``[N, width]``, or, under a fusion that takes steps, to
+        ``[N, T, width]``, of a sequence with the steps that came in; :class:`EachStep` applies layers to each step.
     :param width: Of the embedding.
     """
 
@@ -38,7 +39,7 @@ class Tower(nn.Module):
         raise InputError(f"{self.modality.name}: a tower of texts needs tokenize(); make a subclass of Tower.")
 
     def forward(self, part: Part) -> Tensor:
-        """Embeddings ``[N, width]``."""
+        """Embeddings ``[N, width]``, or of steps."""
         if part.lengths is None:
             return self.module(part.values)
         return self.module(part.values, part.mask)
@@ -68,15 +69,21 @@ class ModularModel(MultimodalModel):
                 f"has {', '.join(self.modalities)} and {len(self.class_names)}."
             )
 
+    @property
+    def takes_steps(self) -> bool:
+        return self.fusion.takes_steps
+
     def tokenize(self, name: str, texts: Sequence[str]) -> Tokens:
         return self.tower(name).tokenize(texts)
 
     def encode(self, name: str, part: Part) -> Tensor:
         tower = self.tower(name)
         embedded = tower(part)
-        if embedded.shape != (len(part), tower.width):
+        if embedded.shape != (len(part), tower.width) and not self._of_steps(tower, part, embedded):
+            steps = "" if part.lengths is None else f" of its {part.mask.shape[1]} steps"
+            also = f", or ({len(part)}, steps, {tower.width}){steps}" if self.takes_steps else ""
             raise InputError(
-                f"{name}: the tower must return embeddings of shape ({len(part)}, {tower.width}), "
+                f"{name}: the tower must return embeddings of shape ({len(part)}, {tower.width}){also}, "
                 f"not {tuple(embedded.shape)}."
             )
         return embedded
@@ -92,6 +99,13 @@ class ModularModel(MultimodalModel):
 
     def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         return self.fusion.weights(features, present)
+
+    def _of_steps(self, tower: Tower, part: Part, embedded: Tensor) -> bool:
+        """Whether these are embeddings of steps: of a sequence, of all of its steps, so that its lengths hold."""
+        if not self.takes_steps or embedded.ndim != 3 or not tower.modality.numeric:
+            return False
+        steps = embedded.shape[1] if part.lengths is None else part.mask.shape[1]
+        return embedded.shape == (len(part), steps, tower.width) and steps > 0
 
     def _named(self, name: str, options: Mapping[str, Any]) -> Fusion:
         widths = {name: self.tower(name).width for name in self.modalities}

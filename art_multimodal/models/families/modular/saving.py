@@ -7,25 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from art_multimodal import modalities
-from art_multimodal.errors import InputError, one_line
-from art_multimodal.modalities import Modality
+from art_multimodal.errors import InputError
+from art_multimodal.models.families.described import load_described, made_modality, modality_facts
 from art_multimodal.models.families.family import Family
 from art_multimodal.models.families.modular.layers import described_layer, made_layer
 from art_multimodal.models.families.modular.model import ModularModel, Tower
 from art_multimodal.models.fusions import FUSIONS, Fusion, new_fusion
-from art_multimodal.models.weight_files import check_build, fill_exactly, sizes_of, write_weights
-from art_multimodal.shown import shown
+from art_multimodal.models.weight_files import write_weights
 
 _WEIGHTS = "model.safetensors"
-#: By the name that a kind of modality has.
-_KINDS: dict[str, type[Modality]] = {
-    kind.kind: kind
-    for kind in vars(modalities).values()
-    if isinstance(kind, type) and issubclass(kind, Modality) and kind.numeric
-}
 
 
 def _facts(model: ModularModel) -> dict[str, Any]:
@@ -42,33 +32,15 @@ def _tower_facts(tower: Any) -> dict[str, Any]:
     name, modality = tower.modality.name, tower.modality
     if type(tower) is not Tower:
         raise _code(f"The tower of {name} is of class {type(tower).__name__}")
-    if _KINDS.get(modality.kind) is not type(modality):
+    described = modality_facts(modality)
+    if described is None:
         raise _code(f"The modality {name} is of class {type(modality).__name__}")
     layer = described_layer(tower.module)
     if isinstance(layer, str):
         raise _code(
             f"The tower of {name} has a layer of class {layer}", "layers of torch such as Linear, in a Sequential"
         )
-    return {"modality": _modality_facts(modality), "module": layer, "width": tower.width}
-
-
-def _modality_facts(modality: Modality) -> dict[str, Any]:
-    return {
-        "kind": modality.kind,
-        "name": modality.name,
-        "shape": list(modality.shape),
-        "point_axes": list(modality.point_axes),
-        "clip_values": [_number_facts(value) for value in modality.clip_values],
-        "variable": modality.variable,
-        "fill": _number_facts(modality.fill),
-    }
-
-
-def _number_facts(value: Any) -> Any:
-    if np.ndim(value) == 0:
-        return float(value)
-    dtype = "float32" if np.asarray(value).dtype == np.float32 else "float64"
-    return {"dtype": dtype, "numbers": np.asarray(value).tolist()}
+    return {"modality": described, "module": layer, "width": tower.width}
 
 
 def _fusion_facts(fusion: Fusion) -> dict[str, Any]:
@@ -86,24 +58,12 @@ def _fusion_facts(fusion: Fusion) -> dict[str, Any]:
 
 
 def _load(folder: Path, facts: Mapping[str, Any]) -> ModularModel:
-    sizes = sizes_of([folder / _WEIGHTS])
-    check_build(lambda: _made(facts), folder, sizes)
-    try:
-        model = _made(facts)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{shown(folder)} does not describe a modular model ({type(error).__name__}: {one_line(error)}). Was it "
-            "changed?"
-        ) from error
-    fill_exactly(model, folder / _WEIGHTS, "this modular model")
-    return model.eval()
+    return load_described(folder, _WEIGHTS, lambda: _made(facts), "a modular model")
 
 
 def _made(facts: Mapping[str, Any]) -> ModularModel:
     towers = [
-        Tower(_made_modality(tower["modality"]), made_layer(tower["module"]), int(tower["width"]))
+        Tower(made_modality(tower["modality"]), made_layer(tower["module"]), int(tower["width"]))
         for tower in facts["towers"]
     ]
     fusion = new_fusion(
@@ -113,26 +73,6 @@ def _made(facts: Mapping[str, Any]) -> ModularModel:
         **facts["fusion"]["options"],
     )
     return ModularModel(towers, fusion, facts["class_names"])
-
-
-def _made_modality(facts: Mapping[str, Any]) -> Modality:
-    low, high = map(_made_number, facts["clip_values"])
-    kind = _KINDS[facts["kind"]]
-    return kind(
-        str(facts["name"]),
-        tuple(None if size is None else int(size) for size in facts["shape"]),
-        tuple(map(int, facts["point_axes"])),
-        (low, high),
-        bool(facts["variable"]),
-        _made_number(facts["fill"]),
-    )
-
-
-def _made_number(value: Any) -> Any:
-    if isinstance(value, dict):
-        with np.errstate(over="ignore"):  # what is infinite then is refused by the modality
-            return np.array(value["numbers"], dtype=np.float32 if value["dtype"] == "float32" else np.float64)
-    return float(value)
 
 
 def _code(what: str, known: str = "ModularModel, Tower and the modalities of this package") -> InputError:

@@ -1,0 +1,1 @@
+"""One stream for the views of a skeleton, kept on the disk."""
