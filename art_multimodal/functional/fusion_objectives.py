@@ -109,17 +109,17 @@ def spread(embeddings: Tensor) -> Tensor:
     return 5 * F.relu(1 - deviation).mean() + off.square().sum() / embeddings.shape[1]
 
 
-def unified_stream(unimodal: Mapping[str, Tensor], fused: Mapping[str, Tensor]) -> Tensor:
+def unified_stream(projected: Mapping[str, Tensor], fused_projected: Mapping[str, Tensor]) -> Tensor:
     """Bring what is seen in each view and in all of them together (UmURL, arXiv:2311.03106).
 
     With ``c = mean_m z_m`` it is ``5 [sum_m MSE(z_m, u_m) + sum_m MSE(z_m, c)] + sum_m [spread(z_m) + spread(u_m)]``:
     the fused stream holds each view, views agree, and nothing collapses.
 
-    :param unimodal: Embeddings ``z_m`` of each view by itself, ``[N, D]``, at least two rows.
-    :param fused: What each view's projector makes of the fused stream, ``u_m``, by the same names.
+    :param projected: Embeddings ``z_m`` of each view by itself, ``[N, D]``, at least two rows.
+    :param fused_projected: What each view's projector makes of the fused stream, ``u_m``, by the same names.
     """
-    centre = torch.stack(list(unimodal.values())).mean(dim=0)
-    pairs = [(own, fused[name]) for name, own in unimodal.items()]
+    centre = torch.stack(list(projected.values())).mean(dim=0)
+    pairs = [(own, fused_projected[name]) for name, own in projected.items()]
     together = [F.mse_loss(own, both) + F.mse_loss(own, centre) for own, both in pairs]
     apart = [spread(own) + spread(both) for own, both in pairs]
     return 5 * torch.stack(together).sum() + torch.stack(apart).sum()

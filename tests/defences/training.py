@@ -23,8 +23,17 @@ from art_multimodal.pairs import image_text_pairs
 OF_DUAL_ENCODERS = [name for name, method in METHODS.items() if not method.of_fusion]
 #: Of any fusion model, and of those with a fusion that has what they ask for.
 OF_FUSION = ["plain", "adversarial"]
-OF_FUSIONS = {"auxiliary": "late", "qmf": "qmf", "unis_mmc": "unis_mmc", "mla": "mla", "crmt": "orthogonal"}
-assert {name for name, method in METHODS.items() if method.of_fusion} == {*OF_FUSION, *OF_FUSIONS}
+OF_FUSIONS = {
+    "auxiliary": "late",
+    "qmf": "qmf",
+    "unis_mmc": "unis_mmc",
+    "mla": "mla",
+    "crmt": "orthogonal",
+    "mmlora": "late",
+}
+#: Of one model alone.
+OF_SKELETONS = "umurl"
+assert {name for name, method in METHODS.items() if method.of_fusion} == {*OF_FUSION, *OF_FUSIONS, OF_SKELETONS}
 
 NAMES = ("zero", "one", "two")
 TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")

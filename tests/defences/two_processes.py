@@ -48,11 +48,20 @@ BATCH, SAMPLES, FEWER, EPOCHS = 4, 11, 9, 2
 
 
 #: Which fusion a method is for, where not any model.
-FUSIONS = {"auxiliary": "late", "qmf": "qmf", "unis_mmc": "unis_mmc", "mla": "mla", "crmt": "orthogonal"}
+FUSIONS = {
+    "auxiliary": "late",
+    "qmf": "qmf",
+    "unis_mmc": "unis_mmc",
+    "mla": "mla",
+    "crmt": "orthogonal",
+    "mmlora": "late",
+}
 #: Every method with each kind of data that it trains on.
 RUNS = [
     (name, data)
     for name, method in METHODS.items()
+    # Each process draws variations of its own.
+    if name != "umurl"
     for data in (("labels", "captions") if not method.of_fusion else ("samples",) if name in FUSIONS else ("pairs",))
 ]
 

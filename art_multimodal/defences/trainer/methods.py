@@ -46,6 +46,7 @@ class Method:
     :param memory: Of fusion models, what training remembers from step to step: a class, see
         :mod:`art_multimodal.defences.trainer.fusion.memory`.
     :param prepares: Of fusion models, what is done to the model before its training.
+    :param batch_norm: Whether batch normalisation goes by the batch, whatever the settings say.
     :raises ValueError: If these do not fit together.
     """
 
@@ -59,7 +60,8 @@ class Method:
     then: Method | None = None
     alternates: bool = False
     memory: Any = None
-    prepares: Callable[..., None] | None = None
+    prepares: Callable[[Any], None] | None = None
+    batch_norm: bool = False
 
     def __post_init__(self) -> None:
         name = getattr(self.objective, "__name__", "objective")

@@ -5,7 +5,9 @@ from art_multimodal.defences.trainer.fusion.attack import SCHEDULES, ScoreAscent
 from art_multimodal.defences.trainer.fusion.named import (
     FusionTrainerCRMT,
     FusionTrainerMLA,
+    FusionTrainerMMLoRA,
     FusionTrainerQMF,
+    FusionTrainerUmURL,
     FusionTrainerUniSMMC,
 )
 from art_multimodal.defences.trainer.fusion.trainer import AdversarialFusionTrainer, FusionTrainer
@@ -16,7 +18,9 @@ __all__ = [
     "FusionTrainer",
     "FusionTrainerCRMT",
     "FusionTrainerMLA",
+    "FusionTrainerMMLoRA",
     "FusionTrainerQMF",
+    "FusionTrainerUmURL",
     "FusionTrainerUniSMMC",
     "ScoreAscent",
     "methods",

@@ -16,15 +16,19 @@ from art_multimodal.defences.trainer.fusion.memory import Memory
 from art_multimodal.defences.trainer.gathering import gathered_rows
 from art_multimodal.defences.trainer.learner import Learner, at_least_float32
 from art_multimodal.defences.trainer.methods import Method
+from art_multimodal.defences.trainer.samples import generator_of
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.functional.skeletons import varied
 from art_multimodal.models.families.modular.model import ModularModel
 from art_multimodal.models.fusion import move_tokens
 from art_multimodal.models.fusions import Fusion
 from art_multimodal.models.fusions.orthogonal import Orthogonal
+from art_multimodal.models.fusions.unified_stream import UnifiedStream
 from art_multimodal.models.lipschitz import lipschitz_bound
 from art_multimodal.models.multimodal import MultimodalModel, Part
+from art_multimodal.processes import process_index
 
 #: Quantities that are tensors of samples by name, and those that are one.
 _BY_NAME, _WHOLE = ("features", "unimodal_scores", "weights"), ("scores", "fused")
@@ -190,7 +194,25 @@ class SampleLearner(Learner):
         return torch.tensor(bounds)
 
     def _projected(self, batch: SampleBatch) -> dict[str, Any]:
-        raise NotImplementedError
+        """Embeddings of variations of the same skeletons; in several processes each draws its own."""
+        model = self.multimodal
+        assert isinstance(model, UnifiedStream)
+        alone: dict[str, Tensor] = {}
+        together: dict[str, Tensor] = {}
+        if len(batch.x):
+            part = self.parts(batch.x)[model.joint.name]
+            seed = generator_of(self.settings.seed, 3, batch.number, process_index()).integers(2**62)
+            generator = torch.Generator().manual_seed(int(seed))
+            assert isinstance(part.values, Tensor)
+            lengths = None if part.lengths is None else part.lengths.clamp_min(1)
+            crops = [varied(part.values, generator, lengths) for _ in range(len(model.views) + 1)]
+            with self.computing("bf16"):
+                alone, together = model.embeddings(crops)
+        found: dict[str, Any] = {}
+        for name, of in (("projected", alone), ("fused_projected", together)):
+            own = {view: at_least_float32(values) for view, values in of.items()}
+            found[name] = {view: _gathered(own.get(view), batch.size, model.device) for view in model.views}
+        return found
 
 
 #: What is said where a model does not have what is asked for.
@@ -199,6 +221,7 @@ _LACKING = {
     "unimodal_scores": "This method needs scores of each modality alone: give a model with a fusion that has them, "
     "such as late, qmf or unis_mmc.",
     "weights": "This method trains weights of modalities: give a model with a fusion that weighs them, such as qmf.",
+    "projected": "This method trains a model of skeletons: a UnifiedStream.",
     "radius": "This method raises the radius of orthonormal heads: give a model with the fusion orthogonal.",
 }
 
@@ -208,6 +231,8 @@ def _has(model: MultimodalModel, quantity: str) -> bool:
     fusion = getattr(model, "fusion", None)
     if quantity == "radius":
         return isinstance(fusion, Orthogonal)
+    if quantity == "projected":
+        return isinstance(model, UnifiedStream)
     if quantity == "features":
         return model.separate_towers
     of, left_open = (fusion, Fusion) if isinstance(fusion, Fusion) else (model, MultimodalModel)

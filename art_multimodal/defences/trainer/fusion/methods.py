@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
 from art_multimodal.defences.trainer.fusion.memory import HeadProtection, LossHistory
 from art_multimodal.defences.trainer.methods import METHODS, Method
 from art_multimodal.functional import fusion_objectives
+from art_multimodal.models.adapters.low_rank import LowRank, add_low_rank
+
+
+def _adapt(model: Any) -> None:
+    """Put adapters into a model that has none."""
+    if not any(isinstance(module, LowRank) for module in model.modules()):
+        add_low_rank(model)
+
+
+def _of_adapter(name: str) -> bool:
+    return name.endswith((".down", ".up"))
+
+
+def _of_joint_training(name: str) -> bool:
+    """Whether a parameter is an adapter's, or one that the training of each modality alone does not reach."""
+    return _of_adapter(name) or (name.startswith("fusion.") and not name.startswith("fusion.heads."))
+
 
 METHODS.add("plain", Method(fusion_objectives.fused, "fusion models: cross-entropy of the scores"))
 METHODS.add(
@@ -59,5 +78,27 @@ METHODS.add(
             "weights by class and modality that leave the largest radius",
             trains=lambda name: name == "fusion.raw",
         ),
+    ),
+)
+METHODS.add(
+    "mmlora",
+    Method(
+        fusion_objectives.unimodal,
+        "fusion models: each modality alone, then low-rank adapters on all towers together",
+        paper="MMLoRA, arXiv:2310.05193",
+        trains=lambda name: not _of_joint_training(name),
+        then=Method(fusion_objectives.fused, "low-rank adapters on all towers together", trains=_of_joint_training),
+        prepares=_adapt,
+    ),
+)
+METHODS.add(
+    "umurl",
+    Method(
+        fusion_objectives.unified_stream,
+        "models of skeletons: views agree without labels, then a linear head",
+        paper="UmURL, arXiv:2311.03106",
+        share=3.0,
+        then=Method(fusion_objectives.fused, "a linear head", trains=lambda name: name.startswith("head.")),
+        batch_norm=True,
     ),
 )

@@ -114,3 +114,53 @@ class FusionTrainerCRMT(FusionTrainer):
         :raises InputError: If the model has another fusion.
         """
         super().__init__(classifier, "crmt", settings, attack, rho=rho, largest_radius=largest_radius)
+
+
+class FusionTrainerMMLoRA(FusionTrainer):
+    """First each modality alone with its head, then low-rank adapters on all towers together.
+
+    Adapters of rank 8 are put into a model that has none (:func:`~art_multimodal.models.adapters.add_low_rank`). In the
+    second half of the epochs they are trained, with what of the fusion no modality reaches alone; everything else stays
+    bit for bit. Before the first step of it the model is the ensemble of what the modalities say alone.
+
+    | Paper link: https://arxiv.org/abs/2310.05193
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        settings: TrainingSettings | None = None,
+        attack: dict[str, float] | ScoreAscent | None = None,
+    ) -> None:
+        """
+        :param classifier: Around a :class:`ModularModel` with scores of each modality alone: with the fusion ``late``
+            (an ensemble) or ``unis_mmc`` (a head on all embeddings).
+        :param settings: See :class:`TrainingSettings`.
+        :param attack: As for :class:`FusionTrainer`.
+        :raises InputError: If the model is another one.
+        """
+        super().__init__(classifier, "mmlora", settings, attack)
+
+
+class FusionTrainerUmURL(FusionTrainer):
+    """Views of skeletons agree without labels, then a linear head is trained on what came out.
+
+    A quarter of the epochs is that of the head, with everything else as it is. An attack changes samples in these
+    alone, since before there are no labels. Batch normalisation in the projectors goes by the batch.
+
+    | Paper link: https://arxiv.org/abs/2311.03106
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        settings: TrainingSettings | None = None,
+        attack: dict[str, float] | ScoreAscent | None = None,
+    ) -> None:
+        """
+        :param classifier: Around a :class:`~art_multimodal.models.fusions.UnifiedStream`.
+        :param settings: See :class:`TrainingSettings`.
+        :param attack: As for :class:`FusionTrainer`.
+        :raises InputError: If the model is another one.
+        """
+        super().__init__(classifier, "umurl", settings, attack)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
 from art_multimodal.defences.trainer.fusion.batches import FusionSamples, SampleBatch, fusion_samples_of
@@ -52,11 +53,16 @@ class FusionTrainer(MethodTrainer):
         if attack is not None and chosen.of_fusion:
             chosen = chosen.under(attack if isinstance(attack, ScoreAscent) else ScoreAscent(attack))
         super().__init__(classifier, chosen, settings, options, method if isinstance(method, str) else None)
+        if any(stage.batch_norm for stage in self.method.stages):
+            self.settings = replace(self.settings, update_batch_norm=True)
         for stage in self.method.stages:
             if isinstance(stage.image_attack, ScoreAscent):
                 stage.image_attack.check_for(classifier)
             if stage.prepares is not None:
-                stage.prepares(classifier.multimodal)
+                # A run that goes on prepares its model as before.
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(self.settings.seed)
+                    stage.prepares(classifier.multimodal)
         # Refuses, before anything is trained, a model that does not have what the method asks for.
         SampleLearner(classifier, self.method, self.settings, self.options, 1).check()
 
