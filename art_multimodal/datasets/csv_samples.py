@@ -138,7 +138,9 @@ def _entries(
     found = set(kinds.values())
     if modality is None and "text" in found:
         if found & set(_FILES):
-            one, other = (next(cell for cell in single if cell and (kinds[cell] == "text") is text) for text in (0, 1))
+            one, other = (
+                next(cell for cell in single if cell and (kinds[cell] == "text") is text) for text in (False, True)
+            )
             raise InputError(
                 f"The column {brief(name)} of {brief(read.file.name)} holds files, such as {brief(one, 60)}, and other "
                 f"texts, such as {brief(other, 60)} ({places[single.index(other)]}). Mend it, or leave cells empty."

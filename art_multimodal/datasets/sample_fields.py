@@ -60,7 +60,8 @@ def gather(
         if texts or (modality is None and any(isinstance(content, str) for content in contents)):
             fields[name] = _texts(name, contents, places)
         else:
-            fields[name] = _numbers(name, contents, places, modality, MOST_BYTES - used)
+            pictures = any(isinstance(entry, File) and kind_of_file(entry.name) == "picture" for entry in column)
+            fields[name] = _numbers(name, contents, places, modality, pictures, MOST_BYTES - used)
             used += fields[name].nbytes
         modality = modality or _described(name, column, fields[name])
         if modality is not None:
@@ -103,7 +104,12 @@ def _texts(name: str, contents: Sequence[Any], places: Sequence[str]) -> np.ndar
 
 
 def _numbers(
-    name: str, contents: Sequence[Any], places: Sequence[str], modality: Modality | None, most: int
+    name: str,
+    contents: Sequence[Any],
+    places: Sequence[str],
+    modality: Modality | None,
+    pictures: bool,
+    most: int,
 ) -> np.ndarray:
     """A field of numbers: an array, or records of values and lengths."""
     for content, place in zip(contents, places, strict=True):
@@ -115,8 +121,10 @@ def _numbers(
     there = [content for content in contents if content is not None]
     if modality is None:
         first = there[0]
-        variable = len({len(one) for one in there}) > 1 and first.ndim > 1
-        shape: tuple[int | None, ...] = (None, *first.shape[1:]) if variable else first.shape
+        # Pictures of one and of three channels are no sequences of different lengths.
+        alike = not pictures and first.ndim > 1 and {one.shape[1:] for one in there} == {first.shape[1:]}
+        variable = alike and len({len(one) for one in there}) > 1
+        shape: tuple[int | None, ...] = first.shape
     else:
         variable, shape = modality.variable, modality.shape
     longest = max((len(one) for one in there), default=0)

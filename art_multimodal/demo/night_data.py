@@ -75,6 +75,7 @@ class Scenes:
         :param x: Samples with a field ``sensor``.
         :param sensor: ``"rgb"`` or ``"thermal"``.
         """
+        ground, contrast = self._sensor(sensor)
         values = np.asarray(x[sensor], dtype=np.float64)
         counts = self.levels * values.reshape(len(values), values.shape[1], -1)
         objects = self.templates.reshape(len(self.templates), -1).astype(np.float64)
@@ -82,7 +83,6 @@ class Scenes:
         off = counts.sum(axis=2)[:, :, None, None] - on
         size = self.levels * objects.sum(axis=1)[:, None]
         rest = self.levels * objects.shape[1] - size
-        ground, contrast = self._sensor(sensor)
         of_signs = [
             _log_probability(on, size, ground + sign * contrast) + _log_probability(off, rest, ground)
             for sign in (-1, 1)

@@ -9,4 +9,10 @@ from art_multimodal.modalities import image
 SIZE = 32
 PLACES = ("another place", "the same place")
 
-RGBD = ImagesDemo("rgbd", (image("rgb", 3, SIZE, SIZE), image("depth", 1, SIZE, SIZE)), ("concat", "gated"), PLACES)
+RGBD = ImagesDemo(
+    "rgbd",
+    # A removed pixel of depth is one that the sensor did not measure.
+    (image("rgb", 3, SIZE, SIZE), image("depth", 1, SIZE, SIZE, fill=0.0)),
+    ("concat", "gated"),
+    PLACES,
+)

@@ -28,6 +28,8 @@ PARENTS = (0, 0, 1, 1, 3, 4, 1, 6, 7, 0, 9, 0, 11)
 
 #: Lengths of the bones, in shares of the largest figure that fits: torso, neck, half the shoulders, arm, thigh and leg.
 _TORSO, _NECK, _SHOULDER, _UPPER, _LOWER, _THIGH, _SHANK = 0.34, 0.14, 0.11, 0.17, 0.17, 0.28, 0.28
+#: How far legs are spread, in radians.
+_STANCE = 0.12
 #: Angles of a pose: of each arm and leg forwards and sideways, and how far elbow or knee is bent; and the lean.
 _LIMBS = ("left arm", "right arm", "left leg", "right leg")
 
@@ -68,6 +70,7 @@ def _pose(action: str, time: np.ndarray, vigour: np.ndarray) -> tuple[np.ndarray
     """Angles of the limbs (forwards, sideways, bent) in radians, ``(N, T, 4, 3)``, and the height of the pelvis."""
     swing, up = vigour * np.sin(time), vigour * (1 - np.cos(time)) / 2
     angles = np.zeros((*time.shape, len(_LIMBS), 3))
+    angles[:, :, 2:, 1] = _STANCE
     left_arm, right_arm, left_leg, right_leg = (angles[:, :, limb] for limb in range(len(_LIMBS)))
     lift = np.zeros_like(time)
     if action == "walk":
@@ -82,10 +85,10 @@ def _pose(action: str, time: np.ndarray, vigour: np.ndarray) -> tuple[np.ndarray
             leg[..., 0], leg[..., 2] = 1.0 * up, 2.0 * up
         left_arm[..., 0] = right_arm[..., 0] = 1.3 * up
         # The feet stay on the ground, and the pelvis comes down.
-        lift = (_THIGH + _SHANK) * (np.cos(1.0 * up) - 1)
+        lift = (_THIGH + _SHANK) * np.cos(_STANCE) * (np.cos(1.0 * up) - 1)
     elif action == "jumping jack":
         left_arm[..., 1] = right_arm[..., 1] = 0.2 + 2.1 * up
-        left_leg[..., 1] = right_leg[..., 1] = 0.1 + 0.45 * up
+        left_leg[..., 1] = right_leg[..., 1] = _STANCE + 0.45 * up
         lift = 0.06 * np.sin(time) ** 2
     elif action == "punch":
         left_arm[..., 0], left_arm[..., 2] = 0.4 + 1.1 * up, 1.8 - 1.4 * up

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from art_multimodal.demo.views import FUSIONS, new_views, weights_of
 from art_multimodal.demo.views_data import ViewsData
@@ -43,11 +44,12 @@ def train(fusion: str, steps: int, learning_rate: float, seed: int) -> ModularMo
     model, data = new_views(fusion), ViewsData("train")
     inputs, labels = model.collate(data.samples()), torch.from_numpy(data.labels)
 
-    def draw() -> tuple[Inputs, torch.Tensor]:
+    def loss_of_batch() -> torch.Tensor:
         rows = torch.from_numpy(rng.choice(len(labels), BATCH, replace=False))
-        return with_some_missing({name: part.take(rows) for name, part in inputs.items()}, rng), labels[rows]
+        batch = with_some_missing({name: part.take(rows) for name, part in inputs.items()}, rng)
+        return F.cross_entropy(model(batch), labels[rows])
 
-    loss = train_model(model, draw, steps, learning_rate)
+    loss = train_model(model, loss_of_batch, steps, learning_rate)
     print(f"{fusion}: loss {loss:.3f}, held-out accuracy {accuracy(model.eval(), ViewsData()):.3f}", flush=True)
     return model
 

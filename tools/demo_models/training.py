@@ -8,12 +8,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from art_multimodal.datasets import LabelledSamples
 from art_multimodal.demo.modular import ImagesDemo
 from art_multimodal.models.families.modular.model import ModularModel
-from art_multimodal.models.multimodal import Inputs
 
 
 def training_options(description: str | None, steps: int, learning_rate: float) -> argparse.ArgumentParser:
@@ -28,22 +26,16 @@ def training_options(description: str | None, steps: int, learning_rate: float) 
     return parser
 
 
-def train_model(
-    model: ModularModel,
-    draw: Callable[[], tuple[Inputs, Tensor]],
-    steps: int,
-    learning_rate: float,
-) -> float:
-    """Train a model by cross-entropy, with a rate that falls to nothing; return the last loss.
+def train_model(model: ModularModel, loss_of_batch: Callable[[], Tensor], steps: int, learning_rate: float) -> float:
+    """Train a model, with a rate that falls to nothing; return the last loss.
 
-    :param draw: Returns a batch and its labels.
+    :param loss_of_batch: Draws a batch and returns the model's loss on it.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     loss = torch.zeros(())
     for _ in range(steps):
-        batch, labels = draw()
-        loss = F.cross_entropy(model(batch), labels)
+        loss = loss_of_batch()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
