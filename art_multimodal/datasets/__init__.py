@@ -3,7 +3,7 @@
 from art_multimodal.datasets.arrays import CaptionedArrays, LabelledArrays
 from art_multimodal.datasets.captioned import CaptionedImages
 from art_multimodal.datasets.labelled_samples import LabelledSampleArrays
-from art_multimodal.datasets.loading import DATA_SOURCES, open_captioned, open_data, open_images
+from art_multimodal.datasets.loading import DATA_SOURCES, open_captioned, open_data, open_images, open_samples
 from art_multimodal.datasets.photos import UnreadableSample
 from art_multimodal.datasets.source import LabelledImages, LabelledSamples, Sample
 
@@ -20,4 +20,5 @@ __all__ = [
     "open_captioned",
     "open_data",
     "open_images",
+    "open_samples",
 ]

@@ -31,11 +31,11 @@ class CsvData(LabelledPhotos):
 
     def __init__(self, path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> None:
         def choose(header: Sequence[str]) -> list[tuple[str, str]] | None:
-            return _columns_with_labels(header, Path(path).name)
+            return columns_with_labels(header, Path(path).name)
 
         table = read_table(path, choose, "image and label (or text, or both)")
         values = [fields[1] for _, fields in table.rows]
-        names, index_of, notes = _classes_of(values, classes, table)
+        names, index_of, notes = classes_of(values, classes, table)
         labels = [index_of[value] for value in values]
         files = [(fields[0], label) for (_, fields), label in zip(table.rows, labels, strict=True)]
         super().__init__(table.file.parent, files, names, transform)
@@ -43,7 +43,7 @@ class CsvData(LabelledPhotos):
         if table.columns[1] == "text":
             self.templates = ("{}",)
         _check_no_urls(self.names, table)
-        self.folders = _folders_of(self.root, self.names)
+        self.folders = folders_of(self.root, self.names)
         self.notes = (*table.notes, *notes, *self._contradictions(table))
 
     def text_of(self, index: int) -> str | None:
@@ -69,7 +69,7 @@ class CsvData(LabelledPhotos):
         return notes
 
 
-def _columns_with_labels(header: Sequence[str], file: str) -> list[tuple[str, str]] | None:
+def columns_with_labels(header: Sequence[str], file: str) -> list[tuple[str, str]] | None:
     if "label" in header or "text" in header:
         role = "label" if "label" in header else "text"
         column: str | None = role
@@ -84,7 +84,7 @@ def _columns_with_labels(header: Sequence[str], file: str) -> list[tuple[str, st
     return [("image", image), (role, column), *text]
 
 
-def _classes_of(
+def classes_of(
     values: Sequence[str], classes: Sequence[str] | None, table: Table
 ) -> tuple[tuple[str, ...], dict[str, int], tuple[str, ...]]:
     """Class names, the index of each kind of label, and notes."""
@@ -153,7 +153,7 @@ class CaptionedCsvData(ListedPhotos, CaptionedImages):
         super().__init__(root, list(names.values()), transform)
         self.captions = [tuple(texts) for texts in captions.values()]
         _check_no_urls(self.names, table)
-        self.folders = _folders_of(root, self.names)
+        self.folders = folders_of(root, self.names)
         self.notes = table.notes
         if copies:
             self.notes += (
@@ -178,7 +178,7 @@ def _check_no_urls(names: Sequence[str], table: Table) -> None:
         )
 
 
-def _folders_of(root: Path, names: Iterable[str]) -> tuple[Path, ...]:
+def folders_of(root: Path, names: Iterable[str]) -> tuple[Path, ...]:
     """Folders that the images lie in, but for that of the list itself, where other things may lie, too."""
     parents = {name.replace("\\", "/").rpartition("/")[0] for name in names if not is_url(name)}
     folders = [Path(root, parent) for parent in sorted(parents)]

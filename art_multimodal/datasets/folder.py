@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from art_multimodal.shown import brief
 
 #: What archives and network disks leave beside folders of people.
 _NO_CLASSES = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information", "__pycache__"}
-_NO_FILES = {"thumbs.db", "desktop.ini"}
+NO_FILES = {"thumbs.db", "desktop.ini"}
 #: Folders of splits, the ones to measure on first.
 _SPLITS = ("val", "valid", "validation", "dev", "test", "testing", "eval", "train", "training")
 
@@ -43,20 +44,9 @@ class ImageFolderData(LabelledPhotos):
     """
 
     def __init__(self, path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> None:
-        root = Path(path)
-        try:
-            root = root.expanduser()
-            if not root.is_dir():
-                raise _no_folder(root)
-            loose, folders = _inside(root)
+        with reading_folders(path) as root:
+            loose, folders = inside(root)
             listings = {folder.name: _below(folder) for folder in folders}
-        except InputError:
-            raise
-        except OSError as error:
-            where = brief(error.filename or root)
-            raise InputError(f"The folder {where[:200]} cannot be read: {error.strerror}.") from error
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"The folder {brief(path)} cannot be read: {brief(error)}.") from error
         runs = [run for listing in listings.values() for run in listing.runs]
         listings = {name: found for name, found in listings.items() if root / name not in runs}
         if not listings:
@@ -66,10 +56,10 @@ class ImageFolderData(LabelledPhotos):
             )
         named = classes is not None and all("=" in entry for entry in classes)
         if not named:
-            _check_no_splits(root, listings)
+            check_no_splits(root, listings)
         _check_not_empty(listings)
         order = folder_order(listings)
-        if len(order) == 1 and len(_inside(root / order[0])[1]) > 1:
+        if len(order) == 1 and len(inside(root / order[0])[1]) > 1:
             raise InputError(
                 f"The folder {brief(root)} has a single folder, {brief(order[0])}, which has others in it. Did you "
                 f"mean --data folder:{brief(root / order[0])}?"
@@ -99,6 +89,27 @@ class ImageFolderData(LabelledPhotos):
         return [note_on_labels(other, keys, self.names, self.labels, self.class_names)] if other else []
 
 
+@contextmanager
+def reading_folders(path: str) -> Iterator[Path]:
+    """Give the folder of a name, and turn what goes wrong while it is listed into errors for the user.
+
+    :raises InputError: If there is no such folder, or one below it cannot be read.
+    """
+    root = Path(path)
+    try:
+        root = root.expanduser()
+        if not root.is_dir():
+            raise _no_folder(root)
+        yield root
+    except InputError:
+        raise
+    except OSError as error:
+        where = brief(error.filename or root)
+        raise InputError(f"The folder {where[:200]} cannot be read: {error.strerror}.") from error
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"The folder {brief(path)} cannot be read: {brief(error)}.") from error
+
+
 def _no_folder(root: Path) -> InputError:
     if root.is_file():
         other = f"Did you mean csv:{brief(root)}?" if root.suffix.lower() in (".csv", ".tsv") else "Unpack an archive."
@@ -106,7 +117,7 @@ def _no_folder(root: Path) -> InputError:
     return InputError(f"There is no folder '{brief(root)}'. Give a folder with one folder of images per class.")
 
 
-def _inside(root: Path) -> tuple[list[Path], list[Path]]:
+def inside(root: Path) -> tuple[list[Path], list[Path]]:
     """Visible files and visible folders in a folder, sorted."""
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir() and entry.name.lower() not in _NO_CLASSES]
@@ -130,7 +141,7 @@ def _below(folder: Path) -> _Listing:
             continue
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n.lower() not in _NO_CLASSES)
         for name in files:
-            if not name.startswith(".") and name.lower() not in _NO_FILES:
+            if not name.startswith(".") and name.lower() not in NO_FILES:
                 (found.images if name.lower().endswith(endings) else found.others).append(Path(parent, name))
     found.images.sort()
     found.others.sort()
@@ -155,14 +166,17 @@ def _check_not_empty(listings: dict[str, _Listing]) -> None:
     )
 
 
-def _check_no_splits(root: Path, listings: dict[str, _Listing]) -> None:
-    """Refuse ``train`` and ``val`` as classes."""
-    splits = {name.lower(): name for name in listings}
+def check_no_splits(root: Path, folders: Iterable[str]) -> None:
+    """Refuse ``train`` and ``val`` as classes.
+
+    :raises InputError: If all folders are called so.
+    """
+    splits = {name.lower(): name for name in folders}
     if not set(splits) <= set(_SPLITS):
         return
     first = root / splits[next(split for split in _SPLITS if split in splits)]
     raise InputError(
-        f"The folders in {brief(root)} look like splits of the data ({', '.join(map(brief, listings))}), not like "
+        f"The folders in {brief(root)} look like splits of the data ({', '.join(map(brief, folders))}), not like "
         f"classes. Give one of them: --data folder:{brief(first)}; or names with --classes FOLDER=NAME,..."
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from art_multimodal.datasets.captioned import CaptionedImages
 from art_multimodal.datasets.photos import PhotoTransform
 from art_multimodal.datasets.source import LabelledImages, LabelledSamples
 from art_multimodal.errors import InputError
+from art_multimodal.modalities.modality import Modality
 from art_multimodal.registry import Registry, imported, split_scheme
 
 
@@ -20,12 +21,19 @@ class DataSource:
     :param summary: One line for listings.
     :param open: Maps what follows the colon, other class names and a transform of photos to the data.
     :param open_captioned: Maps what follows the colon and a transform of photos to captioned images.
+    :param open_samples: Maps what follows the colon, the modalities of a model, other class names and the model's to
+        samples; ``None`` where ``open`` does that, or there are none.
+    :param open_images: As ``open``, where that may give samples instead of images.
     """
 
     form: str
     summary: str
     open: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages | LabelledSamples]
     open_captioned: Callable[[str, PhotoTransform | None], CaptionedImages]
+    open_samples: Callable[[str, Iterable[Modality], Sequence[str] | None, Sequence[str]], LabelledSamples] | None = (
+        None
+    )
+    open_images: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages] | None = None
 
 
 DATA_SOURCES: Registry[DataSource] = Registry("data source")
@@ -36,8 +44,8 @@ def open_data(
 ) -> LabelledImages | LabelledSamples:
     """Open labelled images by name, which are read later, one at a time; or labelled samples of other modalities.
 
-    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``; of other modalities ``demo:views``,
-        ``demo:spoken`` or ``npz:FILE``.
+    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``; of other modalities ``demo:views``
+        and other demos, ``npz:FILE``, or ``csv:PATH`` with a column for each. See :func:`open_samples`, too.
     :param classes: Class names instead of the data's own.
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used.
@@ -53,13 +61,54 @@ def open_images(
 
     :raises InputError: If the data cannot be used, or have other modalities.
     """
-    data = open_data(spec, classes, transform)
+    source, rest = _source_of(spec)
+    data = (source.open_images or source.open)(rest, classes, transform)
     if isinstance(data, LabelledSamples):
         raise InputError(
             f"{spec} holds samples of {', '.join(data.modalities)}, which this model does not take: give images, such "
             "as demo:digits, or a model over these modalities, such as demo:views."
         )
     return data
+
+
+def open_samples(
+    spec: str,
+    modalities: Iterable[Modality] = (),
+    classes: Sequence[str] | None = None,
+    answers: Sequence[str] = (),
+    model: str = "This",
+) -> LabelledSamples:
+    """Open labelled samples of several modalities by name, as a model takes them.
+
+    :param spec: ``demo:NAME``; ``npz:FILE``, an array for each modality; ``csv:PATH``, a column for each; or
+        ``folder:PATH``, files ``PATH/CLASS/SAMPLE/MODALITY.EXT``.
+    :param modalities: Those of the model; without them files are described by what is in them.
+    :param classes: Class names instead of the data's own.
+    :param answers: The model's class names; labels of a file may be indices into them.
+    :param model: Its name, for messages.
+    :raises InputError: If the data cannot be used, or are images without other modalities.
+    """
+    source, rest = _source_of(spec)
+    wanted = tuple(modalities)
+    if source.open_samples is not None:
+        return source.open_samples(rest, wanted, classes, answers)
+    data = source.open(rest, classes, None)
+    if not isinstance(data, LabelledSamples):
+        raise no_samples(model, wanted, spec)
+    return data
+
+
+def no_samples(model: str, modalities: Iterable[Modality], given: str) -> InputError:
+    """The error for data that are no samples of a model's modalities.
+
+    :param model: The model's name.
+    :param given: What the data are called.
+    """
+    names = ", ".join(modality.name for modality in modalities) or "several modalities"
+    return InputError(
+        f"{model} is a model over {names}, and {given} holds no samples of these: give demo:views, npz:FILE, csv:PATH "
+        "with a column for each, folder:PATH, or in Python LabelledSampleArrays(x, labels, class_names)."
+    )
 
 
 def open_captioned(spec: str, transform: PhotoTransform | None = None) -> CaptionedImages:
@@ -90,6 +139,14 @@ def _open_captioned_demo(name: str, transform: PhotoTransform | None) -> Caption
     return imported("art_multimodal.demo.loading:open_captioned_demo")(name)
 
 
+def _open_folder_samples(
+    path: str, modalities: Iterable[Modality], classes: Sequence[str] | None, answers: Sequence[str]
+) -> LabelledSamples:
+    from art_multimodal.datasets.folder_samples import FolderSamples
+
+    return FolderSamples(path, modalities, classes, answers)
+
+
 def _open_folder(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
     from art_multimodal.datasets.folder import ImageFolderData
 
@@ -103,10 +160,26 @@ def _open_captioned_folder(path: str, transform: PhotoTransform | None) -> Capti
     )
 
 
-def _open_csv(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
+def _open_csv(
+    path: str, classes: Sequence[str] | None, transform: PhotoTransform | None
+) -> LabelledImages | LabelledSamples:
+    from art_multimodal.datasets.csv_samples import CsvSamples, lists_samples
+
+    return CsvSamples(path, (), classes) if lists_samples(path) else _open_csv_images(path, classes, transform)
+
+
+def _open_csv_images(path: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
     from art_multimodal.datasets.csv_files import CsvData
 
     return CsvData(path, classes, transform)
+
+
+def _open_csv_samples(
+    path: str, modalities: Iterable[Modality], classes: Sequence[str] | None, answers: Sequence[str]
+) -> LabelledSamples:
+    from art_multimodal.datasets.csv_samples import CsvSamples
+
+    return CsvSamples(path, modalities, classes or answers or None)
 
 
 def _open_captioned_csv(path: str, transform: PhotoTransform | None) -> CaptionedImages:
@@ -121,6 +194,12 @@ def _open_npz(path: str, classes: Sequence[str] | None, transform: PhotoTransfor
     return NpzData(path, classes)
 
 
+def _open_npz_samples(
+    path: str, modalities: Iterable[Modality], classes: Sequence[str] | None, answers: Sequence[str]
+) -> LabelledSamples:
+    return _open_npz(path, classes or answers or None, None)
+
+
 def _open_captioned_npz(path: str, transform: PhotoTransform | None) -> CaptionedImages:
     raise InputError(f"npz:{path} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
 
@@ -128,16 +207,26 @@ def _open_captioned_npz(path: str, transform: PhotoTransform | None) -> Captione
 DATA_SOURCES.add(
     "demo",
     DataSource(
-        "demo:digits, demo:shapes, demo:scenes, demo:views or demo:spoken",
+        "demo:digits, demo:shapes, demo:scenes, demo:views, demo:spoken, demo:night, demo:rgbd, demo:motions or "
+        "demo:skeleton",
         "540 handwritten digits, 1,000 questions about coloured shapes, 200 scenes with captions for retrieval, "
         "1,000 digits in three views, or 1,000 pairs of a written and a spoken digit (spoken/complementary, "
-        "spoken/redundant), held out from the demo models",
+        "spoken/redundant), held out from the demo models; shapes by colours and by heat; patches of colours and of "
+        "depth (needs scikit-image); motions of a watch (needs the files of aeon); figures that move",
         _open_demo,
         _open_captioned_demo,
     ),
 )
 DATA_SOURCES.add(
-    "folder", DataSource("folder:PATH", "photos in one folder per class", _open_folder, _open_captioned_folder)
+    "folder",
+    DataSource(
+        "folder:PATH",
+        "photos in one folder per class; for a model over several modalities in each a folder per sample, in it files "
+        "such as rgb.png, sound.wav, depth.npy, note.txt",
+        _open_folder,
+        _open_captioned_folder,
+        _open_folder_samples,
+    ),
 )
 DATA_SOURCES.add(
     "npz",
@@ -147,11 +236,18 @@ DATA_SOURCES.add(
         "sequences, and label",
         _open_npz,
         _open_captioned_npz,
+        _open_npz_samples,
     ),
 )
 DATA_SOURCES.add(
     "csv",
     DataSource(
-        "csv:PATH", "a file with the columns image and label (or text, or both)", _open_csv, _open_captioned_csv
+        "csv:PATH",
+        "a file with the columns image and label (or text, or both); or label and a column for each modality: paths of "
+        "pictures, .wav or .npy, numbers (columns vitals.pulse, vitals.age make a table), texts",
+        _open_csv,
+        _open_captioned_csv,
+        _open_csv_samples,
+        _open_csv_images,
     ),
 )

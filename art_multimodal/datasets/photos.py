@@ -91,14 +91,16 @@ def absence(path: Path) -> str | None:
     return None if found.st_size else "the file is empty"
 
 
-def read_photo(path: Path, name: str, transform: PhotoTransform | None) -> np.ndarray:
+def read_photo(path: Path, name: str, transform: PhotoTransform | None, channels: int | None = 3) -> np.ndarray:
     """Decode an image file: ``float32`` ``(3, H, W)`` in [0, 1], turned upright, in RGB; the first of several frames.
 
     Sizes are judged as the file declares them, before anything is decoded.
 
     :param transform: Applied to the decoded image; ``None`` keeps its size.
-    :raises UnreadableSample: If it is missing, empty, damaged, too large, or of a format that is not in
-        :data:`FORMATS`.
+    :param channels: 1 for a grey picture, whose 16 bits are kept; ``None`` for as many as it has, 1 or 3. No transform
+        is applied to a grey one.
+    :raises UnreadableSample: If it is missing, empty, damaged, too large, of a format that is not in :data:`FORMATS`,
+        or coloured where one channel is wanted.
     """
     reason = absence(path)
     if reason is not None:
@@ -110,7 +112,10 @@ def read_photo(path: Path, name: str, transform: PhotoTransform | None) -> np.nd
             reason = _too_large(*opened.size, kept=transform is None)
             if reason is not None:
                 raise UnreadableSample(name, reason)
-            photo = _in_rgb(ImageOps.exif_transpose(opened))
+            upright = ImageOps.exif_transpose(opened)
+            if channels != 3 and (grey := _grey_levels(upright)) is not None:
+                return grey
+            photo = _in_rgb(upright)
         if transform is not None:
             photo = transform(photo)
             reason = _too_large(*photo.size, kept=True, reduced=True)
@@ -124,6 +129,10 @@ def read_photo(path: Path, name: str, transform: PhotoTransform | None) -> np.nd
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, DecompressionBombError, ...
         said = shown(" ".join(str(error).replace(str(path), path.name).split()))
         raise UnreadableSample(name, f"not a readable image ({type(error).__name__}: {said[:120]})") from None
+    if channels == 1:
+        if (pixels != pixels[..., :1]).any():
+            raise UnreadableSample(name, "a coloured picture, where one channel is needed: save it in grey")
+        pixels = pixels[..., :1]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(255)
 
 
@@ -139,6 +148,17 @@ def _formats() -> tuple[str, ...]:
     Image.init()
     # How Pillow was built decides on the last ones.
     return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _grey_levels(photo: Image.Image) -> np.ndarray | None:
+    """Levels ``(1, H, W)`` in [0, 1] of a grey picture; ``None`` for others."""
+    if photo.mode in ("1", "L"):
+        return np.asarray(photo.convert("L"), dtype=np.float32)[None] / np.float32(255)
+    if not photo.mode.startswith(("I", "F")):
+        return None
+    levels = np.asarray(photo, dtype=np.float32)[None]
+    levels = levels if photo.mode == "F" else levels / np.float32(65535)
+    return levels if levels.min(initial=0) >= 0 and levels.max(initial=0) <= 1 else None
 
 
 def _in_rgb(photo: Image.Image) -> Image.Image:

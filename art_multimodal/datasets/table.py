@@ -6,9 +6,10 @@ import codecs
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from art_multimodal.datasets.photos import ENDINGS, HEIF_ENDINGS
 from art_multimodal.errors import InputError
@@ -44,7 +45,7 @@ class Table:
     """Some columns of a table.
 
     :param file: Where it comes from.
-    :param columns: What each column is: ``"image"``, ``"label"`` or ``"text"``.
+    :param columns: What each column is: ``"image"``, ``"label"`` or ``"text"``, or the name of a modality's.
     :param rows: For each row the number of its line, and its fields, stripped.
     :param notes: What a user should know about how the file was understood.
     """
@@ -59,22 +60,40 @@ class Table:
 Choice = Callable[[Sequence[str]], "list[tuple[str, str]] | None"]
 
 
-def read_table(path: str, choose: Choice, needed: str) -> Table:
+def read_table(path: str, choose: Choice, needed: str, filled: Sequence[str] | None = None) -> Table:
     """Read some columns of a text file with a header.
 
     UTF-8, or UTF-16 or UTF-32 that can be told; separated by commas, semicolons, tabs or bars.
 
     :param choose: Chooses the columns.
     :param needed: The columns that the file needs, for the error.
+    :param filled: What may not be empty; ``None`` for all that is read.
     :raises InputError: If the file cannot be read, lacks a column or has it twice, has no rows, or a field is empty.
     """
+    with _opened(path) as (file, stream):
+        return _read(file, stream, choose, needed, filled)
+
+
+def header_of(path: str, choose: Choice) -> list[str]:
+    """The names of the columns of a text file, in lower case.
+
+    :param choose: Chooses the columns: of several separators that is right under which it finds them.
+    :raises InputError: If the file cannot be read.
+    """
+    with _opened(path) as (_, stream):
+        return _header(stream, choose)[0]
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[Path, TextIO]]:
+    """Open a text file, and turn what goes wrong with it into errors for the user."""
     file = Path(path)
     try:
         file = file.expanduser()
         _check_file(file)
         encoding = _encoding_of(file)
         with file.open(encoding=encoding, newline="") as stream:
-            return _read(file, stream, choose, needed)
+            yield file, stream
     except UnicodeError as error:
         raise InputError(
             f"{brief(file.name)} is not UTF-8{_place_of(file)}. Save it as UTF-8 (in a spreadsheet: CSV UTF-8)."
@@ -148,13 +167,18 @@ def _place_of(file: Path) -> str:
     return ""
 
 
-def _read(file: Path, stream: TextIO, choose: Choice, needed: str) -> Table:
+def _header(stream: TextIO, choose: Choice) -> tuple[list[str], Any, str, bool]:
+    """The names of the columns, what reads the rows, the separator, and whether a line in front named it."""
     separator, skip = _separator_of(stream, choose)
     stream.seek(0)
     if skip:
         stream.readline()
     reader = csv.reader(stream, delimiter=separator)
-    header = [name.strip().lower() for name in next(reader, [])]
+    return [name.strip().lower() for name in next(reader, [])], reader, separator, skip
+
+
+def _read(file: Path, stream: TextIO, choose: Choice, needed: str, filled: Sequence[str] | None) -> Table:
+    header, reader, separator, skip = _header(stream, choose)
     chosen = choose(header)
     if chosen is None:
         raise InputError(f"{brief(file.name)} needs the columns {needed}; {_what_it_has(header)}")
@@ -167,11 +191,11 @@ def _read(file: Path, stream: TextIO, choose: Choice, needed: str) -> Table:
     places = [header.index(column) for _, column in chosen]
     rows = list(_rows(reader, header, places, file.name, skip))
     for line, fields in rows:
-        for (_, column), field in zip(chosen, fields, strict=True):
-            if not field:
+        for (role, column), field in zip(chosen, fields, strict=True):
+            if not field and (filled is None or role in filled):
                 raise InputError(f"Line {line} of {brief(file.name)} has an empty {brief(column)}.")
     if not rows:
-        raise InputError(f"{brief(file.name)} lists no images.")
+        raise InputError(f"{brief(file.name)} lists no {'images' if filled is None else 'samples'}.")
     renamed = [(column, role) for role, column in chosen if column != role]
     notes = []
     if renamed:

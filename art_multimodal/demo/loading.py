@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from art_multimodal.models.fusion import FusionModel
     from art_multimodal.models.multimodal import MultimodalModel
 
+#: Data sets that have no captions.
+_UNCAPTIONED = ("digits", "shapes", "spoken", "views", "night", "rgbd", "motions", "skeleton")
 #: Of the language model ``demo:mlm``.
 MLM_FOLDER = Path(__file__).parent / "weights" / "mlm"
 
@@ -26,6 +28,8 @@ def load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
     :raises InputError: If there is no such model.
     """
     from art_multimodal.demo.digits import ROBUST_WEIGHTS, load_digits
+    from art_multimodal.demo.night import NIGHT
+    from art_multimodal.demo.rgbd import RGBD
     from art_multimodal.demo.scene_encoder import load_scenes
     from art_multimodal.demo.shapes import FUSIONS, load_shapes
     from art_multimodal.demo.spoken import FUSIONS as OF_SPOKEN
@@ -44,12 +48,20 @@ def load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
     first = next(iter(TASKS))
     spoken = {"spoken": (first, OF_SPOKEN[0]), **{f"spoken/{task}": (task, OF_SPOKEN[0]) for task in TASKS}}
     spoken |= {f"spoken/{task}/{fusion}": (task, fusion) for task in TASKS for fusion in OF_SPOKEN}
+    of_images = {f"{demo.name}/{fusion}": (demo, fusion) for demo in (NIGHT, RGBD) for fusion in demo.fusions}
+    of_images |= {demo.name: (demo, demo.fusions[0]) for demo in (NIGHT, RGBD)}
+    if name in of_images:
+        demo, fusion = of_images[name]
+        return demo.load(fusion)
+    if name in ("motions", "skeleton"):
+        raise InputError(f"demo:{name} is data without a model: open it with open_data, and give a model of your own.")
     if name in views:
         return load_views(views[name])
     if name in spoken:
         return load_spoken(*spoken[name])
     if name not in shapes:
-        raise unknown_name("demo model", name, ["digits", "digits/robust", "scenes", *shapes, *views, *spoken])
+        known = ["digits", "digits/robust", "scenes", *shapes, *views, *spoken, *sorted(of_images)]
+        raise unknown_name("demo model", name, known)
     return load_shapes(shapes[name])
 
 
@@ -61,7 +73,11 @@ def open_demo(name: str, classes: Sequence[str] | None) -> LabelledImages | Labe
     """
     from art_multimodal.datasets.naming import notes_on
     from art_multimodal.demo.digits_data import DigitsData
+    from art_multimodal.demo.motions_data import MotionsData
+    from art_multimodal.demo.night_data import NightData
+    from art_multimodal.demo.rgbd_data import RgbdData
     from art_multimodal.demo.shapes_data import ShapesData
+    from art_multimodal.demo.skeleton_data import SkeletonData
     from art_multimodal.demo.spoken import TASKS
     from art_multimodal.demo.spoken_data import SpokenData
     from art_multimodal.demo.views_data import ViewsData
@@ -72,6 +88,10 @@ def open_demo(name: str, classes: Sequence[str] | None) -> LabelledImages | Labe
         "shapes": (ShapesData, "answers"),
         "views": (ViewsData, "digits"),
         "spoken": (SpokenData, "classes"),
+        "night": (NightData, "shapes"),
+        "rgbd": (RgbdData, "classes"),
+        "motions": (MotionsData, "activities"),
+        "skeleton": (SkeletonData, "actions"),
         **{f"spoken/{task}": (partial(SpokenData, task), "classes") for task in TASKS},
     }
     if name == "scenes":
@@ -95,7 +115,7 @@ def open_captioned_demo(name: str) -> CaptionedImages:
     """
     from art_multimodal.demo.scenes_data import ScenesData
 
-    if name.split("/")[0] in ("digits", "shapes", "spoken", "views"):
+    if name.split("/")[0] in _UNCAPTIONED:
         raise InputError(f"demo:{name} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
     if name != "scenes":
         raise unknown_name("captioned demo data set", name, ["scenes"])

@@ -19,7 +19,7 @@ from art_multimodal.demo.views import FUSIONS, new_views, weights_of
 from art_multimodal.demo.views_data import ViewsData
 from art_multimodal.models.families.modular.model import ModularModel
 from art_multimodal.models.multimodal import Inputs
-from tools.demo_models.training import training_options, write_weights
+from tools.demo_models.training import accuracy, train_model, training_options, write_weights
 
 BATCH = 50
 #: Share of the samples that lack a view in training.
@@ -37,29 +37,20 @@ def with_some_missing(inputs: Inputs, rng: np.random.Generator, share: float = M
     }
 
 
-@torch.no_grad()
-def accuracy(model: ModularModel, data: ViewsData) -> float:
-    """Share of right answers."""
-    return float((model(model.collate(data.samples())).argmax(dim=1).numpy() == data.labels).mean())
-
-
 def train(fusion: str, steps: int, learning_rate: float, seed: int) -> ModularModel:
     """Return a trained model; equal arguments give equal weights on one kind of machine."""
     rng = np.random.default_rng((seed, FUSIONS.index(fusion)))
     torch.manual_seed(seed)
     model, data = new_views(fusion), ViewsData("train")
     inputs, labels = model.collate(data.samples()), torch.from_numpy(data.labels)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+
+    def loss_of_batch() -> torch.Tensor:
         rows = torch.from_numpy(rng.choice(len(labels), BATCH, replace=False))
         batch = with_some_missing({name: part.take(rows) for name, part in inputs.items()}, rng)
-        loss = F.cross_entropy(model(batch), labels[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    print(f"{fusion}: loss {loss.item():.3f}, held-out accuracy {accuracy(model.eval(), ViewsData()):.3f}", flush=True)
+        return F.cross_entropy(model(batch), labels[rows])
+
+    loss = train_model(model, loss_of_batch, steps, learning_rate)
+    print(f"{fusion}: loss {loss:.3f}, held-out accuracy {accuracy(model.eval(), ViewsData()):.3f}", flush=True)
     return model
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from art_multimodal.datasets import LabelledSamples
+from art_multimodal.demo.modular import ImagesDemo
+from art_multimodal.models.families.modular.model import ModularModel
 
 
 def training_options(description: str | None, steps: int, learning_rate: float) -> argparse.ArgumentParser:
@@ -20,9 +26,58 @@ def training_options(description: str | None, steps: int, learning_rate: float) 
     return parser
 
 
+def train_model(model: ModularModel, loss_of_batch: Callable[[], Tensor], steps: int, learning_rate: float) -> float:
+    """Train a model, with a rate that falls to nothing; return the last loss.
+
+    :param loss_of_batch: Draws a batch and returns the model's loss on it.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    loss = torch.zeros(())
+    for _ in range(steps):
+        loss = loss_of_batch()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def accuracy(model: ModularModel, data: LabelledSamples) -> float:
+    """Share of right answers."""
+    return float((model(model.collate(data.samples())).argmax(dim=1).numpy() == data.labels).mean())
+
+
 def write_weights(model: nn.Module, path: str | Path) -> None:
     """Write the weights of a model as safetensors, and say so."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
     print(f"wrote {sum(p.numel() for p in model.parameters())} parameters to {path}")
+
+
+def train_demo(
+    demo: ImagesDemo,
+    train: Callable[[str, int, float, int], ModularModel],
+    description: str | None,
+    steps: int,
+    learning_rate: float,
+) -> None:
+    """Read the options, train the models of a demo and write their weights.
+
+    :param train: Of a fusion, steps, a learning rate and a seed makes a trained model.
+    :param steps: Unless others are given.
+    """
+    parser = training_options(description, steps, learning_rate)
+    parser.add_argument("--fusion", choices=("all", *demo.fusions), default="all")
+    parser.add_argument("--out", help="another file than the one that is shipped; for one fusion")
+    arguments = parser.parse_args()
+    if arguments.fusion == "all" and arguments.out is not None:
+        parser.error("--out needs one --fusion")
+    if arguments.steps < 1:
+        parser.error("--steps must be at least 1")
+    torch.set_num_threads(1)
+    for fusion in demo.fusions if arguments.fusion == "all" else (arguments.fusion,):
+        model = train(fusion, arguments.steps, arguments.learning_rate, arguments.seed)
+        write_weights(model, arguments.out or demo.weights_of(fusion))

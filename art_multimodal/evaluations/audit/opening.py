@@ -12,10 +12,11 @@ from art_multimodal.datasets import (
     LabelledImages,
     LabelledSamples,
     open_captioned,
-    open_data,
     open_images,
+    open_samples,
 )
 from art_multimodal.datasets.answers import check_labels, check_questions, open_answers
+from art_multimodal.datasets.loading import no_samples
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
@@ -169,16 +170,11 @@ def _open_samples(settings: AuditSettings, model: MultimodalModel, device_type: 
 def _labelled_samples(settings: AuditSettings, model: MultimodalModel) -> LabelledSamples:
     data = settings.loaded_data
     if data is None:
-        in_file = settings.data.startswith("npz:")
-        # A file's labels may be indices into the model's answers.
-        data = open_data(settings.data, settings.classes or (model.class_names if in_file else None))
+        wanted = model.modalities.values()
+        return open_samples(settings.data, wanted, settings.classes, model.class_names, settings.model)
     if not isinstance(data, LabelledSamples):
-        given = settings.data if settings.loaded_data is None else type(data).__name__
-        raise InputError(
-            f"{settings.model} is a model over {', '.join(model.modalities)}, and {given} holds no samples of these: "
-            "give demo:views, npz:FILE, or in Python LabelledSampleArrays(x, labels, class_names)."
-        )
-    if settings.loaded_data is not None and settings.classes is not None:
+        raise no_samples(settings.model, model.modalities.values(), type(data).__name__)
+    if settings.classes is not None:
         raise InputError(f"{type(data).__name__} has class names: give others there, and leave out classes.")
     return data
 
