@@ -103,6 +103,7 @@ NORMS = Names(
 TASKS = Names(
     "task", "--task", ("classification", "retrieval"), {"zero_shot": "classification", "captions": "retrieval"}
 )
+SCHEDULES = Names("schedule of attacks", "--attacked", ("joint", "in-turn", "most-vulnerable"), {"all": "joint"})
 DEVICES = Names("device", "--device", ("auto", "cpu", "cuda"), {"gpu": "cuda", "cuda:0": "cuda", "nvidia": "cuda"})
 
 #: What else attacks are called. AutoAttack is an ensemble of attacks on images: so is ours.

@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from art_multimodal.cli.names import DEVICES, NORMS, TASKS, data_spec, method_name, model_spec
-from art_multimodal.cli.options import check_one_of, parse_distance, parse_names, parse_options, quiet_libraries
+from art_multimodal.cli.names import DEVICES, NORMS, SCHEDULES, TASKS, data_spec, method_name, model_spec
+from art_multimodal.cli.options import (
+    check_one_of,
+    parse_distance,
+    parse_distances,
+    parse_names,
+    parse_options,
+    quiet_libraries,
+)
 from art_multimodal.errors import InputError
 from art_multimodal.processes import is_main_process
 
@@ -17,6 +24,8 @@ art-multimodal train tecoa demo:digits --data demo:digits --out robust
 art-multimodal train mmcoa open_clip:ViT-B-32/openai --data folder:photos \\
   --eps 1/255 --out robust
 art-multimodal train adversarial demo:shapes --data csv:pairs.csv --out robust
+art-multimodal train qmf modular:qmf --data npz:samples.npz --learning-rate 1e-3 \
+  --eps rgb=2/255,depth=0.02 --out fused
 art-multimodal audit checkpoint:robust --data folder:other_photos"""
 
 # Groups of --help.
@@ -30,7 +39,7 @@ def train(
         typer.Argument(
             metavar="METHOD",
             rich_help_panel=_WHAT,
-            help="mmcoa, tecoa, fare, ...; of fusion models plain, adversarial: see art-multimodal list methods",
+            help="mmcoa, tecoa, fare, ...; of fusion models plain, qmf, ...: see art-multimodal list methods",
         ),
     ],
     model: Annotated[
@@ -38,7 +47,7 @@ def train(
         typer.Argument(
             metavar="MODEL",
             rich_help_panel=_WHAT,
-            help="a dual encoder or fusion model: demo:digits, open_clip:ARCH/TAG_OR_PATH, hf:ID_OR_PATH, ...",
+            help="demo:digits, open_clip:ARCH/TAG_OR_PATH, hf:ID_OR_PATH, modular:FUSION, ...",
         ),
     ],
     data: Annotated[
@@ -46,7 +55,7 @@ def train(
         typer.Option(
             metavar="DATA",
             rich_help_panel=_WHAT,
-            help="demo:NAME, folder:PATH (a folder per class) or csv:PATH; of fusion models with texts",
+            help="demo:NAME, folder:PATH (a folder per class), csv:PATH or npz:FILE; of fusion models with texts",
         ),
     ],
     out: Annotated[
@@ -94,10 +103,18 @@ def train(
         typer.Option(
             metavar="RADIUS",
             rich_help_panel=_BUDGET,
-            help="radius for images in [0, 1]",
-            show_default="1/255 for norm inf",
+            help="radius for images in [0, 1]; of models over several modalities rgb=2/255,depth=0.02",
+            show_default="1/255 for norm inf; of several modalities no attack",
         ),
     ] = None,
+    attacked: Annotated[
+        str,
+        typer.Option(
+            metavar="joint|in-turn|most-vulnerable",
+            rich_help_panel=_BUDGET,
+            help="which of several modalities a batch is attacked on",
+        ),
+    ] = "most-vulnerable",
     eps_step: Annotated[
         str | None,
         typer.Option(
@@ -346,7 +363,9 @@ def train(
     norm = NORMS.find(norm)
     if norm == "2" and eps is None:
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
-    radius = parse_distance(eps or "1/255", "--eps")
+    given = parse_distances(eps or "1/255", "--eps")
+    radii = given if isinstance(given, dict) else None
+    radius = 1 / 255 if isinstance(given, dict) else given
     step = min(radius, 2.5 * radius / steps) if eps_step is None else parse_distance(eps_step, "--eps-step")
     try:
         training = TrainingSettings(
@@ -385,6 +404,8 @@ def train(
         limit=limit,
         templates=parse_names(templates, "--templates", None),
         classes=parse_names(classes, "--classes", ","),
+        radii=radii,
+        attacked=SCHEDULES.find(attacked),
         protected_words=parse_names(protect, "--protect", ",") or (),
     )
     shown = is_main_process()

@@ -83,13 +83,14 @@ class TrainingDisplay(Listener):
             f"{facts['validated_on']} to validate"
         )
         if facts["left_out_as_in_validation"]:
-            say(f"{facts['left_out_as_in_validation']} images are left out of training: the validation has the same")
+            say(f"{facts['left_out_as_in_validation']} samples are left out of training: the validation has the same")
         protocol = run.validation.protocol()
         self._columns = tuple(name for name in MEASURES if name in protocol)
-        budget = run.validation.budget
-        shown = {"norm": str(budget.norm), "eps": budget.eps, "eps_step": budget.eps_step, "steps": budget.max_iter}
+        if (budget := run.validation.budget) is not None:
+            shown = {"norm": str(budget.norm), "eps": budget.eps, "eps_step": budget.eps_step, "steps": budget.max_iter}
+            protocol = {**protocol, "image": f"PGD, {budget_text(shown)}"}
         for name in self._columns:
-            say(f"{name}: {f'PGD, {budget_text(shown)}' if name == 'image' else protocol[name]}")
+            say(f"{name}: {protocol[name]}")
         say("")
         say("".join(["epoch", f"{'loss':>{_COLUMN}}", *(f"{name:>{_COLUMN}}" for name in self._columns)]))
         self._bar.start()
@@ -118,4 +119,6 @@ class TrainingDisplay(Listener):
             say("note: no epoch is better under attack than the model before training")
         data = f"--data {run.settings.data}" + (" --task retrieval" if run.settings.task == "retrieval" else "")
         say(f"best: {out / 'best'} (epoch {best['epoch']}); last: {out / 'last'}; numbers: {run.folder.header_file}")
+        if run.settings.radii:
+            data += " --eps " + ",".join(f"{name}={radius:g}" for name, radius in run.settings.radii.items())
         say(f"audit it: art-multimodal audit checkpoint:{out} {data}")

@@ -288,17 +288,29 @@ def _choose(
     settings: RunSettings, opened: _Labelled | _Captioned | _Paired
 ) -> tuple[list[LabelledImages | CaptionedImages], list[np.ndarray]]:
     """The two sources, and which samples of each are taken, in the order of the source."""
-    seed, share = settings.training.seed, settings.validation_share
     sources: list[LabelledImages | CaptionedImages] = [opened.data, opened.validation]
+    groups = np.array([opened.group_of(row) for row in range(len(opened.data))])
+    return sources, chosen_rows(settings, len(opened.data), len(opened.validation), groups)
+
+
+def chosen_rows(settings: RunSettings, count: int, validation: int, groups: np.ndarray) -> list[np.ndarray]:
+    """Which samples are trained on, and which ones are validated on, in the order of the source.
+
+    :param count: Number of samples of the data.
+    :param validation: Number of samples of the source for validation, where it is another one.
+    :param groups: Of each sample of the data, such as its class, ``(N,)``.
+    :raises InputError: If there is one sample for both.
+    """
+    seed, share = settings.training.seed, settings.validation_share
     if share is None:
-        return sources, [_drawn(len(source), settings.limit, seed) for source in sources]
-    rows = _drawn(len(opened.data), settings.limit, seed)
+        return [_drawn(size, settings.limit, seed) for size in (count, validation)]
+    rows = _drawn(count, settings.limit, seed)
     if len(rows) < 2:
         raise InputError(
             f"{len(rows)} sample cannot be both trained on and validated on. Give more data, or other --validation."
         )
-    kept = split_rows(np.array([opened.group_of(int(row)) for row in rows]), share, seed)
-    return sources, [rows[~kept], rows[kept]]
+    kept = split_rows(np.asarray(groups)[rows], share, seed)
+    return [rows[~kept], rows[kept]]
 
 
 def _drawn(count: int, limit: int | None, seed: int) -> np.ndarray:

@@ -10,13 +10,21 @@ from typing import Any
 
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
-from art_multimodal.defences.trainer import METHODS, DualEncoderTrainer, FusionTrainer, MethodTrainer, StepRecord
+from art_multimodal.defences.trainer import (
+    METHODS,
+    DualEncoderTrainer,
+    FusionTrainer,
+    MethodTrainer,
+    ScoreAscent,
+    StepRecord,
+)
 from art_multimodal.defences.trainer.inner_attacks import TextPerturbation, Words
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.trainer.trainers import check_method_for
 from art_multimodal.defences.training_run.data import open_run_data
 from art_multimodal.defences.training_run.folder import SCHEMA_VERSION, RunFolder, check_same_run
 from art_multimodal.defences.training_run.replacing import check_replaceable, remove_run
+from art_multimodal.defences.training_run.samples import SampleValidation, open_sample_data
 from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.defences.training_run.summary import TrainingSummaryWriter, check_tensorboard
 from art_multimodal.defences.training_run.validation import MEASURES, Validation
@@ -24,8 +32,10 @@ from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
 from art_multimodal.language.proposing import notes_on_words
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.families.modular.source import fusion_to_fit
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
+from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.models.saving import check_can_be_saved, weights_sha256
 from art_multimodal.out_folders import check_no_strangers
 from art_multimodal.processes import failing_together, is_main_process, process_count
@@ -102,24 +112,22 @@ class TrainingRun:
         if before is not None:
             # What is already known to differ need not wait for models and images.
             check_same_run({**before, "model": {}, "data": {}, "text_attack": {}}, self._header_of(settings))
-        model = load_model(settings.model)
-        if not isinstance(model, (DualEncoder, FusionModel)):
-            raise InputError(
-                f"{settings.model} is a model over other modalities, which FusionClassifier.fit trains in Python. Give "
-                "a dual encoder, such as demo:digits, or a fusion model, such as demo:shapes."
-            )
-        method, fusion = METHODS[settings.method], model.kind == "fusion model"
-        check_method_for(f"{settings.model} is a {model.kind}. {settings.method}", method, fusion)
-        check_can_be_saved(model)
-        data = open_run_data(
-            settings,
-            model,
-            device_type,
-            strict,
-            self.listener.reading,
-            check_max_skipped(max_skipped),
-            self.folder.path,
-        )
+        model = None if fusion_to_fit(settings.model) else load_model(settings.model)
+        method, fusion = METHODS[settings.method], model is None or model.kind != DualEncoder.kind
+        kind = "model over several modalities" if model is None else model.kind
+        check_method_for(f"{settings.model} is a {kind}. {settings.method}", method, fusion)
+        if model is not None:
+            check_can_be_saved(model)
+        if isinstance(model, DualEncoder | FusionModel):
+            if settings.radii is not None:
+                raise InputError(f"{settings.model} is a {model.kind}: --eps is one radius, that of images.")
+            share = check_max_skipped(max_skipped)
+            reading, path = self.listener.reading, self.folder.path
+            data = open_run_data(settings, model, device_type, strict, reading, share, path)
+        else:
+            data = open_sample_data(settings, model, device_type, self.folder.path)
+            model = data.estimator.multimodal
+            check_can_be_saved(model)
         notes = data.notes
         if isinstance(METHODS[settings.method].text_attack, Words):
             notes += notes_on_words(settings.training.language_model)
@@ -131,20 +139,25 @@ class TrainingRun:
         options: dict[str, Any] = dict(settings.options)
         self.trainer: MethodTrainer
         if fusion:
-            self.trainer = FusionTrainer(data.estimator, settings.method, settings.training, **options)
+            attack = None if settings.radii is None else ScoreAscent(settings.radii, settings.attacked)
+            self.trainer = FusionTrainer(data.estimator, settings.method, settings.training, attack, **options)
         else:
             self.trainer = DualEncoderTrainer(
                 data.estimator, settings.method, settings.training, text_attack, **options
             )
         # All words compete, as in an audit: training takes the cheaper of the two.
         stronger = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=None)
-        self.validation = Validation(data.estimator, data.validation, method, settings, stronger)
+        self.validation: Validation | SampleValidation
+        if isinstance(model, MultimodalModel):
+            self.validation = SampleValidation(data.estimator, data.validation, settings)
+        else:
+            self.validation = Validation(data.estimator, data.validation, method, settings, stronger)
         self.header = self._header_of(settings) | {
             "model": {
                 "spec": settings.model,
                 "adapter": type(model).__name__,
                 "parameters": sum(p.numel() for p in model.parameters()),
-                "image_size": list(model.image_size),
+                **model.facts(),
                 "weights_sha256": weights_sha256(model),
             },
             "data": data.facts,
@@ -171,7 +184,7 @@ class TrainingRun:
     @property
     def steps_per_epoch(self) -> int:
         """Steps in an epoch."""
-        return -(-len(self.data.train.x) // (self.settings.batch_size * self.processes))
+        return self.trainer.steps_per_epoch(len(self.data.train.x), self.settings.batch_size * self.processes)
 
     @property
     def best(self) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from art_multimodal.defences.trainer import METHODS, TrainingSettings
+from art_multimodal.defences.trainer import METHODS, ScoreAscent, TrainingSettings
 from art_multimodal.errors import InputError, check_count
 from art_multimodal.processes import process_count
 
@@ -32,6 +32,9 @@ class RunSettings:
     :param limit: Most samples of a data source, drawn with the seed; ``None`` for all.
     :param templates: Prompt templates instead of the data's own.
     :param classes: Class names instead of the data's own.
+    :param radii: Of models over several modalities: radius of the ball of each modality that is attacked in training
+        and in validation, by name, in its own units; ``None`` for no attack.
+    :param attacked: Which of them a batch is attacked on: ``"joint"``, ``"in-turn"`` or ``"most-vulnerable"``.
     :param protected_words: Words that text attacks leave alone, besides class names and those that the data name.
     """
 
@@ -49,10 +52,15 @@ class RunSettings:
     limit: int | None = None
     templates: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
+    radii: dict[str, float] | None = None
+    attacked: str = "most-vulnerable"
     protected_words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        known = METHODS[self.method].options
+        method = METHODS[self.method]
+        if self.radii is not None:
+            method = method.under(ScoreAscent(self.radii, self.attacked)) if method.of_fusion else method
+        known = method.options
         unknown = sorted(self.options.keys() - known.keys())
         if unknown:
             has = f"Its options: {', '.join(known)}." if known else "It has none."

@@ -17,8 +17,9 @@ from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.groups import first_rows, image_groups, numbered
 
-#: What is measured: on clean samples, on attacked images, on attacked texts, and the worst of these.
-MEASURES = ("clean", "image", "text", "attacked")
+#: What is measured: on clean samples, on attacked images, on attacked texts, on one modality attacked alone, on all at
+#: once, and the worst of these.
+MEASURES = ("clean", "image", "text", "single", "joint", "attacked")
 _BATCH = 128
 
 
