@@ -90,6 +90,17 @@ class ModularModel(MultimodalModel):
     def unimodal_scores(self, features: Features) -> dict[str, Tensor] | None:
         return self.fusion.unimodal_scores(features)
 
+    @property
+    def weighs(self) -> bool:
+        return self.fusion.weighs
+
+    @property
+    def by_agreement(self) -> bool:
+        return self.fusion.by_agreement
+
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        return self.fusion.weights(features, present)
+
     def _named(self, name: str, options: Mapping[str, Any]) -> Fusion:
         widths = {name: self._tower(name).width for name in self.modalities}
         return new_fusion(name, widths, len(self.class_names), **options)
