@@ -11,10 +11,10 @@ from torch import Tensor
 
 from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.attacks.evasion.multimodal.balls import AttackInBalls
+from art_multimodal.attacks.evasion.multimodal.judging import labels_for
 from art_multimodal.attacks.evasion.multimodal.raising import LOSSES, Aim, Look, Raised
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.labels import label_indices
 
 
 class ProjectedGradientDescentMultimodal(AttackInBalls):
@@ -101,12 +101,7 @@ class ProjectedGradientDescentMultimodal(AttackInBalls):
         :raises InputError: For samples or labels that cannot be used.
         """
         x = self.estimator.checked(x)
-        labels = label_indices(y, self.estimator.nb_classes, len(x))
-        if labels is None:
-            if self.targeted:
-                raise ValueError("A targeted attack needs the wanted labels in `y`.")
-            labels = self.estimator.predict(x, batch_size=self.batch_size).argmax(axis=1)
-        return self.moved(x, labels)
+        return self.moved(x, labels_for(self, x, y))
 
     def raised(self, clean: Look, labels: Tensor) -> list[Raised]:
         kind, aim = LOSSES[self.loss], Aim(tuple(self.eps), labels, self.targeted)

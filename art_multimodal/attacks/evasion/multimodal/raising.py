@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from art_multimodal.attacks.evasion.image_ascent import Unsaturated, class_loss
-from art_multimodal.errors import InputError
 from art_multimodal.estimators.asking.asking import Seen, Weighed
 from art_multimodal.estimators.asking.fusion import FusionAsking
 from art_multimodal.functional.losses import embedding_l2, margin_loss, vote_margin, vote_share
 from art_multimodal.models.fusions import FUSIONS
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.registry import Registry
+
+#: For how many wrong classes, one after the other, an attack on votes goes by default: as many as AutoAttack does.
+MOST_CLASSES = 9
 
 
 class Look:
@@ -145,7 +147,7 @@ class OfVotes(Raised):
     """
 
     goes_for_classes = True
-    classes_by_default = 9  # as many as AutoAttack goes for
+    classes_by_default = MOST_CLASSES
     keeps_best = True
 
     @classmethod
@@ -207,6 +209,11 @@ class Agreement(OfVotes):
 LOSSES: Registry[type[Raised]] = Registry("loss")
 for _kind in (CrossEntropy, Margin, Fused, Confidence, Agreement):
     LOSSES.add(_kind.name, _kind)
+
+
+def losses_on_votes(model: MultimodalModel) -> list[str]:
+    """Those of them that look at the votes of single modalities."""
+    return [name for name in losses_for(model) if issubclass(LOSSES[name], OfVotes)]
 
 
 def losses_for(model: MultimodalModel) -> list[str]:
