@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from art.attacks.attack import EvasionAttack
+from art.defences.preprocessor.preprocessor import Preprocessor
 from art.estimators.estimator import BaseEstimator
-from attacks.voting import classifier, drawn
+from attacks.voting import classifier, drawn, model
 from several import classifier as of_several
 from several import make_samples
 
@@ -47,6 +48,19 @@ def test_weights_are_shared() -> None:
     assert not np.allclose(smooth.predict(x), before)
     assert not smooth.multimodal.training and not smooth.model.training
     # With the same options it is the same model, bit for bit.
+    assert with_fusion_options(found).predict(x).tobytes() == found.predict(x).tobytes()
+
+
+def test_defences_stand_before_both() -> None:
+    class Halving(Preprocessor):
+        params: list[str] = []
+
+        def __call__(self, x, y=None):
+            return x / 2, y
+
+    settings = {"preprocessing_defences": {"a": Halving()}, "device_type": "cpu"}
+    found, x = FusionClassifier(model("consensus"), **settings), drawn()
+    assert not np.allclose(found.predict(x), classifier("consensus").predict(x))
     assert with_fusion_options(found).predict(x).tobytes() == found.predict(x).tobytes()
 
 

@@ -125,6 +125,9 @@ class Margin(Raised):
     def __call__(self, look: Look) -> Tensor:
         return margin_loss(look.scores, self.aim.labels, self.aim.targeted, self.aim.rivals)
 
+    def harm(self, look: Look) -> Tensor:
+        return margin_loss(look.scores, self.aim.labels, self.aim.targeted)
+
 
 class Fused(Raised):
     """The squared distance of the fused vector from the clean one."""
