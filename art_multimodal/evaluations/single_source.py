@@ -12,6 +12,7 @@ from art.evaluations.evaluation import Evaluation
 from tqdm.auto import tqdm
 
 from art_multimodal.attacks.evasion import ProjectedGradientDescentMultimodal
+from art_multimodal.attacks.evasion.multimodal.raising import losses_for
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.functional.statistics import paired_difference_ci95, proportion_ci95
@@ -104,7 +105,8 @@ class SingleSource(Evaluation):
         :param eps: Radius of the l_inf ball of each modality that is attacked, by name, in its own units.
         :param attacks: Further attacks by name, each with a factory ``lambda classifier: ...`` that makes an attack on
             samples; such as change more than one modality are refused.
-        :param max_iter: Steps of the gradient attacks: PGD on cross-entropy, and on the margin.
+        :param max_iter: Steps of the gradient attacks: PGD on cross-entropy, on the margin, and on what the modality
+            votes itself where the fusion weighs votes (``confidence``, ``agreement``).
         :param num_random_init: Of their random starts.
         :param batch_size: Samples per forward pass.
         :param seed: Of the random starts.
@@ -159,7 +161,7 @@ class SingleSource(Evaluation):
         settings |= {"batch_size": self.batch_size, "seed": self.seed, "verbose": False}
         own = [
             ProjectedGradientDescentMultimodal(self.classifier, {name: self.eps[name]}, loss=loss, **settings)
-            for loss in ("cross_entropy", "margin")
+            for loss in losses_for(self.classifier.multimodal)
         ]
         further = [self.attacks[name](self.classifier)] if name in self.attacks else []
         return [attack.generate for attack in (*own, *further)]

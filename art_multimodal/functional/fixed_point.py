@@ -17,7 +17,7 @@ class FixedPoint:
     """What an iteration found.
 
     :param state: The best state of each sample, ``[N, D]``.
-    :param residual: How far it is from fixed, ``|f(z) - z| / (1 + |f(z)|)``, ``[N]``.
+    :param residual: How far it is from fixed, as :func:`relative_residual` says, ``[N]``.
     :param steps: How often the function was applied until then, ``[N]``.
     :param converged: Whether the residual is as small as was asked, booleans ``[N]``.
     """
@@ -26,6 +26,15 @@ class FixedPoint:
     residual: Tensor
     steps: Tensor
     converged: Tensor
+
+
+def relative_residual(state: Tensor, image: Tensor) -> Tensor:
+    """How far states ``z`` are from fixed, ``|f(z) - z| / (1 + |f(z)|)``, ``[N]``.
+
+    :param state: ``z``, shape ``[N, D]``.
+    :param image: ``f(z)``, shape ``[N, D]``.
+    """
+    return (image - state).norm(dim=1) / (1 + image.norm(dim=1))
 
 
 def anderson(
@@ -53,7 +62,7 @@ def anderson(
             if not bool(active.any()):
                 break
             image = function(state)
-            found = (image - state).norm(dim=1) / (1 + image.norm(dim=1))
+            found = relative_residual(state, image)
             better = active & (found < residual)
             best = torch.where(better[:, None], image, best)
             residual = torch.where(better, found, residual)

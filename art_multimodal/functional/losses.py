@@ -27,13 +27,17 @@ def margin_loss(logits: Tensor, labels: Tensor, targeted: bool = False, rivals: 
     :return: Shape ``[N]``; positive where the label loses, or wins when targeted.
     """
     own = logits.gather(1, labels[:, None])[:, 0]
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    if rivals is None:
-        other = others.amax(dim=1)
-    else:
-        chosen = torch.where(rivals < 0, others.argmax(dim=1), rivals)
-        other = others.gather(1, chosen[:, None])[:, 0]
+    other = _of_another(logits, labels, rivals)
     return own - other if targeted else other - own
+
+
+def _of_another(values: Tensor, labels: Tensor, rivals: Tensor | None) -> Tensor:
+    """The largest value of a class other than the label, or that of the rival."""
+    others = values.scatter(1, labels[:, None], -torch.inf)
+    if rivals is None:
+        return others.amax(dim=1)
+    chosen = torch.where(rivals < 0, others.argmax(dim=1), rivals)
+    return others.gather(1, chosen[:, None])[:, 0]
 
 
 def embedding_kl(clean: Tensor, adversarial: Tensor) -> Tensor:
@@ -60,3 +64,43 @@ def embedding_l2(clean: Tensor, adversarial: Tensor) -> Tensor:
     :return: Shape ``[N]``, at least 0.
     """
     return (clean - adversarial).square().sum(dim=-1)
+
+
+def vote_margin(
+    scores: Tensor, weights: Tensor, labels: Tensor, targeted: bool = False, rivals: Tensor | None = None
+) -> Tensor:
+    """What some modalities contribute to another class less what they contribute to the label.
+
+    With one modality ``m``, its scores ``l`` and weight ``w`` it is ``w (l_j - l_y)``.
+
+    :param scores: Of each modality alone, ``[N, M, K]``.
+    :param weights: Of the modalities, ``[N, M]``.
+    :param labels: Class indices ``[N]``.
+    :param targeted: As for :func:`margin_loss`.
+    :param rivals: Likewise; the best other class is that to which they contribute most.
+    :return: Shape ``[N]``.
+    """
+    return margin_loss((weights[:, :, None] * scores).sum(dim=1), labels, targeted, rivals)
+
+
+def vote_share(
+    scores: Tensor, weights: Tensor, labels: Tensor, targeted: bool = False, rivals: Tensor | None = None
+) -> Tensor:
+    """The logarithm of the probability that some modalities give a class, where predictions are mixed.
+
+    With one modality ``m``, its prediction ``p`` and weight ``w`` it is ``log(w p_j)``. Where ``w`` falls with the
+    distance from the other modalities, it is raised by agreeing with them and by another answer at once.
+
+    :param scores: Of each modality alone, ``[N, M, K]``.
+    :param weights: Of the modalities, at least 0, ``[N, M]``.
+    :param labels: Class indices ``[N]``: the class is the most probable other one.
+    :param targeted: The class is the label itself.
+    :param rivals: The class, ``[N]``; -1 for the most probable other one.
+    :return: Shape ``[N]``, at most 0 where weights add up to 1.
+    """
+    tiny = torch.finfo(weights.dtype).tiny
+    logs = torch.log_softmax(scores, dim=2) + weights.clamp_min(tiny).log()[:, :, None]
+    mixed = torch.logsumexp(logs, dim=1)
+    if targeted:
+        return mixed.gather(1, labels[:, None])[:, 0]
+    return _of_another(mixed, labels, rivals)

@@ -28,6 +28,7 @@ class FeatureSequence(Modality):
 
     kind: ClassVar[str] = "sequence"
     point: ClassVar[str] = "time step"
+    over_time: ClassVar[bool] = True
     colour: ClassVar[str] = "#b5661f"
 
 
@@ -36,6 +37,7 @@ class Spectrogram(Modality):
 
     kind: ClassVar[str] = "spectrogram"
     point: ClassVar[str] = "bin"
+    over_time: ClassVar[bool] = True
     colour: ClassVar[str] = "#8a4fa3"
 
 
@@ -44,6 +46,7 @@ class Video(Modality):
 
     kind: ClassVar[str] = "video"
     point: ClassVar[str] = "pixel"
+    over_time: ClassVar[bool] = True
     colour: ClassVar[str] = "#1f8a8a"
 
 
@@ -52,6 +55,7 @@ class Skeleton(Modality):
 
     kind: ClassVar[str] = "skeleton"
     point: ClassVar[str] = "joint"
+    over_time: ClassVar[bool] = True
     colour: ClassVar[str] = "#a33f5f"
 
 

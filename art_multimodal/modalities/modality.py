@@ -17,6 +17,9 @@ Values = float | np.ndarray
 #: Attacks leave their box by rounding; so much is brought back.
 _ROUNDING = 1e-4
 
+#: What takes the place of steps that come from outside when a stream is shifted.
+MOVED_IN = ("fill", "zero", "cyclic")
+
 
 @dataclass(frozen=True, eq=False)
 class Modality:
@@ -46,6 +49,8 @@ class Modality:
     point: ClassVar[str] = "point"
     #: Whether the field holds numbers, which gradients change.
     numeric: ClassVar[bool] = True
+    #: Whether the first axis is time, along which a stream can be shifted.
+    over_time: ClassVar[bool] = False
     #: What marks the modality in reports.
     colour: ClassVar[str] = "#6b7785"
 
@@ -224,6 +229,32 @@ class Modality:
         where = self.spread(removed & self.present(field), values.ndim)
         fill = np.broadcast_to(np.asarray(self.fill, dtype=values.dtype), values.shape[1:])
         return self.with_values(field, np.where(where, fill, values))
+
+    def shifted(self, field: np.ndarray, by: np.ndarray, moved_in: str = "fill") -> np.ndarray:
+        """Return a copy of a field whose samples begin some steps later; lengths stay.
+
+        :param by: Steps for each sample, whole numbers ``(N,)``; negative for earlier.
+        :param moved_in: What takes the place of steps that came from outside: ``"fill"``, ``"zero"`` (or the allowed
+            value that is nearest to it), or ``"cyclic"``, the steps that were moved out at the other end.
+        :raises InputError: For another ``moved_in``, or a modality whose first axis is not time.
+        """
+        if not self.over_time:
+            raise InputError(f"{self.name}: {self.kind} has no time along which it could be shifted.")
+        if moved_in not in MOVED_IN:
+            raise InputError(f"moved_in must be one of {', '.join(MOVED_IN)}, not {quoted(moved_in)}.")
+        values, lengths = self.values(field), self.lengths(field)[:, None]
+        sources = np.arange(values.shape[1]) - np.asarray(by)[:, None]
+        if moved_in == "cyclic":
+            sources = sources % np.maximum(lengths, 1)
+        inside = (sources >= 0) & (sources < lengths)
+        ones = [1] * (values.ndim - 2)
+        taken = np.where(inside, sources, 0).reshape(*sources.shape, *ones)
+        found = np.take_along_axis(values, np.broadcast_to(taken, values.shape), axis=1)
+        low, high = (np.asarray(bound, dtype=values.dtype) for bound in self.clip_values)
+        new = np.clip(values.dtype.type(0), low, high) if moved_in == "zero" else self.fill
+        found = np.where(inside.reshape(taken.shape), found, np.asarray(new, dtype=values.dtype))
+        gone = self.missing(field).reshape(-1, 1, *ones)
+        return self.with_values(field, np.where(gone, values, found))
 
     def spread(self, points: np.ndarray, ndim: int) -> np.ndarray:
         """Booleans of points, with axes of length 1 where a point has several numbers, so that they broadcast."""

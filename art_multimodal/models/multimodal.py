@@ -217,8 +217,22 @@ class MultimodalModel(Model):
         """Scores ``[N, K]`` of each modality alone, by name; ``None`` where a model has none."""
         return None
 
+    @property
+    def weighs(self) -> bool:
+        """Whether :meth:`unimodal_scores` and :meth:`weights` both say something."""
+        return False
+
+    @property
+    def by_agreement(self) -> bool:
+        """Whether a weight falls with the distance of a modality's prediction from those of the others."""
+        return False
+
     def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """How much each modality counts in each sample, ``[N]`` by name; ``None`` where a model does not weigh them."""
+        """How much the scores of each modality alone count, ``[N]`` by name; ``None`` where a model does not weigh.
+
+        :param features: Of all modalities, by name.
+        :param present: Which samples have a modality, booleans ``[N]``, by name. What a sample lacks weighs zero.
+        """
         return None
 
     def forward(self, inputs: Inputs) -> Tensor:

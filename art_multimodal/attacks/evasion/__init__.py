@@ -8,6 +8,11 @@ from art_multimodal.attacks.evasion.multimodal import (
     ModalitySwapAttack,
     ProjectedGradientDescentMultimodal,
     SetLevelGuidanceAttack,
+    SlowDownAttack,
+    SurrogateGradient,
+    TimeShift,
+    unrolled_classifiers,
+    with_fusion_options,
 )
 from art_multimodal.attacks.evasion.projected_gradient_descent import ProjectedGradientDescentDualEncoder
 from art_multimodal.attacks.evasion.text import (
@@ -32,10 +37,15 @@ __all__ = [
     "ProjectedGradientDescentDualEncoder",
     "ProjectedGradientDescentMultimodal",
     "SetLevelGuidanceAttack",
+    "SlowDownAttack",
+    "SurrogateGradient",
     "TextRecord",
+    "TimeShift",
     "TypographicAttack",
     "TypographicRecord",
     "WordChange",
     "for_each_pair",
     "for_each_sample",
+    "unrolled_classifiers",
+    "with_fusion_options",
 ]

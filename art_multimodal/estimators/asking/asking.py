@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,18 @@ from art_multimodal.models.multimodal import Part
 
 #: What a model makes of each modality of some samples by itself, by name. Each entry has ``take(rows)``.
 Seen = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What each modality says alone, and how much that counts.
+
+    :param scores: ``[N, K]`` by name.
+    :param weights: ``[N]`` by name; zero for what a sample lacks.
+    """
+
+    scores: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
 
 
 class Asking(ABC):
@@ -117,6 +130,10 @@ class Asking(ABC):
     @abstractmethod
     def scores(self, fused: Tensor) -> Tensor:
         """Scores ``[N, K]`` of fused vectors, before any postprocessing."""
+
+    def weighed(self, seen: Seen) -> Weighed | None:
+        """Scores of each modality alone and their weights, of what was seen of all; ``None`` where a model has none."""
+        return None
 
     @abstractmethod
     def predicted(self, scores: Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from art_multimodal.estimators.asking.asking import Asking, Seen
+from art_multimodal.estimators.asking.asking import Asking, Seen, Weighed
 from art_multimodal.estimators.asking.embedding import TextTable, count_tokens
 from art_multimodal.estimators.asking.memory import TextMemory
 from art_multimodal.estimators.defences import preprocessed
@@ -21,7 +21,7 @@ from art_multimodal.estimators.straight_through import straight_through
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.modalities.text import text_names
 from art_multimodal.models.fusion import Tokens, move_tokens
-from art_multimodal.models.multimodal import Inputs, Part
+from art_multimodal.models.multimodal import Features, Inputs, Part
 from art_multimodal.sample_arrays import fields_of
 from art_multimodal.texts import without_words
 
@@ -123,6 +123,23 @@ class FusionAsking(Asking):
         with self._frozen(fused):
             scores = self.model.predict(fused)
         return scores.to(torch.promote_types(torch.float32, scores.dtype))
+
+    def weighed(self, seen: Seen) -> Weighed | None:
+        if not (self.separate and self.model.weighs):
+            return None
+        features, present = self.features(seen)
+        with self._frozen(*features.values()):
+            scores, weights = self.model.unimodal_scores(features), self.model.weights(features, present)
+        return None if scores is None or weights is None else Weighed(scores, weights)
+
+    def features(self, seen: Seen) -> tuple[Features, dict[str, Tensor]]:
+        """What was seen of all modalities as a fusion takes it: embeddings, and which samples have one.
+
+        Only where each modality is embedded by itself.
+        """
+        return {name: seen[name].values for name in self.modalities}, {
+            name: seen[name].present for name in self.modalities
+        }
 
     def predicted(self, scores: Tensor) -> np.ndarray:
         return self.estimator._apply_postprocessing(preds=scores.detach().cpu().numpy().astype(np.float32), fit=False)

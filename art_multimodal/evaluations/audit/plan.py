@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from art_multimodal.attacks.evasion.multimodal.raising import losses_on_votes
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, entry_of
@@ -101,7 +102,8 @@ def _texts(audit: Audit) -> Texts:
         axes = tuple(len(modality.point_axes) for modality in subject.estimator.modalities.values() if modality.numeric)
         name = one_text(subject.estimator)
         found = [str(subject.read(int(index)).x[name][0]) for index in looked_at] if name else []
-        return Texts(len(subject.class_names), float(bool(name)), 0.0, *_words_and_edits(found), axes)
+        votes = len(losses_on_votes(subject.estimator.multimodal))
+        return Texts(len(subject.class_names), float(bool(name)), 0.0, *_words_and_edits(found), axes, votes)
     if subject.task == RETRIEVAL:
         data: Any = subject.data
         captions = [data.captions_of(int(index)) for index in looked_at]

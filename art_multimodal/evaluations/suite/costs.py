@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion.decoupling.search import MOST_COMBINATIONS
+from art_multimodal.attacks.evasion.multimodal.raising import MOST_CLASSES
 from art_multimodal.functional.points import LEVELS
 
 
@@ -51,6 +52,7 @@ class Texts:
     :param words: Words of a text, on average.
     :param edits: Single typing errors in all words of a text, on average.
     :param point_axes: Of each modality of numbers, along how many axes its points lie: 2 for pixels.
+    :param votes: How many losses on the votes of single modalities the model allows.
     """
 
     classes: int
@@ -59,6 +61,7 @@ class Texts:
     words: float
     edits: float
     point_axes: tuple[int, ...] = (2,)
+    votes: int = 0
 
 
 #: What an attack costs at most.
@@ -82,6 +85,12 @@ DESCENT = steps(1, 4)
 def auto_descent(budget: Budget, texts: Texts) -> Cost:
     """Of ART's APGD: it asks for the loss once more in each step, and looks at its start and its result."""
     return Cost(2 * budget.max_iter + 6, budget.max_iter)
+
+
+def of_votes(budget: Budget, texts: Texts) -> Cost:
+    """A descent towards each of the most likely other classes, and two looks."""
+    classes = min(MOST_CLASSES, max(1, texts.classes - 1))
+    return Cost(2 + classes * (budget.max_iter + 1), classes * budget.max_iter)
 
 
 def queries(budget: Budget, texts: Texts) -> Cost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,8 +13,9 @@ from art.attacks.attack import EvasionAttack
 
 from art_multimodal.attacks.art_context import global_seed
 from art_multimodal.attacks.budget import Budget
-from art_multimodal.attacks.evasion import ModalitySwapAttack, ProjectedGradientDescentMultimodal
+from art_multimodal.attacks.evasion import ModalitySwapAttack, ProjectedGradientDescentMultimodal, TimeShift
 from art_multimodal.attacks.evasion.for_each_sample import for_each_sample
+from art_multimodal.attacks.evasion.multimodal.raising import losses_for
 from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.entry import EACH, SAMPLES, Attacked, AttackEntry, PreparedAttack, register
 from art_multimodal.evaluations.suite.image import Build, apgd, art_pgd, bounded, square, square_applies
@@ -22,6 +24,8 @@ from art_multimodal.sample_arrays import with_field
 
 #: Donors whose field is tried in the place of a sample's own.
 DONORS = 10
+#: How far a stream is shifted, at most: a share of its largest length, and steps.
+SHIFT_SHARE, MOST_SHIFT = 0.1, 10
 
 
 class OnSamples(PreparedAttack):
@@ -115,6 +119,16 @@ class Swap(OnSamples):
         return swap.generate(x, y)
 
 
+class Shifted(OnSamples):
+    """A stream that begins a few steps earlier or later than the others."""
+
+    def changed(self, x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+        steps = self.estimator.modalities[self.modality].shape[0]
+        most = min(MOST_SHIFT, max(1, round(SHIFT_SHARE * steps)))
+        size = self.budget.batch_size
+        return TimeShift(self.estimator, self.modality, most, batch_size=size, verbose=False).generate(x, y)
+
+
 class Missing(OnSamples):
     """A modality fails, and the model is told."""
 
@@ -137,6 +151,15 @@ def _any_fits(estimator: Any, modality: str, budget: Budget) -> bool:
 
 def _missing_fits(estimator: Any, modality: str, budget: Budget) -> bool:
     return estimator.multimodal.takes_missing
+
+
+def _shift_fits(estimator: Any, modality: str, budget: Budget) -> bool:
+    return estimator.modalities[modality].over_time
+
+
+def _allows(loss: str) -> Callable[[Any, str, Budget], bool]:
+    """Whether a model allows a loss, which not every one does."""
+    return lambda estimator, modality, budget: modality in budget.balls and loss in losses_for(estimator.multimodal)
 
 
 def _square_fits(estimator: Any, modality: str, budget: Budget) -> bool:
@@ -174,6 +197,19 @@ _add(
     partial(Descent, loss="margin"),
     cost=costs.steps(1, 2),
 )
+for _loss, _summary in (
+    ("confidence", "raising what its own vote adds to each wrong class, with the weight that the fusion gives it"),
+    ("agreement", "raising the probability that it adds to each wrong class of a consensus"),
+):
+    _add(
+        f"{_loss}{EACH}",
+        EACH,
+        "white box",
+        f"projected gradient descent on one modality, {_summary} (ours)",
+        partial(Descent, loss=_loss),
+        fits=_allows(_loss),
+        cost=costs.of_votes,
+    )
 _add(
     f"square{EACH}",
     EACH,
@@ -199,6 +235,15 @@ _add(
     Swap,
     fits=_any_fits,
     cost=costs.fixed(DONORS + 1),  # and one look at the result
+)
+_add(
+    f"time_shift{EACH}",
+    "time_shift",
+    "black box",
+    f"a stream is shifted against the others by up to {SHIFT_SHARE:.0%} of its length (ours)",
+    Shifted,
+    fits=_shift_fits,
+    cost=costs.fixed(2 * MOST_SHIFT + 2),  # and one look at the result
 )
 _add(
     f"modality_missing{EACH}",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from art_multimodal.attacks.budget import Budget
+from art_multimodal.attacks.evasion.multimodal.raising import losses_on_votes
 from art_multimodal.attacks.gradient_checks import check_gradients
 from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.cascade import Cascade, Member, member_seed
@@ -117,6 +118,7 @@ def on_one_modality(estimator: Any, budget: Budget, modality: str) -> PreparedAt
         return Ensemble(estimator, budget, [every, *quick])
     square = ATTACKS[f"square{EACH}"]
     members = [ATTACKS[f"apgd{EACH}"], replace(ATTACKS[f"pgd{EACH}"], make=_MARGIN)]
+    members += [ATTACKS[f"{loss}{EACH}"] for loss in losses_on_votes(estimator.multimodal)]
     members += [square] if square.fits(estimator, modality, budget) else []
     return Ensemble(estimator, budget, [member.on(modality) for member in members])
 
@@ -137,6 +139,11 @@ _EVERYWHERE = (ZERO_SHOT, PAIRS, RETRIEVAL)
 def _in_ensemble(*parts: costs.CostOf) -> costs.CostOf:
     """The cost of members, whose budget has more steps."""
     return lambda budget, texts: costs.total(*parts)(ensemble_budget(budget), texts)
+
+
+def _votes(budget: Budget, texts: costs.Texts) -> costs.Cost:
+    """Of all losses on votes that the model allows."""
+    return costs.of_votes(budget, texts).times(texts.votes)
 
 
 def _side_by_side(*members: tuple[str, Make] | str) -> Make:
@@ -182,13 +189,14 @@ register(
         f"worst{EACH}",
         "worst",
         "white box",
-        "apgd, then pgd on the margin from two starts, then square on images, on one modality, each on what is left; "
+        "apgd, then pgd on the margin from two starts, then on its votes where the fusion weighs them (confidence, "
+        "agreement), then square on images, on one modality, each on what is left; "
         f"at least {LEAST_STEPS} steps. On a text every word that the language model knows and every typing error",
         on_one_modality,
         tasks=(SAMPLES,),
         words=True,
         fits=lambda estimator, modality, budget: modality in budget.balls or is_the_text(estimator, modality, budget),
-        cost=_in_ensemble(costs.auto_descent, costs.steps(2, 4), costs.queries),
+        cost=_in_ensemble(costs.auto_descent, costs.steps(2, 4), _votes, costs.queries),
     )
 )
 register(

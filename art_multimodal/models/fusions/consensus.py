@@ -33,6 +33,7 @@ class Consensus(Votes):
 
     summary = "each modality's own prediction, weighed by agreement with the others"
     paper = "ours"
+    by_agreement = True
 
     def __init__(self, widths: Mapping[str, int], classes: int, beta: float = 20.0) -> None:
         super().__init__(widths, classes)
@@ -67,6 +68,7 @@ class Median(Votes):
 
     summary = "the median of the modalities' own predictions"
     paper = "ours"
+    weighs = False
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         scores, there = self._stacked(features, present)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.functional.fixed_point import FixedPoint, fixed_point, unrolled
+from art_multimodal.functional.fixed_point import FixedPoint, anderson, fixed_point, unrolled
 from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, mlp, modules_by_name
 from art_multimodal.models.multimodal import Features
 
@@ -71,13 +71,7 @@ class Equilibrium(Fusion):
         self.found: FixedPoint | None = None
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
-        inputs = torch.stack(self._there(features, present), dim=1)
-        there = torch.stack([present[name] for name in self.widths], dim=1)[:, :, None]
-
-        def layer(states: Tensor) -> Tensor:
-            return self._layer(states.unflatten(1, (-1, self.width)), inputs, there).flatten(1)
-
-        start = inputs.new_zeros(len(inputs), (len(self.widths) + 1) * self.width)
+        layer, start = self.iteration(features, present)
         if self.unroll:
             self.found, states = None, unrolled(layer, start, self.unroll)
         else:
@@ -87,6 +81,24 @@ class Equilibrium(Fusion):
 
     def predict(self, fused: Tensor) -> Tensor:
         return self.head(fused)
+
+    def iteration(self, features: Features, present: Mapping[str, Tensor]) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """The layer as a function of states ``[N, (M + 1) D]``, and the states that it starts from.
+
+        :param features: As for :meth:`forward`.
+        :param present: Likewise.
+        """
+        inputs = torch.stack(self._there(features, present), dim=1)
+        there = torch.stack([present[name] for name in self.widths], dim=1)[:, :, None]
+
+        def layer(states: Tensor) -> Tensor:
+            return self._layer(states.unflatten(1, (-1, self.width)), inputs, there).flatten(1)
+
+        return layer, inputs.new_zeros(len(inputs), (len(self.widths) + 1) * self.width)
+
+    def solve(self, features: Features, present: Mapping[str, Tensor]) -> FixedPoint:
+        """How the fixed points of a batch are found, without gradients."""
+        return anderson(*self.iteration(features, present), self.max_iter, self.tolerance)
 
     def _layer(self, states: Tensor, inputs: Tensor, there: Tensor) -> Tensor:
         """The next states ``[N, M + 1, D]``: of each modality, and fused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -37,6 +38,10 @@ class Fusion(nn.Module):
     paper: ClassVar[str] = ""
     #: Whether it takes embeddings of steps, ``[N, T, width]``, beside those of whole modalities.
     takes_steps: ClassVar[bool] = False
+    #: Whether it has both: scores of each modality alone, and weights of them.
+    weighs: ClassVar[bool] = False
+    #: Whether a weight falls with the distance of a modality's prediction from those of the others.
+    by_agreement: ClassVar[bool] = False
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__()
@@ -93,6 +98,39 @@ def new_fusion(name: str, widths: Mapping[str, int], classes: int, **options: An
         return kind(widths, classes, **options)
     except TypeError as error:
         raise InputError(f"Fusion {name!r}: {error}") from None
+
+
+def option_names(fusion: Fusion) -> list[str]:
+    """What the constructor of a fusion takes besides widths and classes."""
+    return list(inspect.signature(type(fusion)).parameters)[2:]
+
+
+def with_options(fusion: Fusion, **options: Any) -> Fusion:
+    """The same fusion with other options; weights are shared, not copied.
+
+    :param options: Of its constructor, such as ``beta=3.0`` or ``unroll=5``. The others stay.
+    :raises InputError: For an option that it does not have, a value that it refuses, or one with other weights.
+    """
+    names, kind = option_names(fusion), type(fusion).__name__
+    if strange := [name for name in options if name not in names]:
+        raise InputError(f"{kind} has no option {strange[0]!r}; it has {', '.join(names) or 'none'}.")
+    if lost := [name for name in names if not hasattr(fusion, name)]:
+        raise InputError(f"{kind} has no attribute {lost[0]}: it must keep its options under their names.")
+    own = {name: getattr(fusion, name) for name in names}
+    with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
+        changed = type(fusion)(fusion.widths, fusion.classes, **{**own, **options})
+    shapes, wanted = ({name: of.shape for name, of in one.state_dict().items()} for one in (changed, fusion))
+    if shapes != wanted:
+        raise InputError(f"With another {' and '.join(options)} {kind} has other weights: train a model with it.")
+    for name, module in fusion.named_children():
+        setattr(changed, name, module)
+    for name, parameter in fusion.named_parameters(recurse=False):
+        setattr(changed, name, parameter)
+    for name, buffer in fusion.named_buffers(recurse=False):
+        setattr(changed, name, buffer)
+    # Not by train(), which would turn the modules that are shared.
+    changed.training = fusion.training
+    return changed
 
 
 def modules_by_name(modules: Mapping[str, nn.Module]) -> nn.ModuleDict:

@@ -124,6 +124,7 @@ class Late(Fusion):
     """Scores of each modality alone, and their mean over the modalities that a sample has."""
 
     summary = "the mean of each modality's own scores"
+    weighs = True
 
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__(widths, classes)

@@ -18,6 +18,8 @@ class Votes(Fusion):
     so one sees what each modality contributes. Those that a sample lacks vote zero.
     """
 
+    weighs = True
+
     def __init__(self, widths: Mapping[str, int], classes: int) -> None:
         super().__init__(widths, classes)
         self.heads = self._new_heads()

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from art.attacks.attack import EvasionAttack
 from art.estimators.estimator import BaseEstimator
 from tqdm.auto import tqdm
 
 from art_multimodal.attacks.checks import check_whole_number
+from art_multimodal.attacks.evasion.multimodal.judging import labels_for, margins
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.functional.losses import margin_loss
-from art_multimodal.labels import label_indices
 from art_multimodal.sample_arrays import with_field
 
 
@@ -76,15 +74,11 @@ class ModalitySwapAttack(EvasionAttack):
         :raises InputError: For samples or labels that cannot be used, or if there is no donor.
         """
         x = self.estimator.checked(x)
-        labels = label_indices(y, self.estimator.nb_classes, len(x))
+        labels = labels_for(self, x, y)
         given = kwargs.get("donors")
         pool = x if given is None else self.estimator.checked(given)
         if len(pool) < (2 if given is None else 1):
             raise InputError("There is no sample to take the modality from: give donors=.")
-        if labels is None:
-            if self.targeted:
-                raise ValueError("A targeted attack needs the wanted labels in `y`.")
-            labels = self.estimator.predict(x, batch_size=self.batch_size).argmax(axis=1)
         order = np.random.default_rng(self.seed).permutation(len(pool))
         best, self.donors = np.full(len(x), -np.inf), np.full(len(x), -1, dtype=np.int64)
         for number in tqdm(range(min(self.max_donors, len(order))), desc="Donors", disable=not self.verbose):
@@ -92,8 +86,7 @@ class ModalitySwapAttack(EvasionAttack):
             if given is None:
                 # Everybody's donor but its own, which takes the next one.
                 donor[order[number]] = order[(number + 1) % len(order)]
-            scores = self.estimator.predict(self._swapped(x, pool, donor), batch_size=self.batch_size)
-            harm = _margins(scores, labels, self.targeted)
+            harm = margins(self, self._swapped(x, pool, donor), labels)
             better = harm > best
             best, self.donors = np.where(better, harm, best), np.where(better, donor, self.donors)
         return self._swapped(x, pool, self.donors) if len(x) else x.copy()
@@ -107,8 +100,3 @@ class ModalitySwapAttack(EvasionAttack):
             raise InputError(f"The model knows no modality {self.modality!r}; it takes {known}.")
         for name in ("max_donors", "batch_size"):
             check_whole_number(self, name, 1)
-
-
-def _margins(scores: np.ndarray, labels: np.ndarray, targeted: bool) -> np.ndarray:
-    values = margin_loss(torch.from_numpy(np.asarray(scores)), torch.from_numpy(labels), targeted)
-    return values.numpy().astype(np.float64)

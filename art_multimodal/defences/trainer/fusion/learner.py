@@ -235,6 +235,8 @@ def _has(model: MultimodalModel, quantity: str) -> bool:
         return isinstance(model, UnifiedStream)
     if quantity == "features":
         return model.separate_towers
+    if quantity == "weights":
+        return model.weighs
     of, left_open = (fusion, Fusion) if isinstance(fusion, Fusion) else (model, MultimodalModel)
     return getattr(type(of), quantity) is not getattr(left_open, quantity)
 

@@ -11,7 +11,7 @@ from art_multimodal.evaluations.audit.threats.pictures_and_words import hidden_g
 from art_multimodal.evaluations.audit.threats.threat import Circumstances, Quote, Threat
 from art_multimodal.evaluations.budget_settings import DEFAULT_SHARE, distance
 from art_multimodal.evaluations.suite.entry import SAMPLES
-from art_multimodal.evaluations.suite.samples import DONORS
+from art_multimodal.evaluations.suite.samples import DONORS, MOST_SHIFT, SHIFT_SHARE
 from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
 from art_multimodal.evaluations.suite.worst import LEAST_STEPS
 from art_multimodal.modalities.modality import Modality
@@ -97,6 +97,24 @@ class Spoofed(Threat):
             "modality_swap": (
                 f"one modality is that of another sample of those attacked together, of up to {DONORS} the one that "
                 "misleads most; what the sensor shows is genuine, so no eps bounds it"
+            )
+        }
+
+
+class OutOfTime(Threat):
+    """A stream is shifted in time."""
+
+    name = "time_shift"
+    colour = "#6a7f2b"
+
+    def sentence(self, report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+        return f"When one stream, whichever, begins earlier or later than the others, {left(row)}."
+
+    def protocol(self, of: Circumstances) -> dict[str, str]:
+        return {
+            "time_shift": (
+                f"one stream is shifted in time by up to {SHIFT_SHARE:.0%} of its largest length (1 to {MOST_SHIFT} "
+                "steps), every shift tried; what comes in takes the fill value, lengths stay, no eps bounds it"
             )
         }
 
@@ -202,7 +220,16 @@ class PointsOfSamples(Threat):
 #: In the order of a summary, behind those of single modalities.
 THREATS_OF_SAMPLES: dict[str, Threat] = {
     threat.name: threat
-    for threat in (OnAnyOne(), OnAll(), Spoofed(), Missing(), Filled(), WorstOfSamples(), PointsOfSamples())
+    for threat in (
+        OnAnyOne(),
+        OnAll(),
+        Spoofed(),
+        OutOfTime(),
+        Missing(),
+        Filled(),
+        WorstOfSamples(),
+        PointsOfSamples(),
+    )
 }
 
 

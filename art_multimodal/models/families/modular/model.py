@@ -97,6 +97,14 @@ class ModularModel(MultimodalModel):
     def unimodal_scores(self, features: Features) -> dict[str, Tensor] | None:
         return self.fusion.unimodal_scores(features)
 
+    @property
+    def weighs(self) -> bool:
+        return self.fusion.weighs
+
+    @property
+    def by_agreement(self) -> bool:
+        return self.fusion.by_agreement
+
     def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         return self.fusion.weights(features, present)
 

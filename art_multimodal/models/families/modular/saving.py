@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from art_multimodal.models.families.family import Family
 from art_multimodal.models.families.modular.layers import described_layer, made_layer
 from art_multimodal.models.families.modular.model import ModularModel, Tower
 from art_multimodal.models.fusions import FUSIONS, Fusion, new_fusion
+from art_multimodal.models.fusions.fusion import option_names
 from art_multimodal.models.weight_files import write_weights
 
 _WEIGHTS = "model.safetensors"
@@ -49,8 +49,7 @@ def _fusion_facts(fusion: Fusion) -> dict[str, Any]:
         raise _code(
             f"The fusion is of class {type(fusion).__name__}", f"fusions of the registry ({', '.join(FUSIONS)})"
         )
-    options = list(inspect.signature(type(fusion)).parameters)[2:]
-    found = {option: getattr(fusion, option, fusion) for option in options}
+    found = {option: getattr(fusion, option, fusion) for option in option_names(fusion)}
     for option, value in found.items():
         if not isinstance(value, int | float | str | None):
             raise InputError(f"The fusion {name} cannot be saved: it has no attribute {option} that is a number.")
