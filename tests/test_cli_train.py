@@ -339,7 +339,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
     arguments += ["--precision", "bf16-attack", "--train-logit-scale", "--language-model", "demo:mlm"]
     arguments += ["--protect", "photo, of", "--validation", "0.2", "--validate-every", "4", "--validation-steps", "1"]
     arguments += ["--limit", "40", "--templates", "the {}", "--classes", "a,b,c,d,e,f,g,h,i,j", "--device", "cpu"]
-    arguments += ["--seed", "9", "--checkpoint-every", "1", "--strict"]
+    arguments += ["--seed", "9", "--checkpoint-every", "1", "--strict", "--attacked", "all"]
     code, _, err = run(capsys, "mmcoa", "demo:digits", *arguments, "--out", str(tmp_path / "out"))
     assert code == 0, err
     header = header_of(tmp_path / "out")
@@ -366,10 +366,13 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
             "precision": "bf16-attack",
             "training_mode": True,
             "update_batch_norm": False,
+            "modality_dropout": 0.0,
             "train_logit_scale": True,
             "seed": 9,
         },
         "options": {"lambda_img": 0.25, "lambda_txt": 0.5},
+        "radii": None,
+        "attacked": "joint",
         "task": "classification",
         "epochs": 1,
         "batch_size": 20,

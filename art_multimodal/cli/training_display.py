@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -90,7 +91,8 @@ class TrainingDisplay(Listener):
             shown = {"norm": str(budget.norm), "eps": budget.eps, "eps_step": budget.eps_step, "steps": budget.max_iter}
             protocol = {**protocol, "image": f"PGD, {budget_text(shown)}"}
         for name in self._columns:
-            say(f"{name}: {protocol[name]}")
+            for line in textwrap.wrap(f"{name}: {protocol[name]}", 80, subsequent_indent="  "):
+                say(line)
         say("")
         say("".join(["epoch", f"{'loss':>{_COLUMN}}", *(f"{name:>{_COLUMN}}" for name in self._columns)]))
         self._bar.start()

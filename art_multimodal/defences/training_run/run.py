@@ -17,6 +17,7 @@ from art_multimodal.defences.trainer import (
     MethodTrainer,
     ScoreAscent,
     StepRecord,
+    TrainingSettings,
 )
 from art_multimodal.defences.trainer.inner_attacks import TextPerturbation, Words
 from art_multimodal.defences.trainer.samples import Estimator
@@ -125,6 +126,11 @@ class TrainingRun:
             reading, path = self.listener.reading, self.folder.path
             data = open_run_data(settings, model, device_type, strict, reading, share, path)
         else:
+            if settings.radii is None and settings.training.eps != TrainingSettings.eps:
+                raise InputError(
+                    f"{settings.model} is a model over several modalities. Each modality has a radius of its own: "
+                    "--eps rgb=2/255,depth=0.02."
+                )
             data = open_sample_data(settings, model, device_type, self.folder.path)
             model = data.estimator.multimodal
             check_can_be_saved(model)

@@ -72,6 +72,10 @@ class RunSettings:
             raise InputError(f"The task must be {' or '.join(TASKS)}, not {self.task!r}.")
         for name in ("epochs", "batch_size", "validate_every", "validation_steps", "limit"):
             check_count(name.replace("_", " "), getattr(self, name))
+        if self.epochs < len(method.stages):
+            raise InputError(
+                f"{self.method} has {len(method.stages)} stages, of at least one epoch each, not {self.epochs} in all."
+            )
         if not self.training.eps > 0:
             raise InputError(
                 f"eps must be greater than 0 (in units of images in [0, 1], such as 1/255), not {self.training.eps}."

@@ -56,6 +56,14 @@ class CountedModel(MultimodalModel):
     def takes_steps(self) -> bool:
         return self.model.takes_steps
 
+    @property
+    def weighs(self) -> bool:
+        return self.model.weighs
+
+    @property
+    def by_agreement(self) -> bool:
+        return self.model.by_agreement
+
     def numbers(self, name: str, values: Tensor, lengths: Tensor | None = None) -> Part:
         return self.model.numbers(name, values, lengths)
 
@@ -87,3 +95,6 @@ class CountedModel(MultimodalModel):
 
     def unimodal_scores(self, features: Features) -> dict[str, Tensor] | None:
         return self.model.unimodal_scores(features)
+
+    def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        return self.model.weights(features, present)
