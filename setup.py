@@ -14,6 +14,9 @@ VERSION = re.search(
 ART_EXTRAS = ["multiprocess", "statsmodels"]
 TENSORBOARD = ["tensorboardX>=2.6"]
 HEIC = ["pillow-heif>=0.22"]
+# Files of demo:rgbd; nothing of it is imported. Those of demo:motions come with aeon, which wants an older pandas than
+# is tested here, so it is nobody's extra: without what it depends on (pip install --no-deps aeon) its files are enough.
+DEMO = ["scikit-image>=0.25"]
 TEST = [
     "pytest>=8",
     "pytest-timeout",
@@ -27,6 +30,7 @@ TEST = [
     *ART_EXTRAS,
     *TENSORBOARD,
     *HEIC,
+    *DEMO,
 ]
 
 setup(
@@ -71,6 +75,7 @@ setup(
         "art": ART_EXTRAS,
         "tensorboard": TENSORBOARD,
         "heic": HEIC,
+        "demo": DEMO,
         "test": TEST,
         "docs": ["sphinx>=8", "furo", "myst-parser"],
         "dev": [*TEST, "ruff", "mypy"],

@@ -68,6 +68,9 @@ def read_content(path: Path, name: str, modality: Modality | None = None) -> Con
         raise UnreadableSample(name, "it is not UTF-8") from None
     except Exception as error:  # whatever scipy and numpy make of bytes that are no such file
         said = shown(brief(" ".join(str(error).replace(str(path), path.name).split()), 120))
+        if kind == "array" and ("pickle" in said or "Python objects" in said):
+            reason = "it holds Python objects, which are not loaded: save numbers with numpy.save"
+            raise UnreadableSample(name, reason) from None
         what = {"sound": "WAV file", "array": "array in .npy"}.get(kind, "text")
         raise UnreadableSample(name, f"not a readable {what} ({type(error).__name__}: {said})") from None
 

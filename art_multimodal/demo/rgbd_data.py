@@ -130,7 +130,9 @@ def _photo_and_disparity() -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"demo:rgbd: {error}") from None
     disparity = _disparity(disparity_file)
     if disparity.shape != photo.shape[1:] or not (np.nanmin(disparity) >= 0 and _largest(disparity) <= MOST):
-        raise InputError("demo:rgbd: the motorcycle of the installed scikit-image is another one. Install 0.26.")
+        raise InputError(
+            "demo:rgbd: the motorcycle of the installed scikit-image is another one. Install 0.25 or 0.26."
+        )
     return photo, disparity
 
 

@@ -66,11 +66,12 @@ def _load_checkpoint(rest: str) -> DualEncoder:
 
 
 _DEMO = ModelSource(
-    "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views/FUSION, demo:spoken/TASK/FUSION",
+    "demo:digits, demo:digits/robust, demo:scenes, demo:shapes/FUSION, demo:views/FUSION, demo:spoken/TASK/FUSION, "
+    "demo:night/FUSION, demo:rgbd/FUSION",
     "embedded in the package: a small CLIP on handwritten digits (robust: trained by MMCoA) or on captioned "
     "scenes, a fusion model on questions about shapes (concat, gated, bilinear, late, cross_attention), or "
-    "one on digits in three views (concat, late, gated) or on a written and a spoken digit (TASK: complementary, "
-    "redundant)",
+    "one on digits in three views (concat, late, gated), on a written and a spoken digit (TASK: complementary, "
+    "redundant), on shapes by colours and heat (concat, late) or on patches of colours and depth (concat, gated)",
     _load_demo,
 )
 _CHECKPOINT = ModelSource(

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from art_multimodal.datasets import UnreadableSample, open_captioned, open_data
+from art_multimodal.datasets import UnreadableSample, open_captioned, open_data, open_samples
 from art_multimodal.errors import InputError
+from art_multimodal.modalities import image, sequence, table, text
 from art_multimodal.shown import shown
 
 
@@ -71,3 +72,35 @@ def try_seed(seed: int, root: Path) -> int:
 @pytest.mark.parametrize("start", range(0, 120, 40))
 def test_hostile_folders_and_lists(tmp_path: Path, start: int) -> None:
     assert sum(try_seed(seed, tmp_path / str(seed)) for seed in range(start, start + 40)) > 0
+
+
+@pytest.mark.parametrize("start", range(0, 240, 80))
+def test_hostile_samples_of_several_modalities(tmp_path: Path, start: int) -> None:
+    read = 0
+    for seed in range(start, start + 80):
+        rng, root = np.random.default_rng(seed), tmp_path / str(seed)
+        made = fuzz.write_samples(rng, root / "data")
+        (root / "data" / "list.csv").write_bytes(fuzz.samples_csv_bytes(rng, made))
+        wanted = (
+            (),
+            (sequence("audio", 4, 2), text("note")),
+            (image("rgb", 3), table("t", 2)),
+            (table("depth", 3), table("age", 1)),
+        )
+        for modalities in wanted:
+            for spec in (f"csv:{root / 'data' / 'list.csv'}", f"folder:{root / 'data'}"):
+                try:
+                    data = open_samples(spec, modalities, answers=("a", "b", "cold", "warm") if seed % 2 else ())
+                except InputError as error:
+                    check(error)
+                    continue
+                assert all(shown(note) == note for note in data.notes)
+                x = data.samples()
+                assert len(x) == len(data) and data.fingerprint()
+                for name, modality in data.modalities.items():
+                    # Nothing but what is missing is not a number.
+                    if modality.numeric:
+                        there = x[name][~modality.missing(x[name])]
+                        assert np.isfinite(modality.values(there)).all()
+                read += 1
+    assert read > 5

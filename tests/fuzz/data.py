@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import wavfile
 
 #: Letters that end lines, move cursors, turn the direction of writing, or are no letters.
 NASTY = "\n\r\t\x00\x1b\x07\x7f\x85\u2028\u202e\u200b\ufeff\ud800\udce9\U000e0001é中\u0301'\"`\\/|;,=*<>&%{}[]() "
@@ -213,3 +214,54 @@ def write_photos(rng: np.random.Generator, root: Path) -> list[str]:
                 continue
             made.append(path.relative_to(root).as_posix())
     return made
+
+
+def sample_bytes(rng: np.random.Generator, ending: str) -> bytes:
+    """A picture, a sound, an array or a text, or nearly one: whole, cut, or with some bytes changed."""
+    if ending not in (".wav", ".npy"):
+        return image_bytes(rng) if ending == ".png" else word(rng).encode("utf-8", "surrogatepass")
+    kind = str(rng.choice(["f4", "f8", "i2", "u1", "i4", "c8", "?", "O", "U3"])) if rng.integers(3) else "f4"
+    shape = (2, 3) if rng.integers(2) else tuple(int(size) for size in rng.integers(0, 5, rng.integers(0, 4)))
+    values = (rng.uniform(-1, 1, shape) * (1 if kind[0] == "f" else 100)).astype(kind)
+    made = io.BytesIO()
+    if ending == ".npy":
+        np.save(made, values, allow_pickle=True)
+    else:
+        sound = values if kind in ("f4", "f8", "i2", "u1", "i4") and values.ndim in (1, 2) else np.zeros(3, np.int16)
+        wavfile.write(made, int(rng.choice([1, 8000, 44100])), sound)
+    whole = bytearray(made.getvalue())
+    for _ in range(int(rng.choice([0, 0, 1, 3, 30]))):
+        # Where headers are, mostly; whole numbers in them become extreme.
+        place = int(rng.integers(min(len(whole), 80)))
+        size = struct.pack("<I", SIZES[rng.integers(len(SIZES))])
+        whole[place : place + 4] = size if rng.integers(2) else rng.bytes(1)
+    return bytes(whole[: rng.integers(len(whole) + 1)] if rng.integers(6) == 0 else whole)
+
+
+def write_samples(rng: np.random.Generator, root: Path) -> list[str]:
+    """Write folders ``CLASS/SAMPLE`` with hostile files of modalities in them; return their paths, relative to it."""
+    made = []
+    for place in range(int(rng.integers(1, 5))):
+        folder = f"{('cold', 'warm')[place % 2]}/{place}"
+        (root / folder).mkdir(parents=True)
+        for name in ("rgb.png", "audio.wav", "depth.npy", "note.txt"):
+            if rng.integers(5):
+                name = f"{folder}/{name}"
+                (root / name).write_bytes(sample_bytes(rng, Path(name).suffix))
+                made.append(name)
+    return made
+
+
+def samples_csv_bytes(rng: np.random.Generator, names: list[str]) -> bytes:
+    """A list of samples, or nearly one."""
+    columns = ["rgb", "audio", "depth", "age", "t.a", "t[1]", "note", "label"]
+    columns = [column if rng.integers(12) else word(rng) for column in columns if rng.integers(4)] or ["label"]
+    lines = [",".join(columns)]
+    for _ in range(rng.integers(0, 5)):
+        fields = []
+        for column in columns:
+            own = [name for name in names if name.rpartition("/")[2].startswith(f"{column}.")]
+            wanted = str(rng.choice(own)) if own else str(rng.choice(["a", "b", "3", "1e9", ""]))
+            fields.append(_quoted(rng, wanted if rng.integers(10) else word(rng), ","))
+        lines.append(",".join(fields))
+    return "\n".join(lines).encode("utf-8", "surrogatepass")

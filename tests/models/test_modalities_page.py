@@ -26,7 +26,7 @@ def blocks() -> list[str]:
 
 def test_the_examples_run(blocks, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    given, audit, saved, file, numbers, trust, own, digits, spoken = blocks
+    given, audit, saved, file, numbers, trust, own, digits, spoken, night = blocks
     names: dict = {}
     exec(given, names)
     exec(audit, names)
@@ -72,6 +72,10 @@ def test_the_examples_run(blocks, tmp_path, monkeypatch, capsys) -> None:
     exec(spoken, names)
     both, alone = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
     assert both > 0.6 and alone < 0.2
+    exec(night, names)
+    shares = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
+    # The model, the rule, and the rule that sees one image.
+    assert len(shares) == 4 and shares[1] > shares[0] > 0.9 and max(shares[2:]) < 0.75
 
 
 def test_from_modules_to_a_report_it_takes_thirty_lines(blocks) -> None:
