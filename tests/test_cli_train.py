@@ -340,6 +340,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
     arguments += ["--protect", "photo, of", "--validation", "0.2", "--validate-every", "4", "--validation-steps", "1"]
     arguments += ["--limit", "40", "--templates", "the {}", "--classes", "a,b,c,d,e,f,g,h,i,j", "--device", "cpu"]
     arguments += ["--seed", "9", "--checkpoint-every", "1", "--strict", "--attacked", "all"]
+    arguments += ["--modality-dropout", "0.25"]
     code, _, err = run(capsys, "mmcoa", "demo:digits", *arguments, "--out", str(tmp_path / "out"))
     assert code == 0, err
     header = header_of(tmp_path / "out")
@@ -366,7 +367,7 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
             "precision": "bf16-attack",
             "training_mode": True,
             "update_batch_norm": False,
-            "modality_dropout": 0.0,
+            "modality_dropout": 0.25,
             "train_logit_scale": True,
             "seed": 9,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +24,18 @@ art-multimodal train tecoa demo:digits --data demo:digits --out robust
 art-multimodal train mmcoa open_clip:ViT-B-32/openai --data folder:photos \\
   --eps 1/255 --out robust
 art-multimodal train adversarial demo:shapes --data csv:pairs.csv --out robust
-art-multimodal train qmf modular:qmf --data npz:samples.npz --learning-rate 1e-3 \
+art-multimodal train qmf modular:qmf --data npz:samples.npz \\
   --eps rgb=2/255,depth=0.02 --out fused
 art-multimodal audit checkpoint:robust --data folder:other_photos"""
+
+
+def _option(metavar: str, group: str, said: str, default: str | bool = True) -> Any:
+    """An option as --help shows it.
+
+    :param default: What is shown in the place of a default of ``None``.
+    """
+    return typer.Option(metavar=metavar, rich_help_panel=group, help=said, show_default=default)
+
 
 # Groups of --help.
 _WHAT, _SCHEDULE, _BUDGET = "What is trained, and how", "Optimisation", "Attacks in training"
@@ -52,85 +61,52 @@ def train(
     ],
     data: Annotated[
         str,
-        typer.Option(
-            metavar="DATA",
-            rich_help_panel=_WHAT,
-            help="demo:NAME, folder:PATH (a folder per class), csv:PATH or npz:FILE; of fusion models with texts",
+        _option(
+            "DATA",
+            _WHAT,
+            "demo:NAME, folder:PATH (a folder per class), csv:PATH or npz:FILE; of fusion models with texts",
         ),
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="FOLDER",
-            rich_help_panel=_WHAT,
-            help="folder for best and last model, state and history",
-        ),
+        _option("FOLDER", _WHAT, "folder for best and last model, state and history"),
     ],
     task: Annotated[
         str,
-        typer.Option(
-            metavar="classification|retrieval",
-            rich_help_panel=_WHAT,
-            help="retrieval: train on captions and images",
-        ),
+        _option("classification|retrieval", _WHAT, "retrieval: train on captions and images"),
     ] = "classification",
     epochs: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_SCHEDULE,
-            help="passes over the data",
-        ),
+        _option("N", _SCHEDULE, "passes over the data"),
     ] = 10,
     batch_size: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_SCHEDULE,
-            help="samples per step and process",
-        ),
+        _option("N", _SCHEDULE, "samples per step and process"),
     ] = 64,
     learning_rate: Annotated[
-        float,
-        typer.Option(
-            metavar="RATE",
-            rich_help_panel=_SCHEDULE,
-            help="at its highest",
-        ),
-    ] = 1e-5,
+        float | None,
+        _option("RATE", _SCHEDULE, "at its highest", "1e-5; of modular:FUSION 1e-3"),
+    ] = None,
     eps: Annotated[
         str | None,
-        typer.Option(
-            metavar="RADIUS",
-            rich_help_panel=_BUDGET,
-            help="radius for images in [0, 1]; of models over several modalities rgb=2/255,depth=0.02",
-            show_default="1/255 for norm inf; of several modalities no attack",
+        _option(
+            "RADIUS",
+            _BUDGET,
+            "radius for images in [0, 1]; of several modalities rgb=2/255,depth=0.02",
+            "1/255; of several: no attack",
         ),
     ] = None,
     attacked: Annotated[
         str,
-        typer.Option(
-            metavar="joint|in-turn|most-vulnerable",
-            rich_help_panel=_BUDGET,
-            help="which of several modalities a batch is attacked on",
-        ),
+        _option("joint|in-turn|most-vulnerable", _BUDGET, "which of several modalities a batch is attacked on"),
     ] = "most-vulnerable",
     eps_step: Annotated[
         str | None,
-        typer.Option(
-            metavar="LENGTH",
-            rich_help_panel=_BUDGET,
-            help="length of a step",
-            show_default="2.5 * eps / steps",
-        ),
+        _option("LENGTH", _BUDGET, "length of a step", "2.5 * eps / steps"),
     ] = None,
     norm: Annotated[
         str,
-        typer.Option(
-            metavar="inf|2",
-            rich_help_panel=_BUDGET,
-            help="norm of the budget",
-        ),
+        _option("inf|2", _BUDGET, "norm of the budget"),
     ] = "inf",
     steps: Annotated[
         int,
@@ -143,76 +119,43 @@ def train(
     ] = 10,
     towers: Annotated[
         str,
-        typer.Option(
-            metavar="both|image|text",
-            rich_help_panel=_WHAT,
-            help="both, image or text: what is trained",
-        ),
+        _option("both|image|text", _WHAT, "both, image or text: what is trained"),
     ] = "both",
     positives: Annotated[
         str,
-        typer.Option(
-            metavar="multi|index",
-            rich_help_panel=_WHAT,
-            help="multi, or index as published for MMCoA",
-        ),
+        _option("multi|index", _WHAT, "multi, or index as published for MMCoA"),
     ] = "multi",
     option: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=NUMBER",
-            rich_help_panel=_WHAT,
-            help="of the method: NAME=NUMBER, such as lambda_img=0.5; may be repeated",
-        ),
+        _option("NAME=NUMBER", _WHAT, "of the method: NAME=NUMBER, such as lambda_img=0.5; may be repeated"),
     ] = None,
     optimizer: Annotated[
         str,
-        typer.Option(
-            metavar="adamw|adam|sgd",
-            rich_help_panel=_SCHEDULE,
-            help="adamw, adam or sgd",
-        ),
+        _option("adamw|adam|sgd", _SCHEDULE, "adamw, adam or sgd"),
     ] = "adamw",
     schedule: Annotated[
         str,
-        typer.Option(
-            metavar="cosine|constant",
-            rich_help_panel=_SCHEDULE,
-            help="cosine or constant",
-        ),
+        _option("cosine|constant", _SCHEDULE, "cosine or constant"),
     ] = "cosine",
     weight_decay: Annotated[
         float,
-        typer.Option(
-            metavar="NUMBER",
-            rich_help_panel=_SCHEDULE,
-            help="of the optimizer",
-        ),
+        _option("NUMBER", _SCHEDULE, "of the optimizer"),
     ] = 1e-4,
     warmup_steps: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_SCHEDULE,
-            help="that lead up to the learning rate",
-        ),
+        _option("N", _SCHEDULE, "that lead up to the learning rate"),
     ] = 0,
+    modality_dropout: Annotated[
+        float,
+        _option("SHARE", _BUDGET, "how often each of several modalities is missing in training"),
+    ] = 0.0,
     max_grad_norm: Annotated[
         float | None,
-        typer.Option(
-            metavar="LENGTH",
-            rich_help_panel=_SCHEDULE,
-            help="longer gradients are cut to this length",
-            show_default="none",
-        ),
+        _option("LENGTH", _SCHEDULE, "longer gradients are cut to this length", "none"),
     ] = None,
     precision: Annotated[
         str,
-        typer.Option(
-            metavar="float32|bf16-attack|bf16",
-            rich_help_panel=_SCHEDULE,
-            help="float32, bf16-attack or bf16",
-        ),
+        _option("float32|bf16-attack|bf16", _SCHEDULE, "float32, bf16-attack or bf16"),
     ] = "float32",
     train_logit_scale: Annotated[
         bool,
@@ -224,69 +167,35 @@ def train(
     ] = False,
     language_model: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_BUDGET,
-            help="proposes words: demo:mlm, or a masked language model by hub name or folder",
-        ),
+        _option("NAME", _BUDGET, "proposes words: demo:mlm, or a masked language model by hub name or folder"),
     ] = "demo:mlm",
     protect: Annotated[
         str | None,
-        typer.Option(
-            metavar="WORDS",
-            rich_help_panel=_BUDGET,
-            help="words that text attacks leave alone, separated by commas, or a text file",
-        ),
+        _option("WORDS", _BUDGET, "words that text attacks leave alone, separated by commas, or a text file"),
     ] = None,
     validation: Annotated[
         str,
-        typer.Option(
-            metavar="SHARE_OR_DATA",
-            rich_help_panel=_VALIDATION,
-            help="share that is not trained on, or another data source",
-        ),
+        _option("SHARE_OR_DATA", _VALIDATION, "share that is not trained on, or another data source"),
     ] = "0.1",
     validate_every: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_VALIDATION,
-            help="validate after every so many epochs",
-        ),
+        _option("N", _VALIDATION, "validate after every so many epochs"),
     ] = 1,
     validation_steps: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_VALIDATION,
-            help="gradient steps in validation",
-            show_default="as in training",
-        ),
+        _option("N", _VALIDATION, "gradient steps in validation", "as in training"),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_WHAT,
-            help="most samples, drawn with the seed",
-            show_default="all",
-        ),
+        _option("N", _WHAT, "most samples, drawn with the seed", "all"),
     ] = None,
     templates: Annotated[
         str | None,
-        typer.Option(
-            metavar="PROMPT",
-            rich_help_panel=_DATA,
-            help="a prompt with {}, or a text file with one per line",
-        ),
+        _option("PROMPT", _DATA, "a prompt with {}, or a text file with one per line"),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAMES",
-            rich_help_panel=_DATA,
-            help="names separated by commas, or a text file",
-        ),
+        _option("NAMES", _DATA, "names separated by commas, or a text file"),
     ] = None,
     strict: Annotated[
         bool,
@@ -304,28 +213,15 @@ def train(
     ] = 0.5,
     device: Annotated[
         str,
-        typer.Option(
-            metavar="auto|cpu|cuda",
-            rich_help_panel=_RUN,
-            help="where the model runs",
-        ),
+        _option("auto|cpu|cuda", _RUN, "where the model runs"),
     ] = "auto",
     seed: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_RUN,
-            help="of everything that is drawn",
-        ),
+        _option("N", _RUN, "of everything that is drawn"),
     ] = 0,
     checkpoint_every: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_RUN,
-            help="keep the state after so many steps, too",
-            show_default="each epoch",
-        ),
+        _option("N", _RUN, "keep the state after so many steps, too", "each epoch"),
     ] = None,
     resume: Annotated[
         bool,
@@ -372,11 +268,13 @@ def train(
             towers=towers,
             positives=positives,
             optimizer=optimizer,
-            learning_rate=learning_rate,
+            # A model that begins from nothing learns faster.
+            learning_rate=learning_rate or (1e-3 if model.startswith("modular:") else 1e-5),
             weight_decay=weight_decay,
             schedule=schedule,
             warmup_steps=warmup_steps,
             max_grad_norm=max_grad_norm,
+            modality_dropout=modality_dropout,
             norm=norm,
             eps=radius,
             # Of a radius that cannot be used, the radius is to be named.

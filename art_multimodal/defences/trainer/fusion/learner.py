@@ -66,9 +66,9 @@ class SampleLearner(Learner):
         """
         model = self.multimodal
         needs = frozenset().union(*(stage.needs for stage in self.method.stages))
-        for name in needs & _LACKING.keys():
-            if not _has(model, name):
-                raise InputError(_LACKING[name])
+        for name, lacking in _LACKING.items():
+            if name in needs and not _has(model, name):
+                raise InputError(lacking)
         widths = getattr(getattr(model, "fusion", None), "widths", {})
         if "features" in needs and len(set(widths.values())) > 1:
             said = ", ".join(f"{name} {width}" for name, width in widths.items())
