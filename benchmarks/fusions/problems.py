@@ -1,0 +1,112 @@
+"""The data sets: samples to train on and others to test on, with three radii for each modality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from art_multimodal.modalities import Modality, table
+from art_multimodal.sample_arrays import samples
+
+#: Test samples of a data set, at most.
+TESTED = 300
+#: Where measuring data lie that no package holds.
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is learned and tested.
+
+    :param modalities: What a sample consists of, in the order of the fields.
+    :param train: Samples and labels to train on.
+    :param test: Others, which nothing is chosen by.
+    :param radii: Of the l_inf balls, small, middle and large, by name.
+    :param epochs: Passes over the samples.
+    """
+
+    modalities: tuple[Modality, ...]
+    class_names: tuple[str, ...]
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    radii: dict[str, tuple[float, float, float]]
+    epochs: int
+
+
+def _demo(make: Callable[[str], Any], radii: dict[str, tuple[float, float, float]], epochs: int) -> Problem:
+    train, test = make("train"), make("test")
+    # All classes, as they take turns.
+    rows = np.random.default_rng(0).permutation(len(test))[:TESTED]
+    return Problem(
+        tuple(train.modalities.values()),
+        tuple(train.class_names),
+        (train.samples(), train.labels),
+        (test.samples(rows), test.labels[rows]),
+        radii,
+        epochs,
+    )
+
+
+def views() -> Problem:
+    """``demo:views``: digits in three views, any two of which say nearly everything."""
+    from art_multimodal.demo.views_data import ViewsData
+
+    return _demo(ViewsData, dict.fromkeys(("pix", "fou", "kar"), (0.05, 0.1, 0.2)), 30)
+
+
+def _spoken(task: str) -> Problem:
+    from art_multimodal.demo.spoken_data import SpokenData
+
+    radii = {"digit": (0.05, 0.1, 0.2), "speech": (0.01, 0.02, 0.05)}
+    return _demo(lambda split: SpokenData(task, split), radii, 20)
+
+
+def spoken_redundant() -> Problem:
+    """``demo:spoken/redundant``: a written and a spoken digit, both the same."""
+    return _spoken("redundant")
+
+
+def spoken_complementary() -> Problem:
+    """``demo:spoken/complementary``: the sum of a written and a spoken digit, of which neither says anything alone."""
+    return _spoken("complementary")
+
+
+def night() -> Problem:
+    """``demo:night``: shapes by colours and by heat; which sensor is good varies from sample to sample."""
+    from art_multimodal.demo.night_data import NightData
+
+    return _demo(NightData, dict.fromkeys(("rgb", "thermal"), (2 / 255, 4 / 255, 8 / 255)), 20)
+
+
+def rgbd() -> Problem:
+    """``demo:rgbd``: whether colours and depth show one place; each alone says nothing."""
+    from art_multimodal.demo.rgbd_data import RgbdData
+
+    return _demo(RgbdData, dict.fromkeys(("rgb", "depth"), (2 / 255, 4 / 255, 8 / 255)), 20)
+
+
+def rosmap() -> Problem:
+    """ROSMAP: mRNA, methylation and miRNA of 351 brains, Alzheimer's or not (as prepared for MOGONET)."""
+    names = ("mrna", "methylation", "mirna")
+    with np.load(SHARED / "rosmap.npz") as file:
+        parts = {
+            part: samples(**{name: file[f"{name}_{part}"].astype(np.float32) for name in names})
+            for part in ("train", "test")
+        }
+        labels = {part: file[f"y_{part}"].astype(np.int64) for part in parts}
+    modalities = tuple(
+        table(name, parts["train"][name].shape[1], fill=parts["train"][name].mean(axis=0)) for name in names
+    )
+    # With few samples of many columns no model withstands more.
+    radii = dict.fromkeys(names, (0.002, 0.005, 0.01))
+    train, test = ((parts[part], labels[part]) for part in ("train", "test"))
+    return Problem(modalities, ("control", "Alzheimer's"), train, test, radii, 60)
+
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    one.__name__: one for one in (views, rosmap, spoken_redundant, spoken_complementary, night, rgbd)
+}

@@ -1,0 +1,159 @@
+"""From cells to tables: shares with intervals, and what claims the comparison bears out.
+
+python -m benchmarks.fusions.tables
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.fusions.__main__ import CELLS, SEEDS, cell_of
+from benchmarks.fusions.cells import NOISE, QUERIES, STARTS, STEPS
+from benchmarks.fusions.contenders import BATCH, CONTENDERS, LEARNING_RATE, WIDTH
+from benchmarks.fusions.contenders import DROPOUT as MISSING
+from benchmarks.fusions.contenders import STEPS as IN_TRAINING
+from benchmarks.fusions.problems import PROBLEMS, TESTED
+from benchmarks.robust_training.statistics import Share
+
+RESULTS = Path(__file__).parents[1] / "results" / "fusions.json"
+PROTOCOL = (
+    f"Towers of width {WIDTH} for each modality, trained from nothing (AdamW, learning rate {LEARNING_RATE:g}, batches "
+    f"of {BATCH}, each modality missing in {MISSING:.0%} of the samples) as the fusion's paper trains it; at most "
+    f"{TESTED} test samples, which nothing was chosen by. Single source: a sample counts as right if no attack on "
+    "that modality alone misleads it: PGD on cross-entropy, on the margin, and where the fusion weighs votes on these "
+    f"(confidence, agreement, towards every other class), {STEPS} steps, {STARTS} random start. Joint: nor any of "
+    "those on one, nor PGD on all at once. Noise: Gaussian, standard deviations "
+    f"{', '.join(map(str, NOISE))} of the range. Missing: the model is told. Removed: it is not. Names with a schedule "
+    f"are trained on batches of which half is attacked at the middle radius ({IN_TRAINING} steps on each modality, or "
+    f"as many in all). Decoupling: guided, {QUERIES} queries. Shares in % with half the width of the 95 % interval, "
+    f"over samples and {SEEDS} training seeds."
+)
+
+
+def read(folder: Path, problem: str, contender: str) -> list[dict[str, np.ndarray]]:
+    """The cells of a contender that there are, one for each seed."""
+    files = [cell_of(folder, problem, contender, seed) for seed in range(SEEDS)]
+    found = []
+    for file in filter(Path.exists, files):
+        with np.load(file) as cell:
+            found.append({name: cell[name] for name in cell.files})
+    return found
+
+
+def share_of(cells: list[dict[str, np.ndarray]], *names: str) -> Share:
+    """The share of samples that are right in all of some conditions."""
+    right = np.array([np.all([cell[name] for name in names], axis=0) for cell in cells], dtype=float)
+    seeds = (right.mean(axis=1),) if len(cells) > 1 else ()
+    return Share((right.mean(axis=0),), seeds, np.array([]))
+
+
+def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
+    """The table of a data set, of the contenders whose cells are there."""
+    cells = {name: read(folder, problem_name, name) for name in CONTENDERS}
+    cells = {name: found for name, found in cells.items() if found}
+    if not cells:
+        return None
+    problem = PROBLEMS[problem_name]()
+    radii = problem.radii
+    columns: dict[str, tuple[str, ...]] = {"clean": ("clean",)}
+    for level in NOISE:
+        columns[f"noise {level}, worst"] = tuple(f"noise/{name}/{level}" for name in radii)
+    columns["one missing, worst"] = tuple(f"missing/{name}" for name in radii)
+    columns["one removed, worst"] = tuple(f"removed/{name}" for name in radii)
+    for number in range(3):
+        columns[f"single {_said(radii, number)}"] = tuple(f"single/{n}/{r[number]:.4g}" for n, r in radii.items())
+        columns[f"joint {_said(radii, number)}"] = (f"joint/{number}",)
+    rows, values = [], {}
+    for name, found in cells.items():
+        shares = {}
+        for title, conditions in columns.items():
+            # Of what an attacker may choose every sample counts; of what fails by chance the worst modality.
+            if title.startswith("single"):
+                shares[title] = share_of(found, *conditions).estimate()
+            else:
+                of_each = [share_of(found, one).estimate() for one in conditions]
+                shares[title] = min(of_each, key=lambda one: one["value"])
+        values[name] = {
+            "seeds": len(found),
+            "columns": shares,
+            "single": {
+                one: {f"{r:.4g}": share_of(found, f"single/{one}/{r:.4g}").estimate() for r in of}
+                for one, of in radii.items()
+            },
+            "weights": _weights(found, radii),
+            "decoupling": {
+                one: np.nanmean([c[f"decoupling/{one}"] for c in found], axis=0).round(4).tolist() for one in radii
+            },
+            "training_seconds": round(float(np.mean([c["seconds/training"] for c in found])), 1),
+        }
+        rows.append([name, *(_cell(shares[title]) for title in columns)])
+    return {
+        "title": (PROBLEMS[problem_name].__doc__ or "").rstrip("."),
+        "header": ["fusion", *columns],
+        "rows": rows,
+        "values": values,
+        "trust": _trust(cells, radii),
+    }
+
+
+def _said(radii: dict[str, tuple[float, float, float]], number: int) -> str:
+    found = {of[number] for of in radii.values()}
+    shown = [f"{round(r * 255)}/255" if abs(r * 255 - round(r * 255)) < 1e-9 else f"{r:g}" for r in sorted(found)]
+    return ", ".join(shown)
+
+
+def _cell(estimate: dict[str, Any]) -> str:
+    low, high = estimate["ci95"]
+    return f"{100 * estimate['value']:.1f} ± {50 * (high - low):.1f}"
+
+
+def _weights(cells: list[dict[str, np.ndarray]], radii: dict[str, Any]) -> dict[str, Any]:
+    """Mean weight and correlation with the own loss of the attacked modality, before and after."""
+    found = {}
+    for name in radii:
+        if f"weights/{name}/before" in cells[0]:
+            parts = [[cell[f"weights/{name}/{when}"] for cell in cells] for when in ("before", "after")]
+            found[name] = [np.mean(part, axis=0).round(3).tolist() for part in parts]
+    return found
+
+
+def _trust(cells: dict[str, list[dict[str, np.ndarray]]], radii: dict[str, Any]) -> dict[str, Any]:
+    """Accuracy without the worst modality less accuracy while it is attacked, at the largest radius."""
+    found = {}
+    for name, of in cells.items():
+        costs = {
+            one: (share_of(of, f"missing/{one}") - share_of(of, f"single/{one}/{r[-1]:.4g}")).estimate()
+            for one, r in radii.items()
+        }
+        worst = max(costs, key=lambda one: costs[one]["value"])
+        found[name] = {"modality": worst, **costs[worst]}
+    return found
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Read the cells, write the result, and print it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cells", type=Path, default=CELLS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    tables = {name: table for name in PROBLEMS if (table := table_of(options.cells, name)) is not None}
+    result = {
+        "protocol": PROTOCOL,
+        "command": "python -m benchmarks.fusions; python -m benchmarks.fusions.tables",
+        "problems": tables,
+    }
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for table in tables.values():
+        print(table["title"])
+        for row in (table["header"], *table["rows"]):
+            print("  ".join(f"{cell:<12}" for cell in row))
+    return result
+
+
+if __name__ == "__main__":
+    main()
