@@ -63,6 +63,9 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/training_step_cost.py
 	$(BIN)/python benchmarks/demo_views.py
 	$(BIN)/python benchmarks/demo_spoken.py
+	$(BIN)/python benchmarks/fusion_costs.py
+	$(BIN)/python -m benchmarks.fusions
+	$(BIN)/python -m benchmarks.fusions.tables
 	$(BIN)/python benchmarks/mixed_precision.py
 
 docs: $(READY)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import fusion_tables
 from interop_tables import interoperability
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -14,6 +15,8 @@ OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
     *("demo_views", "demo_spoken"),
 )
+#: Results that are no single table, and are shown by a page in another way.
+_SHOWN_OTHERWISE = ("fusions",)
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -78,7 +81,7 @@ def benchmarks() -> str:
     """The results of all benchmarks but those with a page of their own."""
     parts = ["# Measurements\n", "Each table was written by a script in `benchmarks/`, in one run.\n"]
     for path in sorted(RESULTS.glob("*.json")):
-        if path.stem not in OWN_PAGE:
+        if path.stem not in (*OWN_PAGE, *_SHOWN_OTHERWISE):
             parts.append(f"## {path.stem.replace('_', ' ')}\n")
             parts.append(measurement(path))
     return "\n".join(parts)
@@ -89,6 +92,9 @@ def write_all(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     own = [(f"{stem}.md", measurement(RESULTS / f"{stem}.json")) for stem in OWN_PAGE]
     own.append(("defence_names.md", defence_names()))
+    own.append(("fusion_overview.md", fusion_tables.overview(RESULTS, table)))
+    own.append(("fusion_methods.md", fusion_tables.methods(table)))
+    own.append(("fusions_measured.md", fusion_tables.measured(RESULTS, table)))
     own.append(("interoperability.md", interoperability(table)))
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):
         path = folder / name

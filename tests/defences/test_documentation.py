@@ -8,6 +8,10 @@ from pathlib import Path
 import torch
 
 from art_multimodal.defences.trainer import METHODS
+from art_multimodal.evaluations.suite import ATTACKS
+from art_multimodal.models.fusions import FUSIONS
+
+from .training import OF_FUSION
 
 PAGE = Path(__file__).parents[2] / "docs" / "trainers.md"
 
@@ -34,4 +38,21 @@ def test_the_examples_run(tmp_path, monkeypatch):
 
 def test_the_table_has_every_method():
     named = re.findall(r"^\| `\w+` \| `([\w-]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert named == list(METHODS)
+    # Those of fusions of any modalities have a page of their own, whose table is made of the registry.
+    assert named == [name for name, method in METHODS.items() if not method.of_fusion or name in OF_FUSION]
+
+
+def test_the_examples_on_fusions_run():
+    page = (PAGE.parent / "fusions.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert names["classifier"].predict(names["x"]).shape == (200, 10)
+
+
+def test_the_page_on_fusions_names_what_there_is():
+    page = (PAGE.parent / "fusions.md").read_text(encoding="utf-8")
+    for command in re.findall(r"^art-multimodal train (\S+) modular:(\S+)", page, re.MULTILINE):
+        assert command[0] in METHODS and command[1] in FUSIONS
+    for name in re.findall(r"^\| `(\w+)@NAME`", page, re.MULTILINE):
+        assert f"{name}@MODALITY" in ATTACKS

@@ -1,0 +1,84 @@
+"""Tables of the page on fusions, from the registry and from what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+Table = Callable[[Iterable[str], Iterable[Iterable[object]]], str]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def overview(results: Path, table: Table) -> str:
+    """Every fusion: what it does, who published it, what a pass costs, and what is left of it under attack."""
+    from art_multimodal.models.fusions import FUSIONS, WHOLE_MODELS
+
+    costs = _read(results / "fusion_costs.json").get("forward", {}).get("concat", {})
+    measured = _read(results / "fusions.json").get("problems", {}).get("views", {}).get("values", {})
+    rows = []
+    for name, fusion in (*FUSIONS.items(), *WHOLE_MODELS.items()):
+        columns = measured.get(name, {}).get("columns", {})
+        largest = [title for title in columns if title.startswith(("single", "joint"))][-2:]
+        shares = [f"{100 * columns[title]['value']:.0f}" for title in ("clean", *largest)] if columns else [""] * 3
+        cost = f"{costs[name]:.2f}" if name in costs else ""
+        rows.append([f"`{name}`", fusion.summary, fusion.paper, cost, *shares])
+    header = ("fusion", "what it does", "paper", "forward / concat", "clean", "one view attacked", "all attacked")
+    return table(header, rows)
+
+
+def methods(table: Table) -> str:
+    """Every way of training a fusion model."""
+    from art_multimodal.defences.trainer import METHODS
+
+    rows = []
+    for name, method in METHODS.items():
+        if method.of_fusion:
+            options = ", ".join(f"`{option}` {default:g}" for option, default in method.options.items())
+            said = method.summary.removeprefix("fusion models: ")
+            rows.append([f"`{name}`", said, method.paper, options])
+    return table(("method", "what it does", "paper", "options"), rows)
+
+
+def measured(results: Path, table: Table) -> str:
+    """What the comparison found, data set by data set."""
+    result = _read(results / "fusions.json")
+    parts = [result["protocol"] + "\n"]
+    for one in result["problems"].values():
+        parts.append(f"### {one['title']}\n")
+        parts.append(table(one["header"], one["rows"]))
+        parts.append(_trust(one, table))
+        parts.append(_weights(one, table))
+    parts.append(f"`{result['command']}`\n")
+    return "\n".join(parts)
+
+
+def _trust(one: dict[str, Any], table: Table) -> str:
+    rows = []
+    for name, cost in one["trust"].items():
+        low, high = cost["ci95"]
+        rows.append([name, cost["modality"], f"{100 * cost['value']:.1f} ± {50 * (high - low):.1f}"])
+    said = (
+        "Cost of trust: points that an oracle would gain by leaving the attacked modality out, at the largest radius."
+    )
+    return f"{said}\n\n" + table(("fusion", "worst modality", "points"), rows)
+
+
+def _weights(one: dict[str, Any], table: Table) -> str:
+    rows = [
+        [name, modality, *(f"{before[n]:.3f} → {after[n]:.3f}" for n in (0, 1))]
+        for name, entry in one["values"].items()
+        for modality, (before, after) in entry["weights"].items()
+        # Of a mean the weight says nothing.
+        if before[1] == before[1]
+    ]
+    if not rows:
+        return ""
+    said = (
+        "Weight of the attacked modality, and its correlation with the modality's own loss, before and after an attack."
+    )
+    return f"{said}\n\n" + table(("fusion", "attacked", "weight", "correlation"), rows)
