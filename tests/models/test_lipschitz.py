@@ -1,0 +1,137 @@
+"""Bounds of towers, and the radius of orthonormal heads: against closed forms, and against what attacks find."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from art_multimodal import InputError
+from art_multimodal.models.fusions.orthogonal import Orthogonal
+from art_multimodal.models.lipschitz import lipschitz_bound
+
+TOWERS = {
+    "linear": (nn.Sequential(nn.Linear(6, 4)), (6,)),
+    "deep": (nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 3), nn.Tanh()), (2, 3)),
+    "convolution": (
+        nn.Sequential(nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4)),
+        (2, 4, 3),
+    ),
+    "normalised": (nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 2)), (5,)),
+    "steps": (nn.Sequential(nn.Conv1d(2, 4, 3, padding=2, dilation=2), nn.LeakyReLU(0.3)), (2, 7)),
+}
+
+
+def tower(name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    module, shape = TOWERS[name]
+    torch.manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d):
+            part.reset_parameters()
+        elif isinstance(part, nn.BatchNorm1d):
+            part.running_var.uniform_(0.2, 3.0)
+            part.weight.data.uniform_(-2.0, 2.0)
+    return module.eval(), shape
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_no_pair_of_points_is_brought_further_apart(name: str) -> None:
+    module, shape = tower(name)
+    bound = lipschitz_bound(module, shape)
+    module = module.double()
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(500, *shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    # Near pairs as well, of which some go where the map stretches most.
+    other[::2] = one[::2] + 1e-3 * other[::2]
+    with torch.no_grad():
+        apart = (module(one) - module(other)).flatten(1).norm(dim=1)
+    ratio = apart / (one - other).flatten(1).norm(dim=1)
+    assert float(ratio.max()) <= bound * (1 + 1e-9)
+    module.float()
+
+
+def test_linear_layers_are_exact() -> None:
+    module, shape = tower("linear")
+    expected = torch.linalg.matrix_norm(module[0].weight.detach().double(), ord=2)
+    assert lipschitz_bound(module, shape) == pytest.approx(float(expected), rel=1e-12)
+    # A convolution is the matrix of all that it does.
+    layer = nn.Conv2d(1, 1, 3, padding=1, bias=True)
+    rows = torch.stack(
+        [layer(row.view(1, 1, 3, 4)).flatten() - layer(torch.zeros(1, 1, 3, 4)).flatten() for row in torch.eye(12)]
+    )
+    expected = torch.linalg.matrix_norm(rows.detach().double(), ord=2)
+    assert lipschitz_bound(layer, (1, 3, 4)) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "message"),
+    [
+        (nn.Sequential(nn.LayerNorm(4)), (4,), "class LayerNorm"),
+        (nn.Sequential(nn.Softmax(dim=1)), (4,), "class Softmax"),
+        (nn.LeakyReLU(1.5), (4,), "class LeakyReLU"),
+        (nn.Conv2d(3, 64, 3, padding=1), (3, 224, 224), "too large to bound"),
+    ],
+)
+def test_what_is_not_known_is_refused(module: nn.Module, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        lipschitz_bound(module, shape)
+
+
+def fusion(classes: int = 4) -> Orthogonal:
+    torch.manual_seed(2)
+    made = Orthogonal({"a": 6, "b": 5, "c": 7}, classes).double()
+    with torch.no_grad():
+        made.raw.uniform_(-2, 1)
+        made.bias.normal_()
+    return made
+
+
+def fused_of(made: Orthogonal, features: dict[str, torch.Tensor]) -> torch.Tensor:
+    return made(features, {name: torch.ones(len(of), dtype=torch.bool) for name, of in features.items()})
+
+
+@pytest.mark.parametrize("classes", [2, 4, 9])
+def test_the_radius_is_the_formula_class_by_class(classes: int) -> None:
+    made = fusion(classes)
+    features = {name: torch.randn(30, width, dtype=torch.float64) for name, width in made.widths.items()}
+    labels = torch.arange(30) % classes
+    constants = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+    fused = fused_of(made, features)
+    scores, found = made.predict(fused), made.radius(fused, labels, constants)
+    for n in range(30):
+        radii = []
+        for j in set(range(classes)) - {int(labels[n])}:
+            squares = [
+                (constant * (scale[labels[n]] * rows[labels[n]] - scale[j] * rows[j]).norm()) ** 2
+                for constant, scale, rows in zip(
+                    constants, made.scales, [made.directions[name].rows for name in made.widths], strict=True
+                )
+            ]
+            radii.append((scores[n, labels[n]] - scores[n, j]) / torch.stack(squares).sum().sqrt())
+        torch.testing.assert_close(found[n], torch.stack(radii).min(), rtol=1e-10, atol=1e-12)
+
+
+def test_with_linear_towers_the_radius_is_the_distance_to_the_nearest_other_answer() -> None:
+    """Towers that are the identity: the least change is along the difference of two classes' rows, and no more."""
+    made = fusion()
+    features = {name: torch.randn(20, width, dtype=torch.float64) for name, width in made.widths.items()}
+    fused = fused_of(made, features)
+    labels = made.predict(fused).argmax(dim=1)
+    radius = made.radius(fused, labels, torch.ones(3, dtype=torch.float64))
+    assert (radius > 0).all()
+    weights = torch.cat(
+        [scale[:, None] * made.directions[name].rows for name, scale in zip(made.widths, made.scales, strict=True)],
+        dim=1,
+    )
+    whole, scores = torch.cat(list(features.values()), dim=1), made.predict(fused)
+    for n in range(20):
+        y = int(labels[n])
+        gaps = [
+            (scores[n, y] - scores[n, j]) / (weights[y] - weights[j]).norm() if j != y else torch.inf for j in range(4)
+        ]
+        j = min(range(4), key=lambda other: float(gaps[other]))
+        towards = (weights[j] - weights[y]) / (weights[j] - weights[y]).norm()
+        for factor, expected in ((1 - 1e-9, y), (1 + 1e-9, j)):
+            moved = (whole[n] + factor * radius[n] * towards).split(list(made.widths.values()))
+            answer = made.predict(fused_of(made, {name: m[None] for name, m in zip(made.widths, moved, strict=True)}))
+            assert int(answer.argmax()) == expected
