@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -13,15 +12,9 @@ import torch
 from benchmarks.fusions.cells import measured
 from benchmarks.fusions.contenders import CONTENDERS, trained
 from benchmarks.fusions.problems import PROBLEMS
+from benchmarks.fusions.store import CELLS, cell_of, claimed, save
 
-#: Where cells are kept.
-CELLS = Path("build") / "fusions"
 SEEDS = 3
-
-
-def cell_of(folder: Path, problem: str, contender: str, seed: int) -> Path:
-    """The file of a cell."""
-    return folder / problem / f"{contender.replace(', ', '+')}-{seed}.npz"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,33 +30,19 @@ def main(arguments: list[str] | None = None) -> None:
         for seed in range(options.seeds):
             for name in options.contenders:
                 file = cell_of(options.cells, problem_name, name, seed)
-                if not _claimed(file):
+                if not claimed(file):
                     continue
                 started = time.process_time()
                 classifier = trained(CONTENDERS[name], problem, seed)
                 learned = time.process_time() - started
                 found = measured(classifier, problem, seed)
                 found |= {"seconds/training": np.array(learned), "seconds/all": np.array(time.process_time() - started)}
-                part = file.with_suffix(".part.npz")
-                np.savez_compressed(part, **found)
-                part.replace(file)
+                save(file, found)
                 print(
                     f"{problem_name}, {name}, seed {seed}: clean {found['clean'].mean():.3f}, "
                     f"{found['seconds/training']:.0f} + {found['seconds/all'] - learned:.0f} s",
                     flush=True,
                 )
-
-
-def _claimed(file: Path) -> bool:
-    """Whether this process is the one to compute a cell: it is not there, and no other process is at it."""
-    if file.exists():
-        return False
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.close(os.open(file.with_suffix(".claimed"), os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

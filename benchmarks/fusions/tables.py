@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fusions.__main__ import CELLS, SEEDS, cell_of
+from benchmarks.fusions.__main__ import SEEDS
 from benchmarks.fusions.cells import NOISE, QUERIES, STARTS, STEPS
 from benchmarks.fusions.contenders import BATCH, CONTENDERS, LEARNING_RATE, WIDTH
 from benchmarks.fusions.contenders import DROPOUT as MISSING
 from benchmarks.fusions.contenders import STEPS as IN_TRAINING
 from benchmarks.fusions.problems import PROBLEMS, TESTED
+from benchmarks.fusions.store import CELLS, cell_of, load
 from benchmarks.robust_training.statistics import Share
 
 RESULTS = Path(__file__).parents[1] / "results" / "fusions.json"
@@ -31,18 +32,14 @@ PROTOCOL = (
     f"{', '.join(map(str, NOISE))} of the range. Missing: the model is told. Removed: it is not. Names with a schedule "
     f"are trained on batches of which half is attacked at the middle radius ({IN_TRAINING} steps on each modality, or "
     f"as many in all). Decoupling: guided, {QUERIES} queries. Shares in % with half the width of the 95 % interval, "
-    f"over samples and {SEEDS} training seeds."
+    "over samples and training seeds; the column seeds says how many."
 )
 
 
 def read(folder: Path, problem: str, contender: str) -> list[dict[str, np.ndarray]]:
     """The cells of a contender that there are, one for each seed."""
     files = [cell_of(folder, problem, contender, seed) for seed in range(SEEDS)]
-    found = []
-    for file in filter(Path.exists, files):
-        with np.load(file) as cell:
-            found.append({name: cell[name] for name in cell.files})
-    return found
+    return [load(file) for file in files if file.exists()]
 
 
 def share_of(cells: list[dict[str, np.ndarray]], *names: str) -> Share:
@@ -91,10 +88,10 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
             },
             "training_seconds": round(float(np.mean([c["seconds/training"] for c in found])), 1),
         }
-        rows.append([name, *(_cell(shares[title]) for title in columns)])
+        rows.append([name, len(found), *(_cell(shares[title]) for title in columns)])
     return {
         "title": (PROBLEMS[problem_name].__doc__ or "").rstrip("."),
-        "header": ["fusion", *columns],
+        "header": ["fusion", "seeds", *columns],
         "rows": rows,
         "values": values,
         "trust": _trust(cells, radii),
@@ -102,8 +99,9 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
 
 
 def _said(radii: dict[str, tuple[float, float, float]], number: int) -> str:
-    found = {of[number] for of in radii.values()}
-    shown = [f"{round(r * 255)}/255" if abs(r * 255 - round(r * 255)) < 1e-9 else f"{r:g}" for r in sorted(found)]
+    found = sorted({of[number] for of in radii.values()})
+    # Those of images are steps of a byte.
+    shown = [f"{round(r * 255)}/255" if r * 255 in (2, 4, 8) else f"{r:g}" for r in found]
     return ", ".join(shown)
 
 
@@ -151,7 +149,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     for table in tables.values():
         print(table["title"])
         for row in (table["header"], *table["rows"]):
-            print("  ".join(f"{cell:<12}" for cell in row))
+            print("  ".join(f"{cell!s:<12}" for cell in row))
     return result
 
 

@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def test_a_cell_becomes_a_row(tmp_path: Path, monkeypatch) -> None:
-    from benchmarks.fusions import __main__, cells, problems, tables
+    from benchmarks.fusions import __main__, cells, problems, store, tables
 
     whole = problems.views()
 
@@ -29,8 +29,11 @@ def test_a_cell_becomes_a_row(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(cells, "DECOUPLED", 2)
     arguments = ["--problems", "views", "--seeds", "1", "--cells", str(tmp_path), "--contenders", "qmf"]
     __main__.main([*arguments, "concat, joint"])
-    with np.load(tmp_path / "views" / "qmf-0.npz") as cell:
-        found = dict(cell)
+    found = store.load(tmp_path / "views" / "qmf-0.json")
+    store.save(tmp_path / "again.json", found)
+    again = store.load(tmp_path / "again.json")
+    assert found.keys() == again.keys()
+    assert all(np.array_equal(found[name], again[name], equal_nan=found[name].dtype != bool) for name in found)
     for number, eps in enumerate((0.05, 0.1, 0.2)):
         joint = found[f"joint/{number}"]
         for name in ("pix", "fou", "kar"):
@@ -45,9 +48,9 @@ def test_a_cell_becomes_a_row(tmp_path: Path, monkeypatch) -> None:
     assert set(table["values"]["qmf"]["weights"]) == {"pix", "fou", "kar"}
     assert table["values"]["concat, joint"]["weights"] == {}
     # What is there is not computed again.
-    before = (tmp_path / "views" / "qmf-0.npz").stat().st_mtime_ns
+    before = (tmp_path / "views" / "qmf-0.json").stat().st_mtime_ns
     __main__.main(arguments)
-    assert (tmp_path / "views" / "qmf-0.npz").stat().st_mtime_ns == before
+    assert (tmp_path / "views" / "qmf-0.json").stat().st_mtime_ns == before
 
 
 def test_costs_are_ratios(tmp_path: Path) -> None:
