@@ -21,8 +21,9 @@ def cases() -> list:
         for subject in SUBJECTS:
             if subject in row.not_for:
                 continue
-            # On ART's own classifier a row changes with ART alone.
-            marks = [pytest.mark.slow] if row.slow or subject == "control" else []
+            # On ART's own classifier a row changes with ART alone; attacks are what fusions are here for.
+            elsewhere = subject == "control" or (subject == "fusion" and row.family != "evasion attacks")
+            marks = [pytest.mark.slow] if row.slow or elsewhere else []
             if row.broken is not None and subject in row.broken.on:
                 marks.append(pytest.mark.xfail(strict=True, raises=row.broken.raises, reason=row.broken.where))
             found.append(pytest.param(row, subject, marks=marks, id=f"{row.name}-{subject}"))
