@@ -25,12 +25,14 @@ class Contender:
     :param fusion: Name of the registry of fusions.
     :param method: Name of the registry of methods.
     :param schedule: Of the attack on half of each batch; empty for none.
+    :param radius: Which of the three radii that attack has.
     :param options: Of the fusion.
     """
 
     fusion: str
     method: str = "plain"
     schedule: str = ""
+    radius: int = 1
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -56,6 +58,9 @@ CONTENDERS = {
     "qmf, most-vulnerable": Contender("qmf", "qmf", "most-vulnerable"),
     "median, most-vulnerable": Contender("median", "auxiliary", "most-vulnerable"),
     "consensus, most-vulnerable": Contender("consensus", "auxiliary", "most-vulnerable"),
+    "concat, most-vulnerable, large": Contender("concat", "plain", "most-vulnerable", 2),
+    "late, most-vulnerable, large": Contender("late", "auxiliary", "most-vulnerable", 2),
+    "consensus, most-vulnerable, large": Contender("consensus", "auxiliary", "most-vulnerable", 2),
     "consensus, joint": Contender("consensus", "auxiliary", "joint"),
 }
 
@@ -70,7 +75,9 @@ def trained(contender: Contender, problem: Problem, seed: int) -> FusionClassifi
     classifier = FusionClassifier(model, device_type="cpu")
     attack, more = None, {}
     if contender.schedule:
-        attack = ScoreAscent({name: radii[1] for name, radii in problem.radii.items()}, contender.schedule)
+        attack = ScoreAscent(
+            {name: radii[contender.radius] for name, radii in problem.radii.items()}, contender.schedule
+        )
         more = {"ratio": 0.5}
     times = 1 if contender.schedule == "most-vulnerable" else len(problem.radii)
     settings = TrainingSettings(

@@ -30,8 +30,8 @@ PROTOCOL = (
     f"(confidence, agreement, towards every other class), {STEPS} steps, {STARTS} random start. Joint: nor any of "
     "those on one, nor PGD on all at once. Noise: Gaussian, standard deviations "
     f"{', '.join(map(str, NOISE))} of the range. Missing: the model is told. Removed: it is not. Names with a schedule "
-    f"are trained on batches of which half is attacked at the middle radius ({IN_TRAINING} steps on each modality, or "
-    f"as many in all). Decoupling: guided, {QUERIES} queries. Shares in % with half the width of the 95 % interval, "
+    f"are trained on batches of which half is attacked at the middle radius (large: the largest), {IN_TRAINING} steps "
+    f"on each modality, or as many in all. Decoupling: guided, {QUERIES} queries. Shares in % with half the width of the 95 % interval, "
     "over samples and training seeds; the column seeds says how many."
 )
 
