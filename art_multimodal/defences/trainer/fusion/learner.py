@@ -189,7 +189,7 @@ class SampleLearner(Learner):
                 for tower in map(self.multimodal.tower, self.multimodal.modalities)
             ]
         except InputError as error:
-            warnings.warn(f"{error} Until then all towers count alike.", stacklevel=2)
+            warnings.warn(f"{error} So all towers count alike.", stacklevel=2)
             bounds = [1.0] * len(self.multimodal.modalities)
         return torch.tensor(bounds)
 
