@@ -67,9 +67,7 @@ def _of_convolution(layer: _ConvNd, given: Tensor) -> tuple[float, Tensor]:
     copy.bias = None
     out = copy(given)
     if given.numel() * out.numel() > _LARGEST:
-        raise InputError(
-            f"A convolution from {given.numel()} to {out.numel()} numbers is too large to bound."
-        )
+        raise InputError(f"A convolution from {given.numel()} to {out.numel()} numbers is too large to bound.")
     # Each row is what comes out of one number alone.
     rows = copy(torch.eye(given.numel(), dtype=torch.float64).reshape(-1, *given.shape[1:])).flatten(1)
     return _largest(rows), out

@@ -13,7 +13,9 @@ WIDTHS, CLASSES, COUNT = {"a": 8, "b": 8, "c": 8}, 3, 5
 
 
 @pytest.mark.filterwarnings("ignore:.*fixed points were not reached")
-@pytest.mark.parametrize(("dtype", "automatic"), [(torch.float16, False), (torch.bfloat16, False), (torch.float32, True)])
+@pytest.mark.parametrize(
+    ("dtype", "automatic"), [(torch.float16, False), (torch.bfloat16, False), (torch.float32, True)]
+)
 @pytest.mark.parametrize("name", FUSIONS)
 def test_scores_and_gradients_are_numbers(name: str, dtype: torch.dtype, automatic: bool) -> None:
     torch.manual_seed(0)

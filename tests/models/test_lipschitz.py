@@ -36,7 +36,9 @@ def test_an_activation_may_be_steeper_below_zero(activation: nn.Module, steepest
 def test_of_a_convolution_it_is_that_of_the_whole_map() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(2, 3, 3, stride=2, padding=1).double()
-    matrix = torch.func.jacrev(lambda flat: layer(flat.view(1, 2, 5, 4)).flatten())(torch.zeros(40, dtype=torch.float64))
+    matrix = torch.func.jacrev(lambda flat: layer(flat.view(1, 2, 5, 4)).flatten())(
+        torch.zeros(40, dtype=torch.float64)
+    )
     expected = torch.linalg.svdvals(matrix)[0].item()
     assert lipschitz_bound(layer, [2, 5, 4]) == pytest.approx(expected, rel=1e-12)
     tower = nn.Sequential(layer, nn.ReLU(), nn.Flatten(), nn.Linear(18, 4, dtype=torch.float64))
