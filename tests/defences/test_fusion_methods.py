@@ -369,6 +369,19 @@ def test_umurl_goes_on_where_it_was_stopped(tmp_path) -> None:
     assert_equal_weights(weights(again.multimodal), weights(whole.multimodal))
 
 
+def test_umurl_leaves_out_a_sample_that_is_alone_in_its_batch() -> None:
+    """It would be compared with nothing, and has no variance; with labels it teaches its class."""
+    of, x = skeletons(7)
+    trainer = FusionTrainerUmURL(of, TrainingSettings(learning_rate=0.01))
+    with pytest.warns(UserWarning, match="3 of 12 batches were left out"):
+        trainer.fit(x, Y[:7], batch_size=3, nb_epochs=4)
+    assert len(trainer.losses) == 9 and np.isfinite(trainer.losses).all()
+    for count, size in ((7, 1), (1, 4)):
+        of, x = skeletons(count)
+        with pytest.raises(InputError, match="batch_size must be at least 2"):
+            FusionTrainerUmURL(of).fit(x, Y[:count], batch_size=size, nb_epochs=4)
+
+
 @pytest.mark.parametrize("schedule", ["joint", "in-turn", "most-vulnerable"])
 def test_which_modalities_a_batch_is_attacked_on(schedule: str, monkeypatch) -> None:
     of, seen = classifier("late"), watch_samples(monkeypatch)
