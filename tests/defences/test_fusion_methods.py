@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from art_multimodal import FusionClassifier, InputError
 from art_multimodal.defences.trainer import (
+    METHODS,
     AdversarialFusionTrainer,
     FusionTrainer,
     FusionTrainerCRMT,
@@ -24,11 +25,13 @@ from art_multimodal.defences.trainer import (
     FusionTrainerQMF,
     FusionTrainerUmURL,
     FusionTrainerUniSMMC,
+    Method,
     ScoreAscent,
     TrainingSettings,
 )
 from art_multimodal.defences.trainer.checkpoint import load_checkpoint
 from art_multimodal.defences.trainer.fusion.learner import SampleLearner
+from art_multimodal.defences.trainer.fusion.memory import LossHistory
 from art_multimodal.functional.fusion_objectives import quality_ranking
 from art_multimodal.modalities import image, skeleton, table
 from art_multimodal.models.adapters import without_adapters
@@ -382,6 +385,10 @@ def test_umurl_leaves_out_a_sample_that_is_alone_in_its_batch() -> None:
             FusionTrainerUmURL(of).fit(x, Y[:count], batch_size=size, nb_epochs=4)
 
 
+def smaller(scores: torch.Tensor) -> torch.Tensor:
+    return scores.square().mean()
+
+
 @pytest.mark.parametrize("schedule", ["joint", "in-turn", "most-vulnerable"])
 def test_which_modalities_a_batch_is_attacked_on(schedule: str, monkeypatch) -> None:
     of, seen = classifier("late"), watch_samples(monkeypatch)
@@ -448,6 +455,21 @@ def test_batches_of_one_class_and_of_one_sample_train() -> None:
             assert np.isfinite(trainer.losses).all()
 
 
+def test_stages_that_do_not_fit_together_are_refused_when_a_method_is_made() -> None:
+    """What the loop would leave out without a word, or miss in the middle of training."""
+    mla, qmf, fused = (METHODS[name] for name in ("mla", "qmf", "plain"))
+    for changes, message in [
+        ({"objective": mla.objective}, "asks for turn: give alternates=True"),
+        ({"objective": qmf.objective}, "asks for history: give memory=LossHistory"),
+        ({"then": mla}, "must both alternate, or neither"),
+        ({"then": METHODS["tecoa"]}, "different kinds of models"),
+        ({"memory": LossHistory, "then": replace(fused, then=qmf)}, "both have a memory"),
+        ({"share": -1.0, "then": fused}, "share must be greater than 0, not -1.0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            replace(fused, **changes)
+
+
 def test_what_a_method_needs_is_asked_for_before_training() -> None:
     for attempt, message in [
         (lambda: FusionTrainerQMF(classifier("concat")), "needs scores of each modality alone|weights of modalities"),
@@ -463,6 +485,7 @@ def test_what_a_method_needs_is_asked_for_before_training() -> None:
         (lambda: FusionTrainer(classifier(), "plain", attack={"lab": "2/255"}), "radius greater than 0"),
         (lambda: FusionTrainer(classifier(), "plain", attack=["lab"]), r"radius greater than 0.* not \['lab'\]"),
         (lambda: FusionTrainer(classifier(), "plain", attack={"rgb": 0.1}), "knows no modality 'rgb'"),
+        (lambda: FusionTrainer(classifier(), Method(smaller, ""), attack=EPS), "knows no labels to attack"),
         (lambda: FusionTrainer(classifier(), "plain", attack=EPS, ratio="half"), "not 'half'"),
         (lambda: FusionTrainerMLA(classifier("mla"), alpha=-1.0), "alpha .* greater than 0, not -1.0"),
         (lambda: FusionTrainerMLA(classifier("mla"), alpha=0.0), "alpha .* greater than 0, not 0.0"),
