@@ -30,6 +30,8 @@ from art_multimodal.defences.trainer import (
     TrainingSettings,
 )
 from art_multimodal.defences.trainer.checkpoint import load_checkpoint
+from art_multimodal.defences.trainer.fusion import learner as of_learner
+from art_multimodal.defences.trainer.fusion.batches import SampleBatch
 from art_multimodal.defences.trainer.fusion.learner import SampleLearner
 from art_multimodal.defences.trainer.fusion.memory import LossHistory
 from art_multimodal.functional.fusion_objectives import quality_ranking
@@ -383,6 +385,23 @@ def test_umurl_leaves_out_a_sample_that_is_alone_in_its_batch() -> None:
         of, x = skeletons(count)
         with pytest.raises(InputError, match="batch_size must be at least 2"):
             FusionTrainerUmURL(of).fit(x, Y[:count], batch_size=size, nb_epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("method", "fusion", "quantity"), [("qmf", "qmf", "weights"), ("crmt", "orthogonal", "radius")]
+)
+def test_a_process_without_samples_has_quantities_of_the_same_shape(method, fusion, quantity, monkeypatch) -> None:
+    """It does not see what the others have: rows of some width, which of numbers is 1."""
+    monkeypatch.setattr(of_learner, "gathered_rows", lambda own, count, device: torch.zeros(count, 1))
+    chosen = METHODS[method].stages[-1]
+    learner = SampleLearner(classifier(fusion), chosen, plain(), count=COUNT)
+    labels = np.zeros(3, dtype=int)
+    targets = torch.eye(3)[labels]
+    present = {name: torch.ones(3, dtype=torch.bool) for name in learner.multimodal.modalities}
+    batch = SampleBatch(data()[:0], slice(3, 3), labels, targets, present, np.arange(3), 0)
+    found = learner.quantities(batch, None)[quantity]
+    shapes = {of.shape for of in (found.values() if isinstance(found, dict) else [found])}
+    assert shapes == {torch.Size([3])}
 
 
 def smaller(scores: torch.Tensor) -> torch.Tensor:
