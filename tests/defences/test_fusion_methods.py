@@ -38,6 +38,7 @@ from art_multimodal.functional.fusion_objectives import quality_ranking
 from art_multimodal.modalities import image, skeleton, table
 from art_multimodal.models.adapters import without_adapters
 from art_multimodal.models.families.modular.model import ModularModel, Tower
+from art_multimodal.models.families.modular.towers import fitting_model
 from art_multimodal.models.fusions import UnifiedStream
 from art_multimodal.sample_arrays import samples
 
@@ -385,6 +386,40 @@ def test_umurl_leaves_out_a_sample_that_is_alone_in_its_batch() -> None:
         of, x = skeletons(count)
         with pytest.raises(InputError, match="batch_size must be at least 2"):
             FusionTrainerUmURL(of).fit(x, Y[:count], batch_size=size, nb_epochs=4)
+
+
+@pytest.mark.parametrize(("method", "fusion", "moving"), [("crmt", "orthogonal", 3), ("mmlora", "late", 2)])
+def test_a_stage_moves_no_statistics_of_what_it_does_not_train(method, fusion, moving, tmp_path) -> None:
+    """What it does not train stays bit for bit, and a run that goes on in the middle of it ends alike."""
+
+    def normed() -> FusionClassifier:
+        torch.manual_seed(0)
+        kinds = [table("lab", 4), table("gas", 4)]
+        return FusionClassifier(fitting_model(fusion, kinds, CLASSES), device_type="cpu")
+
+    x, seen = samples(**{name: data()[name] for name in ("lab", "gas")}), []
+    settings = TrainingSettings(learning_rate=0.01, update_batch_norm=True)
+    whole, stopped, again = normed(), normed(), normed()
+    statistics = [of for name, of in whole.multimodal.named_buffers() if name.endswith("running_mean")]
+    before = torch.cat(statistics).clone()
+
+    def taken(record) -> None:
+        nonlocal before
+        now = torch.cat(statistics).clone()
+        seen.append(not torch.equal(now, before))
+        before = now
+
+    FusionTrainer(whole, method, settings).fit(x, Y, 4, 4, callback=taken)
+    assert seen == [True] * 3 * moving + [False] * 3 * (4 - moving)
+
+    def stop(record) -> None:
+        if record.place.step == 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        FusionTrainer(stopped, method, settings).fit(x, Y, 4, 4, checkpoint=tmp_path, checkpoint_every=1, callback=stop)
+    FusionTrainer(again, method, settings).fit(x, Y, 4, 4, checkpoint=tmp_path, resume=True)
+    assert_equal_weights(weights(again.multimodal), weights(whole.multimodal))
 
 
 @pytest.mark.parametrize(

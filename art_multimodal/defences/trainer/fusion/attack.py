@@ -129,7 +129,7 @@ class ScoreAscent(ImageAscent):
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and math.isfinite(value) and value > 0
+    return isinstance(value, int | float | np.number) and math.isfinite(value) and bool(value > 0)
 
 
 IMAGE_ATTACKS.add(ScoreAscent.name, ScoreAscent())
