@@ -39,7 +39,7 @@ from art_multimodal.modalities import image, skeleton, table
 from art_multimodal.models.adapters import without_adapters
 from art_multimodal.models.families.modular.model import ModularModel, Tower
 from art_multimodal.models.families.modular.towers import fitting_model
-from art_multimodal.models.fusions import UnifiedStream
+from art_multimodal.models.fusions import FUSIONS, UnifiedStream
 from art_multimodal.sample_arrays import samples
 
 from .training import OF_FUSIONS, PLAIN, assert_equal_weights, watch_samples, weights
@@ -306,6 +306,21 @@ def test_mmlora_trains_each_modality_and_then_what_joins_them(fusion: str, joine
     assert seen[2] - {name for name in adapters if name.endswith(".down")} == up | rest
     assert seen[3] == adapters | rest
     assert bool(rest) == bool(joined)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_first_of_all_adapters_wait_for_what_each_modality_reaches_alone(fusion: str) -> None:
+    """What is trained first is what scores of each modality alone depend on, of every fusion that has them."""
+    of = model(fusion)
+    said = of.unimodal_scores({name: of.tower(name).module(values) for name, values in tensors(data()).items()})
+    if said is None:
+        return
+    named = dict(of.named_parameters())
+    total = torch.stack(list(said.values())).square().sum()
+    gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    reached = {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+    trains = METHODS["mmlora"].trains
+    assert trains is not None and {name for name in named if trains(name)} == reached
 
 
 def test_adapters_begin_as_the_ensemble_of_what_the_modalities_say() -> None:
