@@ -539,6 +539,15 @@ def test_stages_that_do_not_fit_together_are_refused_when_a_method_is_made() -> 
             replace(fused, **changes)
 
 
+def test_a_model_that_is_refused_is_left_as_it_is() -> None:
+    for fusion, attack in (("concat", None), ("late", {"rgb": 0.1})):
+        of = classifier(fusion)
+        before = weights(of.multimodal)
+        with pytest.raises(InputError):
+            FusionTrainerMMLoRA(of, attack=attack)
+        assert_equal_weights(weights(of.multimodal), before)
+
+
 def test_what_a_method_needs_is_asked_for_before_training() -> None:
     for attempt, message in [
         (lambda: FusionTrainerQMF(classifier("concat")), "needs scores of each modality alone|weights of modalities"),

@@ -61,13 +61,14 @@ class FusionTrainer(MethodTrainer):
         for stage in self.method.stages:
             if isinstance(stage.image_attack, ScoreAscent):
                 stage.image_attack.check_for(classifier)
+        # Refuses a model that does not have what the method asks for, before anything is done to it.
+        SampleLearner(classifier, self.method, self.settings, self.options, 1).check()
+        for stage in self.method.stages:
             if stage.prepares is not None:
                 # A run that goes on prepares its model as before.
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(self.settings.seed)
                     stage.prepares(classifier.multimodal)
-        # Refuses, before anything is trained, a model that does not have what the method asks for.
-        SampleLearner(classifier, self.method, self.settings, self.options, 1).check()
 
     def configuration(self) -> dict[str, Any]:
         attacks = [stage.image_attack for stage in self.method.stages if isinstance(stage.image_attack, ScoreAscent)]
