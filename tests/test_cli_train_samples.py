@@ -119,6 +119,8 @@ def test_what_cannot_be_trained_is_one_line(data: str, tmp_path: Path, capsys) -
         (["plain", "modular:late", "--data", data, "--eps", "depth=0.1"], "knows no modality 'depth'"),
         (["plain", "modular:late", "--data", data, "--eps", "0.1"], "Each modality has a radius of its own"),
         (["plain", "modular:late", "--data", data, *EPS, "--attacked", "some"], "--attacked: unknown schedule"),
+        (["plain", "modular:late", "--data", data, *EPS, "--eps-step", "0.1"], "--eps-step is of one radius"),
+        (["plain", "modular:late", "--data", data, "--learning-rate", "0"], "learning_rate must be a finite number"),
         (["plain", "modular:late", "--data", data, "--option", "ratio=0.5"], "plain has no option ratio"),
         (["plain", "modular:late", "--data", data, *EPS, "--option", "ratio=2"], "at most 1, not 2"),
         (["crmt", "modular:orthogonal", "--data", data, "--epochs", "1"], "has 2 stages"),

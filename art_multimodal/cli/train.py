@@ -261,6 +261,11 @@ def train(
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     given = parse_distances(eps or "1/255", "--eps")
     radii = given if isinstance(given, dict) else None
+    if radii is not None and eps_step is not None:
+        raise InputError(
+            "--eps-step is of one radius, that of images: leave it out. Steps of several modalities are 2.5 * eps / "
+            "steps, each of its own eps."
+        )
     radius = 1 / 255 if isinstance(given, dict) else given
     step = min(radius, 2.5 * radius / steps) if eps_step is None else parse_distance(eps_step, "--eps-step")
     try:
@@ -269,7 +274,9 @@ def train(
             positives=positives,
             optimizer=optimizer,
             # A model that begins from nothing learns faster.
-            learning_rate=learning_rate or (1e-3 if model.startswith("modular:") else 1e-5),
+            learning_rate=learning_rate
+            if learning_rate is not None
+            else (1e-3 if model.startswith("modular:") else 1e-5),
             weight_decay=weight_decay,
             schedule=schedule,
             warmup_steps=warmup_steps,

@@ -87,7 +87,10 @@ def defended_fields(
         if acting:
             values = modalities[name].values(x[name])
             for defence in acting:
-                values = defence.repair(values.tolist()) if _is_for_texts(defence) else defence(np.array(values))[0]
+                if _is_for_texts(defence):
+                    values = defence.repair(values.tolist())
+                else:
+                    values = defended_numbers(defence, values, modalities[name].fill)
                 if len(values) != len(x):
                     raise InputError(
                         f"{type(defence).__name__} before {name} returns {len(values)} samples for {len(x)}; the other "
@@ -95,6 +98,29 @@ def defended_fields(
                     )
             changed[name] = modalities[name].with_values(x[name], values)
     return samples(**{**fields_of(x), **changed}) if changed else x
+
+
+def defended_numbers(defence: Preprocessor, values: np.ndarray, fill: Any) -> np.ndarray:
+    """What a defence makes of numbers; a sample that is missing stays so, and the defence is shown the fill.
+
+    :param values: Shape ``(N, *shape)``.
+    :param fill: Of the modality.
+    """
+    gone = _missing_rows(values)
+    if gone is None:
+        return defence(np.array(values))[0]
+    return _still_missing(defence(np.where(gone, np.asarray(fill, dtype=values.dtype), values))[0], gone)
+
+
+def _missing_rows(values: np.ndarray) -> np.ndarray | None:
+    """Which samples are NaN throughout, shaped to broadcast; ``None`` if none is."""
+    gone = np.isnan(values).reshape(len(values), -1).all(axis=1) if values.size else np.zeros(0, dtype=bool)
+    return gone.reshape(-1, *[1] * (values.ndim - 1)) if gone.any() else None
+
+
+def _still_missing(found: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    # Of an augmentation there are more, which is refused elsewhere.
+    return np.where(gone, np.asarray(np.nan, dtype=found.dtype), found) if len(found) == len(gone) else found
 
 
 def _listed(given: Preprocessor | Sequence[Preprocessor]) -> list[Preprocessor]:
@@ -179,6 +205,16 @@ class ChainedPreprocessing(PyTorchEstimator):
         return len(self.preprocessing_operations) > 1 and not self.all_framework_preprocessing
 
     def _apply_preprocessing(self, x: Any, y: Any, fit: bool = False, no_grad: bool = True) -> tuple[Any, Any]:
+        numbers = bool(self.preprocessing_operations) and isinstance(x, np.ndarray) and x.dtype.kind == "f"
+        # A view of one modality is asked about samples that lack it, too.
+        gone = _missing_rows(x) if numbers else None
+        if gone is None:
+            return self._preprocessed_as_it_is(x, y, fit, no_grad)
+        low = 0.0 if self.clip_values is None else self.clip_values[0]
+        found, y = self._preprocessed_as_it_is(np.where(gone, np.asarray(low, dtype=x.dtype), x), y, fit, no_grad)
+        return _still_missing(found, gone), y
+
+    def _preprocessed_as_it_is(self, x: Any, y: Any, fit: bool, no_grad: bool) -> tuple[Any, Any]:
         if not self._chains:
             return super()._apply_preprocessing(x, y, fit=fit, no_grad=no_grad)
         for defence in self._active(fit):

@@ -74,8 +74,11 @@ def anderson(
 
 def _accelerated(states: Tensor, images: Tensor) -> Tensor:
     """The combination of images ``[N, m, D]`` whose combination of residuals is least; plainly the last without one."""
-    gaps = images - states
-    gram = gaps @ gaps.transpose(1, 2)
+    # Halves have no solver, and in bfloat16 there would be nothing left to solve.
+    wide = torch.promote_types(torch.float32, images.dtype)
+    gaps = images.to(wide) - states.to(wide)
+    with torch.autocast(gaps.device.type, enabled=False):
+        gram = gaps @ gaps.transpose(1, 2)
     count = gram.shape[1]
     size = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
     gram = gram / size.clamp_min(torch.finfo(size.dtype).tiny)[:, None, None]
@@ -84,7 +87,7 @@ def _accelerated(states: Tensor, images: Tensor) -> Tensor:
     # Least squares under the condition that the shares add up to one.
     shares, failed = torch.linalg.solve_ex(gram, ones)
     shares = shares / shares.sum(dim=1, keepdim=True)
-    combined = (shares * images).sum(dim=1)
+    combined = (shares * images).sum(dim=1).to(images.dtype)
     usable = (failed == 0) & torch.isfinite(combined).all(dim=1)
     return torch.where(usable[:, None], combined, images[:, -1])
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from art_multimodal.errors import InputError
 from art_multimodal.functional.objectives import soft_cross_entropy
 
 
@@ -52,10 +53,13 @@ def unimodal_contrast(features: Mapping[str, Tensor], right: Mapping[str, Tensor
 
     :param features: Embeddings ``[N, D]`` of each modality, of one width.
     :param right: Which samples each modality answers rightly by itself, booleans ``[N]``.
-    :param temperature: Divides the cosines.
+    :param temperature: Divides the cosines; greater than 0.
     :return: Sum over pairs of modalities. A pair that gets nothing right takes no part, and one that is right about
         everything adds 0.
+    :raises InputError: For another temperature.
     """
+    if not temperature > 0:
+        raise InputError(f"temperature divides cosines and must be greater than 0, not {temperature}.")
     # Zero, with every embedding in the graph.
     total = torch.stack([of[:0].sum() for of in features.values()]).sum()
     for one, other in combinations(features, 2):
@@ -251,5 +255,8 @@ def larger_radius(radius: Tensor, largest_radius: float = 1.0) -> Tensor:
 
     :param largest_radius: What counts as large enough, in the units of the inputs.
     :return: Minus the mean, each radius at most ``largest_radius``.
+    :raises InputError: If that is not greater than 0.
     """
+    if not largest_radius > 0:
+        raise InputError(f"largest_radius is a radius that is large enough, greater than 0, not {largest_radius}.")
     return -radius.clamp_max(largest_radius).mean()

@@ -54,14 +54,19 @@ def check_parents(parents: Sequence[int], joints: int) -> tuple[int, ...]:
         raise InputError(f"parents must name the parent of each of the {joints} joints; there are {len(found)}.")
     if wrong := [parent for parent in found if not 0 <= parent < joints]:
         raise InputError(f"The parent of a joint is a joint from 0 to {joints - 1}, not {wrong[0]}. A root is its own.")
+    # Each joint is passed once: a file may name very many.
+    reach_a_root = {joint for joint, parent in enumerate(found) if joint == parent}
     for start in range(joints):
+        way: dict[int, None] = {}
         at = start
-        for _ in range(joints):
+        while at not in reach_a_root and at not in way:
+            way[at] = None
             at = found[at]
-        if found[at] != at:
+        if at in way:
             raise InputError(
                 f"The parents of joint {start} run in a circle and reach no root. A root is its own parent."
             )
+        reach_a_root.update(way)
     return found
 
 

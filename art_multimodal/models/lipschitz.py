@@ -13,7 +13,9 @@ from torch.nn.modules.conv import _ConvNd
 from art_multimodal.errors import InputError
 
 #: Layers that bring no two points further apart.
-_CONTRACT = (nn.ReLU, nn.Tanh, nn.Flatten, nn.Dropout, nn.Softplus, nn.LeakyReLU, nn.ELU, nn.Identity)
+_CONTRACT = (nn.ReLU, nn.Tanh, nn.Flatten, nn.Dropout, nn.Softplus, nn.Identity)
+#: Activations with a slope of 1 above zero, and below it one of at most this.
+_STEEPEST_BELOW: dict[type[nn.Module], str] = {nn.LeakyReLU: "negative_slope", nn.ELU: "alpha"}
 #: Numbers of the matrix of a convolution, at most: its largest singular value is computed from all of it.
 _LARGEST = 1 << 24
 
@@ -49,11 +51,13 @@ def _bound(module: nn.Module, given: Tensor) -> tuple[float, Tensor]:
     if isinstance(module, _BatchNorm) and module.running_var is not None:
         factor = (module.running_var.double() + module.eps).rsqrt().cpu()
         return float((factor * (1.0 if module.weight is None else module.weight.double().cpu().abs())).max()), given
-    if isinstance(module, _CONTRACT) and not (isinstance(module, nn.LeakyReLU) and abs(module.negative_slope) > 1):
+    if (slope := _STEEPEST_BELOW.get(type(module))) is not None:
+        return max(1.0, abs(float(getattr(module, slope)))), given
+    if isinstance(module, _CONTRACT):
         return 1.0, module(given) if isinstance(module, nn.Flatten) else given
     raise InputError(
-        f"How much a layer of class {type(module).__name__} can stretch a distance is not known. Give Lipschitz "
-        "constants of the towers by name."
+        f"How much a layer of class {type(module).__name__} can stretch a distance is not known: towers are bounded "
+        "that are made of linear layers, convolutions, batch normalisation and activations such as ReLU."
     )
 
 
@@ -63,10 +67,7 @@ def _of_convolution(layer: _ConvNd, given: Tensor) -> tuple[float, Tensor]:
     copy.bias = None
     out = copy(given)
     if given.numel() * out.numel() > _LARGEST:
-        raise InputError(
-            f"A convolution from {given.numel()} to {out.numel()} numbers is too large to bound. Give Lipschitz "
-            "constants of the towers by name."
-        )
+        raise InputError(f"A convolution from {given.numel()} to {out.numel()} numbers is too large to bound.")
     # Each row is what comes out of one number alone.
     rows = copy(torch.eye(given.numel(), dtype=torch.float64).reshape(-1, *given.shape[1:])).flatten(1)
     return _largest(rows), out

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from art_multimodal import FusionClassifier, InputError
 from art_multimodal.defences.trainer import (
+    METHODS,
     AdversarialFusionTrainer,
     FusionTrainer,
     FusionTrainerCRMT,
@@ -24,16 +25,21 @@ from art_multimodal.defences.trainer import (
     FusionTrainerQMF,
     FusionTrainerUmURL,
     FusionTrainerUniSMMC,
+    Method,
     ScoreAscent,
     TrainingSettings,
 )
 from art_multimodal.defences.trainer.checkpoint import load_checkpoint
+from art_multimodal.defences.trainer.fusion import learner as of_learner
+from art_multimodal.defences.trainer.fusion.batches import SampleBatch
 from art_multimodal.defences.trainer.fusion.learner import SampleLearner
+from art_multimodal.defences.trainer.fusion.memory import LossHistory
 from art_multimodal.functional.fusion_objectives import quality_ranking
 from art_multimodal.modalities import image, skeleton, table
 from art_multimodal.models.adapters import without_adapters
 from art_multimodal.models.families.modular.model import ModularModel, Tower
-from art_multimodal.models.fusions import UnifiedStream
+from art_multimodal.models.families.modular.towers import fitting_model
+from art_multimodal.models.fusions import FUSIONS, UnifiedStream
 from art_multimodal.sample_arrays import samples
 
 from .training import OF_FUSIONS, PLAIN, assert_equal_weights, watch_samples, weights
@@ -302,6 +308,21 @@ def test_mmlora_trains_each_modality_and_then_what_joins_them(fusion: str, joine
     assert bool(rest) == bool(joined)
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_first_of_all_adapters_wait_for_what_each_modality_reaches_alone(fusion: str) -> None:
+    """What is trained first is what scores of each modality alone depend on, of every fusion that has them."""
+    of = model(fusion)
+    said = of.unimodal_scores({name: of.tower(name).module(values) for name, values in tensors(data()).items()})
+    if said is None:
+        return
+    named = dict(of.named_parameters())
+    total = torch.stack(list(said.values())).square().sum()
+    gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    reached = {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+    trains = METHODS["mmlora"].trains
+    assert trains is not None and {name for name in named if trains(name)} == reached
+
+
 def test_adapters_begin_as_the_ensemble_of_what_the_modalities_say() -> None:
     of = classifier("late")
     trainer = FusionTrainerMMLoRA(of, TrainingSettings(learning_rate=0.05, schedule="constant"))
@@ -367,6 +388,74 @@ def test_umurl_goes_on_where_it_was_stopped(tmp_path) -> None:
         FusionTrainerUmURL(stopped, settings).fit(x, Y, 5, 4, checkpoint=tmp_path, checkpoint_every=2, callback=stop)
     FusionTrainerUmURL(again, settings).fit(x, Y, 5, 4, checkpoint=tmp_path, resume=True)
     assert_equal_weights(weights(again.multimodal), weights(whole.multimodal))
+
+
+def test_umurl_leaves_out_a_sample_that_is_alone_in_its_batch() -> None:
+    """It would be compared with nothing, and has no variance; with labels it teaches its class."""
+    of, x = skeletons(7)
+    trainer = FusionTrainerUmURL(of, TrainingSettings(learning_rate=0.01))
+    with pytest.warns(UserWarning, match="3 of 12 batches were left out"):
+        trainer.fit(x, Y[:7], batch_size=3, nb_epochs=4)
+    assert len(trainer.losses) == 9 and np.isfinite(trainer.losses).all()
+    for count, size in ((7, 1), (1, 4)):
+        of, x = skeletons(count)
+        with pytest.raises(InputError, match="batch_size must be at least 2"):
+            FusionTrainerUmURL(of).fit(x, Y[:count], batch_size=size, nb_epochs=4)
+
+
+@pytest.mark.parametrize(("method", "fusion", "moving"), [("crmt", "orthogonal", 3), ("mmlora", "late", 2)])
+def test_a_stage_moves_no_statistics_of_what_it_does_not_train(method, fusion, moving, tmp_path) -> None:
+    """What it does not train stays bit for bit, and a run that goes on in the middle of it ends alike."""
+
+    def normed() -> FusionClassifier:
+        torch.manual_seed(0)
+        kinds = [table("lab", 4), table("gas", 4)]
+        return FusionClassifier(fitting_model(fusion, kinds, CLASSES), device_type="cpu")
+
+    x, seen = samples(**{name: data()[name] for name in ("lab", "gas")}), []
+    settings = TrainingSettings(learning_rate=0.01, update_batch_norm=True)
+    whole, stopped, again = normed(), normed(), normed()
+    statistics = [of for name, of in whole.multimodal.named_buffers() if name.endswith("running_mean")]
+    before = torch.cat(statistics).clone()
+
+    def taken(record) -> None:
+        nonlocal before
+        now = torch.cat(statistics).clone()
+        seen.append(not torch.equal(now, before))
+        before = now
+
+    FusionTrainer(whole, method, settings).fit(x, Y, 4, 4, callback=taken)
+    assert seen == [True] * 3 * moving + [False] * 3 * (4 - moving)
+
+    def stop(record) -> None:
+        if record.place.step == 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        FusionTrainer(stopped, method, settings).fit(x, Y, 4, 4, checkpoint=tmp_path, checkpoint_every=1, callback=stop)
+    FusionTrainer(again, method, settings).fit(x, Y, 4, 4, checkpoint=tmp_path, resume=True)
+    assert_equal_weights(weights(again.multimodal), weights(whole.multimodal))
+
+
+@pytest.mark.parametrize(
+    ("method", "fusion", "quantity"), [("qmf", "qmf", "weights"), ("crmt", "orthogonal", "radius")]
+)
+def test_a_process_without_samples_has_quantities_of_the_same_shape(method, fusion, quantity, monkeypatch) -> None:
+    """It does not see what the others have: rows of some width, which of numbers is 1."""
+    monkeypatch.setattr(of_learner, "gathered_rows", lambda own, count, device: torch.zeros(count, 1))
+    chosen = METHODS[method].stages[-1]
+    learner = SampleLearner(classifier(fusion), chosen, plain(), count=COUNT)
+    labels = np.zeros(3, dtype=int)
+    targets = torch.eye(3)[labels]
+    present = {name: torch.ones(3, dtype=torch.bool) for name in learner.multimodal.modalities}
+    batch = SampleBatch(data()[:0], slice(3, 3), labels, targets, present, np.arange(3), 0)
+    found = learner.quantities(batch, None)[quantity]
+    shapes = {of.shape for of in (found.values() if isinstance(found, dict) else [found])}
+    assert shapes == {torch.Size([3])}
+
+
+def smaller(scores: torch.Tensor) -> torch.Tensor:
+    return scores.square().mean()
 
 
 @pytest.mark.parametrize("schedule", ["joint", "in-turn", "most-vulnerable"])
@@ -435,6 +524,30 @@ def test_batches_of_one_class_and_of_one_sample_train() -> None:
             assert np.isfinite(trainer.losses).all()
 
 
+def test_stages_that_do_not_fit_together_are_refused_when_a_method_is_made() -> None:
+    """What the loop would leave out without a word, or miss in the middle of training."""
+    mla, qmf, fused = (METHODS[name] for name in ("mla", "qmf", "plain"))
+    for changes, message in [
+        ({"objective": mla.objective}, "asks for turn: give alternates=True"),
+        ({"objective": qmf.objective}, "asks for history: give memory=LossHistory"),
+        ({"then": mla}, "must both alternate, or neither"),
+        ({"then": METHODS["tecoa"]}, "different kinds of models"),
+        ({"memory": LossHistory, "then": replace(fused, then=qmf)}, "both have a memory"),
+        ({"share": -1.0, "then": fused}, "share must be greater than 0, not -1.0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            replace(fused, **changes)
+
+
+def test_a_model_that_is_refused_is_left_as_it_is() -> None:
+    for fusion, attack in (("concat", None), ("late", {"rgb": 0.1})):
+        of = classifier(fusion)
+        before = weights(of.multimodal)
+        with pytest.raises(InputError):
+            FusionTrainerMMLoRA(of, attack=attack)
+        assert_equal_weights(weights(of.multimodal), before)
+
+
 def test_what_a_method_needs_is_asked_for_before_training() -> None:
     for attempt, message in [
         (lambda: FusionTrainerQMF(classifier("concat")), "needs scores of each modality alone|weights of modalities"),
@@ -447,7 +560,21 @@ def test_what_a_method_needs_is_asked_for_before_training() -> None:
         (lambda: FusionTrainer(FusionClassifier(Joint(), device_type="cpu"), "qmf"), "needs|trains"),
         (lambda: FusionTrainer(classifier(), "plain", attack={}), "at least one modality"),
         (lambda: FusionTrainer(classifier(), "plain", attack={"lab": 0.0}), "radius greater than 0"),
+        (lambda: FusionTrainer(classifier(), "plain", attack={"lab": "2/255"}), "radius greater than 0"),
+        (lambda: FusionTrainer(classifier(), "plain", attack=["lab"]), r"radius greater than 0.* not \['lab'\]"),
         (lambda: FusionTrainer(classifier(), "plain", attack={"rgb": 0.1}), "knows no modality 'rgb'"),
+        (lambda: FusionTrainer(classifier(), Method(smaller, ""), attack=EPS), "knows no labels to attack"),
+        (lambda: FusionTrainer(classifier(), "plain", attack=EPS, ratio="half"), "not 'half'"),
+        (lambda: FusionTrainerMLA(classifier("mla"), alpha=-1.0), "alpha .* greater than 0, not -1.0"),
+        (lambda: FusionTrainerMLA(classifier("mla"), alpha=0.0), "alpha .* greater than 0, not 0.0"),
+        (
+            lambda: FusionTrainerUniSMMC(classifier("unis_mmc"), temperature=-1.0).fit(data(), Y, 4, 1),
+            "temperature .* greater than 0, not -1.0",
+        ),
+        (
+            lambda: FusionTrainerCRMT(classifier("orthogonal"), largest_radius=0.0).fit(data(), Y, 4, 2),
+            "largest_radius .* greater than 0, not 0.0",
+        ),
         (lambda: FusionTrainer(classifier(), "plain", attack=ScoreAscent(EPS), ratio=2.0), "not 2.0"),
         (lambda: ScoreAscent(EPS, "all"), "one of joint, in-turn, most-vulnerable, not 'all'"),
         (lambda: FusionTrainer(classifier(), "adversarial"), "Name the modalities that are attacked"),

@@ -79,6 +79,9 @@ def test_parents_that_are_none(parents: tuple, said: str) -> None:
     # A chain, from its end: as far from the root as can be.
     chain = (*range(1, 50), 49)
     assert check_parents(chain, 50) == chain
+    # A file may name very many, and would be looked at for hours if each way were gone to its end.
+    long = (*range(1, 200_000), 199_999)
+    assert check_parents(long, 200_000) == long
 
 
 # --- variations

@@ -87,6 +87,12 @@ def test_without_samples_the_middle_of_each_range_counts() -> None:
     [
         ([table("lab", 3), text("note")], "concat", "note holds texts, for which no tower is made"),
         ([image("rgb", 3)], "concat", "rgb has no size of its own"),
+        ([Modality("age", (), (), (0.0, 1.0))], "concat", "age is a single number for each sample"),
+        (
+            [Modality("pulse", (9,), (0,), (0.0, 1.0), variable=True)],
+            "mcmult",
+            "pulse is a single number for each step",
+        ),
         ([table("lab", 3)], "qfm", "Did you mean qmf"),
     ],
 )

@@ -64,11 +64,23 @@ def test_linear_layers_are_exact() -> None:
 
 
 @pytest.mark.parametrize(
+    ("activation", "steepest"),
+    [(nn.ELU(), 1.0), (nn.ELU(alpha=3.0), 3.0), (nn.LeakyReLU(-2.0), 2.0), (nn.LeakyReLU(0.1), 1.0), (nn.Tanh(), 1.0)],
+)
+def test_an_activation_may_be_steeper_below_zero(activation: nn.Module, steepest: float) -> None:
+    assert lipschitz_bound(activation, [1]) == steepest
+    line = torch.linspace(-4, 4, 4001, dtype=torch.float64)[:, None]
+    slopes = activation(line).diff(dim=0).abs() / line.diff(dim=0)
+    # Between two points of a fine grid the slope is that of the steepest place, up to the width of the grid.
+    assert slopes.max().item() == pytest.approx(steepest, rel=2e-3)
+
+
+@pytest.mark.parametrize(
     ("module", "shape", "message"),
     [
         (nn.Sequential(nn.LayerNorm(4)), (4,), "class LayerNorm"),
         (nn.Sequential(nn.Softmax(dim=1)), (4,), "class Softmax"),
-        (nn.LeakyReLU(1.5), (4,), "class LeakyReLU"),
+        (nn.Sequential(nn.GELU()), (4,), "class GELU"),
         (nn.Conv2d(3, 64, 3, padding=1), (3, 224, 224), "too large to bound"),
     ],
 )

@@ -290,6 +290,8 @@ def edited(folder: Path, *path: Any, to: Any) -> None:
 
 
 LINEAR = ("towers", 1, "module", "layers", "0")
+NORM = {"eps": 1e-5, "affine": True}
+NOTHING = {"layer": "Linear", "in_features": 3, "out_features": 0, "bias": True}
 
 
 @pytest.mark.parametrize(
@@ -300,6 +302,7 @@ LINEAR = ("towers", 1, "module", "layers", "0")
         (("towers", 0), {}),
         (("towers", 0, "width"), "wide"),
         (("towers", 0, "width"), 6),
+        (("towers", 0, "width"), 10**29),
         (("towers", 0, "modality", "kind"), "text"),
         (("towers", 0, "modality", "kind"), ["image"]),
         (("towers", 0, "modality", "shape"), [1, -9, 7]),
@@ -315,6 +318,8 @@ LINEAR = ("towers", 1, "module", "layers", "0")
         ((*LINEAR, "in_features"), 10**12),
         ((*LINEAR, "device"), "cuda"),
         (("towers", 1, "module", "layers", "a.b"), {"layer": "ReLU", "inplace": False}),
+        (("towers", 1, "module", "layers", "a"), {"layer": "GroupNorm", "num_groups": 0, "num_channels": 4, **NORM}),
+        (("towers", 1, "module"), {"layer": "LowRank", "module": NOTHING, "rank": 1, "scale": 1.0}),
         (("fusion", "name"), "deq"),
         (("fusion", "options"), {"hidden": 10**12}),
         (("fusion", "options"), {"height": 3}),

@@ -165,7 +165,7 @@ class TrainingLoop:
         devices = [self.learner.estimator.device] if self.learner.estimator.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(self._generator(place, 1 + process_index()).initial_seed())
-            set_mode(self.model, self.settings)
+            set_mode(self.model, self.settings, stage.method.trains)
             with torch.enable_grad():
                 loss, found = self.learner.loss(batch, attacked)
         if not torch.isfinite(loss.detach()):

@@ -91,6 +91,27 @@ class Method:
                 )
             if not wanted and chosen is not None:
                 raise ValueError(f"{name} asks for no adversarial {kind}s: leave out {kind}_attack={chosen!r}.")
+        self._check_stages(name)
+
+    def _check_stages(self, name: str) -> None:
+        """Refuse what a loop would leave out without a word, or miss in the middle of training."""
+        if not self.share > 0:
+            raise ValueError(f"{name}: share must be greater than 0, not {self.share!r}.")
+        for quantity, has, cure in (
+            ("turn", self.alternates, "alternates=True"),
+            ("history", self.memory is not None, "memory=LossHistory"),
+        ):
+            if quantity in self.needs and not has:
+                raise ValueError(f"{name} asks for {quantity}: give {cure}.")
+        after = self.then
+        if after is None:
+            return
+        if after.of_fusion != self.of_fusion:
+            raise ValueError(f"{name} and what follows it train different kinds of models.")
+        if after.alternates != self.alternates:
+            raise ValueError(f"{name} and what follows it must both alternate, or neither.")
+        if self.memory is not None and any(stage.memory is not None for stage in after.stages):
+            raise ValueError(f"{name} and what follows it both have a memory; a training has one.")
 
     @property
     def needs(self) -> frozenset[str]:

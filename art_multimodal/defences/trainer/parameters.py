@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -84,12 +84,16 @@ def only(model: nn.Module, trained: dict[str, nn.Parameter]) -> Iterator[None]:
         model.train(was_training)
 
 
-def set_mode(model: nn.Module, settings: TrainingSettings) -> None:
-    """Bring a model into the mode of a training step."""
+def set_mode(model: nn.Module, settings: TrainingSettings, trains: Callable[[str], bool] | None = None) -> None:
+    """Bring a model into the mode of a training step.
+
+    :param trains: Which parameters the step trains, by their names; ``None`` for all. Where a batch normalisation is
+        none of them, its statistics stay as well.
+    """
     model.train(settings.training_mode)
-    for part in model.modules():
+    for name, part in model.named_modules():
         if isinstance(part, _BatchNorm):
-            part.train(settings.update_batch_norm)
+            part.train(settings.update_batch_norm and (trains is None or trains(f"{name}.weight")))
 
 
 def moving_tensors(model: nn.Module, trained: dict[str, nn.Parameter], settings: TrainingSettings) -> dict[str, Tensor]:

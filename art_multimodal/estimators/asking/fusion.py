@@ -15,7 +15,7 @@ from torch import Tensor
 from art_multimodal.estimators.asking.asking import Asking, Seen, Weighed
 from art_multimodal.estimators.asking.embedding import TextTable, count_tokens
 from art_multimodal.estimators.asking.memory import TextMemory
-from art_multimodal.estimators.defences import preprocessed
+from art_multimodal.estimators.defences import defended_numbers, preprocessed
 from art_multimodal.estimators.modules import frozen
 from art_multimodal.estimators.straight_through import straight_through
 from art_multimodal.modalities.modality import Modality
@@ -69,15 +69,21 @@ class FusionAsking(Asking):
             values, _ = self.estimator._apply_preprocessing(values, y=None, fit=False)
         else:
             for defence in self._acting(name):
-                values = defence(np.array(values))[0]
+                values = defended_numbers(defence, values, self.modalities[name].fill)
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     def through_defences(self, name: str, values: Tensor) -> Tensor:
         if self.estimator.preprocessing_operations:
             return preprocessed(self.estimator, values)
-        for defence in self._acting(name):
-            values = straight_through(defence, self.modalities[name].clip_values)(values)
-        return values
+        if not (acting := self._acting(name)):
+            return values
+        modality = self.modalities[name]
+        # What is missing stays so, whatever a defence makes of NaN.
+        gone = torch.isnan(values).flatten(1).all(dim=1).reshape(-1, *[1] * (values.ndim - 1))
+        behind = torch.where(gone, torch.as_tensor(modality.fill).to(values), values)
+        for defence in acting:
+            behind = straight_through(defence, modality.clip_values)(behind)
+        return torch.where(gone, values, behind)
 
     def see(self, name: str, values: Tensor, lengths: Tensor | None = None) -> Part:
         with self._frozen(values):

@@ -36,7 +36,7 @@ def load_described(folder: Path, weights: str, make: Callable[[], Made], what: s
     check_build(make, folder, sizes_of([folder / weights]))
     try:
         model = make()
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from art_multimodal.errors import InputError
+from art_multimodal.errors import InputError, one_line
 from art_multimodal.models.multimodal import Features
 from art_multimodal.registry import Registry
 
@@ -97,7 +97,7 @@ def new_fusion(name: str, widths: Mapping[str, int], classes: int, **options: An
     try:
         return kind(widths, classes, **options)
     except TypeError as error:
-        raise InputError(f"Fusion {name!r}: {error}") from None
+        raise InputError(f"Fusion {name!r}: {one_line(error)}") from None
 
 
 def option_names(fusion: Fusion) -> list[str]:

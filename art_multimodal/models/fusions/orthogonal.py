@@ -98,8 +98,9 @@ class _Rows(nn.Module):
         if count > width:
             return F.normalize(self.free.T, dim=1)
         # A QR decomposition is unique but for signs.
-        orthonormal, upper = torch.linalg.qr(self.free)
-        return (orthonormal * torch.where(upper.diagonal() < 0, -1.0, 1.0)).T
+        # Torch has none of halves.
+        orthonormal, upper = torch.linalg.qr(self.free.to(torch.promote_types(torch.float32, self.free.dtype)))
+        return (orthonormal * torch.where(upper.diagonal() < 0, -1.0, 1.0)).T.to(self.free)
 
     def forward(self, values: Tensor) -> Tensor:
         return values @ self.rows.T

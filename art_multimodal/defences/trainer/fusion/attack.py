@@ -41,7 +41,7 @@ class ScoreAscent(ImageAscent):
     def __init__(self, eps: Mapping[str, float] | None = None, schedule: str = "joint") -> None:
         if schedule not in SCHEDULES:
             raise InputError(f"The schedule of attacks must be one of {', '.join(SCHEDULES)}, not {schedule!r}.")
-        if eps is not None and (not eps or not all(math.isfinite(radius) and radius > 0 for radius in eps.values())):
+        if eps is not None and not (isinstance(eps, Mapping) and eps and all(map(_is_positive, eps.values()))):
             raise InputError(
                 f"eps names at least one modality, each with a radius greater than 0: {{'rgb': 2/255}}, not {eps!r}."
             )
@@ -49,9 +49,10 @@ class ScoreAscent(ImageAscent):
         self.schedule = schedule
 
     def check(self, options: Mapping[str, float]) -> None:
-        if not 0 < options["ratio"] <= 1:
+        if not (_is_positive(options["ratio"]) and options["ratio"] <= 1):
             raise InputError(
-                f"ratio is the share of a batch that is attacked, greater than 0 and at most 1, not {options['ratio']}."
+                "ratio is the share of a batch that is attacked, greater than 0 and at most 1, not "
+                f"{options['ratio']!r}."
             )
 
     def check_for(self, estimator: Any) -> None:
@@ -125,6 +126,10 @@ class ScoreAscent(ImageAscent):
         )
         with ask.computing("bf16-attack", "bf16"):
             return attack.generate(x, labels)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and math.isfinite(value) and bool(value > 0)
 
 
 IMAGE_ATTACKS.add(ScoreAscent.name, ScoreAscent())

@@ -17,7 +17,7 @@ from art_multimodal.images import image_array
 from art_multimodal.labels import label_indices
 from art_multimodal.modalities.text import text_names
 from art_multimodal.pairs import check_images, is_pairs
-from art_multimodal.processes import share_of
+from art_multimodal.processes import process_count, share_of
 from art_multimodal.sample_arrays import field_bytes, with_field
 from art_multimodal.texts import check_strings
 
@@ -58,8 +58,8 @@ class SampleBatch:
         return len(self.x) / self.size
 
     def teaches(self, method: Method) -> bool:
-        """Always: a class is to be told apart from all others."""
-        return True
+        """Whether a step can be taken on it: where samples are compared, each process needs two."""
+        return not _compares(method) or self.size >= 2 * process_count()
 
 
 class FusionSamples(Samples):
@@ -85,6 +85,11 @@ class FusionSamples(Samples):
     def check(self, batch_size: int) -> None:
         if not len(self):
             raise InputError("There are no samples to train on.")
+        if _compares(self.method) and min(batch_size, len(self)) < 2 * process_count():
+            raise InputError(
+                "Without labels samples are compared with each other: batch_size must be at least 2, and so must the "
+                "number of samples for each process."
+            )
         for name in text_names(self.estimator.modalities):
             texts = list(dict.fromkeys(self.x[name].tolist()))
             for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -119,6 +124,11 @@ class FusionSamples(Samples):
             field[~kept] = modality.left_out(field[~kept])
             x = with_field(x, name, field)
         return x
+
+
+def _compares(method: Method) -> bool:
+    """Whether samples of a batch are compared with each other, so that one alone teaches nothing."""
+    return "projected" in method.needs
 
 
 def fusion_samples_of(

@@ -126,10 +126,10 @@ class SampleLearner(Learner):
         found: dict[str, Any] = {name: gathered_rows(own.get(name), size, device) for name in _WHOLE}
         for name in _BY_NAME:
             if name in needs:
-                of = own.get(name) or {}
-                found[name] = {one: _gathered(of.get(one), size, device) for one in self.multimodal.modalities}
+                of, gather = own.get(name) or {}, _gathered_numbers if name == "weights" else gathered_rows
+                found[name] = {one: gather(of.get(one), size, device) for one in self.multimodal.modalities}
         if "radius" in needs:
-            found["radius"] = _gathered(own.get("radius"), size, device)
+            found["radius"] = _gathered_numbers(own.get("radius"), size, device)
         return found
 
     def _said(self, batch: SampleBatch, x: np.ndarray, needs: set[str] | frozenset[str]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class SampleLearner(Learner):
                 for tower in map(self.multimodal.tower, self.multimodal.modalities)
             ]
         except InputError as error:
-            warnings.warn(f"{error} Until then all towers count alike.", stacklevel=2)
+            warnings.warn(f"{error} So all towers count alike.", stacklevel=2)
             bounds = [1.0] * len(self.multimodal.modalities)
         return torch.tensor(bounds)
 
@@ -211,7 +211,7 @@ class SampleLearner(Learner):
         found: dict[str, Any] = {}
         for name, of in (("projected", alone), ("fused_projected", together)):
             own = {view: at_least_float32(values) for view, values in of.items()}
-            found[name] = {view: _gathered(own.get(view), batch.size, model.device) for view in model.views}
+            found[name] = {view: gathered_rows(own.get(view), batch.size, model.device) for view in model.views}
         return found
 
 
@@ -241,8 +241,6 @@ def _has(model: MultimodalModel, quantity: str) -> bool:
     return getattr(type(of), quantity) is not getattr(left_open, quantity)
 
 
-def _gathered(own: Tensor | None, count: int, device: torch.device) -> Tensor:
-    """Rows of all processes, of numbers or of vectors."""
-    if own is not None and own.ndim == 1:
-        return gathered_rows(own[:, None], count, device)[:, 0]
-    return gathered_rows(own, count, device)
+def _gathered_numbers(own: Tensor | None, count: int, device: torch.device) -> Tensor:
+    """Numbers ``[n]`` of all processes, ``[count]``; also where this one has none, and does not see their shape."""
+    return gathered_rows(None if own is None else own[:, None], count, device)[:, 0]

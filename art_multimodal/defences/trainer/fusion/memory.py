@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -92,6 +93,9 @@ class HeadProtection(Memory):
         fusion = getattr(learner.multimodal, "fusion", None)
         if not isinstance(fusion, SharedHead):
             raise InputError("This method trains one head that all modalities share: give a model with the fusion mla.")
+        alpha = learner.options["alpha"]
+        if not (math.isfinite(alpha) and alpha > 0):
+            raise InputError(f"alpha is how much of a direction is left to the head, greater than 0, not {alpha}.")
         head = fusion.heads.head
         assert isinstance(head, nn.Linear)
         self.head = head

@@ -17,13 +17,17 @@ def _adapt(model: Any) -> None:
         add_low_rank(model)
 
 
+#: What makes scores of a modality alone in a fusion.
+_OF_ONE_MODALITY = ("fusion.heads.", "fusion.directions.")
+
+
 def _of_adapter(name: str) -> bool:
     return name.endswith((".down", ".up"))
 
 
 def _of_joint_training(name: str) -> bool:
     """Whether a parameter is an adapter's, or one that the training of each modality alone does not reach."""
-    return _of_adapter(name) or (name.startswith("fusion.") and not name.startswith("fusion.heads."))
+    return _of_adapter(name) or (name.startswith("fusion.") and not name.startswith(_OF_ONE_MODALITY))
 
 
 METHODS.add("plain", Method(fusion_objectives.fused, "fusion models: cross-entropy of the scores"))

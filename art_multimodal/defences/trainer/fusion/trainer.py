@@ -17,6 +17,7 @@ from art_multimodal.defences.trainer.methods import METHODS, Method
 from art_multimodal.defences.trainer.samples import Samples, generator_of
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.defences.trainer.trainers import MethodTrainer, described_defence
+from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 
 
@@ -52,19 +53,22 @@ class FusionTrainer(MethodTrainer):
         chosen = METHODS[method] if isinstance(method, str) else method
         if attack is not None and chosen.of_fusion:
             chosen = chosen.under(attack if isinstance(attack, ScoreAscent) else ScoreAscent(attack))
+            if all(stage.image_attack is None for stage in chosen.stages):
+                raise InputError("This method asks for no targets, so it knows no labels to attack: leave out attack.")
         super().__init__(classifier, chosen, settings, options, method if isinstance(method, str) else None)
         if any(stage.batch_norm for stage in self.method.stages):
             self.settings = replace(self.settings, update_batch_norm=True)
         for stage in self.method.stages:
             if isinstance(stage.image_attack, ScoreAscent):
                 stage.image_attack.check_for(classifier)
+        # Refuses a model that does not have what the method asks for, before anything is done to it.
+        SampleLearner(classifier, self.method, self.settings, self.options, 1).check()
+        for stage in self.method.stages:
             if stage.prepares is not None:
                 # A run that goes on prepares its model as before.
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(self.settings.seed)
                     stage.prepares(classifier.multimodal)
-        # Refuses, before anything is trained, a model that does not have what the method asks for.
-        SampleLearner(classifier, self.method, self.settings, self.options, 1).check()
 
     def configuration(self) -> dict[str, Any]:
         attacks = [stage.image_attack for stage in self.method.stages if isinstance(stage.image_attack, ScoreAscent)]

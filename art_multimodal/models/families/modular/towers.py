@@ -66,6 +66,11 @@ def fitting_tower(
     if None in modality.shape:
         raise InputError(f"{modality.name} has no size of its own, so no tower fits it.")
     shape = tuple(size or 0 for size in modality.shape)
+    if not shape[modality.variable :]:
+        raise InputError(
+            f"{modality.name} is a single number for each {'step' if modality.variable else 'sample'}, for which no "
+            "tower is made. Give it as a vector of one: an axis of length 1 at the end."
+        )
     if modality.variable:
         return Tower(modality, EachStep(_of_vectors(modality, field, shape[1:], width, hidden), mean=not steps), width)
     if modality.kind == "image" or (modality.kind == "array" and len(shape) == 3 and shape[0] in (1, 3, 4)):
