@@ -32,8 +32,8 @@ PROTOCOL = (
     "Three modalities, images of {size} x {size} pixels, each with a ResNet-18 of its own and embeddings of {width}; "
     "batches of {batch}, ten classes, one thread. CPU seconds of a forward pass and of a training step, of all in turn "
     "in one process, after a round that is not counted; the ratio is the median over {repeats} rounds. Below 1 a "
-    "fusion is cheaper than concatenation with the same towers, or a training cheaper than cross-entropy alone. deq: steps of "
-    "its solver, at the start."
+    "fusion is cheaper than concatenation with the same towers, or a training cheaper than cross-entropy alone. deq: "
+    "steps of its solver, at the start."
 )
 WIDTH, CLASSES = 64, 10
 NAMES = ("rgb", "depth", "thermal")
