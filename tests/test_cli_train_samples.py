@@ -102,6 +102,26 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(method, fusion, d
     assert digests[0] == digests[1]
 
 
+def test_other_files_may_leave_the_range_of_the_first_by_a_little(data: str, tmp_path: Path, capsys) -> None:
+    with np.load(data.removeprefix("npz:")) as file:
+        arrays = dict(file)
+    arrays["lab"] = arrays["lab"] * 1.05
+    np.savez(tmp_path / "other.npz", **arrays)
+    other = ["--validation", f"npz:{tmp_path / 'other.npz'}"]
+    command = ["plain", "modular:late", "--data", data, *QUICK, *other]
+    code, _, err = run(capsys, *command, "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    # Within [0, 1] everything stays; the others have a tenth of their range more.
+    kinds = load_model(f"checkpoint:{tmp_path / 'out'}").modalities
+    assert kinds["sound"].clip_values == (0.0, 1.0)
+    low, high = kinds["lab"].clip_values
+    assert low == pytest.approx(-0.1 * (high - low) / 1.2 + arrays["lab"].min() / 1.05, abs=1e-5)
+    arrays["lab"] = arrays["lab"] * 2
+    np.savez(tmp_path / "other.npz", **arrays)
+    code, _, err = run(capsys, *command, "--out", str(tmp_path / "more"))
+    assert code == 2 and "lab: values must lie in" in err
+
+
 def test_without_radii_nothing_is_attacked(data: str, tmp_path: Path, capsys) -> None:
     code, printed, _ = run(capsys, "qmf", "modular:qmf", "--data", data, *QUICK, "--out", str(tmp_path / "out"))
     assert code == 0 and "epoch      loss     clean  attacked" in printed.splitlines()

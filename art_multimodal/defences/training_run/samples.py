@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def open_sample_data(settings: RunSettings, model: MultimodalModel | None, devic
     known = () if model is None else tuple(model.modalities.values())
     answers = () if model is None else model.class_names
     data = open_samples(settings.data, known, settings.classes, answers, settings.model)
-    kinds = {kind.name: kind for kind in (known or data.modalities.values())}
+    kinds = {kind.name: kind for kind in (known or map(_with_room, data.modalities.values()))}
     answers = answers or data.class_names
     validation = data
     if settings.validation_share is None:
@@ -85,6 +86,21 @@ def open_sample_data(settings: RunSettings, model: MultimodalModel | None, devic
         "modalities": list(kinds),
     }
     return RunData(FusionClassifier(model, device_type=device_type), train, kept, (), facts, (), notes)
+
+
+def _with_room(kind: Modality) -> Modality:
+    """A modality that is described by the values of a file, with room for those of other files.
+
+    [0, 1] or [-1, 1] where these hold all values, and otherwise a tenth of the range more on either side.
+    """
+    if not kind.numeric or type(kind) is not Modality:
+        return kind
+    low, high = (float(bound) for bound in kind.clip_values)
+    for box in ((0.0, 1.0), (-1.0, 1.0)):
+        if box[0] <= low and high <= box[1]:
+            return replace(kind, clip_values=box)
+    room = 0.1 * (high - low)
+    return replace(kind, clip_values=(low - room, high + room))
 
 
 def _spec_of_validation(settings: RunSettings) -> str:
