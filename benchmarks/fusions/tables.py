@@ -31,8 +31,8 @@ PROTOCOL = (
     "those on one, nor PGD on all at once. Noise: Gaussian, standard deviations "
     f"{', '.join(map(str, NOISE))} of the range. Missing: the model is told. Removed: it is not. Names with a schedule "
     f"are trained on batches of which half is attacked at the middle radius (large: the largest), {IN_TRAINING} steps "
-    f"on each modality, or as many in all. Decoupling: guided, {QUERIES} queries. Shares in % with half the width of the "
-    "95 % interval, over samples and training seeds; the column seeds says how many."
+    f"on each modality, or as many in all. Decoupling: guided, {QUERIES} queries. Shares in % with half the width of "
+    "the 95 % interval, over samples and training seeds; the column seeds says how many."
 )
 
 
