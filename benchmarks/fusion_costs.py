@@ -130,7 +130,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "forward": {"concat": against_concat, "late": against_late},
         "deq_steps": steps,
         "training": trained,
-        "table": {"header": ["fusion", "forward / concat", "forward / late"], "rows": rows},
+        "tables": [
+            {"title": "A forward pass", "header": ["fusion", "/ concat", "/ late"], "rows": rows},
+            {
+                "title": "A step of training",
+                "header": ["method (fusion)", "/ plain (concat)"],
+                "rows": [[name, f"{ratio:.2f}"] for name, ratio in trained.items()],
+            },
+        ],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

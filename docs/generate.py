@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
 OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
-    *("demo_views", "demo_spoken"),
+    *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt"),
 )
 #: Results that are no single table, and are shown by a page in another way.
 _SHOWN_OTHERWISE = ("fusions",)

@@ -64,3 +64,23 @@ def test_costs_are_ratios(tmp_path: Path) -> None:
         "concat",
         "qmf",
     ]
+
+
+def test_doubt_only_ever_takes_samples_away(tmp_path: Path, monkeypatch) -> None:
+    from dataclasses import replace
+
+    from benchmarks.fusions import doubt, problems
+
+    whole = problems.views()
+    train, test = ((x[:60], y[:60]) for x, y in (whole.train, whole.test))
+    monkeypatch.setitem(problems.PROBLEMS, "views", lambda: replace(whole, train=train, test=test, epochs=2))
+    for name, value in (("STEPS", 2), ("DRAWN", 2), ("QUERIES", 5), ("LONGER", 2), ("MORE_STARTS", 1)):
+        monkeypatch.setattr(doubt, name, value)
+    monkeypatch.setattr(doubt, "OTHERS", ("concat",))
+    out = tmp_path / "doubt.json"
+    result = doubt.main(["--contender", "late", "--samples", "12", "--out", str(out)])
+    assert json.loads(out.read_text()) == result
+    shares = np.array([[float(cell.split()[0]) for cell in row[1:]] for row in result["table"]["rows"]])
+    assert len(shares) > 5 and (np.diff(shares, axis=0) <= 1e-9).all()
+    # The worst of several counts each sample that any of them misleads.
+    assert (shares[:, -1] <= shares[:, :-1].min(axis=1) + 1e-9).all()

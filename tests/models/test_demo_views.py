@@ -117,7 +117,10 @@ def test_names() -> None:
         (["audit", "demo:digits", "--data", "demo:views"], "holds samples of pix, fou, kar, which this model does not"),
         (["audit", "demo:views", "--data", "demo:views", "--task", "retrieval"], "Retrieval needs a dual encoder"),
         (["audit", "demo:scenes", "--data", "demo:views", "--task", "retrieval"], "has no captions"),
-        (["train", "tecoa", "demo:views", "--data", "demo:digits"], "is a model over other modalities"),
+        (
+            ["train", "tecoa", "demo:views", "--data", "demo:digits"],
+            "is a multimodal model. tecoa trains dual encoders; for fusion models there are plain",
+        ),
         (["train", "tecoa", "demo:digits", "--data", "demo:views"], "holds samples of pix, fou, kar"),
     ],
 )

@@ -20,7 +20,7 @@ def refusal(spec: str) -> str:
 
 
 def test_the_sources_say_how_their_models_are_written():
-    assert list(MODEL_SOURCES) == ["demo", "open_clip", "hf", "mmbt", "checkpoint", "python"]
+    assert list(MODEL_SOURCES) == ["demo", "open_clip", "hf", "mmbt", "modular", "checkpoint", "python"]
     for scheme, source in MODEL_SOURCES.items():
         assert source.form.startswith(f"{scheme}:")
         assert source.summary

@@ -155,7 +155,7 @@ def load():
             ["plain", "demo:digits", *SHAPES],
             "demo:digits is a dual encoder. plain trains fusion models; for dual encod",
         ),
-        (["plain", "demo:views", *SHAPES], "demo:views is a model over other modalities"),
+        (["plain", "demo:views", *SHAPES], "Each modality has a radius of its own"),
         (["plain", "demo:shapes", *SHAPES, "--templates", "a {}"], "it reads the texts of the data, not --templates"),
         (["plain", "demo:shapes", *SHAPES, "--task", "retrieval"], "Retrieval needs a dual encoder"),
         (["plain", "demo:shapes", *SHAPES, "--towers", "image"], "trained as a whole"),
