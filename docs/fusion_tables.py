@@ -59,13 +59,18 @@ def measured(results: Path, table: Table) -> str:
 
 def _trust(one: dict[str, Any], table: Table) -> str:
     rows = []
-    for name, cost in one["trust"].items():
-        low, high = cost["ci95"]
-        rows.append([name, cost["modality"], f"{100 * cost['value']:.1f} ± {50 * (high - low):.1f}"])
+    for name, costs in one["trust"].items():
+        cells: list[str] = []
+        for cost in costs:
+            low, high = cost["ci95"]
+            points = f"{100 * cost['value']:.1f} ± {50 * (high - low):.1f}"
+            cells += [cost["modality"], points, f"{100 * cost['kept']:.0f}"]
+        rows.append([name, *cells])
     said = (
-        "Cost of trust: points that an oracle would gain by leaving the attacked modality out, at the largest radius."
+        "Cost of trust: points that an oracle gains by leaving the attacked modality out, and the share in % of the "
+        "oracle's accuracy that is kept without one; at the middle and at the largest radius."
     )
-    return f"{said}\n\n" + table(("fusion", "worst modality", "points"), rows)
+    return f"{said}\n\n" + table(("fusion", *("worst modality", "points", "kept") * 2), rows)
 
 
 def _weights(one: dict[str, Any], table: Table) -> str:

@@ -60,6 +60,7 @@ CONTENDERS = {
     "consensus, most-vulnerable": Contender("consensus", "auxiliary", "most-vulnerable"),
     "concat, most-vulnerable, large": Contender("concat", "plain", "most-vulnerable", 2),
     "late, most-vulnerable, large": Contender("late", "auxiliary", "most-vulnerable", 2),
+    "orthogonal, most-vulnerable, large": Contender("orthogonal", "crmt", "most-vulnerable", 2),
     "consensus, most-vulnerable, large": Contender("consensus", "auxiliary", "most-vulnerable", 2),
     "consensus, joint": Contender("consensus", "auxiliary", "joint"),
 }

@@ -121,15 +121,22 @@ def _weights(cells: list[dict[str, np.ndarray]], radii: dict[str, Any]) -> dict[
 
 
 def _trust(cells: dict[str, list[dict[str, np.ndarray]]], radii: dict[str, Any]) -> dict[str, Any]:
-    """Accuracy without the worst modality less accuracy while it is attacked, at the largest radius."""
-    found = {}
+    """Accuracy without the worst modality less accuracy while it is attacked, at the middle and the largest radius.
+
+    ``kept`` is the share of the former that the latter is.
+    """
+    found: dict[str, Any] = {}
     for name, of in cells.items():
-        costs = {
-            one: (share_of(of, f"missing/{one}") - share_of(of, f"single/{one}/{r[-1]:.4g}")).estimate()
-            for one, r in radii.items()
-        }
-        worst = max(costs, key=lambda one: costs[one]["value"])
-        found[name] = {"modality": worst, **costs[worst]}
+        found[name] = []
+        for number in (1, 2):
+            pairs = {
+                one: (share_of(of, f"missing/{one}"), share_of(of, f"single/{one}/{r[number]:.4g}"))
+                for one, r in radii.items()
+            }
+            costs = {one: (without - attacked).estimate() for one, (without, attacked) in pairs.items()}
+            worst = max(costs, key=lambda one: costs[one]["value"])
+            kept = pairs[worst][1].value / pairs[worst][0].value
+            found[name].append({"modality": worst, "kept": round(kept, 3), **costs[worst]})
     return found
 
 
