@@ -60,7 +60,7 @@ def test_costs_are_ratios(tmp_path: Path) -> None:
     returned = main([*arguments, "--fusions", "concat", "qmf", "--methods", "qmf"])
     assert json.loads(out.read_text()) == returned
     assert returned["forward"]["concat"]["concat"] == 1.0 and returned["training"]["plain (concat)"] == 1.0
-    assert returned["forward"]["concat"]["qmf"] > 0 and [row[0] for row in returned["table"]["rows"]] == [
+    assert returned["forward"]["concat"]["qmf"] > 0 and [row[0] for row in returned["tables"][0]["rows"]] == [
         "concat",
         "qmf",
     ]
