@@ -16,7 +16,7 @@ html_theme = "furo"
 html_title = "art_multimodal"
 exclude_patterns = [
     "_build",
-    *(f"generated/{stem}.md" for stem in (*generate.OWN_PAGE, "defence_names", "interoperability")),
+    *(f"generated/{stem}.md" for stem in generate.INCLUDED),
 ]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

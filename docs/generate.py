@@ -15,6 +15,11 @@ OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt"),
 )
+#: What other pages include, by the names of the generated files.
+INCLUDED = (
+    *OWN_PAGE,
+    *("defence_names", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
+)
 #: Results that are no single table, and are shown by a page in another way.
 _SHOWN_OTHERWISE = ("fusions",)
 

@@ -31,7 +31,7 @@ ON_TOP = "late, most-vulnerable, large"
 OTHERS = ("concat", "late", "concat, most-vulnerable, large")
 LONGER, MORE_STARTS, DRAWN, QUERIES = 5, 5, 200, 1000
 PROTOCOL = (
-    "{name} on the test samples of {problem}, seed {seed}, at the largest radius, one modality attacked and the others "
+    "{name} on {count} test samples of {problem}, seed {seed}, at the largest radius, one modality attacked and the others "
     "as they are. After each row are left the samples that are right under it and all rows before it."
 )
 
@@ -77,8 +77,8 @@ def examined(name: str, problem_name: str, seed: int, most: int | None = None) -
         for said, found in rows.items()
     ]
     return {
-        "protocol": PROTOCOL.format(name=name, problem=problem_name, seed=seed),
-        "command": "python -m benchmarks.fusions.doubt",
+        "protocol": PROTOCOL.format(name=name, count=len(x), problem=problem_name, seed=seed),
+        "command": "python -m benchmarks.fusions.doubt" + ("" if most is None else f" --samples {most}"),
         "table": {"header": ["attack", *problem.radii, "the worst of them"], "rows": table},
     }
 
