@@ -31,8 +31,8 @@ ON_TOP = "late, most-vulnerable, large"
 OTHERS = ("concat", "late", "concat, most-vulnerable, large")
 LONGER, MORE_STARTS, DRAWN, QUERIES = 5, 5, 200, 1000
 PROTOCOL = (
-    "{name} on {count} test samples of {problem}, seed {seed}, at the largest radius, one modality attacked and the others "
-    "as they are. After each row are left the samples that are right under it and all rows before it."
+    "{name} on {count} test samples of {problem}, seed {seed}, at the largest radius, one modality attacked and the "
+    "others as they are. After each row are left the samples that are right under it and all rows before it."
 )
 
 
