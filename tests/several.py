@@ -21,6 +21,11 @@ ANSWERS = ("no", "maybe", "yes")
 SIDE, STEPS, FEATURES, COLUMNS, WIDTH = 6, 5, 3, 4, 5
 NOTES = ("a cat", "red", "what is this?", "a cat", "blue", "")
 LENGTHS = (5, 2, 3, 1, 5, 4)
+#: Which fusion a method of training is for, where it does not train any.
+OF_FUSIONS = {
+    **{name: name for name in ("qmf", "unis_mmc", "mla")},
+    **{"auxiliary": "late", "crmt": "orthogonal", "mmlora": "late"},
+}
 #: The separate models, by the name of their fusion, and the one whose modalities meet at once.
 MODELS = ("concat", "gated", "late", "joint")
 

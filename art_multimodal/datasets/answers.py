@@ -1,14 +1,18 @@
-"""Image-text pairs whose labels are answers of a model: what fusion models are trained and measured on."""
+"""Pairs and samples whose labels are answers of a model: what fusion models are trained and measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from art_multimodal.datasets.loading import open_images
 from art_multimodal.datasets.photos import PhotoTransform
-from art_multimodal.datasets.source import LabelledImages
+from art_multimodal.datasets.source import LabelledImages, LabelledSamples
 from art_multimodal.errors import InputError
-from art_multimodal.labels import listed_names
+from art_multimodal.labels import class_indices, listed_names
+from art_multimodal.modalities.modality import Modality
+from art_multimodal.sample_arrays import check_samples, samples
 from art_multimodal.shown import quoted
 
 
@@ -67,3 +71,38 @@ def check_labels(class_names: Sequence[str], model: str, answers: Sequence[str])
     missing = [name for name in class_names if name not in answers]
     if missing:
         raise InputError(f"The label {quoted(missing[0])} is none of the answers of {model}: {listed_names(answers)}.")
+
+
+def samples_with_answers(
+    data: LabelledSamples,
+    spec: str,
+    model: str,
+    modalities: Mapping[str, Modality],
+    answers: Sequence[str],
+    rows: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples as a model takes them, with labels as indices into its answers.
+
+    Modalities that the model does not take are left out.
+
+    :param data: What is open already.
+    :param spec: Its name, for messages.
+    :param model: The model's name.
+    :param modalities: What the model takes, by name.
+    :param answers: Its class names.
+    :param rows: Which samples; ``None`` for all.
+    :raises InputError: For a class that is no answer, a modality that is not there, or values that cannot be used.
+    """
+    check_labels(data.class_names, model, answers)
+    x = data.samples(rows)
+    kept = [name for name in modalities if name in (x.dtype.names or ())]
+    if not kept:
+        names = ", ".join(x.dtype.names or ())
+        raise InputError(f"{model} is a model over {', '.join(modalities)}; {spec} holds {names}.")
+    try:
+        # All of them, before any work: what is wrong with one is wrong with how the data were made.
+        checked = check_samples(samples(**{name: x[name] for name in kept}), modalities.values())
+    except InputError as error:
+        raise InputError(f"{spec}: {error}") from None
+    labels = data.labels if rows is None else data.labels[rows]
+    return checked, np.asarray(class_indices(data.class_names, answers))[labels]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from art_multimodal.datasets import open_data
 from art_multimodal.demo import installed as places
 from art_multimodal.demo.rgbd import SIZE
 from art_multimodal.demo.rgbd_data import SPLITS, RgbdData, other_places, patches
-
-real = pytest.mark.skipif(find_spec("skimage") is None, reason="scikit-image is not installed")
 
 
 def check_blind(data: RgbdData) -> None:
@@ -96,7 +93,6 @@ def test_a_namespace_or_a_module_is_no_such_package(monkeypatch, tmp_path) -> No
         RgbdData()
 
 
-@real
 def test_the_motorcycle_itself() -> None:
     for split, count in (("train", 4804), ("test", 1946)):
         data = RgbdData(split)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from art_multimodal.modalities import image, table
 from art_multimodal.models.families.modular.model import ModularModel, Tower
 from art_multimodal.sample_arrays import samples
 
-from .training import OF_FUSIONS, PLAIN
+from .training import OF_FUSIONS, PLAIN, weights
 
 WIDTH, COUNT = 6, 12
 
@@ -64,3 +66,17 @@ def tensors(x: np.ndarray) -> dict[str, torch.Tensor]:
 def own_scores(of: ModularModel, x: np.ndarray) -> dict[str, torch.Tensor]:
     features = {name: of.tower(name).module(values) for name, values in tensors(x).items()}
     return of.fusion.unimodal_scores(features)
+
+
+def watch_steps(of: FusionClassifier) -> tuple[list[set[str]], Callable[[object], None]]:
+    """The names of what each step to come changes in a model's state, and the callback that collects them."""
+    seen: list[set[str]] = []
+    before = weights(of.multimodal)
+
+    def taken(record: object) -> None:
+        nonlocal before
+        now = weights(of.multimodal)
+        seen.append({name for name in now if not torch.equal(now[name], before[name])})
+        before = now
+
+    return seen, taken

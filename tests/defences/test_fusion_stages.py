@@ -24,20 +24,14 @@ from art_multimodal.models.families.modular.towers import fitting_model
 from art_multimodal.models.fusions import FUSIONS, UnifiedStream
 from art_multimodal.sample_arrays import samples
 
-from .fusions import CLASSES, COUNT, Y, classifier, data, model, own_scores, tensors
+from .fusions import CLASSES, COUNT, Y, classifier, data, model, own_scores, tensors, watch_steps
 from .training import assert_equal_weights, watch_samples, weights
 
 
 def test_crmt_trains_everything_and_then_the_weights_alone() -> None:
-    of, seen = classifier("orthogonal"), []
+    of = classifier("orthogonal")
     before = weights(of.multimodal)
-
-    def taken(record) -> None:
-        nonlocal before
-        now = weights(of.multimodal)
-        seen.append({name for name in now if not torch.equal(now[name], before[name])})
-        before = now
-
+    seen, taken = watch_steps(of)
     settings = TrainingSettings(learning_rate=0.01, schedule="constant", weight_decay=0.1)
     trainer = FusionTrainerCRMT(of, settings, largest_radius=10.0)
     trainer.fit(data(), Y, batch_size=COUNT, nb_epochs=12, callback=taken)
@@ -48,17 +42,12 @@ def test_crmt_trains_everything_and_then_the_weights_alone() -> None:
 
 @pytest.mark.parametrize(("fusion", "joined"), [("late", set()), ("unis_mmc", {"fusion.head"})])
 def test_mmlora_trains_each_modality_and_then_what_joins_them(fusion: str, joined: set[str]) -> None:
-    of, seen = classifier(fusion), []
-
-    def taken(record) -> None:
-        nonlocal before
-        now = weights(of.multimodal)
-        seen.append({name for name in now if not torch.equal(now[name], before[name])})
-        before = now
-
+    of = classifier(fusion)
     settings = TrainingSettings(learning_rate=0.01, schedule="constant", weight_decay=0.1)
     trainer = FusionTrainerMMLoRA(of, settings)
+    # With the adapters that the trainer has put in.
     before = weights(of.multimodal)
+    seen, taken = watch_steps(of)
     adapters = {name for name in before if name.endswith((".down", ".up"))}
     # Two layers of each table's tower and one of the image's, with two matrices each.
     assert len(adapters) == 2 * 5
@@ -122,16 +111,8 @@ def test_umurl_is_attacked_where_there_are_labels(monkeypatch) -> None:
 
 def test_umurl_learns_without_labels_and_then_a_head() -> None:
     of, x = skeletons(COUNT)
-    seen = []
     trainer = FusionTrainerUmURL(of, TrainingSettings(learning_rate=0.01, schedule="constant"))
-    before = weights(of.multimodal)
-
-    def taken(record) -> None:
-        nonlocal before
-        now = weights(of.multimodal)
-        seen.append({name for name in now if not torch.equal(now[name], before[name])})
-        before = now
-
+    seen, taken = watch_steps(of)
     trainer.fit(x, Y, batch_size=COUNT, nb_epochs=8, callback=taken)
     head = {"head.weight", "head.bias"}
     assert all(not names & head and len(names) > 20 for names in seen[:6])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from several import OF_FUSIONS
 from tiny import TinyEncoder
 from torch import nn
 
@@ -21,16 +22,8 @@ from art_multimodal.pairs import image_text_pairs
 
 #: Methods by what they train.
 OF_DUAL_ENCODERS = [name for name, method in METHODS.items() if not method.of_fusion]
-#: Of any fusion model, and of those with a fusion that has what they ask for.
+#: Of any fusion model; those of OF_FUSIONS ask for one that has what they need.
 OF_FUSION = ["plain", "adversarial"]
-OF_FUSIONS = {
-    "auxiliary": "late",
-    "qmf": "qmf",
-    "unis_mmc": "unis_mmc",
-    "mla": "mla",
-    "crmt": "orthogonal",
-    "mmlora": "late",
-}
 #: Of one model alone.
 OF_SKELETONS = "umurl"
 assert {name for name, method in METHODS.items() if method.of_fusion} == {*OF_FUSION, *OF_FUSIONS, OF_SKELETONS}

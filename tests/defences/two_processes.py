@@ -20,6 +20,7 @@ from torch import nn
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+from several import OF_FUSIONS  # noqa: E402
 from tiny import TinyEncoder, TinyFusion  # noqa: E402
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier  # noqa: E402
@@ -47,22 +48,13 @@ TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")
 BATCH, SAMPLES, FEWER, EPOCHS = 4, 11, 9, 2
 
 
-#: Which fusion a method is for, where not any model.
-FUSIONS = {
-    "auxiliary": "late",
-    "qmf": "qmf",
-    "unis_mmc": "unis_mmc",
-    "mla": "mla",
-    "crmt": "orthogonal",
-    "mmlora": "late",
-}
 #: Every method with each kind of data that it trains on.
 RUNS = [
     (name, data)
     for name, method in METHODS.items()
     # Each process draws variations of its own.
     if name != "umurl"
-    for data in (("labels", "captions") if not method.of_fusion else ("samples",) if name in FUSIONS else ("pairs",))
+    for data in (("labels", "captions") if not method.of_fusion else ("samples",) if name in OF_FUSIONS else ("pairs",))
 ]
 
 
@@ -79,7 +71,7 @@ def modular(fusion: str) -> ModularModel:
 def estimator_of(data: str, name: str = "") -> ZeroShotClassifier | ImageTextRetriever | FusionClassifier:
     # In double precision: an attack steps by the signs of gradients, where rounding would become a step.
     if data == "samples":
-        return FusionClassifier(modular(FUSIONS[name]), device_type="cpu")
+        return FusionClassifier(modular(OF_FUSIONS[name]), device_type="cpu")
     if data == "pairs":
         return FusionClassifier(TinyFusion(seed=3).double().eval(), device_type="cpu")
     model = TinyEncoder(seed=3).double().eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from art_multimodal.sample_arrays import with_field
 
 TOOLS = Path(__file__).parents[2] / "tools" / "demo_models"
 MODELS = [(demo, fusion) for demo in (NIGHT, RGBD) for fusion in demo.fusions]
-real = pytest.mark.skipif(find_spec("skimage") is None, reason="scikit-image is not installed")
 
 
 def classifier(name: str) -> FusionClassifier:
@@ -55,7 +53,6 @@ def test_told_that_the_blind_sensor_is_missing_models_lose_nothing(night, fusion
         assert right[blind].mean() > 0.85 and right[~blind].mean() < 0.6
 
 
-@real
 @pytest.mark.parametrize("fusion", RGBD.fusions)
 def test_it_takes_both_to_tell_the_same_place(fusion: str) -> None:
     data, model = open_data("demo:rgbd"), classifier(f"rgbd/{fusion}")

@@ -1,16 +1,15 @@
 """Adversarial training of CLIP-like models, and of fusion models."""
 
-from art_multimodal.defences.trainer.fusion import (
-    AdversarialFusionTrainer,
-    FusionTrainer,
+from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
+from art_multimodal.defences.trainer.fusion.named import (
     FusionTrainerCRMT,
     FusionTrainerMLA,
     FusionTrainerMMLoRA,
     FusionTrainerQMF,
     FusionTrainerUmURL,
     FusionTrainerUniSMMC,
-    ScoreAscent,
 )
+from art_multimodal.defences.trainer.fusion.trainer import AdversarialFusionTrainer, FusionTrainer
 from art_multimodal.defences.trainer.inner_attacks import (
     IMAGE_ATTACKS,
     TEXT_ATTACKS,

@@ -11,19 +11,18 @@ import numpy as np
 import torch
 
 from art_multimodal.attacks.evasion import ProjectedGradientDescentMultimodal
-from art_multimodal.datasets import LabelledSamples, open_samples
-from art_multimodal.datasets.answers import check_labels
+from art_multimodal.datasets import open_samples
+from art_multimodal.datasets.answers import samples_with_answers
 from art_multimodal.defences.training_run.data import Part, RunData, chosen_rows
 from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
-from art_multimodal.labels import class_indices
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.families.modular.source import fusion_to_fit
 from art_multimodal.models.families.modular.towers import fitting_model
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.out_folders import check_apart
-from art_multimodal.sample_arrays import check_samples, field_bytes, samples
+from art_multimodal.sample_arrays import field_bytes
 
 _BATCH = 128
 
@@ -49,10 +48,9 @@ def open_sample_data(settings: RunSettings, model: MultimodalModel | None, devic
         validation = open_samples(settings.validation, kinds.values(), None, answers, settings.model)
     for source in (data, validation):
         check_apart(out, source.folders)
-        check_labels(source.class_names, settings.model, answers)
     rows = chosen_rows(settings, len(data), len(validation), data.labels)
     train, kept = (
-        _part(source, chosen, kinds, answers, spec)
+        Part(*samples_with_answers(source, spec, settings.model, kinds, answers, chosen))
         for source, chosen, spec in zip(
             (data, validation), rows, (settings.data, _spec_of_validation(settings)), strict=True
         )
@@ -105,18 +103,6 @@ def _with_room(kind: Modality) -> Modality:
 
 def _spec_of_validation(settings: RunSettings) -> str:
     return settings.data if settings.validation_share is not None else settings.validation
-
-
-def _part(
-    source: LabelledSamples, rows: np.ndarray, kinds: Mapping[str, Modality], answers: tuple[str, ...], spec: str
-) -> Part:
-    x = source.samples(rows)
-    there = [name for name in kinds if name in (x.dtype.names or ())]
-    try:
-        x = check_samples(samples(**{name: x[name] for name in there}), kinds.values())
-    except InputError as error:
-        raise InputError(f"{spec}: {error}") from None
-    return Part(x, np.asarray(class_indices(source.class_names, answers))[source.labels[rows]])
 
 
 def _digests(x: np.ndarray) -> list[bytes]:

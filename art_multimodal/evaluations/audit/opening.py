@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from art_multimodal.datasets import (
     CaptionedImages,
     LabelledImages,
@@ -15,7 +13,7 @@ from art_multimodal.datasets import (
     open_images,
     open_samples,
 )
-from art_multimodal.datasets.answers import check_labels, check_questions, open_answers
+from art_multimodal.datasets.answers import check_questions, open_answers, samples_with_answers
 from art_multimodal.datasets.loading import no_samples
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
@@ -36,7 +34,6 @@ from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.prompts import check_templates
-from art_multimodal.sample_arrays import check_samples, samples
 from art_multimodal.shown import shown
 
 
@@ -148,18 +145,8 @@ def _open_samples(settings: AuditSettings, model: MultimodalModel, device_type: 
         )
     check_modality_names(model.modalities)
     data = _labelled_samples(settings, model)
-    check_labels(data.class_names, settings.model, model.class_names)
-    x = data.samples()
-    left_out = [name for name in x.dtype.names or () if name not in model.modalities]
-    kept = [name for name in model.modalities if name in (x.dtype.names or ())]
-    if not kept:
-        raise InputError(f"{what}; {settings.data} holds {', '.join(x.dtype.names or ())}.")
-    try:
-        # All of them, before any work: what is wrong with one is wrong with how the data were made.
-        checked = check_samples(samples(**{name: x[name] for name in kept}), model.modalities.values())
-    except InputError as error:
-        raise InputError(f"{settings.data}: {error}") from None
-    labels = np.asarray(class_indices(data.class_names, model.class_names))[data.labels]
+    checked, labels = samples_with_answers(data, settings.data, settings.model, model.modalities, model.class_names)
+    left_out = [name for name in data.modalities if name not in model.modalities]
     subject = MultimodalSubject(model, checked, labels, data, device_type)
     if left_out:
         subject.own_notes += (f"{shown(', '.join(left_out))} of the data is not used: the model does not take it",)
