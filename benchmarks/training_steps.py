@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -97,12 +100,18 @@ class Taken:
 
 
 class PeakMemory:
-    """The most memory that a process holds at a time beyond what it holds now: resident pages, of Linux alone."""
+    """The most memory that a process holds at a time beyond what it holds now: resident pages, of Linux alone.
+
+    What was freed before and is kept for later by the C library is returned first: used again, it would not count.
+    """
 
     def __init__(self) -> None:
         self._status = Path("/proc/self/status")
         self._before = None
         if self._status.exists():
+            gc.collect()
+            with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
+                ctypes.CDLL(None).malloc_trim(0)
             # Forget the peak so far: loading took more than what is left of it.
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
             self._before = self._read("VmRSS")
