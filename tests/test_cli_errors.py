@@ -165,7 +165,7 @@ def test_a_full_standard_output_is_said(buffered: str) -> None:
     """Once, whether it is noticed by the first line or in the end."""
     with Path("/dev/full").open("wb") as full:
         process = program_of(["list", "data"], full, PYTHONUNBUFFERED=buffered)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate()
     assert process.returncode == 2
     assert err.startswith(b"error: ") and b"No space left" in err and err.count(b"\n") == 1
 
@@ -175,7 +175,7 @@ def test_a_closed_pipe_is_no_failed_gate() -> None:
     os.close(read)
     process = program_of(["list", "data"], write)
     os.close(write)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
     assert process.returncode == program.CLOSED_PIPE == 141
     assert not err
 
@@ -185,6 +185,6 @@ def test_a_strict_terminal_shows_escapes(tmp_path: Path) -> None:
     process = program_of(
         ["audit", "demo:digits", "--data", f"folder:{folder}"], subprocess.PIPE, PYTHONIOENCODING="ascii:strict"
     )
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
     assert process.returncode == 2 and err.count(b"\n") == 1
     assert rb"photos-\xe9-\u6f22" in err

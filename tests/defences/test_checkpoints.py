@@ -99,9 +99,10 @@ def test_seeds_decide():
 def test_a_process_that_is_killed_by_the_system(tmp_path):
     program = """
         import os, signal, sys
+        threads = int(sys.argv.pop())
         sys.path[:0] = sys.argv[2:]
         import torch
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
         from defences.test_checkpoints import images, labels, trainer
 
         def callback(record):
@@ -111,8 +112,9 @@ def test_a_process_that_is_killed_by_the_system(tmp_path):
         trainer().fit(images(15), labels(15), 4, 3, checkpoint=sys.argv[1], checkpoint_every=3, callback=callback)
     """
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    arguments = [str(tmp_path), *paths, str(torch.get_num_threads())]
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path), *paths], capture_output=True, check=False
+        [sys.executable, "-c", textwrap.dedent(program), *arguments], capture_output=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert checkpoint.load_checkpoint(tmp_path).step == 6

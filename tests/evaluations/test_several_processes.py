@@ -35,7 +35,7 @@ def two_processes(
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
     command += ["-m", "art_multimodal", "audit", model, *options, "--batch-size", "6", "--group-size", "6", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def without_times(value: Any) -> Any:
