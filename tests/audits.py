@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
 from art_multimodal.evaluations.audit.lines import Line
 from art_multimodal.evaluations.audit.schema import LineReader, line_to_json
 from art_multimodal.store import sealed_line
+
+#: Of a process whose results are compared bit for bit with those under :func:`one_thread`.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 SETTINGS = AuditSettings(
     model="demo:digits",
@@ -68,6 +74,17 @@ VIEWS = AuditSettings(
     group_size=6,
     seed=3,
 )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: several share sums in other ways, and under load a library takes fewer than it may."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def timeless(value: Any) -> Any:

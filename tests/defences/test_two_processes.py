@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from audits import ONE_THREAD
 from safetensors.torch import load_file
 
 from . import two_processes
@@ -22,7 +23,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that two processes have written to."""
     folder = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **ONE_THREAD}
     done = subprocess.run([*command, str(SCRIPT), str(folder)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audits import SETTINGS, read_report, sealed, timeless
+from audits import ONE_THREAD, SETTINGS, read_report, sealed, timeless
 from photos import save_photo
 
 from art_multimodal import InputError, ZeroShotClassifier, load_model
@@ -127,16 +127,16 @@ def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
     ]
     command += ["--seed", "3", "--device", "cpu", "--out", str(tmp_path / "out"), "--resume"]
     log = tmp_path / "out" / "log.jsonl"
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **ONE_THREAD}
     kills = 0
     for wanted in (1, 6):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=one_thread)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= wanted):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 1
-    assert subprocess.run(command, capture_output=True, check=False, env=one_thread).returncode == 0
+    assert subprocess.run(command, capture_output=True, check=False, env=environment).returncode == 0
     assert timeless(read_report(tmp_path / "out")) == timeless(read_report(finished.folder))
 
 

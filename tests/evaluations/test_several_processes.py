@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from audits import header_of, line_of, logged, sealed
+from audits import ONE_THREAD, header_of, line_of, logged, one_thread, sealed
 
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
@@ -33,7 +34,7 @@ def two_processes(
     *arguments: str, model: str = "demo:digits", options: tuple[str, ...] = OPTIONS
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    environment = {**os.environ, **ONE_THREAD, "COLUMNS": "80"}
     command += ["-m", "art_multimodal", "audit", model, *options, "--batch-size", "6", "--group-size", "6", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
@@ -47,6 +48,12 @@ def without_times(value: Any) -> Any:
             if "second" not in key and key not in ("started", "checksum")
         }
     return [without_times(part) for part in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_the_others() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
