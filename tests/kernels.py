@@ -68,6 +68,12 @@ def run(name: str, more: list[str]) -> tuple[str, float, bool]:
     lines = found.stdout.splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     print("\n".join(failed), flush=True)
+    if failed:
+        # A failure that does not come again is only known by what it said.
+        file = ROOT / "build" / "kernels" / f"{name}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(found.stdout, encoding="utf-8")
+        print(f"in full: {file.relative_to(ROOT)}", flush=True)
     ends = [line for line in lines if re.search(r"\d+ (passed|failed|error)", line)] or [found.stderr[-300:]]
     return ends[-1].strip("= "), time.monotonic() - started, found.returncode == 0
 
