@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from art_multimodal.errors import InputError
 from art_multimodal.functional import objectives
 
 ALL = ("mmcoa", "text_contrastive", "clean_cross_entropy", "tecoa", "fare", "pmg_aft", "leaf", "joint_anchored")
@@ -199,3 +200,52 @@ def test_distances_are_zero_where_nothing_has_moved():
         "original_scale": given["scale"],
     }
     assert float(value("pmg_aft", answers)) == pytest.approx(float(value("clean_cross_entropy", given)), rel=1e-12)
+
+
+def of_views(views: int, seed: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits ``[V, N, K]`` and targets."""
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.randn(views, N, K, generator=generator, dtype=torch.float64), inputs()["targets"]
+
+
+@pytest.mark.parametrize("views", [2, 3, 5])
+def test_the_variance_of_votes_is_that_of_numpy_and_unbiased(views: int) -> None:
+    logits, _ = of_views(views)
+    votes = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(axis=2, keepdims=True)
+    found = objectives.vote_variance(logits)
+    np.testing.assert_allclose(found, votes.var(axis=0, ddof=1).sum(axis=1), rtol=1e-12)
+    # Two of them drawn with replacement differ, in the mean over all draws, by the variance of all.
+    pairs = [objectives.vote_variance(logits[[i, j]]) for i in range(views) for j in range(views)]
+    np.testing.assert_allclose(torch.stack(pairs).mean(dim=0), votes.var(axis=0).sum(axis=1), rtol=1e-12)
+
+
+def test_votes_are_apart_from_zero_to_one() -> None:
+    logits, _ = of_views(1)
+    assert not objectives.vote_variance(logits.expand(4, N, K)).any()
+    sure = 100 * torch.eye(K, dtype=torch.float64)[torch.tensor([[0, 1], [1, 1]])]
+    torch.testing.assert_close(objectives.vote_variance(sure), torch.tensor([1.0, 0.0], dtype=torch.float64))
+    with pytest.raises(InputError, match="One view of each sample has no variance"):
+        objectives.vote_variance(logits)
+
+
+@pytest.mark.parametrize("consistency", [0.0, 0.7])
+def test_under_masks_the_loss_is_the_mean_over_views(consistency: float) -> None:
+    logits, targets = of_views(2)
+    expected = 0.0
+    for n in range(N):
+        votes = [np.exp(view[n].numpy()) / np.exp(view[n].numpy()).sum() for view in logits]
+        expected -= np.mean([np.log(vote[LABELS[n]]) for vote in votes]) / N
+        expected += consistency * ((votes[0] - votes[1]) ** 2).sum() / 2 / N
+    assert float(objectives.under_masks(logits, targets, consistency)) == pytest.approx(expected, rel=1e-12)
+    leaf = logits.clone().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda of: objectives.under_masks(of, targets, consistency), [leaf])
+
+
+def test_images_under_masks_are_classified_by_the_class_texts() -> None:
+    given = inputs()
+    views = torch.stack([given["clean_images"], given["adversarial_images"]])
+    found = objectives.image_ablation(views, given["class_texts"], given["targets"], given["scale"])
+    whole = [float(value(name, given)) for name in ("clean_cross_entropy", "tecoa")]
+    assert float(found) == pytest.approx(np.mean(whole), rel=1e-12)
+    one = objectives.image_ablation(views[:1], given["class_texts"], given["targets"], given["scale"])
+    assert float(one) == pytest.approx(whole[0], rel=1e-12)
