@@ -4,6 +4,7 @@ An objective asks for what it needs by the names of its parameters, which a trai
 default are settings. All are of the batch as it is trained on, attacked where there is an attack:
 
 - ``scores``: ``[N, K]`` of the fused modalities. ``targets``: ``[N, K]``, the probability that each class should have.
+- ``ablated_scores``: ``[V, N, K]``, of the samples under ``V`` masks each.
 - ``unimodal_scores``, ``features``, ``weights``: scores ``[N, K]`` of each modality alone, its embedding ``[N, D]``
   and its weight ``[N]``, by name. ``present``: which samples have it, booleans ``[N]``, by name.
 - ``history``: losses of each modality so far, scaled to [0, 1], ``[N]`` by name.
@@ -25,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from art_multimodal.errors import InputError
-from art_multimodal.functional.objectives import soft_cross_entropy
+from art_multimodal.functional.objectives import soft_cross_entropy, under_masks
 
 
 def quality_ranking(weights: Tensor, losses: Tensor) -> Tensor:
@@ -161,6 +162,16 @@ def unimodal(unimodal_scores: Mapping[str, Tensor], targets: Tensor, present: Ma
 def fused(scores: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of the scores."""
     return soft_cross_entropy(scores, targets).mean()
+
+
+def ablation(ablated_scores: Tensor, targets: Tensor, consistency: float = 0.0) -> Tensor:
+    """Cross-entropy of samples of which some elements are hidden (arXiv:1911.09272; several modalities: 2403.19080).
+
+    :param consistency: Weight of the variance of two masks' votes
+        (:func:`~art_multimodal.functional.objectives.vote_variance`), at least 0; above 0 each sample is seen under two
+        masks.
+    """
+    return under_masks(ablated_scores, targets, consistency)
 
 
 def auxiliary(

@@ -8,6 +8,7 @@ An objective asks for what it needs by the names of its parameters, which a trai
 - ``original_images``, ``original_texts``: of what is clean, by the model as it was before training;
   ``original_adversarial_images`` and ``original_class_texts`` likewise.
 - ``reference_texts``, ``original_reference_texts``: ``[N, D]``, of texts about anything, drawn anew in every step.
+- ``ablated_images``: ``[V, N, D]``, of the images under ``V`` masks each, by the model in training.
 - ``targets``: ``[N, K]``, the probability that each of the class texts should have for each image.
 - ``positives``: boolean ``[N, N]``, which texts of the batch belong to which images; every row and column has one.
 - ``scale``, ``original_scale``: ``exp(logit_scale)``.
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from art_multimodal.errors import InputError
 from art_multimodal.functional.contrastive import contrastive_cross_entropy
 from art_multimodal.functional.losses import embedding_l2
 
@@ -58,6 +60,32 @@ def kl_of_logits(logits: Tensor, reference: Tensor) -> Tensor:
     """
     own = logits.log_softmax(dim=1)
     return (own.exp() * (own - reference.log_softmax(dim=1))).sum(dim=1)
+
+
+def vote_variance(logits: Tensor) -> Tensor:
+    """How far the votes of several views of a sample are apart: the variance of their probabilities, over classes.
+
+    The unbiased variance over the views of each class's probability, summed. For two views it is half of the squared
+    distance of ``p`` and ``q``; over random masks its mean is the variance over all masks.
+
+    :param logits: Shape ``[V, N, K]``, of at least two views.
+    :return: Shape ``[N]``, from 0 to 1.
+    :raises InputError: For a single view.
+    """
+    if len(logits) < 2:
+        raise InputError("One view of each sample has no variance: give logits of at least two.")
+    return logits.softmax(dim=2).var(dim=0).sum(dim=1)
+
+
+def under_masks(logits: Tensor, targets: Tensor, consistency: float = 0.0) -> Tensor:
+    """Mean cross-entropy over views of each sample, and how far their votes are apart.
+
+    :param logits: Shape ``[V, N, K]``.
+    :param targets: Shape ``[N, K]``; rows sum to 1.
+    :param consistency: Weight of :func:`vote_variance`, at least 0; above 0 there are at least two views.
+    """
+    loss = torch.stack([soft_cross_entropy(of, targets).mean() for of in logits]).mean()
+    return loss + consistency * vote_variance(logits).mean() if consistency else loss
 
 
 def mmcoa(
@@ -160,6 +188,18 @@ def _against_others(logits: Tensor, positives: Tensor) -> Tensor:
 def clean_cross_entropy(clean_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
     """Cross-entropy of clean images over the class texts: fine-tuning without an attack, for comparison."""
     return soft_cross_entropy(cosine_logits(clean_images, class_texts, scale), targets).mean()
+
+
+def image_ablation(
+    ablated_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor, consistency: float = 0.0
+) -> Tensor:
+    """Cross-entropy over the class texts of images of which some elements are hidden (arXiv:1911.09272).
+
+    :param consistency: Weight of the variance of two masks' votes (:func:`vote_variance`), at least 0; above 0 each
+        image is seen under two masks.
+    """
+    logits = torch.stack([cosine_logits(images, class_texts, scale) for images in ablated_images])
+    return under_masks(logits, targets, consistency)
 
 
 def tecoa(adversarial_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor) -> Tensor:

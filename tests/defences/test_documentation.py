@@ -11,7 +11,7 @@ from art_multimodal.defences.trainer import METHODS
 from art_multimodal.evaluations.suite import ATTACKS
 from art_multimodal.models.fusions import FUSIONS
 
-from .training import OF_FUSION
+from .training import OF_FUSION, OF_MASKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "trainers.md"
 
@@ -39,7 +39,9 @@ def test_the_examples_run(tmp_path, monkeypatch):
 def test_the_table_has_every_method():
     named = re.findall(r"^\| `\w+` \| `([\w-]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     # Those of fusions of any modalities have a page of their own, whose table is made of the registry.
-    assert named == [name for name, method in METHODS.items() if not method.of_fusion or name in OF_FUSION]
+    assert named == [
+        name for name, method in METHODS.items() if not method.of_fusion or name in (*OF_FUSION, *OF_MASKS)
+    ]
 
 
 def test_the_examples_on_fusions_run():

@@ -21,12 +21,18 @@ from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.pairs import image_text_pairs
 
 #: Methods by what they train.
-OF_DUAL_ENCODERS = [name for name, method in METHODS.items() if not method.of_fusion]
+OF_DUAL_ENCODERS = [name for name, method in METHODS.items() if not (method.of_fusion or method.ablates)]
 #: Of any fusion model; those of OF_FUSIONS ask for one that has what they need.
 OF_FUSION = ["plain", "adversarial"]
 #: Of one model alone.
 OF_SKELETONS = "umurl"
-assert {name for name, method in METHODS.items() if method.of_fusion} == {*OF_FUSION, *OF_FUSIONS, OF_SKELETONS}
+#: Those that are told what to hide: of dual encoders, and of fusion models.
+OF_MASKS = ("image-ablation", "ablation")
+assert [name for name, method in METHODS.items() if method.ablates] == list(OF_MASKS)
+assert {name for name, method in METHODS.items() if method.of_fusion} == {
+    *(*OF_FUSION, *OF_FUSIONS, OF_SKELETONS),
+    OF_MASKS[1],
+}
 
 NAMES = ("zero", "one", "two")
 TEMPLATES = ("a photo of the handwritten digit {}.", "a scan of the number {}.")

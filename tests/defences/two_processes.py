@@ -102,8 +102,11 @@ def trained(name: str, data: str, **more: Any) -> tuple[dict[str, torch.Tensor],
         attack = ScoreAscent({"lab": 0.1, "gas": 0.1}, "most-vulnerable")
         trainer = FusionTrainer(estimator, name, replace(settings, modality_dropout=0.2), attack)
     else:
-        trainer = (FusionTrainer if data == "pairs" else DualEncoderTrainer)(estimator, name, settings)
-    few = name in ("fare", "leaf", "plain", "adversarial") or data == "samples"
+        masks: dict[str, Any] = {}
+        if METHODS[name].ablates:
+            masks = {"keep": {"image": 4} | ({"text": 3} if data == "pairs" else {}), "consistency": 0.5}
+        trainer = (FusionTrainer if data == "pairs" else DualEncoderTrainer)(estimator, name, settings, **masks)
+    few = name in ("fare", "leaf", "plain", "adversarial", "ablation") or data == "samples"
     x, y = samples_of(data, FEWER if few else SAMPLES)
     trainer.fit(x, y, batch_size=BATCH // process_count(), nb_epochs=EPOCHS)
     return estimator.image_text_model.state_dict(), trainer.losses

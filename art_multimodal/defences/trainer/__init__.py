@@ -2,6 +2,7 @@
 
 from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
 from art_multimodal.defences.trainer.fusion.named import (
+    AblationTrainer,
     FusionTrainerCRMT,
     FusionTrainerMLA,
     FusionTrainerMMLoRA,
@@ -32,6 +33,7 @@ from art_multimodal.defences.trainer.named import (
     AdversarialTrainerPMGAFT,
     AdversarialTrainerTeCoA,
     AdversarialTrainerTextContrastive,
+    ImageAblationTrainer,
 )
 from art_multimodal.defences.trainer.settings import TrainingSettings
 from art_multimodal.defences.trainer.trainers import DualEncoderTrainer, MethodTrainer
@@ -44,6 +46,7 @@ __all__ = [
     "IMAGE_ATTACKS",
     "METHODS",
     "TEXT_ATTACKS",
+    "AblationTrainer",
     "AdversarialFusionTrainer",
     "AdversarialTrainerFARE",
     "AdversarialTrainerJointAnchored",
@@ -63,6 +66,7 @@ __all__ = [
     "FusionTrainerQMF",
     "FusionTrainerUmURL",
     "FusionTrainerUniSMMC",
+    "ImageAblationTrainer",
     "ImageAscent",
     "KLAscent",
     "Method",

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -156,6 +157,24 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
         found.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def described_defence(defence: Any) -> dict[str, Any]:
+    """A preprocessing defence in JSON's types."""
+    return {"name": type(defence).__name__} | {name: plain(getattr(defence, name)) for name in defence.params}
+
+
+def plain(value: Any) -> Any:
+    """A parameter in JSON's types."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (np.integer, np.floating)):
+        return value.item()
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(plain, value))
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return type(value).__name__
 
 
 def _copy(tensor: Tensor) -> Tensor:

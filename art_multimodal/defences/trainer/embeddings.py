@@ -158,6 +158,8 @@ class Embedder(Learner):
             f"{prefix}reference_texts": batch.references,
         }
         images = {name: part for name, part in every_image.items() if part is not None and name in self.method.needs}
+        views = {} if prefix else {f"view {number}": part for number, part in enumerate(batch.views)}
+        images |= views
         texts = {name: part for name, part in every_text.items() if part is not None and name in self.method.needs}
         classes = batch.classes if f"{prefix}class_texts" in self.method.needs else None
         found: dict[str, Tensor] = {}
@@ -171,6 +173,8 @@ class Embedder(Learner):
                     parts = features.split(len(batch.images))
                 rows = [gathered_rows(part, batch.size, model.device) for part in parts]
                 found |= dict(zip(images, rows, strict=True))
+            if views:
+                found["ablated_images"] = torch.stack([found.pop(name) for name in views])
             every = [text for part in texts.values() for text in part]
             every += [text for prompts in classes or () for text in prompts]
             if every:

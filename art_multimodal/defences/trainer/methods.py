@@ -14,7 +14,7 @@ from art_multimodal.functional import objectives
 from art_multimodal.registry import Registry
 
 #: What an objective may ask for; see :mod:`art_multimodal.functional.objectives`.
-IMAGES = ("clean_images", "adversarial_images", "original_images", "original_adversarial_images")
+IMAGES = ("clean_images", "adversarial_images", "original_images", "original_adversarial_images", "ablated_images")
 TEXTS = (
     *("clean_texts", "adversarial_texts", "original_texts", "class_texts", "original_class_texts"),
     *("reference_texts", "original_reference_texts"),
@@ -22,7 +22,7 @@ TEXTS = (
 #: Of fusion models; what has no prefix is of the batch as it is trained on, attacked where there is an attack.
 SCORES = (
     *("clean_scores", "adversarial_scores", "scores", "unimodal_scores", "features", "fused", "weights", "present"),
-    *("history", "turn", "radius", "projected", "fused_projected"),
+    *("history", "turn", "radius", "projected", "fused_projected", "ablated_scores"),
 )
 QUANTITIES = (*IMAGES, *TEXTS, *SCORES, "targets", "positives", "scale", "original_scale")
 
@@ -165,6 +165,11 @@ class Method:
         return not self.needs.isdisjoint({"clean_texts", "adversarial_texts", "original_texts"})
 
     @property
+    def ablates(self) -> bool:
+        """Whether it trains on samples of which some elements are hidden."""
+        return any(name.startswith("ablated") for name in self.needs)
+
+    @property
     def needs_references(self) -> bool:
         """Whether texts about anything take part."""
         return any("reference_texts" in name for name in self.needs)
@@ -207,3 +212,11 @@ METHODS.add(
     ),
 )
 METHODS.add("clean", Method(objectives.clean_cross_entropy, "no attack: fine-tuning to compare with"))
+METHODS.add(
+    "image-ablation",
+    Method(
+        objectives.image_ablation,
+        "images of which some elements are hidden (--keep), as certificates by ablation show them",
+        paper="arXiv:1911.09272",
+    ),
+)

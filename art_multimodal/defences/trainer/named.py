@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from art_multimodal.defences.trainer.ablating import Kept
 from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.trainer.settings import TrainingSettings
@@ -173,3 +174,30 @@ class AdversarialTrainerJointAnchored(DualEncoderTrainer):
             lambda_text_anchor=lambda_text_anchor,
             lambda_reference=lambda_reference,
         )
+
+
+class ImageAblationTrainer(DualEncoderTrainer):
+    """Classification by the prompts of images of which all but a few elements are hidden.
+
+    What it leaves is the base classifier of a certificate by ablation; :class:`AblationTrainer` does the same for
+    fusion models.
+
+    | Paper link: https://arxiv.org/abs/1911.09272
+    """
+
+    def __init__(
+        self,
+        classifier: Estimator,
+        keep: Kept,
+        settings: TrainingSettings | None = None,
+        consistency: float = 0.0,
+    ) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param keep: ``{"image": 16}``: how many elements of an image are kept, by default blocks of a quarter of its
+            side; masks to choose from, booleans ``[G, n]``; or a :class:`~art_multimodal.ablation.Keep`.
+        :param settings: ``TrainingSettings(towers="image")`` leaves the text tower alone.
+        :param consistency: As for :class:`AblationTrainer`.
+        :raises InputError: For another modality, or what does not fit its elements.
+        """
+        super().__init__(classifier, "image-ablation", settings, keep=keep, consistency=consistency)

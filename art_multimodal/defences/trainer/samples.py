@@ -49,6 +49,7 @@ class Batch:
     :param targets: Shape ``[N, K]``, the probability that each class should have.
     :param positives: Boolean, shape ``[N, N]``, which text belongs to which image.
     :param references: ``N`` texts about anything.
+    :param views: The process's own images with some elements hidden, each like ``images``.
     """
 
     images: Tensor
@@ -59,6 +60,7 @@ class Batch:
     targets: Tensor | None = None
     positives: Tensor | None = None
     references: tuple[str, ...] | None = None
+    views: tuple[Tensor, ...] = ()
 
     @property
     def share(self) -> float:

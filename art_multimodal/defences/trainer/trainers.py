@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from art.data_generators import DataGenerator
 from art.defences.trainer import Trainer
 
-from art_multimodal.defences.trainer.checkpoint import digest_of
+from art_multimodal.defences.trainer.ablating import Ablation, Kept, ablation_of
+from art_multimodal.defences.trainer.checkpoint import described_defence, digest_of, plain
 from art_multimodal.defences.trainer.embeddings import Embedder, text_attack_of
 from art_multimodal.defences.trainer.gathering import check_same
 from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
@@ -98,6 +100,8 @@ class MethodTrainer(Trainer):
         #: Losses of the steps that the last call took, as far as it came.
         self.losses: list[float] = []
         self._original: Any = None
+        #: What is hidden of each batch, if anything.
+        self.ablation: Ablation | None = None
 
     def fit(
         self,
@@ -237,14 +241,14 @@ class MethodTrainer(Trainer):
     def configuration(self) -> dict[str, Any]:
         """Everything that the trainer was made with, in JSON's types; a checkpoint holds it."""
         attack = self.text_attack
-        return {
+        return ({} if self.ablation is None else {"keep": self.ablation.described()}) | {
             "method": self.method_name,
-            "options": {name: _plain(value) for name, value in self.options.items()},
+            "options": {name: plain(value) for name, value in self.options.items()},
             "settings": self.settings.as_json(),
             "text_attack": None
             if attack is None
             else {"name": type(attack).__name__}
-            | {name: _plain(getattr(attack, name)) for name in attack.attack_params},
+            | {name: plain(getattr(attack, name)) for name in attack.attack_params},
             "reference_texts": None if self.reference_texts is None else digest_of_texts(self.reference_texts),
             "texts": [list(prompts) for prompts in self.classifier.prompts]
             if self.classifier.texts_are_prompts
@@ -312,6 +316,7 @@ class DualEncoderTrainer(MethodTrainer):
         settings: TrainingSettings | None = None,
         text_attack: TextPerturbation | None = None,
         reference_texts: Sequence[str] | None = None,
+        keep: Kept | None = None,
         **options: Any,
     ) -> None:
         """
@@ -323,10 +328,15 @@ class DualEncoderTrainer(MethodTrainer):
             ``classifier``, instead of the method's own, which has default settings.
         :param reference_texts: What the model shall go on to understand, where the method asks for such texts: in every
             step as many as there are samples are drawn. Default: English words in the classifier's templates.
+        :param keep: Where the method hides elements of images, ``{"image": 16}`` or ``{"image": Keep(...)}``: how many
+            are kept, or under which masks.
         :param options: Of the method.
         :raises InputError: If the method is not known, or what was given does not fit it.
         """
         super().__init__(classifier, method, settings, options)
+        # Prompts are the defender's own, and captions are the classes: of these nothing is hidden.
+        images, shape = {"image": classifier.modalities["image"]}, classifier.input_shape
+        self.ablation = ablation_of(self.method, self.method_name, keep, images, shape, self.options, self.settings)
         self.text_attack = text_attack_of(classifier, self.method, self.settings, text_attack)
         self.reference_texts = reference_texts_of(classifier, self.method, reference_texts)
         if self.method.needs_original:
@@ -338,6 +348,10 @@ class DualEncoderTrainer(MethodTrainer):
     def _batch(self, samples: Samples, rows: np.ndarray, place: Place, turn: str | None) -> Batch:
         rng = generator_of(self.settings.seed, 2, place.step)
         batch = samples.batch(rows, rng)
+        if self.ablation is not None:
+            whole = (samples.x["image"] if samples.x.dtype.names else samples.x)[rows]
+            views = self.ablation.of({"image": whole}, {"image": whole[batch.own]}, batch.own, place.step)
+            batch = replace(batch, views=tuple(torch.from_numpy(of["image"]).to(batch.images) for of in views))
         if self.reference_texts is None:
             return batch
         drawn = rng.integers(len(self.reference_texts), size=len(rows))
@@ -372,21 +386,3 @@ def _check_counts(**counts: int | None) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
         check_count(name, int(value))
-
-
-def described_defence(defence: Any) -> dict[str, Any]:
-    """A preprocessing defence in JSON's types."""
-    return {"name": type(defence).__name__} | {name: _plain(getattr(defence, name)) for name in defence.params}
-
-
-def _plain(value: Any) -> Any:
-    """A parameter in JSON's types."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (np.integer, np.floating)):
-        return value.item()
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(_plain, value))
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return type(value).__name__

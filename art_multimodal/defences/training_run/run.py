@@ -24,6 +24,7 @@ from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.trainer.trainers import check_method_for
 from art_multimodal.defences.training_run.data import open_run_data
 from art_multimodal.defences.training_run.folder import SCHEMA_VERSION, RunFolder, check_same_run
+from art_multimodal.defences.training_run.hiding import check_names, keeps_in
 from art_multimodal.defences.training_run.replacing import check_replaceable, remove_run
 from art_multimodal.defences.training_run.samples import SampleValidation, open_sample_data
 from art_multimodal.defences.training_run.settings import RunSettings
@@ -119,6 +120,7 @@ class TrainingRun:
         check_method_for(f"{settings.model} is a {kind}. {settings.method}", method, fusion)
         if model is not None:
             check_can_be_saved(model)
+            check_names(settings, model)
         if isinstance(model, DualEncoder | FusionModel):
             if settings.radii is not None:
                 raise InputError(f"{settings.model} is a {model.kind}: --eps is one radius, that of images.")
@@ -143,21 +145,22 @@ class TrainingRun:
         self.model = model
         text_attack = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=1)
         options: dict[str, Any] = dict(settings.options)
+        keeps = keeps_in(settings, data.estimator, data.protected_words)
         self.trainer: MethodTrainer
         if fusion:
             attack = None if settings.radii is None else ScoreAscent(settings.radii, settings.attacked)
-            self.trainer = FusionTrainer(data.estimator, settings.method, settings.training, attack, **options)
+            self.trainer = FusionTrainer(data.estimator, settings.method, settings.training, attack, keeps, **options)
         else:
             self.trainer = DualEncoderTrainer(
-                data.estimator, settings.method, settings.training, text_attack, **options
+                data.estimator, settings.method, settings.training, text_attack, keep=keeps, **options
             )
         # All words compete, as in an audit: training takes the cheaper of the two.
         stronger = text_attack_of(data.estimator, settings, data.protected_words, candidate_words=None)
         self.validation: Validation | SampleValidation
         if isinstance(model, MultimodalModel):
-            self.validation = SampleValidation(data.estimator, data.validation, settings)
+            self.validation = SampleValidation(data.estimator, data.validation, settings, keeps)
         else:
-            self.validation = Validation(data.estimator, data.validation, method, settings, stronger)
+            self.validation = Validation(data.estimator, data.validation, method, settings, stronger, keeps)
         self.header = self._header_of(settings) | {
             "model": {
                 "spec": settings.model,
@@ -170,6 +173,7 @@ class TrainingRun:
             "text_attack": self.trainer.configuration()["text_attack"],
             "protocol": self.validation.protocol(),
             "notes": list(notes),
+            "keep": self.trainer.configuration().get("keep"),
             "device": str(data.estimator.device),
             "versions": library_versions(),
         }

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from art_multimodal.ablation import Keep
 from art_multimodal.attacks.evasion import ProjectedGradientDescentMultimodal
 from art_multimodal.datasets import open_samples
 from art_multimodal.datasets.answers import samples_with_answers
 from art_multimodal.defences.training_run.data import Part, RunData, chosen_rows
+from art_multimodal.defences.training_run.hiding import Hidden
 from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
@@ -83,7 +85,8 @@ def open_sample_data(settings: RunSettings, model: MultimodalModel | None, devic
         "class_names": list(answers),
         "modalities": list(kinds),
     }
-    return RunData(FusionClassifier(model, device_type=device_type), train, kept, (), facts, (), notes)
+    protected = tuple(dict.fromkeys((*data.protected_words, *settings.protected_words)))
+    return RunData(FusionClassifier(model, device_type=device_type), train, kept, protected, facts, (), notes)
 
 
 def _with_room(kind: Modality) -> Modality:
@@ -121,17 +124,23 @@ class SampleValidation:
 
     :param classifier: Around the model in training.
     :param part: Samples that are not trained on.
+    :param keeps: Where the method hides elements, what is kept of each modality, by name.
     """
 
     #: There is no budget of images.
     budget = None
 
-    def __init__(self, classifier: FusionClassifier, part: Part, settings: RunSettings) -> None:
+    def __init__(
+        self, classifier: FusionClassifier, part: Part, settings: RunSettings, keeps: Mapping[str, Keep] | None = None
+    ) -> None:
+        self.hidden = None if keeps is None else Hidden(keeps, settings.training.seed)
         self.classifier, self.part, self.settings = classifier, part, settings
         self.steps = settings.validation_steps or max(1, settings.training.max_iter)
 
     def measure(self) -> dict[str, float]:
         """Return ``clean``; ``single`` and ``joint`` where there are radii; and ``attacked``, the worst of them.
+
+        Where elements are hidden, ``ablated`` takes the place of attacks.
 
         Shares in [0, 1]: of samples that are right, and stay so whichever single modality is attacked, and when all are
         at once.
@@ -139,6 +148,10 @@ class SampleValidation:
         x, y = self.part.x, self.part.y
         right = self.classifier.predict_labels(x, batch_size=_BATCH) == y
         found, stays = {"clean": float(right.mean())}, right.copy()
+        if self.hidden is not None:
+            return found | self.hidden.measured(
+                x, lambda seen: float((self.classifier.predict_labels(seen, batch_size=_BATCH) == y).mean())
+            )
         if self.settings.radii:
             single = right.copy()
             for name, radius in self.settings.radii.items():
@@ -151,6 +164,8 @@ class SampleValidation:
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""
         said = {"clean": "top-1 accuracy"}
+        if self.hidden is not None:
+            return said | self.hidden.protocol()
         if self.settings.radii:
             radii = ", ".join(f"{name} {radius:.4g}" for name, radius in self.settings.radii.items())
             norm = self.settings.training.image_budget.norm

@@ -35,7 +35,10 @@ class RunSettings:
     :param radii: Of models over several modalities: radius of the ball of each modality that is attacked in training
         and in validation, by name, in its own units; ``None`` for no attack.
     :param attacked: Which of them a batch is attacked on: ``"joint"``, ``"in-turn"`` or ``"most-vulnerable"``.
-    :param protected_words: Words that text attacks leave alone, besides class names and those that the data name.
+    :param protected_words: Words that text attacks leave alone, besides class names and those that the data name; of
+        texts from which words are hidden, they and those of the data stay.
+    :param keep: Where the method hides elements: how many are kept of each modality, by name.
+    :param elements: What its elements are, by name, as ``elements_of`` reads it; default: as that has it.
     """
 
     method: str
@@ -55,9 +58,19 @@ class RunSettings:
     radii: dict[str, float] | None = None
     attacked: str = "most-vulnerable"
     protected_words: tuple[str, ...] = ()
+    keep: dict[str, int] | None = None
+    elements: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         method = METHODS[self.method]
+        if method.ablates and not self.keep:
+            raise InputError(f"{self.method} hides elements: say how many are kept, such as --keep image=16,text=3.")
+        if not method.ablates and (self.keep or self.elements):
+            raise InputError(f"{self.method} trains on whole samples: leave out --keep and --elements.")
+        if lost := sorted((self.elements or {}).keys() - (self.keep or {}).keys()):
+            raise InputError(f"--elements says what is hidden of {lost[0]}: say in --keep how much of it is kept.")
+        if method.ablates and self.radii is not None:
+            raise InputError(f"{self.method} hides elements at random, and attacks nothing: leave out --eps.")
         if self.radii is not None:
             method = method.under(ScoreAscent(self.radii, self.attacked)) if method.of_fusion else method
         known = method.options

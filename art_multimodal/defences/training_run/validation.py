@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from art.attacks.attack import EvasionAttack
 
+from art_multimodal.ablation import Keep
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder, ProjectedGradientDescentMultimodal
 from art_multimodal.attacks.evasion.image_ascent import ImageBudget
 from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.data import Part
+from art_multimodal.defences.training_run.hiding import Hidden
 from art_multimodal.defences.training_run.settings import RunSettings
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.groups import first_rows, image_groups, numbered
+from art_multimodal.sample_arrays import with_field
 
-#: What is measured: on clean samples, on attacked images, on attacked texts, on one modality attacked alone, on all at
-#: once, and the worst of these.
-MEASURES = ("clean", "image", "text", "single", "joint", "attacked")
+#: What is measured: on clean samples, on those of which elements are hidden, on attacked images, on attacked texts, on
+#: one modality attacked alone, on all at once, and the worst of these.
+MEASURES = ("clean", "ablated", "image", "text", "single", "joint", "attacked")
 _BATCH = 128
 
 
@@ -31,6 +35,7 @@ class Validation:
     :param estimator: Around the model in training.
     :param part: Samples that are not trained on.
     :param text_attack: Where the method attacks texts.
+    :param keeps: Where the method hides elements, what is kept of each modality, by name.
     """
 
     def __init__(
@@ -40,12 +45,14 @@ class Validation:
         method: Method,
         settings: RunSettings,
         text_attack: TextPerturbation | None,
+        keeps: Mapping[str, Keep] | None = None,
     ) -> None:
+        self.hidden = None if keeps is None else Hidden(keeps, settings.training.seed)
         self.estimator = estimator
         self.part = part
         self.settings = settings
         self.text_attack = text_attack
-        self.attacks_images = method.image_attack is not None or text_attack is None
+        self.attacks_images = keeps is None and (method.image_attack is not None or text_attack is None)
         steps = settings.validation_steps or max(1, settings.training.max_iter)
         eps = settings.training.eps
         #: Of the image attack.
@@ -54,11 +61,31 @@ class Validation:
     def measure(self) -> dict[str, float]:
         """Return ``clean``, ``image`` and ``text`` where these are attacked, and ``attacked``, the worst of them.
 
+        Where elements are hidden, ``ablated`` takes the place of attacks.
+
         All are shares in [0, 1]. ``attacked`` counts samples that are right under every attack; in retrieval it is the
         smallest recall.
         """
+        if self.hidden is not None:
+            return self._under_masks(self.hidden)
         measure = self._accuracies if self.estimator.classifies else self._recalls
         return measure(self.estimator)
+
+    def _under_masks(self, hidden: Hidden) -> dict[str, float]:
+        x, estimator = self.part.x, self.estimator
+        if isinstance(estimator, ImageTextRetriever):
+            # An image is hidden once, for all of its captions.
+            groups = image_groups(x["image"])
+            found = hidden.measured(
+                x["image"][first_rows(groups)],
+                lambda seen: self._recall(estimator, with_field(x, "image", seen[groups])),
+            )
+            return {"clean": self._recall(estimator, x), **found}
+
+        def right(seen: np.ndarray) -> float:
+            return float((estimator.predict_labels(seen, batch_size=_BATCH) == self.part.y).mean())
+
+        return {"clean": right(x), **hidden.measured(x, right)}
 
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""
@@ -72,6 +99,8 @@ class Validation:
             ),
             "best": "the epoch with the highest attacked; of equal ones that with the highest clean, then the first",
         }
+        if self.hidden is not None:
+            return {"clean": said["clean"], **self.hidden.protocol()}
         if self.attacks_images:
             budget = self.budget
             said["image"] = (

@@ -35,6 +35,7 @@ class SampleBatch:
     :param number: Of the batch, from 0 on, over all epochs.
     :param turn: The modality that is trained, where they take turns.
     :param begins_epoch: Whether it is the first of an epoch.
+    :param views: The process's own samples with some elements hidden, each like ``x``.
     """
 
     x: np.ndarray
@@ -46,6 +47,7 @@ class SampleBatch:
     number: int
     turn: str | None = None
     begins_epoch: bool = False
+    views: tuple[np.ndarray, ...] = ()
 
     @property
     def size(self) -> int:

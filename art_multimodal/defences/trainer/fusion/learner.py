@@ -94,6 +94,9 @@ class SampleLearner(Learner):
         if own := needs & {*_BY_NAME, *_WHOLE, "adversarial_scores", "radius"}:
             said = self._asked(batch, batch.x if attacked is None else attacked, own)
             found |= said | {"adversarial_scores": said["scores"]}
+        if "ablated_scores" in needs:
+            views = [self._asked(batch, view, {"scores"})["scores"] for view in batch.views]
+            found["ablated_scores"] = torch.stack(views)
         if needs & {"projected", "fused_projected"}:
             found |= self._projected(batch)
         return found | ({} if self.memory is None else self.memory.quantities(batch))

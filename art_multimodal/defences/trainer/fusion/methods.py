@@ -40,6 +40,14 @@ METHODS.add(
     ),
 )
 METHODS.add(
+    "ablation",
+    Method(
+        fusion_objectives.ablation,
+        "fusion models: some elements of each modality are hidden (--keep), as certificates by ablation do",
+        paper="MMCert, arXiv:2403.19080",
+    ),
+)
+METHODS.add(
     "auxiliary",
     Method(fusion_objectives.auxiliary, "fusion models: cross-entropy of the scores, and of each modality's own"),
 )

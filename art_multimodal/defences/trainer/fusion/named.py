@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from art_multimodal.defences.trainer.ablating import Kept
 from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
 from art_multimodal.defences.trainer.fusion.trainer import FusionTrainer
 from art_multimodal.defences.trainer.settings import TrainingSettings
@@ -164,3 +165,31 @@ class FusionTrainerUmURL(FusionTrainer):
         :raises InputError: If the model is another one.
         """
         super().__init__(classifier, "umurl", settings, attack)
+
+
+class AblationTrainer(FusionTrainer):
+    """Train on samples of which all but a few elements are hidden: the base classifier of a certificate by ablation.
+
+    In every step each sample is seen under masks of its own, drawn as the certificate draws them. A model that was
+    never trained so answers at random under them.
+
+    | Paper link: https://arxiv.org/abs/2403.19080 (MMCert; one modality: https://arxiv.org/abs/1911.09272)
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        keep: Kept,
+        settings: TrainingSettings | None = None,
+        consistency: float = 0.0,
+    ) -> None:
+        """
+        :param classifier: Around the model to train.
+        :param keep: How many elements are kept of each modality, by name; masks to choose from, booleans ``[G, n]``; or
+            a :class:`~art_multimodal.ablation.Keep`. What is not named is seen whole.
+        :param settings: See :class:`TrainingSettings`.
+        :param consistency: Weight of the variance of the votes of two masks, at least 0. Above 0 each sample is seen
+            twice in a step, which doubles the cost.
+        :raises InputError: For an unknown modality, or what does not fit its elements.
+        """
+        super().__init__(classifier, "ablation", settings, keep=keep, consistency=consistency)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from art_multimodal.defences.trainer.ablating import Kept, ablation_of
+from art_multimodal.defences.trainer.checkpoint import described_defence
 from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
 from art_multimodal.defences.trainer.fusion.batches import FusionSamples, SampleBatch, fusion_samples_of
 from art_multimodal.defences.trainer.fusion.learner import SampleLearner
@@ -16,9 +18,11 @@ from art_multimodal.defences.trainer.loop import Place
 from art_multimodal.defences.trainer.methods import METHODS, Method
 from art_multimodal.defences.trainer.samples import Samples, generator_of
 from art_multimodal.defences.trainer.settings import TrainingSettings
-from art_multimodal.defences.trainer.trainers import MethodTrainer, described_defence
+from art_multimodal.defences.trainer.trainers import MethodTrainer
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.sample_arrays import fields_of
+from art_multimodal.sample_arrays import samples as joined_fields
 
 
 class FusionTrainer(MethodTrainer):
@@ -38,6 +42,7 @@ class FusionTrainer(MethodTrainer):
         method: str | Method = "adversarial",
         settings: TrainingSettings | None = None,
         attack: Mapping[str, float] | ScoreAscent | None = None,
+        keep: Kept | None = None,
         **options: Any,
     ) -> None:
         """
@@ -47,10 +52,16 @@ class FusionTrainer(MethodTrainer):
         :param settings: Everything else; default: :class:`TrainingSettings`.
         :param attack: Radius of the ball of each modality that is attacked, by name, or a :class:`ScoreAscent`, which
             also says which of them a batch is attacked on; ``None`` for the method's own, if any.
+        :param keep: Where the method hides elements, how many are kept of each modality, by name, or under which masks
+            (:class:`~art_multimodal.ablation.Keep`). What is not named is seen whole.
         :param options: Of the method, and ``ratio`` of the attack, 0.5 by default.
         :raises InputError: If the method is not known, or what was given does not fit it or the model.
         """
         chosen = METHODS[method] if isinstance(method, str) else method
+        if attack is not None and chosen.ablates:
+            raise InputError(
+                "Masks hide elements at random here, and no attack is seen through them: leave out attack."
+            )
         if attack is not None and chosen.of_fusion:
             chosen = chosen.under(attack if isinstance(attack, ScoreAscent) else ScoreAscent(attack))
             if all(stage.image_attack is None for stage in chosen.stages):
@@ -58,6 +69,8 @@ class FusionTrainer(MethodTrainer):
         super().__init__(classifier, chosen, settings, options, method if isinstance(method, str) else None)
         if any(stage.batch_norm for stage in self.method.stages):
             self.settings = replace(self.settings, update_batch_norm=True)
+        kinds, shape = classifier.modalities, classifier.input_shape if classifier.of_pairs else None
+        self.ablation = ablation_of(self.method, self.method_name, keep, kinds, shape, self.options, self.settings)
         for stage in self.method.stages:
             if isinstance(stage.image_attack, ScoreAscent):
                 stage.image_attack.check_for(classifier)
@@ -88,7 +101,12 @@ class FusionTrainer(MethodTrainer):
         number, of_turn = divmod(place.step, len(self._turns))
         begins = place.index == 0 and of_turn == 0
         batch = samples.batch(rows, generator_of(self.settings.seed, 2, place.step))
-        return replace(batch, number=number, turn=turn, begins_epoch=begins)
+        batch = replace(batch, number=number, turn=turn, begins_epoch=begins)
+        if self.ablation is None:
+            return batch
+        whole, own = fields_of(samples.x[rows]), fields_of(batch.x)
+        views = self.ablation.of(whole, own, batch.own, place.step)
+        return replace(batch, views=tuple(joined_fields(**own | view) for view in views))
 
     def _learner(self, count: int | None) -> SampleLearner:
         return SampleLearner(self.classifier, self.method, self.settings, self.options, count)
