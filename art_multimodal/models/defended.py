@@ -93,6 +93,11 @@ class _DefendedDualEncoder(_Defended, DualEncoder):
         features = self._mean(super().encode_image(self._drawn(images), normalize=True))
         return F.normalize(features, dim=-1) if normalize else features
 
+    @property
+    def drops_tokens(self) -> bool:
+        # Defences stand in front of the pixels; a mean over draws is not taken of views.
+        return self.draws == 1 and self.undefended.encode_image is DualEncoder.encode_image and self._knows_patches
+
 
 class _DefendedFusion(_Defended, FusionModel):
     def tokenize(self, texts: Sequence[str]) -> Tokens:

@@ -13,6 +13,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.causal_text import CausalText, encode_sharing_prefixes
 from art_multimodal.models.preprocessing import ImagePreprocessing
+from art_multimodal.models.visible_patches import PatchTower, encode_visible
 from art_multimodal.texts import as_texts
 
 
@@ -53,6 +54,25 @@ class DualEncoder(ImageTextModel):
         :return: Shape ``[N, D]``, in the dtype of the weights.
         """
         features = self.image_tower(self.pixels(images))
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_visible(self, images: Tensor, tokens: Tensor, normalize: bool = True) -> Tensor:
+        """Embed images of which some patches are visible: hidden ones take no part, and cost nothing.
+
+        Exactly what attention gives in which the hidden patches do not exist, at the cost of ``(1 + k) / (1 + n)`` of
+        an image in the layers. Patches are those of the image as the tower sees it. Where the caller's images have
+        another size, a pixel of theirs spreads over neighbouring patches when they are resized: to hide pixels of
+        theirs, hide them before (:class:`~art_multimodal.ablation.Blocks`).
+
+        :param images: As for :meth:`encode_image`.
+        :param tokens: Numbers of the visible patches, row by row as in :attr:`token_grid`, ``[N, k]``, or ``[N, V, k]``
+            for ``V`` views of each image, whose resize and patches are then computed once. Each patch once; ``k`` may
+            be 0.
+        :param normalize: Whether to scale each embedding to unit length.
+        :return: Shape ``[N, D]``, or ``[N, V, D]``, in the dtype of the weights.
+        :raises InputError: If the model does not drop tokens (:attr:`drops_tokens`), or these are no patches of it.
+        """
+        features = encode_visible(self._patches, self.pixels(images), tokens)
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, tokens: Tensor, normalize: bool = True) -> Tensor:
@@ -139,6 +159,45 @@ class DualEncoder(ImageTextModel):
             return False
         tower, parts = (next(k for k in kind.__mro__ if name in vars(k)) for name in ("text_tower", "causal_text"))
         return issubclass(parts, tower) and self.causal_text is not None
+
+    @property
+    def patch_tower(self) -> PatchTower | None:
+        """The image tower in parts, where it is known to be a vision transformer with a class token."""
+        return None
+
+    @property
+    def drops_tokens(self) -> bool:
+        """Whether :meth:`encode_visible` can leave patches out: not where images meet convolutions or are pooled.
+
+        Nor if a subclass, or somebody from outside, has changed what :meth:`encode_image` computes.
+        """
+        return type(self).encode_image is DualEncoder.encode_image and self._knows_patches
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """How many patches an image has, down and across.
+
+        :raises InputError: If the model does not drop tokens.
+        """
+        return self._patches.grid
+
+    @property
+    def _knows_patches(self) -> bool:
+        kind = type(self)
+        if {"encode_image", "image_tower"} & set(vars(self)):
+            return False
+        tower, parts = (next(k for k in kind.__mro__ if name in vars(k)) for name in ("image_tower", "patch_tower"))
+        return issubclass(parts, tower) and self.patch_tower is not None
+
+    @property
+    def _patches(self) -> PatchTower:
+        tower = self.patch_tower if self.drops_tokens else None
+        if tower is None:
+            raise InputError(
+                f"This {type(self).__name__} cannot leave out patches of an image: it is not known to be a vision "
+                "transformer with a class token. Hide pixels instead: art_multimodal.ablation.Blocks."
+            )
+        return tower
 
     def image_tower(self, pixels: Tensor) -> Tensor:
         """Embed preprocessed images ``[N, C, *image_size]`` without normalising: ``[N, D]``."""

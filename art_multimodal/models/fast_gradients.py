@@ -94,7 +94,7 @@ def with_fast_gradients(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is nn.MultiheadAttention:
             module.__class__ = SelfAttention
-        elif type(module) is nn.Conv2d and _embeds_patches(module):
+        elif type(module) is nn.Conv2d and embeds_patches(module):
             module.__class__ = PatchEmbedding
 
 
@@ -106,6 +106,10 @@ def without_fast_gradients(model: nn.Module) -> None:
             module.__class__ = plain
 
 
-def _embeds_patches(layer: nn.Conv2d) -> bool:
+def embeds_patches(layer: nn.Module) -> bool:
+    """Whether a layer is a convolution of patches that do not overlap, and nothing else."""
+    if type(layer) not in (nn.Conv2d, PatchEmbedding):
+        return False
+    assert isinstance(layer, nn.Conv2d)
     plain = layer.groups == 1 and set(layer.dilation) == {1} and layer.padding in ((0, 0), 0, "valid")
     return plain and layer.in_channels <= 4 and layer.kernel_size == layer.stride

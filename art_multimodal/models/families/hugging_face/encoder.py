@@ -11,9 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
+from art_multimodal.models.causal_text import is_as_built
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fast_gradients import embeds_patches
 from art_multimodal.models.preprocessing import ImagePreprocessing, check_sides
 from art_multimodal.models.texts import check_context, reserved_positions
+from art_multimodal.models.visible_patches import PatchTower, patch_grid
 from art_multimodal.shown import shown
 
 # Numbers that PIL gives to its filters, which image processors store.
@@ -66,6 +69,10 @@ class HuggingFaceEncoder(DualEncoder):
     def image_tower(self, pixels: Tensor) -> Tensor:
         return _features(self.model.get_image_features(pixel_values=pixels))
 
+    @property
+    def patch_tower(self) -> PatchTower | None:
+        return _patch_tower_of(self.model, self.image_size)
+
     def text_tower(self, tokens: Tensor) -> Tensor:
         if not self._uses_mask:
             return _features(self.model.get_text_features(input_ids=tokens))
@@ -113,6 +120,30 @@ def _features(output: Any) -> Tensor:
             f"This model's features are not one vector per sample (shape {shape}), so it is not a dual encoder."
         )
     return features
+
+
+def _patch_tower_of(model: Any, size: tuple[int, int]) -> PatchTower | None:
+    """The vision transformer of CLIP in parts; ``None`` for any other family, and where hooks see whole images."""
+    from transformers import CLIPModel
+
+    if type(model) is not CLIPModel or "get_image_features" in vars(model):
+        return None
+    vision, embeddings = model.vision_model, model.vision_model.embeddings
+    layers = (vision.pre_layrnorm, vision.encoder, *vision.encoder.layers, vision.post_layernorm)
+    parts = (vision, embeddings, embeddings.patch_embedding, *layers, model.visual_projection)
+    if not is_as_built(parts) or not embeds_patches(embeddings.patch_embedding):
+        return None
+    positions = embeddings.position_embedding.weight
+    grid = patch_grid(embeddings.patch_embedding, size, len(positions) - 1)
+    if grid is None:
+        return None
+
+    def transform(states: Tensor) -> Tensor:
+        last = vision.encoder(inputs_embeds=vision.pre_layrnorm(states))[0]
+        return model.visual_projection(vision.post_layernorm(last[:, 0]))
+
+    first = embeddings.class_embedding + positions[0]
+    return PatchTower(grid, embeddings.patch_embedding, first, positions[1:], transform)
 
 
 def context_length(model: nn.Module, tokenizer: Any) -> int:
