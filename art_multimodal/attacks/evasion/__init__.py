@@ -23,6 +23,7 @@ from art_multimodal.attacks.evasion.text import (
     WordChange,
 )
 from art_multimodal.attacks.evasion.typographic import TypographicAttack, TypographicRecord
+from art_multimodal.attacks.evasion.vote_flipping import VoteFlippingAttack
 
 __all__ = [
     "BertAttack",
@@ -43,6 +44,7 @@ __all__ = [
     "TimeShift",
     "TypographicAttack",
     "TypographicRecord",
+    "VoteFlippingAttack",
     "WordChange",
     "for_each_pair",
     "for_each_sample",
