@@ -13,8 +13,8 @@ from art.evaluations.evaluation import Evaluation
 
 from art_multimodal.defences.detector.evasion import ModalityDisagreementDetector
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit.log import cannot_write, write_atomically
 from art_multimodal.evaluations.audit.rendering import render
+from art_multimodal.store import cannot_write, write_atomically
 
 #: Corners of a curve that a report draws.
 _POINTS = 201

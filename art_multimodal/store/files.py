@@ -119,6 +119,17 @@ def replace_file(path: Path, content: bytes | str | Callable[[Path], Any], sync:
         raise
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one, never half of it.
+
+    :raises InputError: If it cannot be written.
+    """
+    try:
+        replace_file(path, text)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def _forget(path: Path) -> None:
     with suppress(OSError):  # it stands there as a folder; the first error says what is wrong
         path.unlink(missing_ok=True)

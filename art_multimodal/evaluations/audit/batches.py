@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit.lines import CleanLine, Skipped
+from art_multimodal.evaluations.audit.lines import Skipped
 from art_multimodal.evaluations.audit.subject import Subject
 
 
@@ -63,14 +64,23 @@ class Batch:
         """Indices and samples of some rows."""
         return [self.indices[row] for row in rows], [self.samples[row] for row in rows]
 
-    def check_same(self, logged: CleanLine | None) -> None:
+    def check_same(self, pixels_hash: str | None) -> None:
         """A batch that is logged in part must be the same images, or its rows would speak of different ones.
 
+        :param pixels_hash: What the log says; ``None`` where it says nothing.
         :raises InputError: If it is not.
         """
-        if logged is not None and logged.pixels_hash != self.pixels_hash:
+        if pixels_hash is not None and pixels_hash != self.pixels_hash:
             raise InputError(
                 f"Images of the run to resume have changed since, in batch {self.number} "
                 f"({', '.join(sample.name for sample in self.samples[:3])}, ...). Put them back, or choose another "
                 "--out."
             )
+
+
+def rows_by_shape(subject: Subject, samples: Sequence[Any]) -> list[np.ndarray]:
+    """Rows of samples that fit into one array, in the order in which their shapes appear."""
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for row, sample in enumerate(samples):
+        rows.setdefault(subject.shape_of(sample), []).append(row)
+    return [np.array(group) for group in rows.values()]

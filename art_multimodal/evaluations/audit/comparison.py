@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder, write_atomically
+from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.rendering import render
 from art_multimodal.evaluations.audit.samples import pictured
 from art_multimodal.evaluations.audit.summary import summary_rows
 from art_multimodal.evaluations.suite import ATTACKS
 from art_multimodal.out_folders import check_no_strangers
+from art_multimodal.store import HEADER_FILE, check_folder, write_atomically
 
 REPORT_FILE = "report.json"
 #: Removals shown of each model, by attack.

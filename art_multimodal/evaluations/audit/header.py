@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit.log import SCHEMA_VERSION, other_version
+from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.evaluations.audit.threats import THREATS, Circumstances, off_the_grid
@@ -16,7 +15,6 @@ from art_multimodal.evaluations.audit.threats.samples import protocol_of_samples
 from art_multimodal.evaluations.audit.word_curve import CURVED
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT, Budget, entry_of
 from art_multimodal.evaluations.suite.exhaustive import word_curve
-from art_multimodal.shown import shown
 from art_multimodal.versions import library_versions
 
 _DECISION = {
@@ -48,7 +46,7 @@ def header_of(
     if curved:
         protocol["word_curve"] = _word_curve(budget)
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": RunLog.schema_version,
         "settings": settings.as_json(),
         "task": subject.task,
         "attacks": list(attacks),
@@ -191,29 +189,3 @@ def _word_curve(budget: Budget) -> str:
         f"worst_text is read with {', '.join(map(str, some))} proposals for each word and with all {every} entries of "
         "the language model's vocabulary, whatever top_k says; each point has the ones before, and all typing errors"
     )
-
-
-def check_same_run(logged: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Compare all that numbers depend on; another device or library version is let through and stays as logged.
-
-    :raises InputError: Naming what differs.
-    """
-    if logged.get("schema_version") != SCHEMA_VERSION:
-        raise other_version(logged.get("schema_version"))
-    differences: dict[str, str] = {}
-    for part in ("settings", "budget", "model", "data"):
-        for key in sorted({*logged.get(part, {}), *wanted[part]}):
-            before, now = logged.get(part, {}).get(key), wanted[part].get(key)
-            # Like the device, how many samples a pass holds is the machine's affair.
-            if before != now and key != "batch_size":
-                differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
-    if differences:
-        raise InputError(
-            f"The run to resume had other settings ({'; '.join(differences.values())}). "
-            "Give the same ones, or another --out."
-        )
-
-
-def _short(value: Any) -> str:
-    text = shown(value)
-    return text if len(text) <= 40 else text[:37] + "..."

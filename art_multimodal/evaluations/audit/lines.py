@@ -133,6 +133,11 @@ class CleanLine:
     gallery_hash: str = ""
     attack: str = CLEAN
 
+    @property
+    def part(self) -> tuple[int, str]:
+        """Which part of the work it is about."""
+        return self.batch, self.attack
+
 
 @dataclass(frozen=True)
 class AttackLine:
@@ -158,6 +163,11 @@ class AttackLine:
     gradients: float
     not_applicable: tuple[Count, ...]
     flags: Mapping[str, Count] = field(default_factory=dict)
+
+    @property
+    def part(self) -> tuple[int, str]:
+        """Which part of the work it is about."""
+        return self.batch, self.attack
 
 
 Line = CleanLine | AttackLine

@@ -25,6 +25,7 @@ from art_multimodal.evaluations.audit.multimodal import MultimodalSubject
 from art_multimodal.evaluations.audit.retrieval import RetrievalSubject
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
+from art_multimodal.evaluations.suite import SAMPLES
 from art_multimodal.evaluations.suite.selection import check_modality_names
 from art_multimodal.labels import class_indices
 from art_multimodal.models.base import ImageTextModel
@@ -150,7 +151,6 @@ def _open_samples(settings: AuditSettings, model: MultimodalModel, device_type: 
     subject = MultimodalSubject(model, checked, labels, data, device_type)
     if left_out:
         subject.own_notes += (f"{shown(', '.join(left_out))} of the data is not used: the model does not take it",)
-    subject.own_notes += _on_radii(settings, model)
     return subject
 
 
@@ -166,12 +166,13 @@ def _labelled_samples(settings: AuditSettings, model: MultimodalModel) -> Labell
     return data
 
 
-def _on_radii(settings: AuditSettings, model: MultimodalModel) -> tuple[str, ...]:
+def notes_on_radii(settings: AuditSettings, subject: Subject) -> tuple[str, ...]:
     """Says which modalities move by a share of their range, since nothing else was given."""
-    unnamed = settings.unnamed(model.modalities)
+    modalities = subject.model.modalities if subject.task == SAMPLES else {}
+    unnamed = settings.unnamed(modalities)
     if not unnamed:
         return ()
-    balls = settings.balls(model.modalities)
+    balls = settings.balls(modalities)
     each = ", ".join(f"{name} {balls[name].eps:.4g}" for name in unnamed)
     return (f"no eps was given for {', '.join(unnamed)}, which may move by a share of the range: {each} (see --eps)",)
 

@@ -135,6 +135,8 @@ class Estimate:
 
     def __init__(self, plan: Plan) -> None:
         self._planned = {planned.name: planned for planned in plan.passes}
+        #: Which pass tells how long a forward pass takes.
+        self._first = plan.passes[0].name
         self._samples = dict.fromkeys(self._planned, 0)
         self._seconds = dict.fromkeys(self._planned, 0.0)
 
@@ -152,10 +154,10 @@ class Estimate:
     @property
     def unit(self) -> float | None:
         """Seconds of a forward pass of an image; ``None`` before the first batch."""
-        clean, samples = self._planned[CLEAN], self._samples[CLEAN]
+        clean, samples = self._planned[self._first], self._samples[self._first]
         if not samples or clean.cost is None:
             return None
-        return self._seconds[CLEAN] / (samples * clean.cost.forward)
+        return self._seconds[self._first] / (samples * clean.cost.forward)
 
     def left(self) -> float | None:
         """Seconds that are left, at most but for attacks that usually ask far less; ``None`` before the first batch."""

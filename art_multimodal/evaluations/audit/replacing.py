@@ -7,7 +7,8 @@ from pathlib import Path
 
 from art_multimodal import replacing
 from art_multimodal.evaluations.audit.lines import SUFFIX
-from art_multimodal.evaluations.audit.log import HEADER_FILE, PICTURES_FOLDER
+from art_multimodal.evaluations.audit.log import PICTURES_FOLDER, RunLog
+from art_multimodal.store import HEADER_FILE
 
 #: What an audit writes into its folder, and what a kill leaves of it.
 _NAMES = r"(run\.json|log(\.\d+)?\.jsonl|report\.(html|md|json))"
@@ -16,7 +17,7 @@ _FILES = re.compile(rf"\.lock|{_NAMES}|\.{_NAMES}\.part")
 _PICTURES = re.compile(rf"{_OF_PICTURES}|\.{_OF_PICTURES}\.part")
 #: In the folder of a comparison: the run of one of its models.
 _RUN = re.compile(r"\d+-[A-Za-z0-9.-]*")
-_WHAT = "an audit"
+_WHAT = RunLog.what
 
 
 def check_replaceable(folder: Path) -> None:
@@ -25,6 +26,7 @@ def check_replaceable(folder: Path) -> None:
     :raises InputError: If there is anything else in it.
     """
     replacing.contents(folder, _is_ours, _WHAT)
+    RunLog.refuse_other_kinds(folder)
 
 
 def remove_run(folder: Path) -> None:
@@ -32,6 +34,7 @@ def remove_run(folder: Path) -> None:
 
     :raises InputError: If there is anything else in it, or they cannot be removed.
     """
+    check_replaceable(folder)
     replacing.remove(folder, _is_ours, _WHAT, HEADER_FILE)
 
 

@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN
-from art_multimodal.evaluations.audit.log import RunLog, write_atomically
+from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.rendering import md, render
 from art_multimodal.evaluations.audit.samples import pictured
 from art_multimodal.evaluations.audit.sentences import sentences
 from art_multimodal.evaluations.audit.summary import RECALL_AT, summarise
 from art_multimodal.evaluations.audit.threats import threats_of
 from art_multimodal.evaluations.suite import entry_of
+from art_multimodal.store import write_atomically
 
 #: Of the bar without an attack.
 _CLEAN_COLOUR = "#3b7dd8"

@@ -15,24 +15,24 @@ from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.batches import Batch
-from art_multimodal.evaluations.audit.header import check_same_run, header_of
+from art_multimodal.evaluations.audit.header import header_of
 from art_multimodal.evaluations.audit.lines import CLEAN, AttackLine, Line
-from art_multimodal.evaluations.audit.log import HEADER_FILE, RunLog, check_folder
-from art_multimodal.evaluations.audit.opening import open_subject
+from art_multimodal.evaluations.audit.log import RunLog
+from art_multimodal.evaluations.audit.opening import notes_on_radii, open_subject
 from art_multimodal.evaluations.audit.passes import passes_of
 from art_multimodal.evaluations.audit.settings import AuditSettings
-from art_multimodal.evaluations.audit.sharding import merge, own_log
+from art_multimodal.evaluations.audit.sharding import merge
 from art_multimodal.evaluations.audit.shown_samples import are_whole
 from art_multimodal.evaluations.audit.summary import weighed_modalities
-from art_multimodal.evaluations.audit.unfinished import Begun, Unfinished, Watch
+from art_multimodal.evaluations.audit.unfinished import UnfinishedAudit
 from art_multimodal.evaluations.audit.work import PICTURES_PER_ATTACK, Worker
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of, select_attacks
 from art_multimodal.evaluations.suite.looking import who_looks
 from art_multimodal.evaluations.suite.text import one_text
 from art_multimodal.language.proposing import notes_on_words
 from art_multimodal.out_folders import check_apart, check_no_strangers
-from art_multimodal.processes import failing_together, is_main_process, process_count, process_index
-from art_multimodal.store import FolderLock
+from art_multimodal.processes import failing_together, is_main_process
+from art_multimodal.store import FolderLock, Watch, own_log, shared_out
 
 #: Called with the name of an attack (or "clean") and the number of samples that it has just finished.
 Progress = Callable[[str, int], None]
@@ -69,6 +69,7 @@ class Audit(Evaluation):
         self.max_skipped = check_max_skipped(max_skipped)
         check_no_strangers(self.out)
         self.subject = open_subject(settings, device_type_of(device))
+        self.subject.own_notes += notes_on_radii(settings, self.subject)
         self.settings = settings = settings.for_task(self.subject.task)
         check_apart(self.out, self.subject.data.folders)
         self.estimator = self.subject.estimator
@@ -136,26 +137,17 @@ class Audit(Evaluation):
 
     def _open(self, resume: bool, lock: FolderLock) -> tuple[RunLog, str | None]:
         """The log of the run, new or gone on with; and of a new one the hash of the gallery."""
-        header = self.header()
         gallery_hash: str | None = None
-        with failing_together():
-            check_folder(self.out, resume=resume)
-            going_on = resume and (self.out / HEADER_FILE).exists()
-            if not going_on:
-                # First, so that a run that is refused here leaves no trace.
-                self.check_readable()
-                gallery_hash = self._prepare()
-        with failing_together():
-            if is_main_process():
-                if going_on:
-                    lock.take()
-                    check_same_run(RunLog.open(self.out).header, header)
-                    self._merge(RunLog(self.out, header))
-                else:
-                    RunLog.create(self.out, header, lock)
-        return RunLog(self.out, header), gallery_hash
 
-    def _plan(self, log: RunLog, watch: Watch) -> Unfinished:
+        def anew() -> None:
+            nonlocal gallery_hash
+            self.check_readable()
+            gallery_hash = self._prepare()
+
+        log = RunLog.begin(self.out, self.header(), resume, lock, anew, self._merge)
+        return log, gallery_hash
+
+    def _plan(self, log: RunLog, watch: Watch) -> UnfinishedAudit:
         """What is to be done."""
 
         def has_pictures(line: AttackLine) -> bool:
@@ -163,9 +155,11 @@ class Audit(Evaluation):
             return all(are_whole(log.pictures, line.attack, record) for record in shown)
 
         batches = -(-len(self.order) // self.settings.together)
-        return Unfinished.of(log.lines(), batches, self.passes, self.attacks, has_pictures, watch)
+        left = UnfinishedAudit(pictured={name: [] for name in self.attacks}, pictures_are_whole=has_pictures)
+        left.read(log.lines(), batches, (CLEAN, *self.passes), watch)
+        return left
 
-    def _checked_gallery(self, gallery_hash: str | None, left: Unfinished) -> str:
+    def _checked_gallery(self, gallery_hash: str | None, left: UnfinishedAudit) -> str:
         """The hash of the gallery of a run that is gone on with, whose samples are as they were."""
         with failing_together():
             if gallery_hash is None and left.batches:
@@ -177,21 +171,17 @@ class Audit(Evaluation):
                     )
         return gallery_hash or ""
 
-    def _work(self, log: RunLog, left: Unfinished, gallery_hash: str, watch: Watch) -> None:
+    def _work(self, log: RunLog, left: UnfinishedAudit, gallery_hash: str, watch: Watch) -> None:
         """Do what is left, one batch after the other; of several processes each has batches of its own."""
         with failing_together():
             own = own_log(log)
             worker = Worker(
                 self.subject, self.prepared, self.budget, self.settings.seed, left, log.pictures, gallery_hash
             )
-            for first in range(0, len(left.batches), process_count()):
-                at_once = left.batches[first : first + process_count()]
-                if process_index() >= len(at_once):
-                    break
-                tell = partial(self._tell, watch, left, at_once)
-                self._batch(at_once[process_index()], worker, own, tell)
+            for number, at_once in shared_out(left.batches):
+                self._batch(number, worker, own, partial(self._tell, watch, left, at_once))
 
-    def _tell(self, watch: Watch, left: Unfinished, at_once: list[int], line: Line) -> None:
+    def _tell(self, watch: Watch, left: UnfinishedAudit, at_once: list[int], line: Line) -> None:
         """Report what all processes are through with when this one is, as far as it can tell."""
         new = (number for number in at_once if (number, line.attack) not in left.done)
         watch(line.attack, sum(len(self._positions(number)) for number in new), line.seconds)
@@ -199,8 +189,8 @@ class Audit(Evaluation):
     def _batch(self, number: int, worker: Worker, own: RunLog, tell: Callable[[Line], None]) -> None:
         left = worker.left
         batch = Batch.read(self.subject, number, self._positions(number), self.strict)
-        begun = left.begun.get(number, Begun())
-        batch.check_same(begun.clean)
+        begun = left.begun_of(number)
+        batch.check_same(None if begun.clean is None else begun.clean.pixels_hash)
         if begun.clean is None:
             begun.clean = worker.clean(batch)
             own.append(begun.clean)

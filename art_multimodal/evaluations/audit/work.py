@@ -7,16 +7,15 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from art_multimodal.attacks.budget import Budget
-from art_multimodal.evaluations.audit.batches import Batch
+from art_multimodal.evaluations.audit.batches import Batch, rows_by_shape
 from art_multimodal.evaluations.audit.lines import AttackLine, CleanLine, SampleRecord
 from art_multimodal.evaluations.audit.passes import entry_of, goes_on_after, is_naive
 from art_multimodal.evaluations.audit.subject import Subject
-from art_multimodal.evaluations.audit.unfinished import Begun, Unfinished
+from art_multimodal.evaluations.audit.unfinished import Begun, UnfinishedAudit
 from art_multimodal.evaluations.suite import PreparedAttack
 
 #: Pictures kept for each attack.
@@ -41,7 +40,7 @@ class Worker:
         prepared: Mapping[str, PreparedAttack],
         budget: Budget,
         seed: int,
-        left: Unfinished,
+        left: UnfinishedAudit,
         pictures: Path,
         gallery_hash: str,
     ) -> None:
@@ -52,7 +51,7 @@ class Worker:
         """The line of a batch before any attack."""
         started = time.perf_counter()
         records: dict[int, SampleRecord] = {}
-        for rows in self._rows_by_shape(batch.samples):
+        for rows in rows_by_shape(self.subject, batch.samples):
             said = self.subject.answers(*batch.take(rows), self.budget.batch_size)
             records.update(zip(rows.tolist(), said, strict=True))
         return CleanLine(
@@ -85,7 +84,7 @@ class Worker:
         queries: float = 0
         gradients: float = 0
         flags: dict[str, int] = {}
-        for group, places in enumerate(self._rows_by_shape([batch.samples[row] for row in chosen])):
+        for group, places in enumerate(rows_by_shape(self.subject, [batch.samples[row] for row in chosen])):
             indices, samples = batch.take(chosen[places])
             x, labels = subject.stack(samples), subject.labels(samples)
             with subject.counted() as count:
@@ -118,13 +117,6 @@ class Worker:
 
     def _to_be_shown(self, name: str, number: int) -> bool:
         return name in self.left.pictured and self.left.taken(name, number) < PICTURES_PER_ATTACK
-
-    def _rows_by_shape(self, samples: Sequence[Any]) -> list[np.ndarray]:
-        """Rows of samples that fit into one array, in the order in which their shapes appear."""
-        rows: dict[tuple[int, ...], list[int]] = {}
-        for row, sample in enumerate(samples):
-            rows.setdefault(self.subject.shape_of(sample), []).append(row)
-        return [np.array(group) for group in rows.values()]
 
 
 def _fallen(lines: Mapping[str, AttackLine], attacks: Sequence[str]) -> dict[int, SampleRecord]:
