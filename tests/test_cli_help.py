@@ -11,8 +11,8 @@ from art_multimodal.cli.presets import PRESETS
 from art_multimodal.evaluations.audit import AuditSettings
 from art_multimodal.evaluations.suite import ATTACKS
 
-PAGES = [["--help"], *([command, "--help"] for command in ("audit", "train", "list"))]
-LISTS = [["list", what] for what in ("models", "data", "attacks", "defences", "fusions", "methods")]
+PAGES = [["--help"], *([command, "--help"] for command in ("audit", "certify", "train", "list"))]
+LISTS = [["list", what] for what in ("models", "data", "attacks", "defences", "fusions", "masks", "methods")]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -40,7 +40,7 @@ def test_h_is_help_with_examples(capsys, arguments) -> None:
     assert "Examples:\n  art-multimodal " in printed
 
 
-@pytest.mark.parametrize("command", ["audit", "train"])
+@pytest.mark.parametrize("command", ["audit", "certify", "train"])
 def test_every_option_is_shown_once_in_a_group(capsys, command: str) -> None:
     printed = run(capsys, command, "--help")[1]
     shown = [line.split()[0] for line in printed.splitlines() if line.startswith("  --")]
@@ -109,7 +109,7 @@ def test_version(capsys) -> None:
         (["audit", "--zzzzzzz", "3"], "No such option: --zzzzzzz. See"),
         (["audit", "-x"], "No such option: -x"),
         (["adit"], "No such command 'adit'. Did you mean 'audit'? See art-multimodal --help."),
-        (["frobnicate"], "No such command 'frobnicate'. Commands: audit, train, list."),
+        (["frobnicate"], "No such command 'frobnicate'. Commands: audit, certify, train, list."),
         (["list"], "For example: attacks. See art-multimodal list --help."),
         (["list", "atacks"], "list: unknown listing 'atacks'. Did you mean attacks"),
         (["list", "a\x1b[31m\nb"], "\\x1b"),

@@ -373,6 +373,8 @@ def test_every_option_reaches_the_settings(tmp_path: Path, capsys) -> None:
         },
         "options": {"lambda_img": 0.25, "lambda_txt": 0.5},
         "radii": None,
+        "keep": None,
+        "elements": None,
         "attacked": "joint",
         "task": "classification",
         "epochs": 1,

@@ -122,6 +122,60 @@ def test_other_files_may_leave_the_range_of_the_first_by_a_little(data: str, tmp
     assert code == 2 and "lab: values must lie in" in err
 
 
+HIDE = ["--keep", "pix=6,lab=2,sound=2", "--elements", "pix=points"]
+
+
+def test_train_with_elements_hidden_and_go_on(data: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    from art_multimodal.defences.training_run import TrainingRun
+
+    command = ["ablation", "modular:late", "--data", data, *QUICK, *HIDE, "--option", "consistency=0.5"]
+    code, printed, err = run(capsys, *command, "--out", str(tmp_path / "whole"))
+    assert code == 0, err
+    lines = printed.splitlines()
+    assert "epoch      loss     clean   ablated  attacked" in lines and max(map(len, lines[:9])) <= 80
+    assert "kept: pix 6 (point), lab 2 (point), sound 2 (step)" in " ".join(printed.split()), printed
+    header = header_of(tmp_path / "whole")
+    assert header["keep"]["sound"] == {"elements": "steps", "squeeze": False, "fill": 0.0, "keep": 2}
+    assert header["settings"]["keep"] == {"pix": 6, "lab": 2, "sound": 2}
+    assert all(row["attacked"] == row["ablated"] for row in header["history"])
+    taken = TrainingRun._step_taken
+
+    def stop(self, record) -> None:
+        taken(self, record)
+        if record.place.step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingRun, "_step_taken", stop)
+    stopped = ["--out", str(tmp_path / "stopped"), "--checkpoint-every", "1"]
+    assert run(capsys, *command, *stopped)[0] != 0
+    monkeypatch.setattr(TrainingRun, "_step_taken", taken)
+    other = [part.replace("lab=2", "lab=1") for part in command]
+    code, _, err = run(capsys, *other, *stopped, "--resume")
+    assert code == 2 and "keep.lab: 2 then, 1 now" in err, err
+    assert run(capsys, *command, *stopped, "--resume")[0] == 0
+    assert timeless(header_of(tmp_path / "stopped")["history"]) == timeless(header["history"])
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "data_spec", "keep", "hidden"),
+    [
+        ("ablation", "demo:shapes/cross_attention", "demo:shapes", "image=8,text=3", {"image", "text"}),
+        ("image-ablation", "demo:digits", "demo:digits", "image=8", {"image"}),
+        ("image-ablation", "demo:scenes", "demo:scenes", "image=8", {"image"}),
+    ],
+)
+def test_pairs_and_images_are_hidden_too(method, model, data_spec, keep, hidden, tmp_path, capsys) -> None:
+    task = ["--task", "retrieval"] if data_spec == "demo:scenes" else []
+    command = [method, model, "--data", data_spec, "--keep", keep, "--limit", "40", "--epochs", "1", *task]
+    code, printed, err = run(capsys, *command, "--device", "cpu", "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    kept = header_of(tmp_path / "out")["keep"]
+    assert set(kept) == hidden and kept["image"]["elements"] == "blocks:8"
+    assert "image 8 (block of 8 x 8 pixels)" in " ".join(printed.split())
+    if "text" in hidden:
+        assert "red" in kept["text"]["protected"]
+
+
 def test_without_radii_nothing_is_attacked(data: str, tmp_path: Path, capsys) -> None:
     code, printed, _ = run(capsys, "qmf", "modular:qmf", "--data", data, *QUICK, "--out", str(tmp_path / "out"))
     assert code == 0 and "epoch      loss     clean  attacked" in printed.splitlines()
@@ -146,6 +200,17 @@ def test_what_cannot_be_trained_is_one_line(data: str, tmp_path: Path, capsys) -
         (["crmt", "modular:orthogonal", "--data", data, "--epochs", "1"], "has 2 stages"),
         (["plain", "modular:late", "--data", data, "--templates", "a {}"], "leave out --templates"),
         (["tecoa", "demo:digits", "--data", "demo:digits", "--eps", "rgb=0.1"], "--eps is one radius"),
+        (["ablation", "modular:late", "--data", data], "say how many are kept, such as --keep image=16,text=3"),
+        (["ablation", "modular:late", "--data", data, *HIDE, *EPS], "hides elements at random, and attacks nothing"),
+        (["ablation", "modular:late", "--data", data, "--keep", "depth=2"], "Unknown modality 'depth'"),
+        (["ablation", "modular:late", "--data", data, "--keep", "lab=some"], "--keep: 'lab=some' is not NAME=NUMBER"),
+        (["ablation", "modular:late", "--data", data, "--keep", "lab"], "--keep: 'lab' is not NAME=NUMBER"),
+        (["ablation", "modular:late", "--data", data, "--keep", "lab=1,lab=2"], "--keep: lab is given twice"),
+        (["ablation", "modular:late", "--data", data, *HIDE[:2], "--elements", "lab=block"], "Did you mean blocks"),
+        (["ablation", "modular:late", "--data", data, "--keep", "lab=1", "--elements", "pix=points"], "hidden of pix"),
+        (["ablation", "modular:late", "--data", data, *HIDE, "--option", "consistency=-1"], "at least 0, not -1"),
+        (["plain", "modular:late", "--data", data, *HIDE], "plain trains on whole samples: leave out --keep"),
+        (["image-ablation", "demo:digits", "--data", "demo:digits", "--keep", "text=2"], "Unknown modality 'text'"),
     ]:
         code, _, err = run(capsys, *arguments, *out)
         assert code == 2 and message in err, (arguments, err)

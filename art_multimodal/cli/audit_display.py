@@ -27,6 +27,9 @@ class AuditDisplay:
     :param visible: Whether anything is shown.
     """
 
+    #: How a run takes less time.
+    sooner = "--preset quick, a lower --limit"
+
     def __init__(self, plan: Plan, where: str, preset: str = "", visible: bool = True) -> None:
         from art_multimodal.evaluations.audit.plan import Estimate
 
@@ -42,7 +45,7 @@ class AuditDisplay:
 
     def __enter__(self) -> AuditDisplay:
         if self._visible:
-            for line in plan_lines(self._plan, self._where, self._preset):
+            for line in self.heading():
                 self._say(line)
             if self._console.is_terminal:
                 columns = (
@@ -63,6 +66,10 @@ class AuditDisplay:
         if self._bar is not None:
             self._bar.stop()
 
+    def heading(self) -> list[str]:
+        """What is going to be done."""
+        return plan_lines(self._plan, self._where, self._preset)
+
     def passed(self, name: str, samples: int, seconds: float) -> None:
         """A pass over some samples has ended, in this run or in one that it goes on with."""
         if not samples:
@@ -81,7 +88,7 @@ class AuditDisplay:
         self._said = True
         self._say(f"estimate: up to {duration(left)}, at {duration(unit)} for a forward pass in the first batch")
         if left >= _LONG:
-            sooner = "a lower --limit, or fewer --attacks" if self._preset else "--preset quick, a lower --limit"
+            sooner = "a lower --limit, or fewer --attacks" if self._preset else self.sooner
             self._say(f"sooner: {sooner}; after a stop, --resume goes on")
 
     def _show(self, name: str, samples: int) -> None:

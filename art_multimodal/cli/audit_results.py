@@ -43,7 +43,8 @@ def print_results(report: dict[str, Any]) -> None:
     print_notes(guessing(report))
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """A table without lines: the first column names the rows, the others are numbers."""
     table = Table(title=None, pad_edge=False, box=None)
     table.add_column("", no_wrap=True)
     for name in columns:
@@ -56,7 +57,7 @@ def _accuracy_table(report: dict[str, Any]) -> Table:
 
     # 80 columns do not hold both.
     defended = bool(report["defences"])
-    table = _table(
+    table = plain_table(
         "n", "accuracy", *(("naive", "95 % interval") if defended else ("95 % interval", "success")), "removed"
     )
     for name, row in report["results"].items():
@@ -77,7 +78,7 @@ def _recall_table(report: dict[str, Any]) -> Table:
     # 80 columns do not hold more.
     shown = (RECALL_AT[0], RECALL_AT[-1]) if defended else RECALL_AT
     columns = [f"{what}@{k}" for what in ("text", "image") for k in shown]
-    table = _table(*columns, *(["naive"] if defended else []))
+    table = plain_table(*columns, *(["naive"] if defended else []))
     # Without a readable image there is none.
     for name, row in ((name, row) for name, row in report["results"].items() if "recall" in row):
         found = [row["recall"][way][str(k)] for way in _DIRECTIONS for k in shown]

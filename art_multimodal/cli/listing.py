@@ -68,6 +68,17 @@ def _defences() -> Iterable[tuple[str, str, str]]:
         yield defence.modality, defence.form(name), defence.summary
 
 
+def _masks() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.estimators.certification import MASKS
+
+    for counted, heading in ((True, "all votes are counted"), (False, "votes are drawn at random")):
+        for name, kind in MASKS.items():
+            if kind.exact == counted:
+                said = " ".join((kind.__doc__ or "").partition("\n\n")[0].replace("``", "").split())
+                edits = "; also against additions and deletions" if kind.any_edits else ""
+                yield heading, name, said.rstrip(".") + edits
+
+
 #: What can be listed: how it is read, and how one of it is used.
 _LISTINGS: dict[str, tuple[Callable[[], Iterable[tuple[str, str, str]]], str]] = {
     "models": (_models, "art-multimodal audit MODEL --data DATA"),
@@ -75,6 +86,7 @@ _LISTINGS: dict[str, tuple[Callable[[], Iterable[tuple[str, str, str]]], str]] =
     "attacks": (_attacks, "--attacks NAME,NAME: names, or the modalities over them"),
     "defences": (_defences, "--defence NAME, or NAME:OPTION=VALUE"),
     "fusions": (_fusions, "in Python, ModularModel(towers, NAME, class_names)"),
+    "masks": (_masks, "art-multimodal certify MODEL --data DATA --keep NAME=K --masks NAME"),
     "methods": (_methods, "art-multimodal train METHOD MODEL --data DATA --out FOLDER"),
 }
 _NAMES = Names(
@@ -86,6 +98,7 @@ _NAMES = Names(
         "datasets": "data",
         "attack": "attacks",
         "fusion": "fusions",
+        "mask": "masks",
         "method": "methods",
         "trainers": "methods",
     }
@@ -96,7 +109,7 @@ _NAMES = Names(
 def list_entries(
     what: Annotated[str, typer.Argument(metavar="|".join(_LISTINGS), help="what to list", show_default=False)],
 ) -> None:
-    """List the models, data sources, attacks, defences or training methods that can be named."""
+    """List the models, data sources, attacks, defences, masks or training methods that can be named."""
     quiet_libraries()
     entries, usage = _LISTINGS[_NAMES.find(what)]
     group: str | None = None

@@ -32,6 +32,7 @@ OPTION_ALIASES = {
     "output": "out",
     "output-dir": "out",
     "prompts": "templates",
+    "protected-words": "protect",
     "queries": "max-queries",
     "template": "templates",
 }
@@ -153,6 +154,17 @@ def attack_names(text: str | None, strict: bool = True) -> str | None:
         find = names.find if strict and attack else names.find_or_keep
         found.append(f"{find(attack)}{at}{modality}")
     return ",".join(found)
+
+
+def mask_name(name: str) -> str:
+    """``"MMCert"`` as ``"independent"``: what papers call masks.
+
+    :raises InputError: For unknown ones; the nearest names are suggested.
+    """
+    from art_multimodal.estimators.certification import MASKS
+
+    aliases = {"fpa": "partition", "mmcert": "independent", "randomised_ablation": "joint"}
+    return Names("kind of masks", "--masks", tuple(MASKS), aliases).find(name)
 
 
 def method_name(name: str) -> str:

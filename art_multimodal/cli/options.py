@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -47,17 +48,62 @@ def parse_distances(text: str, option: str) -> float | dict[str, float]:
     """
     if "=" not in text:
         return parse_distance(text, option)
-    found: dict[str, float] = {}
+    said = "NAME=DISTANCE. Give one radius for images, or each modality its own, such as rgb=2/255,depth=0.02."
+    return {name: parse_distance(value, option) for name, value in _by_name(text, option, said).items()}
+
+
+def parse_elements(text: str | None) -> dict[str, str] | None:
+    """Read ``"image=blocks:8,text=words"``: what the elements of modalities are, by their names.
+
+    :raises InputError: If it is something else, or a name is given twice.
+    """
+    said = "NAME=ELEMENTS, such as image=blocks:8,text=words."
+    return None if text is None else _by_name(text, "--elements", said)
+
+
+def parse_keep(text: str | None) -> dict[str, int] | None:
+    """Read ``"image=16,text=3"``: how many elements of modalities are kept, by their names.
+
+    :raises InputError: If it is something else, or a name is given twice.
+    """
+    if text is None:
+        return None
+    said, found = "NAME=NUMBER, such as image=16,text=3.", {}
+    for name, value in _by_name(text, "--keep", said).items():
+        if not value.isdecimal():
+            raise InputError(f"--keep: {shown(repr(f'{name}={value}'))} is not {said}")
+        found[name] = int(value)
+    return found
+
+
+def parse_chances(text: str, option: str) -> dict[str, float]:
+    """Read ``"image=16,text=3"`` or, where it is a chance, ``"image=0.2"``, by the names of modalities.
+
+    :param option: Where it was given, for the error.
+    :raises InputError: If it is something else, or a name is given twice.
+    """
+    said, found = "NAME=NUMBER, such as image=16,text=3.", {}
+    for name, value in _by_name(text, option, said).items():
+        if not _is_number(value) or not math.isfinite(float(value)):
+            raise InputError(f"{option}: {shown(repr(f'{name}={value}'))} is not {said}")
+        found[name] = float(value)
+    return found
+
+
+def _by_name(text: str, option: str, said: str) -> dict[str, str]:
+    """``"a=x,b=y"`` by its names.
+
+    :param option: Where it was given, for the error.
+    :param said: What is expected, and an example.
+    """
+    found: dict[str, str] = {}
     for entry in text.split(","):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or not name:
-            raise InputError(
-                f"{option}: {shown(repr(entry.strip()))} is not NAME=DISTANCE. Give one radius for images, or each "
-                "modality its own, such as rgb=2/255,depth=0.02."
-            )
+            raise InputError(f"{option}: {shown(repr(entry.strip()))} is not {said}")
         if name in found:
             raise InputError(f"{option}: {shown(name)} is given twice.")
-        found[name] = parse_distance(value, option)
+        found[name] = value
     return found
 
 

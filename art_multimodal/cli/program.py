@@ -16,6 +16,8 @@ import typer
 from art_multimodal import __version__
 from art_multimodal.cli.audit import EXAMPLES as AUDIT_EXAMPLES
 from art_multimodal.cli.audit import audit
+from art_multimodal.cli.certify import EXAMPLES as CERTIFY_EXAMPLES
+from art_multimodal.cli.certify import certify
 from art_multimodal.cli.display import escape_what_cannot_be_shown
 from art_multimodal.cli.help import Command, Group
 from art_multimodal.cli.listing import EXAMPLES as LIST_EXAMPLES
@@ -60,6 +62,7 @@ app = typer.Typer(
     epilog=_EXAMPLES,
 )
 app.command(cls=AuditCommand, epilog=AUDIT_EXAMPLES)(audit)
+app.command(cls=Command, epilog=CERTIFY_EXAMPLES)(certify)
 app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
 app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
 

@@ -12,6 +12,8 @@ from art_multimodal.cli.options import (
     check_one_of,
     parse_distance,
     parse_distances,
+    parse_elements,
+    parse_keep,
     parse_names,
     parse_options,
     quiet_libraries,
@@ -26,6 +28,8 @@ art-multimodal train mmcoa open_clip:ViT-B-32/openai --data folder:photos \\
 art-multimodal train adversarial demo:shapes --data csv:pairs.csv --out robust
 art-multimodal train qmf modular:qmf --data npz:samples.npz \\
   --eps rgb=2/255,depth=0.02 --out fused
+art-multimodal train ablation modular:late --data demo:views \\
+  --keep pix=6,fou=20 --out hidden
 art-multimodal audit checkpoint:robust --data folder:other_photos"""
 
 
@@ -171,7 +175,24 @@ def train(
     ] = "demo:mlm",
     protect: Annotated[
         str | None,
-        _option("WORDS", _BUDGET, "words that text attacks leave alone, separated by commas, or a text file"),
+        _option("WORDS", _BUDGET, "words that are left alone in texts, separated by commas, or a text file"),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        _option(
+            "NAME=N",
+            _BUDGET,
+            "of methods that hide elements: how many are kept, pix=6,text=3; each choice is as likely",
+        ),
+    ] = None,
+    elements: Annotated[
+        str | None,
+        _option(
+            "NAME=KIND",
+            _BUDGET,
+            "what they are: pix=blocks:4,text=words; or points, steps",
+            "what fits the modality",
+        ),
     ] = None,
     validation: Annotated[
         str,
@@ -312,6 +333,8 @@ def train(
         radii=radii,
         attacked=SCHEDULES.find(attacked),
         protected_words=parse_names(protect, "--protect", ",") or (),
+        keep=parse_keep(keep),
+        elements=parse_elements(elements),
     )
     shown = is_main_process()
     with TrainingDisplay(shown) as display:

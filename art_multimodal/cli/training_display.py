@@ -118,7 +118,8 @@ class TrainingDisplay(Listener):
         before = next((row for row in run.history if row["epoch"] == 0), None)
         say("")
         if before is not None and best["attacked"] <= before["attacked"]:
-            say("note: no epoch is better under attack than the model before training")
+            where = "with elements hidden" if run.settings.keep else "under attack"
+            say(f"note: no epoch is better {where} than the model before training")
         data = f"--data {run.settings.data}" + (" --task retrieval" if run.settings.task == "retrieval" else "")
         say(f"best: {out / 'best'} (epoch {best['epoch']}); last: {out / 'last'}; numbers: {run.folder.header_file}")
         if run.settings.radii:

@@ -17,9 +17,11 @@ _EXAMPLES = {
     "classes": "cat,dog",
     "data": "folder:photos",
     "defence": "jpeg:quality=75",
+    "elements": "image=blocks:8",
     "eps": "1/255",
     "eps_step": "0.5/255",
     "fail_under": "image.accuracy=0.3",
+    "keep": "image=16,text=3",
     "limit": "100",
     "max_queries": "500",
     "max_grad_norm": "1.0",
@@ -36,13 +38,23 @@ _EXAMPLES = {
 }
 
 
+#: Where a command means something else by it.
+_OF_COMMAND = {
+    "certify": {
+        "budget": "image=1,text=1",
+        "fail_under": "certified.image=1=0.3",
+        "masks": "partition",
+    }
+}
+
+
 def explain(error: Any) -> str:
     """One line for a usage error of click, whose classes typer does not export."""
     context = getattr(error, "ctx", None)
     program = context.command_path if context is not None else "art-multimodal"
     said = _unknown_option(error, context) if hasattr(error, "possibilities") else error.format_message()
     said = _one_line(said)
-    example = _example(error)
+    example = _example(error, program)
     if example:
         said += f" For example: {example}."
     if "No such command" in said and "Did you mean" not in said and context is not None:
@@ -62,7 +74,7 @@ def check_values(params: Iterable[Any], arguments: Sequence[str], program: str) 
     for option, value, written in zip(spelt, spelt[1:], arguments[1:], strict=False):
         param = options.get(option)
         if param is not None and not getattr(param, "is_flag", False) and param.name != "help" and value in options:
-            example = _EXAMPLES.get(param.name or "")
+            example = _written(param.name or "", program)
             hint = f" For example: {option} {example}." if example else ""
             raise InputError(
                 f"Option '{option}' requires a value, and {shown(written)} is another option.{hint} "
@@ -94,15 +106,20 @@ def _unknown_option(error: Any, context: Any) -> str:
     return f"No such option: {error.option_name}.{hint}"
 
 
-def _example(error: Any) -> str | None:
+def _written(name: str, program: str) -> str | None:
+    """What one writes for a parameter of a command."""
+    return _OF_COMMAND.get(program.rpartition(" ")[2], {}).get(name, _EXAMPLES.get(name))
+
+
+def _example(error: Any, program: str) -> str | None:
     """What could be written in place of what is wrong or missing."""
     param = getattr(error, "param", None)
     if param is None:
         # Of an option without its value click tells the name alone.
         option = "" if hasattr(error, "possibilities") else getattr(error, "option_name", "")
-        value = _EXAMPLES.get(option.strip("-").replace("-", "_"))
+        value = _written(option.strip("-").replace("-", "_"), program)
         return None if value is None else f"{option} {value}"
-    value = _EXAMPLES.get(param.name)
+    value = _written(param.name, program)
     if value is None:
         stated = getattr(param, "show_default", None)
         if isinstance(stated, str) and " " not in stated:
