@@ -66,6 +66,9 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/fusion_costs.py
 	$(BIN)/python -m benchmarks.fusions
 	$(BIN)/python -m benchmarks.fusions.tables
+	$(BIN)/python -m benchmarks.certificates
+	$(BIN)/python -m benchmarks.certificates.tables
+	$(BIN)/python -m benchmarks.certificates.cost
 	$(BIN)/python benchmarks/mixed_precision.py
 
 docs: $(READY)

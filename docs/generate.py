@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import certificate_tables
 import fusion_tables
 from interop_tables import interoperability
 
@@ -13,15 +14,16 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
 OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
-    *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt"),
+    *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost"),
 )
 #: What other pages include, by the names of the generated files.
 INCLUDED = (
     *OWN_PAGE,
     *("defence_names", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
+    *("certificate_limits", "certificate_hybrid", "certificates_measured"),
 )
 #: Results that are no single table, and are shown by a page in another way.
-_SHOWN_OTHERWISE = ("fusions",)
+_SHOWN_OTHERWISE = ("fusions", "certificates")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -100,6 +102,9 @@ def write_all(folder: Path) -> None:
     own.append(("fusion_overview.md", fusion_tables.overview(RESULTS, table)))
     own.append(("fusion_methods.md", fusion_tables.methods(table)))
     own.append(("fusions_measured.md", fusion_tables.measured(RESULTS, table)))
+    own.append(("certificate_limits.md", certificate_tables.limits(table)))
+    own.append(("certificate_hybrid.md", certificate_tables.hybrid(table)))
+    own.append(("certificates_measured.md", certificate_tables.measured(RESULTS, table)))
     own.append(("interoperability.md", interoperability(table)))
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):
         path = folder / name

@@ -26,7 +26,7 @@ HEIGHTS = (
         "devices",
         "versions",
     },
-    {"store", "functional", "modalities"},
+    {"store", "functional", "modalities", "ablation"},
     {"sample_arrays", "pairs"},
     {"models", "datasets"},
     {"demo"},

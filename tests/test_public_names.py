@@ -44,6 +44,8 @@ def documented() -> list[Any]:
     [
         "art_multimodal",
         "art_multimodal.modalities",
+        "art_multimodal.ablation",
+        "art_multimodal.estimators.certification",
         "art_multimodal.models.fusions",
         "art_multimodal.attacks.evasion",
     ],

@@ -1,0 +1,145 @@
+"""The measurement of certificates in miniature: cells, the table, the anchor of digits, roads, and what it costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from art_multimodal.estimators.certification import Certificates
+
+
+def test_a_cell_becomes_rows(tmp_path: Path, monkeypatch) -> None:
+    from benchmarks.certificates import __main__, cells, problems, store, tables
+
+    whole = problems.views()
+    monkeypatch.setattr(cells, "SAMPLES", 4)
+    monkeypatch.setattr(cells, "STEPS", 2)
+
+    def few() -> problems.Problem:
+        return problems.fewer(whole, 200, 20, 3)
+
+    few.__doc__ = problems.views.__doc__
+    monkeypatch.setitem(problems.PROBLEMS, "views", few)
+    arguments = ["--problems", "views", "--seeds", "1", "--cells", str(tmp_path), "--bases"]
+    __main__.main([*arguments, "groups", "only-0"])
+    found = store.load(tmp_path / "views" / "groups-0.json")
+    names = [cells.budget_name(budget) for budget in cells.BUDGETS]
+    assert names[0] == "0,0" and names[-1] == "2,2" and len(names) == 9
+    for method in ("mmcert", "joint", "one-sided", "partition", "partition-located", "design"):
+        for budget in cells.BUDGETS:
+            certified = found[f"{method}/{cells.budget_name(budget)}"]
+            assert len(certified) == 20 and not (certified & ~found[f"{method}/smoothed"]).any()
+            # Who withstands more withstands less.
+            for smaller in cells.BUDGETS:
+                if all(np.less_equal(smaller, budget)):
+                    assert not (certified & ~found[f"{method}/{cells.budget_name(smaller)}"]).any()
+    for name in names:
+        assert not (found[f"partition/{name}"] & ~found[f"partition-located/{name}"]).any()
+        # No attack gets inside a certificate.
+        assert not (found[f"partition-located/{name}"][:4] & ~found[f"attacked/{name}"]).any()
+    assert found["partition/votes"] == 64 and found["partition/views"] == 16
+    # Of 2 elements of a modality that no vote sees any number may change.
+    control = store.load(tmp_path / "views" / "only-0-0.json")
+    assert np.array_equal(control["without-1/0,0"], control["without-1/0,2"])
+    result = tables.main(["--cells", str(tmp_path), "--out", str(tmp_path / "certificates.json")])
+    assert json.loads((tmp_path / "certificates.json").read_text()) == result
+    table = result["problems"]["views"]
+    assert {row[0] for row in table["rows"]} == {"groups", "only-0"}
+    certified = table["values"]["groups"]["methods"]["partition"]["certified"]
+    assert certified["1,0"]["value"] == round(float(found["partition/1,0"].mean()), 4)
+    assert table["marks"][0]["looser_with_places"] == 0
+    difference = found["partition-located/1,0"].mean() - found["mmcert/1,0"].mean()
+    assert table["marks"][0]["differences"]["mmcert"]["1,0"]["value"] == round(float(difference), 4)
+    # What is there is not computed again.
+    before = (tmp_path / "views" / "groups-0.json").stat().st_mtime_ns
+    __main__.main([*arguments, "groups"])
+    assert (tmp_path / "views" / "groups-0.json").stat().st_mtime_ns == before
+
+
+def test_a_certificate_that_an_attack_breaks_stops_the_run(monkeypatch) -> None:
+    from benchmarks.certificates import cells, problems
+
+    problem = problems.fewer(problems.views(), 10, 3, 1)
+    _, y = problem.test
+    certificates = Certificates(
+        [SimpleNamespace(prediction=label, covers=lambda budget: True) for label in y]  # type: ignore[misc]
+    )
+
+    class Attack:
+        def __init__(self, *_, **__) -> None:
+            pass
+
+        def generate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            return x
+
+    monkeypatch.setattr(cells, "VoteFlippingAttack", Attack)
+    ensemble = SimpleNamespace(predict=lambda x: np.eye(11)[np.full(len(x), 10)])
+    with pytest.raises(AssertionError, match="which are certified for it"):
+        cells.attacked(ensemble, certificates, problem)
+
+
+def test_the_anchor_of_digits_is_reproduced() -> None:
+    from benchmarks.certificates import digits
+
+    found = digits.measured(0)
+    expected = {
+        "published": (None, 0.416, 0.416, 0.0, 0.0),
+        "all": (0.972, 0.779, 0.779, 0.302, None),
+        "all-located": (0.972, 0.805, 0.807, 0.316, None),
+        "partition": (0.958, 0.736, 0.736, None, 0.0),
+    }
+    for way, row in expected.items():
+        for budget, value in zip(digits.BUDGETS, row, strict=True):
+            if value is not None:
+                got = found[f"{way}/{','.join(map(str, budget))}"].mean()
+                assert abs(got - value) <= 0.03, (way, budget, got)
+    for budget in digits.BUDGETS:
+        name = ",".join(map(str, budget))
+        for way in ("all", "partition"):
+            assert not (found[f"{way}/{name}"] & ~found[f"{way}-located/{name}"]).any()
+
+
+def test_roads_lie_below_the_horizon_and_their_measures_fall(monkeypatch) -> None:
+    from benchmarks.certificates import roads
+
+    some = roads.scenes(20, 0)
+    assert not some.road[:, :6].any() and 0.1 < some.road.mean() < 0.6
+    for name in ("rgb", "depth"):
+        assert some.x[name].dtype == np.float32 and 0 <= some.x[name].min() <= some.x[name].max() <= 1
+    # Where there is a road, depth is that of its plane: it rises linearly with the row.
+    for depth, road in zip(some.x["depth"][:, 0], some.road, strict=True):
+        column = int(road.sum(axis=0).argmax())
+        on = np.flatnonzero(road[:, column])
+        steps = np.diff(depth[on, column])[np.diff(on) == 1]
+        assert np.allclose(steps, steps[-1], atol=1e-5)
+    monkeypatch.setitem(roads.WAYS, "one-sided", roads.Joint({"rgb": 9, "depth": 9}, 50, choosing=1))
+    found = roads.measured(0, steps=15, tested=2, count=40)
+    for way in roads.WAYS:
+        for measure in ("accuracy", "f", "iou"):
+            clean = found[f"{way}/{measure}/0,0"]
+            assert (found[f"{way}/{measure}/2,2"] <= found[f"{way}/{measure}/1,0"]).all()
+            assert (found[f"{way}/{measure}/1,0"] <= clean).all() and (clean <= 1).all()
+    assert found["partition/votes"] == 64
+
+
+def test_a_vote_of_three_views(tmp_path: Path, monkeypatch) -> None:
+    from benchmarks.certificates import single
+
+    monkeypatch.setattr(single, "TESTED", 30)
+    found = single.vote(0)
+    for rule in ("majority", "median"):
+        for name in ("pix", "fou", "kar"):
+            assert not (found[f"{rule}/{name}"] & ~found[f"{rule}/clean"]).any()
+        assert found[f"{rule}/clean"].mean() > 0.8 and found[f"{rule}/pix"].mean() > 0.4
+
+
+def test_costs(tmp_path: Path) -> None:
+    from benchmarks.certificates import cost
+
+    result = cost.main(["--samples", "2", "--repeats", "1", "--out", str(tmp_path / "cost.json")])
+    assert json.loads((tmp_path / "cost.json").read_text()) == result
+    assert [row[1] for row in result["tables"][0]["rows"]] == ["56", "64"] and result["passes"] > 1
