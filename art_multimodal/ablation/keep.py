@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from art_multimodal.ablation.elements import Elements, elements_of
+from art_multimodal.ablation.elements import Elements
+from art_multimodal.ablation.kinds import elements_of
 from art_multimodal.errors import InputError, check_count, unknown_name
 from art_multimodal.modalities.modality import Modality
 
