@@ -11,6 +11,17 @@ import typer
 from art_multimodal.cli.audit_display import AuditDisplay
 from art_multimodal.cli.audit_results import print_reports, print_results
 from art_multimodal.cli.budget import Budget, taking_budget
+from art_multimodal.cli.common import (
+    RUN,
+    Classes,
+    Device,
+    MaxSkipped,
+    NativeSize,
+    Overwrite,
+    Resume,
+    Strict,
+    Templates,
+)
 from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec
 from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries
@@ -35,7 +46,7 @@ art-multimodal audit demo:digits demo:digits/robust --data demo:digits \\
   --attacks worst_image --fail-under worst_image.accuracy=0.3 --out both"""
 
 # Groups of --help.
-_WHAT, _DATA, _DEFENCES, _RUN = "What is attacked, and how", "Images and prompts", "Defences", "The run"
+_WHAT, _DEFENCES = "What is attacked, and how", "Defences"
 
 
 @taking_budget
@@ -85,29 +96,11 @@ def audit(
         typer.Option(metavar="N", rich_help_panel=_WHAT, help="most samples, drawn with the seed", show_default="all"),
     ] = None,
     budget: Budget = {},  # noqa: B006 (stands for the options of the budget)
-    templates: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PROMPT", rich_help_panel=_DATA, help="a prompt with {}, or a text file with one per line"
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", rich_help_panel=_DATA, help="names separated by commas, or a text file"),
-    ] = None,
-    native_size: Annotated[
-        bool,
-        typer.Option("--native-size", rich_help_panel=_DATA, help="do not reduce photos to the model's size"),
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", rich_help_panel=_DATA, help="stop at an unreadable image")
-    ] = False,
-    max_skipped: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", rich_help_panel=_DATA, help="share of samples that may be unreadable; exit code 2 above"
-        ),
-    ] = 0.5,
+    templates: Templates = None,
+    classes: Classes = None,
+    native_size: NativeSize = False,
+    strict: Strict = False,
+    max_skipped: MaxSkipped = 0.5,
     defence: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,42 +113,33 @@ def audit(
         int,
         typer.Option(metavar="N", rich_help_panel=_DEFENCES, help="of a random defence, for each answer and gradient"),
     ] = 10,
-    out: Annotated[
-        Path, typer.Option(metavar="FOLDER", rich_help_panel=_RUN, help="folder for log and reports")
-    ] = Path("audit"),
-    resume: Annotated[bool, typer.Option("--resume", rich_help_panel=_RUN, help="go on with the run in --out")] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            rich_help_panel=_RUN,
-            help="replace the run in --out; other files are never removed",
-        ),
-    ] = False,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", rich_help_panel=RUN, help="folder for log and reports")] = Path(
+        "audit"
+    ),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ROW.NUMBER=LEAST", rich_help_panel=_RUN, help="e.g. image.accuracy=0.3; exit code 1 below; repeat"
+            metavar="ROW.NUMBER=LEAST", rich_help_panel=RUN, help="e.g. image.accuracy=0.3; exit code 1 below; repeat"
         ),
     ] = None,
     batch_size: Annotated[
         int,
-        typer.Option(metavar="N", rich_help_panel=_RUN, help="most samples the model sees at once; changes no result"),
+        typer.Option(metavar="N", rich_help_panel=RUN, help="most samples the model sees at once; changes no result"),
     ] = 32,
     group_size: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            rich_help_panel=_RUN,
+            rich_help_panel=RUN,
             help="samples attacked together, a line of the log each time; ART's attacks draw for all of them",
             show_default="32, and 8 with --native-size",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=_RUN, help="where the model runs")
-    ] = "auto",
+    device: Device = "auto",
     seed: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=_RUN, help="of the choice of samples and of every attack")
+        int, typer.Option(metavar="N", rich_help_panel=RUN, help="of the choice of samples and of every attack")
     ] = 0,
     models: Annotated[list[str] | None, typer.Option("--model", hidden=True)] = None,
 ) -> None:

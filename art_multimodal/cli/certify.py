@@ -9,6 +9,7 @@ import typer
 
 from art_multimodal.cli.audit_results import print_reports
 from art_multimodal.cli.certify_display import CertifyDisplay, print_results
+from art_multimodal.cli.common import RUN, Classes, Device, MaxSkipped, NativeSize, Overwrite, Strict, Templates
 from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, data_spec, mask_name, model_spec
 from art_multimodal.cli.options import (
@@ -41,7 +42,7 @@ art-multimodal certify checkpoint:ablated --data folder:photos \\
   --keep image=7 --masks design --budget sticker:image=32 --resume"""
 
 # Groups of --help.
-_WHAT, _VOTES, _DATA, _RUN = "What is certified", "How votes are cast", "Images and prompts", "The run"
+_WHAT, _VOTES = "What is certified", "How votes are cast"
 
 
 def certify(
@@ -160,61 +161,36 @@ def certify(
             show_default="none",
         ),
     ] = 0,
-    templates: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PROMPT", rich_help_panel=_DATA, help="a prompt with {}, or a text file with one per line"
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", rich_help_panel=_DATA, help="names separated by commas, or a text file"),
-    ] = None,
-    native_size: Annotated[
-        bool,
-        typer.Option("--native-size", rich_help_panel=_DATA, help="do not reduce photos to the model's size"),
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", rich_help_panel=_DATA, help="stop at an unreadable image")
-    ] = False,
-    max_skipped: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", rich_help_panel=_DATA, help="share of samples that may be unreadable; exit code 2 above"
-        ),
-    ] = 0.5,
-    out: Annotated[
-        Path, typer.Option(metavar="FOLDER", rich_help_panel=_RUN, help="folder for log and reports")
-    ] = Path("certificate"),
+    templates: Templates = None,
+    classes: Classes = None,
+    native_size: NativeSize = False,
+    strict: Strict = False,
+    max_skipped: MaxSkipped = 0.5,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", rich_help_panel=RUN, help="folder for log and reports")] = Path(
+        "certificate"
+    ),
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", rich_help_panel=_RUN, help="go on with the run in --out; another --budget costs no votes"
+            "--resume", rich_help_panel=RUN, help="go on with the run in --out; another --budget costs no votes"
         ),
     ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", rich_help_panel=_RUN, help="replace the run in --out; other files are never removed"
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ROW.BUDGET=LEAST",
-            rich_help_panel=_RUN,
+            rich_help_panel=RUN,
             help="e.g. certified.image=1,text=1=0.3, or certified.accuracy=0.8; exit code 1 below; repeat",
         ),
     ] = None,
     batch_size: Annotated[
         int,
-        typer.Option(metavar="N", rich_help_panel=_RUN, help="most votes the model casts at once; changes no result"),
+        typer.Option(metavar="N", rich_help_panel=RUN, help="most votes the model casts at once; changes no result"),
     ] = 128,
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=_RUN, help="where the model runs")
-    ] = "auto",
+    device: Device = "auto",
     seed: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=_RUN, help="of the choice of samples, and of random masks")
+        int, typer.Option(metavar="N", rich_help_panel=RUN, help="of the choice of samples, and of random masks")
     ] = 0,
 ) -> None:
     """Certify what no attack within a budget of edits can change about a model; write report.html, .json and .md.

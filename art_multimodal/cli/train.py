@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from art_multimodal.cli.common import RUN, Classes, Device, MaxSkipped, Overwrite, Resume, Strict, Templates
 from art_multimodal.cli.names import DEVICES, NORMS, SCHEDULES, TASKS, data_spec, method_name, model_spec
 from art_multimodal.cli.options import (
     check_one_of,
@@ -43,7 +44,7 @@ def _option(metavar: str, group: str, said: str, default: str | bool = True) -> 
 
 # Groups of --help.
 _WHAT, _SCHEDULE, _BUDGET = "What is trained, and how", "Optimisation", "Attacks in training"
-_VALIDATION, _DATA, _RUN = "Validation", "Images and prompts", "The run"
+_VALIDATION = "Validation"
 
 
 def train(
@@ -210,59 +211,26 @@ def train(
         int | None,
         _option("N", _WHAT, "most samples, drawn with the seed", "all"),
     ] = None,
-    templates: Annotated[
-        str | None,
-        _option("PROMPT", _DATA, "a prompt with {}, or a text file with one per line"),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        _option("NAMES", _DATA, "names separated by commas, or a text file"),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            rich_help_panel=_DATA,
-            help="stop at an unreadable image",
-        ),
-    ] = False,
-    max_skipped: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", rich_help_panel=_DATA, help="share of images that may be unreadable; exit code 2 above"
-        ),
-    ] = 0.5,
-    device: Annotated[
-        str,
-        _option("auto|cpu|cuda", _RUN, "where the model runs"),
-    ] = "auto",
+    templates: Templates = None,
+    classes: Classes = None,
+    strict: Strict = False,
+    max_skipped: MaxSkipped = 0.5,
+    device: Device = "auto",
     seed: Annotated[
         int,
-        _option("N", _RUN, "of everything that is drawn"),
+        _option("N", RUN, "of everything that is drawn"),
     ] = 0,
     checkpoint_every: Annotated[
         int | None,
-        _option("N", _RUN, "keep the state after so many steps, too", "each epoch"),
+        _option("N", RUN, "keep the state after so many steps, too", "each epoch"),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            rich_help_panel=_RUN,
-            help="go on with the run in --out",
-        ),
-    ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", rich_help_panel=_RUN, help="replace the run in --out; other files are never removed"
-        ),
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     tensorboard: Annotated[
         bool,
         typer.Option(
             "--tensorboard",
-            rich_help_panel=_RUN,
+            rich_help_panel=RUN,
             help="log to OUT/tensorboard",
         ),
     ] = False,
