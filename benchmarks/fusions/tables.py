@@ -28,9 +28,10 @@ PROTOCOL = (
     f"{TESTED} test samples, which nothing was chosen by. Single source: a sample counts as right if no attack on "
     "that modality alone misleads it: PGD on cross-entropy, on the margin, and where the fusion weighs votes on these "
     f"(confidence, agreement, towards every other class), {STEPS} steps, {STARTS} random start. Joint: nor any of "
-    "those on one, nor PGD on all at once. Noise: Gaussian, standard deviations "
-    f"{', '.join(map(str, NOISE))} of the range. Missing: the model is told. Removed: it is not. Names with a schedule "
-    f"are trained on batches of which half is attacked at the middle radius (large: the largest), {IN_TRAINING} steps "
+    "those on one, nor PGD on all at once. What falls at a smaller radius counts as fallen at larger ones. Noise: "
+    f"Gaussian, standard deviations {', '.join(map(str, NOISE))} of the range. Missing: the model is told. Removed: it "
+    "is not. Names with a schedule are trained on batches of which half is attacked at the middle radius (large: the "
+    f"largest), {IN_TRAINING} steps "
     f"on each modality, or as many in all. Decoupling: guided, {QUERIES} queries. Shares in % with half the width of "
     "the 95 % interval, over samples and training seeds; the column seeds says how many."
 )
@@ -63,14 +64,14 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
     columns["one missing, worst"] = tuple(f"missing/{name}" for name in radii)
     columns["one removed, worst"] = tuple(f"removed/{name}" for name in radii)
     for number in range(3):
-        columns[f"single {_said(radii, number)}"] = tuple(f"single/{n}/{r[number]:.4g}" for n, r in radii.items())
-        columns[f"joint {_said(radii, number)}"] = (f"joint/{number}",)
+        columns[f"single {_said(radii, number)}"] = tuple(c for n, r in radii.items() for c in _single(n, r, number))
+        columns[f"joint {_said(radii, number)}"] = tuple(f"joint/{smaller}" for smaller in range(number + 1))
     rows, values = [], {}
     for name, found in cells.items():
         shares = {}
         for title, conditions in columns.items():
             # Of what an attacker may choose every sample counts; of what fails by chance the worst modality.
-            if title.startswith("single"):
+            if title.startswith(("single", "joint")):
                 shares[title] = share_of(found, *conditions).estimate()
             else:
                 of_each = [share_of(found, one).estimate() for one in conditions]
@@ -79,7 +80,7 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
             "seeds": len(found),
             "columns": shares,
             "single": {
-                one: {f"{r:.4g}": share_of(found, f"single/{one}/{r:.4g}").estimate() for r in of}
+                one: {f"{r:.4g}": share_of(found, *_single(one, of, place)).estimate() for place, r in enumerate(of)}
                 for one, of in radii.items()
             },
             "weights": _weights(found, radii),
@@ -96,6 +97,11 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
         "values": values,
         "trust": _trust(cells, radii),
     }
+
+
+def _single(name: str, radii: tuple[float, ...], number: int) -> tuple[str, ...]:
+    """Attacks on a modality up to a radius: who may go farther may stay nearer."""
+    return tuple(f"single/{name}/{radius:.4g}" for radius in radii[: number + 1])
 
 
 def _said(radii: dict[str, tuple[float, float, float]], number: int) -> str:
@@ -130,7 +136,7 @@ def _trust(cells: dict[str, list[dict[str, np.ndarray]]], radii: dict[str, Any])
         found[name] = []
         for number in (1, 2):
             pairs = {
-                one: (share_of(of, f"missing/{one}"), share_of(of, f"single/{one}/{r[number]:.4g}"))
+                one: (share_of(of, f"missing/{one}"), share_of(of, *_single(one, r, number)))
                 for one, r in radii.items()
             }
             costs = {one: (without - attacked).estimate() for one, (without, attacked) in pairs.items()}
