@@ -17,6 +17,8 @@ HEIC = ["pillow-heif>=0.22"]
 # Files of demo:rgbd; nothing of it is imported. Those of demo:motions come with aeon, which wants an older pandas than
 # is tested here, so it is nobody's extra: without what it depends on (pip install --no-deps aeon) its files are enough.
 DEMO = ["scikit-image>=0.25"]
+# Data sets of Hugging Face (from version 4 on no script of a data set is run), and the files of PatchCamelyon.
+DATASETS = ["datasets>=4", "h5py>=3.10"]
 TEST = [
     "pytest>=8",
     "pytest-timeout",
@@ -31,6 +33,7 @@ TEST = [
     *TENSORBOARD,
     *HEIC,
     *DEMO,
+    *DATASETS,
 ]
 
 setup(
@@ -76,6 +79,7 @@ setup(
         "tensorboard": TENSORBOARD,
         "heic": HEIC,
         "demo": DEMO,
+        "datasets": DATASETS,
         "test": TEST,
         "docs": ["sphinx>=8", "furo", "myst-parser"],
         "dev": [*TEST, "ruff", "mypy"],

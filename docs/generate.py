@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import certificate_tables
+import data_tables
 import fusion_tables
 from interop_tables import interoperability
 
@@ -20,6 +21,7 @@ OWN_PAGE = (
 INCLUDED = (
     *OWN_PAGE,
     *("defence_names", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
+    *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
 )
 #: Results that are no single table, and are shown by a page in another way.
@@ -105,6 +107,9 @@ def write_all(folder: Path) -> None:
     own.append(("certificate_limits.md", certificate_tables.limits(table)))
     own.append(("certificate_hybrid.md", certificate_tables.hybrid(table)))
     own.append(("certificates_measured.md", certificate_tables.measured(RESULTS, table)))
+    own.append(("data_sets.md", data_tables.data_sets(table)))
+    own.append(("data_prompts.md", data_tables.data_prompts(table)))
+    own.append(("data_protocols.md", data_tables.data_protocols(table)))
     own.append(("interoperability.md", interoperability(table)))
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):
         path = folder / name

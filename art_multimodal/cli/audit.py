@@ -14,6 +14,7 @@ from art_multimodal.cli.budget import Budget, taking_budget
 from art_multimodal.cli.common import (
     RUN,
     Classes,
+    DataRoot,
     Device,
     MaxSkipped,
     NativeSize,
@@ -64,7 +65,9 @@ def audit(
     data: Annotated[
         str,
         typer.Option(
-            metavar="DATA", rich_help_panel=_WHAT, help="demo:NAME, folder:PATH (a folder per class) or csv:PATH"
+            metavar="DATA",
+            rich_help_panel=_WHAT,
+            help="data:NAME, folder:PATH (a folder per class), csv:PATH or demo:NAME",
         ),
     ] = ...,  # type: ignore[assignment]
     attacks: Annotated[
@@ -98,6 +101,7 @@ def audit(
     budget: Budget = {},  # noqa: B006 (stands for the options of the budget)
     templates: Templates = None,
     classes: Classes = None,
+    data_root: DataRoot = None,
     native_size: NativeSize = False,
     strict: Strict = False,
     max_skipped: MaxSkipped = 0.5,
@@ -154,6 +158,7 @@ def audit(
         raise InputError("Missing argument MODEL. For example: art-multimodal audit demo:digits --data demo:digits.")
     check_one_of(resume, overwrite)
     quiet_libraries()
+    from art_multimodal.datasets.named.spec import with_root
     from art_multimodal.datasets.reading import skipped_too_many
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
@@ -174,7 +179,7 @@ def audit(
     chosen, set_by_preset = with_preset(preset, {"attacks": names_of_attacks, "limit": limit, **budget})
     settings = AuditSettings(
         model="",
-        data=data_spec(data),
+        data=with_root(data_spec(data), data_root),
         task=TASKS.find(task),
         batch_size=batch_size,
         group_size=group_size,

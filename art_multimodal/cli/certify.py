@@ -9,7 +9,17 @@ import typer
 
 from art_multimodal.cli.audit_results import print_reports
 from art_multimodal.cli.certify_display import CertifyDisplay, print_results
-from art_multimodal.cli.common import RUN, Classes, Device, MaxSkipped, NativeSize, Overwrite, Strict, Templates
+from art_multimodal.cli.common import (
+    RUN,
+    Classes,
+    DataRoot,
+    Device,
+    MaxSkipped,
+    NativeSize,
+    Overwrite,
+    Strict,
+    Templates,
+)
 from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, data_spec, mask_name, model_spec
 from art_multimodal.cli.options import (
@@ -58,7 +68,9 @@ def certify(
     data: Annotated[
         str,
         typer.Option(
-            metavar="DATA", rich_help_panel=_WHAT, help="demo:NAME, folder:PATH (a folder per class) or csv:PATH"
+            metavar="DATA",
+            rich_help_panel=_WHAT,
+            help="data:NAME, folder:PATH (a folder per class), csv:PATH or demo:NAME",
         ),
     ],
     keep: Annotated[
@@ -163,6 +175,7 @@ def certify(
     ] = 0,
     templates: Templates = None,
     classes: Classes = None,
+    data_root: DataRoot = None,
     native_size: NativeSize = False,
     strict: Strict = False,
     max_skipped: MaxSkipped = 0.5,
@@ -202,6 +215,7 @@ def certify(
     """
     check_one_of(resume, overwrite)
     quiet_libraries()
+    from art_multimodal.datasets.named.spec import with_root
     from art_multimodal.datasets.reading import skipped_too_many
     from art_multimodal.evaluations.certification import (
         Certification,
@@ -223,7 +237,7 @@ def certify(
     gates = [CertifiedGate.parse(text) for text in fail_under or []]
     settings = CertificationSettings(
         model=name,
-        data=data_spec(data),
+        data=with_root(data_spec(data), data_root),
         keep=parse_chances(keep, "--keep"),
         masks=mask_name(masks),
         elements=parse_elements(elements) or {},

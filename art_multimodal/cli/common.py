@@ -20,6 +20,15 @@ Classes = Annotated[
 NativeSize = Annotated[
     bool, typer.Option("--native-size", rich_help_panel=DATA, help="do not reduce photos to the model's size")
 ]
+DataRoot = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        rich_help_panel=DATA,
+        help="where the data sets of data:NAME lie, as torchvision writes them",
+        show_default="ART_MULTIMODAL_DATA",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", rich_help_panel=DATA, help="stop at an unreadable image")]
 MaxSkipped = Annotated[
     float,

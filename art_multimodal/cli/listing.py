@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from art_multimodal.cli.help import entry
 from art_multimodal.cli.names import Names
 from art_multimodal.cli.options import quiet_libraries
+from art_multimodal.shown import brief
 
 EXAMPLES = """\
 art-multimodal list models
@@ -28,6 +31,23 @@ def _data() -> Iterable[tuple[str, str, str]]:
 
     for _, source in DATA_SOURCES.items():
         yield "", source.form, source.summary
+    yield from _named_data()
+
+
+def _named_data() -> Iterable[tuple[str, str, str]]:
+    """Data sets by name, and whether they are under the root that the environment names."""
+    from art_multimodal.datasets.named import NAMED_DATA
+    from art_multimodal.datasets.named.place import VARIABLE, splits_found
+
+    root = os.environ.get(VARIABLE, "")
+    heading = f"data sets by name, in {brief(root)}" if root else f"data sets by name ({VARIABLE} names no folder)"
+    for name, known in NAMED_DATA.items():
+        said = known.title + (f", {known.classes} classes" if known.classes else ", for --task retrieval")
+        said += f"; split {', '.join(known.splits)}"
+        if root:
+            found = splits_found(known, Path(root))
+            said += f"; found: {', '.join(found)}" if found else "; not found"
+        yield heading, f"data:{name}", said
 
 
 def _attacks() -> Iterable[tuple[str, str, str]]:

@@ -129,7 +129,16 @@ ATTACK_ALIASES = {
 }
 _SCHEMES = {
     "model source": {"huggingface": "hf", "transformers": "hf", "ckpt": "checkpoint", "saved": "checkpoint"},
-    "data source": {"dir": "folder", "directory": "folder", "imagefolder": "folder", "file": "csv"},
+    "data source": {
+        "dir": "folder",
+        "directory": "folder",
+        "imagefolder": "folder",
+        "file": "csv",
+        "dataset": "data",
+        "torchvision": "data",
+        "huggingface": "hf",
+        "webdataset": "wds",
+    },
 }
 
 
@@ -216,7 +225,7 @@ def model_spec(spec: str) -> str:
 
 
 def data_spec(spec: str) -> str:
-    """``"Folder:photos"`` as ``"folder:photos"``; a bare path of a folder or a CSV file as what it is.
+    """``"Folder:photos"`` as ``"folder:photos"``; a bare path, or the name of a data set, as what it is.
 
     :raises InputError: For another name without its source.
     """
@@ -228,11 +237,23 @@ def data_spec(spec: str) -> str:
         if source in known:
             note(f"--data {shown(spec)} is taken for {source}:{shown(spec)}")
             return f"{source}:{spec}"
+        if (name := _data_set(spec)) is not None:
+            note(f"--data {shown(spec)} is taken for data:{name}")
+            return f"data:{name}"
         raise InputError(
-            f"--data {shown(repr(spec))} is neither a folder nor a CSV file here. Write demo:NAME, folder:PATH or "
-            "csv:PATH: see art-multimodal list data."
+            f"--data {shown(repr(spec))} is neither a folder, a CSV file nor the name of a data set here. Write "
+            "demo:NAME, data:NAME, folder:PATH or csv:PATH: see art-multimodal list data."
         )
     return _with_scheme(spec, Names("data source", "--data", known, _SCHEMES["data source"]))
+
+
+def _data_set(spec: str) -> str | None:
+    from art_multimodal.datasets.named import find_name
+
+    try:
+        return find_name(spec)
+    except InputError:
+        return None
 
 
 def _with_scheme(spec: str, names: Names) -> str:

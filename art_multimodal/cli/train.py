@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from art_multimodal.cli.common import RUN, Classes, Device, MaxSkipped, Overwrite, Resume, Strict, Templates
+from art_multimodal.cli.common import RUN, Classes, DataRoot, Device, MaxSkipped, Overwrite, Resume, Strict, Templates
 from art_multimodal.cli.names import DEVICES, NORMS, SCHEDULES, TASKS, data_spec, method_name, model_spec
 from art_multimodal.cli.options import (
     check_one_of,
@@ -69,7 +69,7 @@ def train(
         _option(
             "DATA",
             _WHAT,
-            "demo:NAME, folder:PATH (a folder per class), csv:PATH or npz:FILE; of fusion models with texts",
+            "data:NAME, folder:PATH (a folder per class), csv:PATH, npz:FILE or demo:NAME; of fusion models with texts",
         ),
     ],
     out: Annotated[
@@ -213,6 +213,7 @@ def train(
     ] = None,
     templates: Templates = None,
     classes: Classes = None,
+    data_root: DataRoot = None,
     strict: Strict = False,
     max_skipped: MaxSkipped = 0.5,
     device: Device = "auto",
@@ -242,6 +243,7 @@ def train(
     check_one_of(resume, overwrite)
     quiet_libraries()
     from art_multimodal.cli.training_display import TrainingDisplay
+    from art_multimodal.datasets.named.spec import with_root
     from art_multimodal.defences.trainer import TrainingSettings
     from art_multimodal.defences.training_run import RunSettings, TrainingRun
 
@@ -286,13 +288,13 @@ def train(
     settings = RunSettings(
         method=method_name(method),
         model=model_spec(model),
-        data=data_spec(data),
+        data=with_root(data_spec(data), data_root),
         training=training,
         options=parse_options(option or []),
         task=TASKS.find(task),
         epochs=epochs,
         batch_size=batch_size,
-        validation=validation,
+        validation=with_root(validation, data_root),
         validate_every=validate_every,
         validation_steps=validation_steps,
         limit=limit,

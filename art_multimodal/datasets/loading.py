@@ -44,8 +44,9 @@ def open_data(
 ) -> LabelledImages | LabelledSamples:
     """Open labelled images by name, which are read later, one at a time; or labelled samples of other modalities.
 
-    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH`` or ``csv:PATH``; of other modalities ``demo:views``
-        and other demos, ``npz:FILE``, or ``csv:PATH`` with a column for each. See :func:`open_samples`, too.
+    :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH``, ``csv:PATH``, ``data:NAME``, ``hf:PATH`` or
+        ``wds:PATH``; of other modalities ``demo:views`` and other demos, ``npz:FILE``, or ``csv:PATH`` with a column
+        for each. See :func:`open_samples`, too.
     :param classes: Class names instead of the data's own.
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used.
@@ -114,7 +115,8 @@ def no_samples(model: str, modalities: Iterable[Modality], given: str) -> InputE
 def open_captioned(spec: str, transform: PhotoTransform | None = None) -> CaptionedImages:
     """Open captioned images by name, for retrieval; images are read later, one at a time.
 
-    :param spec: ``demo:scenes``, or ``csv:PATH`` with the columns image and text: one row per caption.
+    :param spec: ``demo:scenes``, ``data:coco``, ``data:flickr30k``, ``hf:PATH``, ``wds:PATH``, or ``csv:PATH`` with the
+        columns image and text: one row per caption.
     :param transform: Applied to every decoded photo.
     :raises InputError: If the data have no captions or cannot be used.
     """
@@ -204,6 +206,30 @@ def _open_captioned_npz(path: str, transform: PhotoTransform | None) -> Captione
     raise InputError(f"npz:{path} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
 
 
+def _open_named(rest: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
+    return imported("art_multimodal.datasets.named.loading:open_named")(rest, classes, transform)
+
+
+def _open_named_captions(rest: str, transform: PhotoTransform | None) -> CaptionedImages:
+    return imported("art_multimodal.datasets.named.loading:open_named_captions")(rest, transform)
+
+
+def _open_hf(rest: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
+    return imported("art_multimodal.datasets.named.hugging_face:open_hugging_face")(rest, classes, transform)
+
+
+def _open_captioned_hf(rest: str, transform: PhotoTransform | None) -> CaptionedImages:
+    return imported("art_multimodal.datasets.named.hugging_face:open_captioned_hugging_face")(rest, transform)
+
+
+def _open_wds(rest: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> LabelledImages:
+    return imported("art_multimodal.datasets.named.shards:open_shards")(rest, classes, transform)
+
+
+def _open_captioned_wds(rest: str, transform: PhotoTransform | None) -> CaptionedImages:
+    return imported("art_multimodal.datasets.named.shards:open_captioned_shards")(rest, transform)
+
+
 DATA_SOURCES.add(
     "demo",
     DataSource(
@@ -249,5 +275,35 @@ DATA_SOURCES.add(
         _open_captioned_csv,
         _open_csv_samples,
         _open_csv_images,
+    ),
+)
+DATA_SOURCES.add(
+    "data",
+    DataSource(
+        "data:NAME or data:NAME:split=SPLIT",
+        "a data set by name, such as data:cifar10, data:imagenet or, for retrieval, data:coco; in the layout of "
+        "torchvision, in the folder that --data-root or ART_MULTIMODAL_DATA names; nothing is downloaded",
+        _open_named,
+        _open_named_captions,
+    ),
+)
+DATA_SOURCES.add(
+    "hf",
+    DataSource(
+        "hf:PATH or hf:PATH:split=SPLIT",
+        "a Hugging Face data set, as save_to_disk wrote it or in Parquet files, with labels or captions; "
+        "hf:ORG/NAME:hub=yes fetches it (needs the extra datasets)",
+        _open_hf,
+        _open_captioned_hf,
+    ),
+)
+DATA_SOURCES.add(
+    "wds",
+    DataSource(
+        "wds:PATH or wds:PATH:split=SPLIT",
+        "shards as WebDataset writes them: a .tar file or a folder of them, with KEY.jpg and KEY.cls, or KEY.txt for "
+        "retrieval; classnames.txt beside them",
+        _open_wds,
+        _open_captioned_wds,
     ),
 )

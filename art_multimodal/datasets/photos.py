@@ -5,8 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from functools import cache
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -105,10 +106,40 @@ def read_photo(path: Path, name: str, transform: PhotoTransform | None, channels
     reason = absence(path)
     if reason is not None:
         raise UnreadableSample(name, reason)
+    return _decoded(path, name, transform, channels)
+
+
+def read_photo_bytes(content: bytes, name: str, transform: PhotoTransform | None) -> np.ndarray:
+    """Decode an image file that is in memory already, as :func:`read_photo` decodes one on disk.
+
+    :raises UnreadableSample: If it is empty, or as there.
+    """
+    if not content:
+        raise UnreadableSample(name, "the file is empty")
+    return _decoded(content, name, transform, 3)
+
+
+def read_pixels(pixels: np.ndarray, name: str, transform: PhotoTransform | None) -> np.ndarray:
+    """An image of numbers as :func:`read_photo` gives one: ``float32`` ``(3, H, W)`` in [0, 1].
+
+    :param pixels: ``uint8`` ``(H, W, 3)``.
+    :raises UnreadableSample: If the transform fails.
+    """
+    photo = Image.fromarray(np.ascontiguousarray(pixels))
     try:
-        with path.open("rb") as stream:
+        photo = photo if transform is None else transform(photo)
+    except Exception as error:  # as above
+        raise UnreadableSample(name, f"it cannot be resized ({type(error).__name__})") from None
+    return np.ascontiguousarray(np.asarray(photo, dtype=np.float32).transpose(2, 0, 1)) / np.float32(255)
+
+
+def _decoded(source: Path | bytes, name: str, transform: PhotoTransform | None, channels: int | None) -> np.ndarray:
+    """Decode a file on disk, or its content."""
+    head = b""
+    try:
+        with _stream_of(source) as stream:
             head = stream.read(64)
-        with _opened(path, head) as opened:
+        with _opened(source, head) as opened:
             reason = _too_large(*opened.size, kept=transform is None)
             if reason is not None:
                 raise UnreadableSample(name, reason)
@@ -127,7 +158,8 @@ def read_photo(path: Path, name: str, transform: PhotoTransform | None, channels
     except UnidentifiedImageError:
         raise UnreadableSample(name, _stranger(head)) from None
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, DecompressionBombError, ...
-        said = shown(" ".join(str(error).replace(str(path), path.name).split()))
+        said = " ".join(str(error).split())
+        said = shown(said.replace(str(source), source.name) if isinstance(source, Path) else said)
         raise UnreadableSample(name, f"not a readable image ({type(error).__name__}: {said[:120]})") from None
     if channels == 1:
         if (pixels != pixels[..., :1]).any():
@@ -136,11 +168,16 @@ def read_photo(path: Path, name: str, transform: PhotoTransform | None, channels
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(255)
 
 
-def _opened(path: Path, head: bytes) -> Image.Image:
+def _stream_of(source: Path | bytes) -> IO[bytes]:
+    return BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _opened(source: Path | bytes, head: bytes) -> Image.Image:
     """Open an image file of one of the formats; nothing is decoded yet."""
+    file = BytesIO(source) if isinstance(source, bytes) else source
     if _is_heif(head) and (reader := heif_reader()) is not None:
-        return reader.HeifImageFile(path)
-    return Image.open(path, formats=_formats())
+        return reader.HeifImageFile(file)
+    return Image.open(file, formats=_formats())
 
 
 @cache

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from art_multimodal.datasets.named.spec import trained_on
 from art_multimodal.defences.trainer import METHODS, ScoreAscent, TrainingSettings
 from art_multimodal.errors import InputError, check_count
 from art_multimodal.processes import process_count
@@ -19,7 +20,8 @@ class RunSettings:
 
     :param method: A name in ``METHODS``.
     :param model: As for ``load_model``.
-    :param data: As for ``open_data``, in retrieval as for ``open_captioned``.
+    :param data: As for ``open_data``, in retrieval as for ``open_captioned``; of ``data:NAME`` without a split that for
+        training is taken.
     :param training: How the steps are taken; its seed is that of the split, of the limit and of the validation, too.
     :param options: Of the method's objective.
     :param task: ``"classification"`` (images with class labels; texts are prompts) or ``"retrieval"`` (images with
@@ -62,6 +64,7 @@ class RunSettings:
     elements: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", trained_on(self.data))
         method = METHODS[self.method]
         if method.ablates and not self.keep:
             raise InputError(f"{self.method} hides elements: say how many are kept, such as --keep image=16,text=3.")

@@ -1,0 +1,156 @@
+"""``hf:PATH``: data sets of the library datasets, from folders."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from named_sets import encoded, jpeg, pixels
+from PIL import Image
+
+from art_multimodal.datasets import UnreadableSample, open_captioned, open_data
+from art_multimodal.errors import InputError
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch) -> Any:
+    """The library, with its cache in a folder of the test."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    found = pytest.importorskip("datasets")
+    monkeypatch.setattr(found.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    found.disable_progress_bars()
+    return found
+
+
+def rows(library: Any, **columns: Any) -> Any:
+    """Three images with labels and captions."""
+    images = [Image.open(io.BytesIO(encoded(seed))) for seed in range(3)]
+    content = {"img": images, "label": [1, 0, 1], "caption": [["a dog", "a hound"], ["a cat"], ["a fox"]], **columns}
+    kinds = {"img": library.Image(), "label": library.ClassLabel(names=["fire_truck", "dog"])}
+    made = library.Dataset.from_dict(content)
+    for name, kind in kinds.items():
+        made = made.cast_column(name, kind)
+    return made
+
+
+def check(spec: str) -> None:
+    data = open_data(spec)
+    assert data.class_names == ("fire truck", "dog") and [data.label_of(index) for index in range(3)] == [1, 0, 1]
+    for seed in range(3):
+        assert np.array_equal(data.image(seed), pixels(1, 16, seed)[0].transpose(2, 0, 1).astype(np.float32) / 255)
+    captioned = open_captioned(spec)
+    assert captioned.captions_of(0) == ("a dog", "a hound") and captioned.image(2).shape == (3, 16, 16)
+
+
+def test_what_save_to_disk_wrote(library, tmp_path: Path) -> None:
+    rows(library).save_to_disk(tmp_path / "one")
+    check(f"hf:{tmp_path / 'one'}")
+    library.DatasetDict({"train": rows(library), "test": rows(library)}).save_to_disk(tmp_path / "both")
+    check(f"hf:{tmp_path / 'both'}")
+    check(f"hf:{tmp_path / 'both'}:split=train,image=img")
+    with pytest.raises(InputError, match=r"Unknown split 'tset'. Did you mean test"):
+        open_data(f"hf:{tmp_path / 'both'}:split=tset")
+    with pytest.raises(InputError, match=r"Unknown column 'imge'. Did you mean img"):
+        open_data(f"hf:{tmp_path / 'one'}:image=imge")
+
+
+def test_parquet_files(library, tmp_path: Path) -> None:
+    folder = tmp_path / "parquet" / "data"
+    folder.mkdir(parents=True)
+    rows(library).to_parquet(folder / "test-00000-of-00001.parquet")
+    rows(library).to_parquet(folder / "train-00000-of-00001.parquet")
+    check(f"hf:{tmp_path / 'parquet'}")
+    check(f"hf:{tmp_path / 'parquet'}:split=train")
+    (folder / "test-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match=r"cannot be read as a data set .* Save it again"):
+        open_data(f"hf:{tmp_path / 'parquet'}")
+
+
+def test_labels_without_names(library, tmp_path: Path) -> None:
+    made = rows(library).remove_columns("label").add_column("label", [1, 0, 1])
+    made.save_to_disk(tmp_path / "one")
+    with pytest.raises(InputError, match=r"The labels in the column label are numbers"):
+        open_data(f"hf:{tmp_path / 'one'}")
+    assert open_data(f"hf:{tmp_path / 'one'}", classes=("a", "b")).class_names == ("a", "b")
+    with pytest.raises(InputError, match=r"Row 0 has the label 1, and there are 1|at least two"):
+        open_data(f"hf:{tmp_path / 'one'}", classes=("a",))
+    texts = made.remove_columns("label").add_column("label", ["y", "x", "y"])
+    texts.save_to_disk(tmp_path / "two")
+    assert open_data(f"hf:{tmp_path / 'two'}").class_names == ("x", "y")
+    made.remove_columns("label").save_to_disk(tmp_path / "three")
+    with pytest.raises(InputError, match=r"no column label: say which, with :label=COLUMN. Columns: img, caption"):
+        open_data(f"hf:{tmp_path / 'three'}")
+
+
+def test_rows_that_name_files_read_none_outside(library, tmp_path: Path) -> None:
+    jpeg(tmp_path / "secret.png")
+    made = rows(library).remove_columns("img")
+    kind = library.Image(decode=False)
+    values = [{"bytes": None, "path": str(tmp_path / "secret.png")}, {"bytes": None, "path": "../secret.png"}]
+    values.append({"bytes": b"%!PS-Adobe", "path": None})
+    made = made.add_column("img", values).cast_column("img", kind)
+    import pyarrow
+    from datasets.arrow_writer import ArrowWriter
+
+    # As written by hand: save_to_disk would put the files in.
+    (tmp_path / "one").mkdir()
+    with ArrowWriter(path=str(tmp_path / "one" / "data-00000-of-00001.arrow"), features=made.features) as writer:
+        writer.write_table(pyarrow.table(made.data.table))
+        writer.finalize()
+    made.info.write_to_directory(str(tmp_path / "one"))
+    state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_fingerprint": "x", "_format_columns": None}
+    state |= {"_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None}
+    (tmp_path / "one" / "state.json").write_text(json.dumps(state))
+    data = open_data(f"hf:{tmp_path / 'one'}")
+    for index, said in enumerate(("lies outside the folder", "lies outside the folder", "PostScript")):
+        with pytest.raises(UnreadableSample, match=said):
+            data.image(index)
+    state["_data_files"] = [{"filename": "../one/data-00000-of-00001.arrow"}]
+    (tmp_path / "one" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match=r"state.json names .*which is no file of its own folder"):
+        open_data(f"hf:{tmp_path / 'one'}")
+
+
+def test_nothing_is_fetched_unless_asked_for(library, tmp_path: Path, monkeypatch) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(*given: Any, **options: Any) -> Any:
+        asked.append((given, options))
+        return rows(library)
+
+    monkeypatch.setattr(library, "load_dataset", load_dataset)
+    with pytest.raises(InputError, match=r"There is no folder 'org/data'.*hf:org/data:hub=yes"):
+        open_data("hf:org/data")
+    (tmp_path / "photos" / "dog").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"For photos in one folder per class give folder:"):
+        open_data(f"hf:{tmp_path / 'photos'}")
+    assert not asked
+    assert open_data("hf:org/data:hub=yes,split=validation").class_names == ("fire truck", "dog")
+    assert asked == [(("org/data", None), {"split": "validation"})]
+    with pytest.raises(InputError, match=r"is no name of the Hugging Face hub"):
+        open_data("hf:../../etc:hub=yes")
+    with pytest.raises(InputError, match=r"write hub=yes"):
+        open_data("hf:org/data:hub=maybe")
+
+
+def test_a_library_that_is_missing_or_would_run_scripts(monkeypatch, tmp_path: Path) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *given: Any, **options: Any) -> Any:
+        if name == "datasets":
+            raise ImportError(name)
+        return real(name, *given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(builtins, "__import__", without)
+        with pytest.raises(InputError, match=r"pip install art-multimodal\[datasets\]"):
+            open_data(f"hf:{tmp_path}")
+    library = pytest.importorskip("datasets")
+    monkeypatch.setattr(library, "__version__", "3.6.0")
+    with pytest.raises(InputError, match=r"datasets 3.6.0 may run scripts of data sets. Install version 4 or later"):
+        open_data(f"hf:{tmp_path}")
