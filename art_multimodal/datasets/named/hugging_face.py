@@ -45,7 +45,7 @@ class _Rows(Pictures):
     def image(self, index: int, transform: PhotoTransform | None) -> np.ndarray:
         name = self.name_of(index)
         try:
-            value = self.rows[index][self.column]
+            value = self.rows[index][self.column][0].as_py()
         except Exception as error:  # of pyarrow, for files that are damaged
             raise UnreadableSample(name, f"it cannot be read ({type(error).__name__})") from None
         content = value.get("bytes") if isinstance(value, dict) else value
@@ -182,7 +182,7 @@ def _from_disk(library: Any, path: Path, options: dict[str, str]) -> Any:
         files = [file for file in files if file.name.startswith(f"{chosen}-")]
     elif split is not None:
         raise InputError(f"The Parquet files in {brief(path)} are of no split: leave out split={brief(split, 40)}.")
-    return library.load_dataset("parquet", data_files={"all": list(map(str, files))}, split="all")
+    return library.load_dataset("parquet", data_files={"train": list(map(str, files))}, split="train")
 
 
 def _split_of(path: Path, splits: Sequence[str], given: str | None) -> str:
@@ -254,9 +254,5 @@ def _labels(rows: Any, column: str, classes: Sequence[str] | None) -> tuple[tupl
 
 
 def _encoded(rows: Any, column: str) -> Any:
-    """Rows whose images are files, and not decoded by ``datasets``, which reads any format."""
-    import datasets
-
-    kind = rows.features[column]
-    narrow = rows.select_columns([column])
-    return narrow.cast_column(column, datasets.Image(decode=False)) if isinstance(kind, datasets.Image) else narrow
+    """Rows as Arrow has them: images are files, which ``datasets`` would decode whatever their format is."""
+    return rows.select_columns([column]).with_format("arrow")

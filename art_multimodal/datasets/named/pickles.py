@@ -50,10 +50,11 @@ class _Array:
     def array(self) -> np.ndarray:
         """The numbers, checked against the shape."""
         _, shape, kind, by_column, data = self.state
+        dtype = kind.dtype()
         data = data.encode("latin1") if isinstance(data, str) else bytes(data)
-        if not isinstance(kind, _Kind) or math.prod(shape) * kind.dtype().itemsize != len(data):
+        if math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError("the shape does not fit the numbers")
-        return np.frombuffer(data, kind.dtype()).reshape(shape, order="F" if by_column else "C")
+        return np.frombuffer(data, dtype).reshape(shape, order="F" if by_column else "C")
 
 
 def _encoded(text: str, *_: Any) -> bytes:

@@ -142,15 +142,17 @@ def _pictures(shards: _Shards) -> _Images:
 def _list_shards(rest: str) -> _Shards:
     given, options = split_spec(rest, ("split",), _FORM)
     try:
-        path = Path(given).expanduser() / options.get("split", "")
+        path = Path(given).expanduser()
+        path = path / options["split"] if "split" in options else path
         files = [path] if path.is_file() else sorted(path.glob("*.tar")) if path.is_dir() else []
         if not files and path.is_dir() and not options:
             parts = sorted(one.name for one in path.iterdir() if one.is_dir() and any(one.glob("*.tar")))
             if parts:
                 raise InputError(f"{brief(path)} has shards of {', '.join(parts)}: give wds:{given}:split={parts[0]}.")
+    except InputError:
+        raise
     except (OSError, ValueError, RuntimeError):
-        files = []
-        path = Path(given)
+        files, path = [], Path(given)
     if not files:
         raise InputError(f"There are no shards {brief(path)}: give {_FORM}.")
     folder = Path(os.path.realpath(path if path.is_dir() else path.parent))
