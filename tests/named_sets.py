@@ -91,7 +91,7 @@ def caltech101(root: Path) -> None:
 
 
 def caltech256(root: Path) -> None:
-    for number, name in enumerate(("001.ak47", "002.american-flag", "145.motorbikes-101", "257.clutter")):
+    for number, name in enumerate(("001.ak47", "002.american-flag", "003.motorbikes-101", "004.clutter")):
         jpeg(root / "caltech256" / "256_ObjectCategories" / name / f"{name[:3]}_0001.jpg", number)
 
 
@@ -150,6 +150,8 @@ def food101(root: Path) -> None:
     (folder / "meta").mkdir(parents=True)
     (folder / "meta" / "classes.txt").write_text("apple_pie\nbaby_back_ribs\n")
     (folder / "meta" / "test.txt").write_text("apple_pie/11\nbaby_back_ribs/12\napple_pie/13\n")
+    of_class = {"baby_back_ribs": ["baby_back_ribs/12"], "apple_pie": ["apple_pie/11", "apple_pie/13"]}
+    (folder / "meta" / "test.json").write_text(json.dumps(of_class))
     for number, name in enumerate(("apple_pie/11", "baby_back_ribs/12", "apple_pie/13")):
         jpeg(folder / "images" / f"{name}.jpg", number)
 

@@ -34,7 +34,6 @@ def test_an_audit_of_cifar10_from_end_to_end(tmp_path: Path, capsys) -> None:
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["results"]["clean"]["n"] == 4 and report["complete"]
     assert report["settings"]["data"] == f"data:cifar10:root={tmp_path / 'root'}"
-    assert report["templates"][0] if "templates" in report else True
     # The same data under the same name go on; and nothing is written among them.
     code, _, err = run(capsys, *arguments, *PGD, "--out", str(tmp_path / "out"), "--resume")
     assert code == 0, err
@@ -56,7 +55,7 @@ def test_retrieval_on_flickr(tmp_path: Path, capsys, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("data:cifar11", "Unknown data set 'cifar11'. Did you mean cifar100 or cifar10"),
+        ("data:cifar11", "Unknown data set 'cifar11'. Did you mean cifar10 or cifar100"),
         ("data:cifar10:split=validation", "data:cifar10: Unknown split 'validation'"),
         ("data:cifar10:splits=test", "Unknown option of data 'splits'. Did you mean split"),
         ("data:food101", "data:food101: there is no folder food-101 in"),
@@ -99,7 +98,7 @@ def test_certify_takes_data_by_name(tmp_path: Path, capsys) -> None:
     write_pickle(folder / "batches.meta", {"label_names": ["one", "two"]})
     write_pickle(folder / "test_batch", {"data": rows_of(pixels(3, 32)), "labels": [0, 1, 0]})
     arguments = ["certify", "demo:digits", "--data", "data:cifar10", "--data-root", str(tmp_path), "--limit", "2"]
-    code, _, err = run(capsys, *arguments, "--keep", "image=64", "--device", "cpu", "--out", str(tmp_path / "out"))
+    code, _, err = run(capsys, *arguments, "--keep", "image=4", "--device", "cpu", "--out", str(tmp_path / "out"))
     assert code == 0, err
     assert "data:cifar10" in (tmp_path / "out" / "report.json").read_text()
 

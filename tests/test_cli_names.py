@@ -116,7 +116,7 @@ def test_models_that_are_none(given: str, hint: str) -> None:
 def test_what_is_nearly_a_name_or_stands_in_another_place() -> None:
     with pytest.raises(InputError, match="Did you mean auto_attack"):
         names.attack_names("pgd,autoatack")
-    with pytest.raises(InputError, match="neither a folder nor a CSV file"):
+    with pytest.raises(InputError, match="neither a folder, a CSV file nor the name of a data set"):
         names.data_spec("nowhere")
     with pytest.raises(InputError, match="The first argument is the method"):
         names.method_name("demo:digits")

@@ -78,6 +78,29 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
         assert np.array_equal(found["b"], np.eye(3)) and found["c"] == [1, "x"]
 
 
+def as_python_2_wrote(data: bytes, labels: list[int]) -> bytes:
+    """A batch of CIFAR in the very opcodes of its authors: strings of bytes, and numpy's names of that time."""
+    array = b"cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85U\x01b\x87Rq\x05"
+    shape = b"(K\x01K" + bytes([len(data) // 3072]) + b"M\x00\x0c\x86"
+    kind = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    filled = b"\x89T" + len(data).to_bytes(4, "little") + data + b"tb"
+    answers = b"U\x06labels](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
+    return b"\x80\x02}(U\x04data" + array + shape + kind + filled + answers + b"u."
+
+
+def test_a_batch_as_its_authors_wrote_it(tmp_path: Path) -> None:
+    WRITE["cifar10"](tmp_path)
+    rows = rows_of(pixels(2, 32))
+    content = as_python_2_wrote(rows.tobytes(), [2, 1])
+    known = pickle.loads(content, encoding="latin1")
+    assert np.array_equal(known["data"], rows) and known["labels"] == [2, 1]
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(content)
+    data = open_data(f"data:cifar10:root={tmp_path}")
+    assert [data.label_of(index) for index in range(2)] == [2, 1]
+    for index in range(2):
+        assert np.array_equal(data.image(index), pixels(2, 32)[index].transpose(2, 0, 1).astype(np.float32) / 255)
+
+
 def test_an_array_that_lies_about_itself_is_damaged(tmp_path: Path) -> None:
     good = pickle.dumps({"data": np.zeros((2, 3), dtype=np.uint8)}, protocol=2)
     assert any(code.name == "BUILD" for code, _, _ in pickletools.genops(good))

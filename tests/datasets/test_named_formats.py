@@ -73,6 +73,53 @@ def test_pixels_are_those_that_were_written(name: str, tmp_path: Path) -> None:
     assert np.array_equal(data.image(1), expected)
 
 
+#: How torchvision opens what it has downloaded, where it looks at no checksums.
+OPENED = {
+    "caltech101": lambda sets, root: sets.Caltech101(root),
+    "caltech256": lambda sets, root: sets.Caltech256(root),
+    "oxford-pets": lambda sets, root: sets.OxfordIIITPet(root, split="test"),
+    "flowers102": lambda sets, root: sets.Flowers102(root, split="test"),
+    "fgvc-aircraft": lambda sets, root: sets.FGVCAircraft(root, split="test"),
+    "stanford-cars": lambda sets, root: sets.StanfordCars(root, split="test"),
+    "sun397": lambda sets, root: sets.SUN397(root),
+    "food101": lambda sets, root: sets.Food101(root, split="test"),
+    "dtd": lambda sets, root: sets.DTD(root, split="test"),
+    "eurosat": lambda sets, root: sets.EuroSAT(root),
+    "country211": lambda sets, root: sets.Country211(root, split="test"),
+    "pcam": lambda sets, root: sets.PCAM(root, split="test"),
+    "imagenet": lambda sets, root: sets.ImageFolder(root / "imagenet" / "val"),
+    "flickr30k": lambda sets, root: sets.Flickr30k(
+        str(root / "flickr30k" / "flickr30k-images"), str(root / "flickr30k" / "results_20130124.token")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in OPENED if name not in ("flowers102", "flickr30k")])
+def test_images_and_labels_are_those_that_torchvision_gives(name: str, tmp_path: Path) -> None:
+    from torchvision import datasets
+
+    data, other = open_data(written(name, tmp_path)), OPENED[name](datasets, tmp_path)
+    ours = [(data.label_of(index), (data.image(index) * 255).round().tobytes()) for index in range(len(data))]
+    theirs = [
+        (int(label), np.asarray(photo.convert("RGB"), dtype=np.float32).transpose(2, 0, 1).tobytes())
+        for photo, label in (other[index] for index in range(len(other)))
+    ]
+    assert sorted(ours) == sorted(theirs) and len(ours) > 1
+
+
+def test_flowers_and_captions_are_those_that_torchvision_gives(tmp_path: Path, monkeypatch) -> None:
+    from torchvision import datasets
+
+    # Its checksums are those of the whole data set.
+    monkeypatch.setattr(datasets.Flowers102, "_check_integrity", lambda self: True)
+    data, other = open_data(written("flowers102", tmp_path)), OPENED["flowers102"](datasets, tmp_path)
+    assert [data.label_of(index) for index in range(2)] == [other[index][1] for index in range(2)]
+    WRITE["flickr30k"](tmp_path)
+    captioned = open_captioned(f"data:flickr30k:split=all,root={tmp_path}")
+    other = OPENED["flickr30k"](datasets, tmp_path)
+    assert [captioned.captions_of(index) for index in range(2)] == [tuple(other[index][1]) for index in range(2)]
+
+
 def test_flowers_have_the_names_of_their_numbers(tmp_path: Path) -> None:
     data = open_data(written("flowers102", tmp_path))
     assert [data.class_names[data.label_of(index)] for index in (0, 1)] == ["blackberry lily", "passion flower"]

@@ -81,7 +81,7 @@ def _placed(rest: str) -> tuple[Place, str]:
 def _notes(place: Place, split: str, listing: Listing) -> list[str]:
     """What is different from what papers measure on."""
     entry, notes = place.entry, []
-    if len(entry.splits) == 1:
+    if split == "all":
         notes.append(f"{place.name}: {entry.note}")
     parts = []
     if isinstance(listing, Labelled) and len(listing.class_names) != entry.classes:

@@ -149,7 +149,8 @@ _add(
     "Xiao et al., SUN Database: Large-scale Scene Recognition from Abbey to Zoo, 2010",
     "https://vision.princeton.edu/projects/2010/SUN",
     "SUN397(root, download=True)",
-    note="test and train are the first of its ten partitions, whose lists torchvision does not download",
+    note="all of its images are taken; test and train are the first of its ten partitions, whose lists torchvision "
+    "does not download",
 )
 _add(
     "food101",
