@@ -294,7 +294,7 @@ def train(
         task=TASKS.find(task),
         epochs=epochs,
         batch_size=batch_size,
-        validation=with_root(validation, data_root),
+        validation=with_root(validation, data_root, needed=False),
         validate_every=validate_every,
         validation_steps=validation_steps,
         limit=limit,

@@ -112,7 +112,10 @@ def test_options_that_are_none(given: str, said: str) -> None:
 def test_a_root_and_a_split_for_training_are_put_into_the_name() -> None:
     assert with_root("data:CIFAR-10", "/a,b") == "data:cifar10:root=/a,b"
     assert with_root("data:cifar10:root=/own", "/a") == "data:cifar10:root=/own"
-    assert with_root("data:cifar10", None) == "data:cifar10" and with_root("folder:x", "/a") == "folder:x"
+    assert with_root("data:cifar10", None) == "data:cifar10" and with_root("folder:x", None) == "folder:x"
+    assert with_root("0.1", "/a", needed=False) == "0.1"
+    with pytest.raises(InputError, match=r"--data-root says where .* and folder:x is none of them: leave it out"):
+        with_root("folder:x", "/a")
     assert trained_on("data:cifar10") == "data:cifar10:split=train"
     assert trained_on("data:oxford-pets:root=/a") == "data:oxford-pets:split=trainval,root=/a"
     assert trained_on("data:cifar10:split=test") == "data:cifar10:split=test"
@@ -140,6 +143,18 @@ def test_what_is_missing_is_said_with_how_to_get_it(name: str, tmp_path: Path, m
             break
         (folder / needed).parent.mkdir(parents=True, exist_ok=True)
         (folder / needed).write_text("")
+
+
+def test_archives_that_were_not_unpacked_are_pointed_at(tmp_path: Path) -> None:
+    (tmp_path / "food-101.tar.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(
+        InputError, match=r"there is no folder food-101 in .* \(unpack food-101.tar.gz, which is there\)"
+    ):
+        open_data(f"data:food101:root={tmp_path}")
+    (tmp_path / "pcam").mkdir()
+    (tmp_path / "pcam" / "camelyonpatch_level_2_split_test_x.h5.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(InputError, match=r"\(unpack camelyonpatch_level_2_split_test_x.h5.gz, which is there\)"):
+        open_data(f"data:pcam:root={tmp_path}")
 
 
 def test_roots_splits_and_tasks_that_are_none(tmp_path: Path, monkeypatch) -> None:

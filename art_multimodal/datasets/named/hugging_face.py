@@ -182,7 +182,8 @@ def _from_disk(library: Any, path: Path, options: dict[str, str]) -> Any:
         files = [file for file in files if file.name.startswith(f"{chosen}-")]
     elif split is not None:
         raise InputError(f"The Parquet files in {brief(path)} are of no split: leave out split={brief(split, 40)}.")
-    return library.load_dataset("parquet", data_files={"train": list(map(str, files))}, split="train")
+    # Not load_dataset, which tells the hub that it was used.
+    return library.Dataset.from_parquet(list(map(str, files)))
 
 
 def _split_of(path: Path, splits: Sequence[str], given: str | None) -> str:

@@ -51,7 +51,9 @@ class Place:
         """
         path = self.folder / name
         if not _exists(path):
-            raise self.wrong(f"there is no {brief(name)} in {brief(self.folder)}, so the download is not complete")
+            raise self.wrong(
+                f"there is no {brief(name)} in {brief(self.folder)}, so the download is not complete{packed(path)}"
+            )
         if not is_inside(self.folder, path):
             raise InputError(
                 f"data:{self.name}: {brief(path)} is a link that leads out of the folder of the data, which is not "
@@ -134,11 +136,18 @@ def find_place(name: str, entry: NamedData, root: Path, split: str) -> Place:
     folder = folder or next((one for one in candidates if one != root / "." and _exists(one)), None)
     if folder is None or not folder.is_dir():
         missing = Place(name, entry, root, candidates[0])
-        raise missing.wrong(f"there is no folder {brief(entry.folders[0])} in {brief(root)}")
+        raise missing.wrong(f"there is no folder {brief(entry.folders[0])} in {brief(root)}{packed(candidates[0])}")
     place = Place(name, entry, root, Path(os.path.realpath(folder)))
     for needed in entry.splits[split].needs:
         place.path(needed)
     return place
+
+
+def packed(path: Path) -> str:
+    """A hint at an archive beside something that is missing; empty where there is none."""
+    archives = [path.with_name(path.name + ending) for ending in (".gz", ".tar.gz", ".tgz", ".tar", ".zip")]
+    found = next((archive.name for archive in archives if _exists(archive)), None)
+    return f" (unpack {brief(found)}, which is there)" if found else ""
 
 
 def splits_found(entry: NamedData, root: Path) -> list[str]:

@@ -39,16 +39,21 @@ def split_spec(spec: str, allowed: Collection[str], form: str) -> tuple[str, dic
     return name, found
 
 
-def with_root(spec: str, root: str | None) -> str:
+def with_root(spec: str, root: str | None, needed: bool = True) -> str:
     """A data source with a root folder, where it is a named data set that names none itself.
 
     :param spec: Of any source: ``data:cifar10``, ``folder:photos``.
     :param root: ``None`` to leave it as it is.
-    :raises InputError: If the data set is not known.
+    :param needed: Whether a root for data of another source is refused instead of left aside.
+    :raises InputError: If the data set is not known, or the data are of another source.
     """
     scheme, _, rest = spec.partition(":")
-    if scheme != "data" or root is None:
+    if root is None or (scheme != "data" and not needed):
         return spec
+    if scheme != "data":
+        raise InputError(
+            f"--data-root says where the data sets of data:NAME lie, and {brief(spec)} is none of them: leave it out."
+        )
     name, options = _named(rest)
     return _joined(name, {"root": root, **options})
 
