@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
+import importlib
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from art_multimodal.errors import InputError
 def library(tmp_path: Path, monkeypatch) -> Any:
     """The library, with its cache in a folder of the test."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    found = pytest.importorskip("datasets")
+    # A module of it: the folder of these tests has the name of the library.
+    pytest.importorskip("datasets.arrow_dataset")
+    found = importlib.import_module("datasets")
     monkeypatch.setattr(found.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     found.disable_progress_bars()
 
@@ -143,19 +147,16 @@ def test_nothing_is_fetched_unless_asked_for(library, tmp_path: Path, monkeypatc
         open_data("hf:org/data:hub=maybe")
 
 
-def test_a_library_that_is_missing_or_would_run_scripts(monkeypatch, tmp_path: Path) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *given: Any, **options: Any) -> Any:
-        if name == "datasets":
-            raise ImportError(name)
-        return real(name, *given, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(builtins, "__import__", without)
-        with pytest.raises(InputError, match=r"pip install art-multimodal\[datasets\]"):
-            open_data(f"hf:{tmp_path}")
-    library = pytest.importorskip("datasets")
-    monkeypatch.setattr(library, "__version__", "3.6.0")
-    with pytest.raises(InputError, match=r"datasets 3.6.0 may run scripts of data sets. Install version 4 or later"):
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (None, r"pip install art-multimodal\[datasets\]"),
+        # What Python makes of a folder of that name.
+        (types.ModuleType("datasets"), r"pip install art-multimodal\[datasets\]"),
+        (types.SimpleNamespace(__version__="3.6.0"), r"datasets 3.6.0 may run scripts .* Install version 4 or later"),
+    ],
+)
+def test_a_library_that_is_missing_or_would_run_scripts(monkeypatch, tmp_path: Path, module: Any, said: str) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    with pytest.raises(InputError, match=said):
         open_data(f"hf:{tmp_path}")

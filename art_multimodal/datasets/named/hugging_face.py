@@ -102,11 +102,13 @@ def _library() -> Any:
     """The library ``datasets``, of a version that runs no code of a data set."""
     try:
         import datasets
-    except ImportError:
+
+        # A folder of that name, where Python is started, is imported as well and holds nothing.
+        version = str(datasets.__version__)
+    except (ImportError, AttributeError):
         raise InputError(
             "hf: is read with the library datasets, which is not installed: pip install art-multimodal[datasets]."
         ) from None
-    version = str(datasets.__version__)
     if int(version.partition(".")[0]) < _OLDEST:
         raise InputError(
             f"datasets {brief(version)} may run scripts of data sets. Install version {_OLDEST} or later: pip install "
