@@ -105,7 +105,7 @@ def test_version(capsys) -> None:
         ),
         (["audit", "--stepz", "3"], "No such option: --stepz. Did you mean --steps? See art-multimodal audit"),
         (["audit", "--model-language", "3"], "No such option: --model-language. Did you mean --language-model?"),
-        (["audit", "--edits", "3"], "Did you mean --max-edits?"),
+        (["audit", "--share", "3"], "Did you mean --max-share?"),
         (["audit", "--zzzzzzz", "3"], "No such option: --zzzzzzz. See"),
         (["audit", "-x"], "No such option: -x"),
         (["adit"], "No such command 'adit'. Did you mean 'audit'? See art-multimodal --help."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,20 +12,31 @@ from art_multimodal.cli.audit_display import AuditDisplay
 from art_multimodal.cli.audit_results import print_reports, print_results
 from art_multimodal.cli.budget import Budget, taking_budget
 from art_multimodal.cli.common import (
+    KEEP,
     RUN,
+    SMOOTHED,
+    Alpha,
+    Choosing,
     Classes,
     DataRoot,
     Device,
+    Edits,
+    Elements,
+    Layout,
+    MasksName,
     MaxSkipped,
     NativeSize,
     Overwrite,
     Resume,
+    Rule,
     Strict,
     Templates,
+    Votes,
+    attack_steps,
 )
 from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec
-from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries
+from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries, smoothing_of
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
@@ -33,6 +44,7 @@ from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.audit import Audit, RunLog
+    from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 
 #: The exit code.
 GATE_FAILED = 1
@@ -44,7 +56,9 @@ art-multimodal audit open_clip:ViT-B-32/openai --data folder:photos \\
 art-multimodal audit hf:openai/clip-vit-base-patch32 --data csv:captions.csv \\
   --task retrieval --limit 100
 art-multimodal audit demo:digits demo:digits/robust --data demo:digits \\
-  --attacks worst_image --fail-under worst_image.accuracy=0.3 --out both"""
+  --attacks worst_image --fail-under worst_image.accuracy=0.3 --out both
+art-multimodal audit demo:views/late --data demo:views --keep pix=4,fou=20 \\
+  --certify-budget pix=1 --fail-under certified.accuracy=0.3"""
 
 # Groups of --help.
 _WHAT, _DEFENCES = "What is attacked, and how", "Defences"
@@ -117,6 +131,25 @@ def audit(
         int,
         typer.Option(metavar="N", rich_help_panel=_DEFENCES, help="of a random defence, for each answer and gradient"),
     ] = 10,
+    keep: Annotated[str | None, KEEP] = None,
+    certify_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUDGET",
+            rich_help_panel=SMOOTHED,
+            help="edits within which it is certified and attacked, such as image=1,text=1, or sticker:image=8",
+            show_default="one element of each modality",
+        ),
+    ] = None,
+    masks: MasksName = None,
+    elements: Elements = None,
+    edits: Edits = None,
+    layout: Layout = None,
+    samples: Votes = None,
+    choosing: Choosing = None,
+    alpha: Alpha = None,
+    rule: Rule = None,
+    attack_steps: Annotated[int | None, attack_steps("10")] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", rich_help_panel=RUN, help="folder for log and reports")] = Path(
         "audit"
     ),
@@ -149,7 +182,8 @@ def audit(
 ) -> None:
     """Attack models on labelled images, image-text pairs or captioned images; write report.html, .json and .md.
 
-    Several models are also compared, in a report over their own ones.
+    Several models are also compared, in a report over their own ones. With --keep there are further rows: the model
+    smoothed by votes, an attack on these votes, and what no attack within the same budget can change.
 
     Exit codes: 0 fine, 1 a --fail-under gate failed, 2 bad input, 3 an error that was not expected.
     """
@@ -163,7 +197,6 @@ def audit(
     from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
     from art_multimodal.evaluations.audit.replacing import check_replaceable, remove_run
-    from art_multimodal.evaluations.audit.summary import summary_rows
     from art_multimodal.evaluations.suite import SAMPLES
     from art_multimodal.evaluations.suite.selection import UnknownAttack
 
@@ -175,6 +208,19 @@ def audit(
     if budget.get("norm") == "2" and "eps" not in budget:
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     gates = [Gate.parse(text) for text in fail_under or []]
+    smoothing = _smoothing(
+        keep,
+        masks,
+        elements,
+        budget=certify_budget,
+        edits=edits,
+        layout=layout,
+        samples=samples,
+        choosing=choosing,
+        alpha=alpha,
+        rule=rule,
+        attack_steps=attack_steps,
+    )
     names_of_attacks = attack_names(attacks, strict=False)
     chosen, set_by_preset = with_preset(preset, {"attacks": names_of_attacks, "limit": limit, **budget})
     settings = AuditSettings(
@@ -191,6 +237,7 @@ def audit(
         draws=draws,
         **{option: value for option, value in chosen.items() if value is not None},
         attacks_on_samples=set_by_preset.attacks_on_samples,
+        smoothing=smoothing,
     )
     try:
         jobs = [
@@ -203,7 +250,7 @@ def audit(
         raise
     for gate in gates:
         for job in jobs:
-            gate.check_row(summary_rows(job.attacks))
+            gate.check_row(job.report_rows)
     logs, reports, failures = {}, [], []
     main = is_main_process()
     if overwrite:
@@ -240,6 +287,22 @@ def audit(
             raise too_many[0]
     if gathered(len(failures))[0]:
         raise typer.Exit(GATE_FAILED)
+
+
+def _smoothing(keep: str | None, masks: str | None, elements: str | None, **others: Any) -> AuditedSmoothing | None:
+    """How the model is smoothed, too; nothing where nothing was said of it.
+
+    :raises InputError: For options of a model that is not smoothed, and for what cannot be used.
+    """
+    if keep is None:
+        given = [name for name, value in {"masks": masks, "elements": elements, **others}.items() if value is not None]
+        if given:
+            name = "certify-budget" if given[0] == "budget" else given[0].replace("_", "-")
+            raise InputError(f"--{name} is of the smoothed model: give --keep, too, such as --keep image=16.")
+        return None
+    from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
+
+    return AuditedSmoothing(**smoothing_of(keep, masks, elements, **others))
 
 
 def _run(job: Audit, resume: bool, preset: str = "") -> RunLog:

@@ -27,6 +27,8 @@ def print_results(report: dict[str, Any]) -> None:
         images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
         console.print(f"recall in %: text@k of {images} images, image@k of {texts} captions", highlight=False)
     say(f"budget: {budget_text(report['budget'])}")
+    if smoothing := report.get("smoothing"):
+        say(f"smoothed, vote_flipping, certified: within {smoothing['budget']['name']}, edits of elements")
     curve = report["results"].get(CURVED, {}).get("word_curve")
     if curve:
         points = points_in_words(report["results"][CURVED], report)

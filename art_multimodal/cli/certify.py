@@ -10,25 +10,34 @@ import typer
 from art_multimodal.cli.audit_results import print_reports
 from art_multimodal.cli.certify_display import CertifyDisplay, print_results
 from art_multimodal.cli.common import (
+    KEEP,
     RUN,
+    Alpha,
+    Choosing,
     Classes,
     DataRoot,
     Device,
+    Edits,
+    Elements,
+    Layout,
+    MasksName,
     MaxSkipped,
     NativeSize,
     Overwrite,
+    Rule,
     Strict,
     Templates,
+    Votes,
+    attack_steps,
 )
 from art_multimodal.cli.display import say
-from art_multimodal.cli.names import DEVICES, data_spec, mask_name, model_spec
+from art_multimodal.cli.names import DEVICES, data_spec, model_spec
 from art_multimodal.cli.options import (
     check_one_of,
-    parse_chances,
-    parse_elements,
     parse_names,
     print_notes,
     quiet_libraries,
+    smoothing_of,
 )
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
@@ -51,8 +60,8 @@ art-multimodal certify demo:views/late --data demo:views \\
 art-multimodal certify checkpoint:ablated --data folder:photos \\
   --keep image=7 --masks design --budget sticker:image=32 --resume"""
 
-# Groups of --help.
-_WHAT, _VOTES = "What is certified", "How votes are cast"
+# Group of --help.
+_WHAT = "What is certified"
 
 
 def certify(
@@ -73,15 +82,7 @@ def certify(
             help="data:NAME, folder:PATH (a folder per class), csv:PATH or demo:NAME",
         ),
     ],
-    keep: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME=K,...",
-            rich_help_panel=_WHAT,
-            help="how many elements of each modality a vote sees, such as image=16,text=3; what is not named is seen "
-            "whole, and changes of it are not certified",
-        ),
-    ],
+    keep: Annotated[str, KEEP],
     budget: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,21 +93,8 @@ def certify(
             show_default="one element of each modality",
         ),
     ] = None,
-    elements: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME=KIND,...",
-            rich_help_panel=_WHAT,
-            help="what counts as an element: blocks:SIDE, points, steps or words, such as image=blocks:8,text=words",
-            show_default="by the kind of modality",
-        ),
-    ] = None,
-    edits: Annotated[
-        str,
-        typer.Option(
-            metavar="modify|any", rich_help_panel=_WHAT, help="any: elements are also added and deleted (words, steps)"
-        ),
-    ] = "modify",
+    elements: Elements = None,
+    edits: Edits = None,
     protect: Annotated[
         str | None,
         typer.Option(
@@ -121,58 +109,13 @@ def certify(
         int | None,
         typer.Option(metavar="N", rich_help_panel=_WHAT, help="most samples, drawn with the seed", show_default="all"),
     ] = None,
-    masks: Annotated[
-        str,
-        typer.Option(metavar="NAME", rich_help_panel=_VOTES, help="which elements votes see: see list masks"),
-    ] = "partition",
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="interleaved|contiguous",
-            rich_help_panel=_VOTES,
-            help="of partition: which elements form a group; contiguous against stickers",
-            show_default="interleaved",
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=_VOTES, help="of random masks: votes about a sample", show_default="1000"
-        ),
-    ] = None,
-    choosing: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=_VOTES, help="of random masks: further votes that answer", show_default="100"
-        ),
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            metavar="CHANCE",
-            rich_help_panel=_VOTES,
-            help="of random masks: with what chance a sample's certificate may be wrong",
-            show_default="0.001",
-        ),
-    ] = None,
-    rule: Annotated[
-        str | None,
-        typer.Option(
-            metavar="majority|paired|published",
-            rich_help_panel=_VOTES,
-            help="of random masks: how chances are bounded",
-            show_default="majority",
-        ),
-    ] = None,
-    attack_steps: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_WHAT,
-            help="of an attack on the smoothed model within each budget, beside its certificates; 10 is a start",
-            show_default="none",
-        ),
-    ] = 0,
+    masks: MasksName = None,
+    layout: Layout = None,
+    samples: Votes = None,
+    choosing: Choosing = None,
+    alpha: Alpha = None,
+    rule: Rule = None,
+    attack_steps: Annotated[int, attack_steps("none")] = 0,
     templates: Templates = None,
     classes: Classes = None,
     data_root: DataRoot = None,
@@ -223,8 +166,8 @@ def certify(
         CertifiedGate,
         write_reports,
     )
-    from art_multimodal.evaluations.certification.budgets import budget_name
     from art_multimodal.evaluations.certification.replacing import check_replaceable, remove_run
+    from art_multimodal.evaluations.smoothing.budgets import budget_name
     from art_multimodal.out_folders import check_no_strangers
     from art_multimodal.store import check_folder
 
@@ -238,16 +181,18 @@ def certify(
     settings = CertificationSettings(
         model=name,
         data=with_root(data_spec(data), data_root),
-        keep=parse_chances(keep, "--keep"),
-        masks=mask_name(masks),
-        elements=parse_elements(elements) or {},
+        **smoothing_of(
+            keep,
+            masks,
+            elements,
+            edits=edits,
+            layout=layout,
+            samples=samples,
+            choosing=choosing,
+            alpha=alpha,
+            rule=rule,
+        ),
         budgets=tuple(budget or ()),
-        edits=edits,
-        layout=layout,
-        samples=samples,
-        choosing=choosing,
-        alpha=alpha,
-        rule=rule,
         attack_steps=attack_steps,
         protected_words=parse_names(protect, "--protect", ",") or (),
         limit=limit,

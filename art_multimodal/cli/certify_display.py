@@ -32,7 +32,7 @@ class CertifyDisplay(AuditDisplay):
 def print_results(report: dict[str, Any]) -> None:
     """Print the tables of a report at 80 columns, and what is to be known of them."""
     from art_multimodal.evaluations.audit.rendering import interval, percent
-    from art_multimodal.evaluations.certification.lines import ATTACKED, CERTIFIED, VOTE, is_control
+    from art_multimodal.evaluations.certification.lines import ATTACKED, CERTIFIED, MODEL, VOTE, is_control
     from art_multimodal.evaluations.certification.sentences import best_control, controls
 
     results = report["results"]
@@ -68,6 +68,16 @@ def print_results(report: dict[str, Any]) -> None:
         )
     console.print()
     console.print(table, highlight=False, markup=False)
+    if radii := results[MODEL].get("radii"):
+        table = plain_table("bound", *(f"{float(share):.0%}" for share in radii["together"]))
+        bounds = {name: f"{of:.4g}" for name, of in report["constants"].items()}
+        rows = [*((name, bounds[name], of) for name, of in radii["alone"].items()), ("together", "", radii["together"])]
+        for name, bound, of in rows:
+            table.add_row(name, bound, *("-" if radius is None else f"{radius:.4g}" for radius in of.values()))
+        console.print()
+        say("radii of the model itself: Euclidean lengths up to which shares of all")
+        say("samples are right and certified")
+        console.print(table, highlight=False, markup=False)
     left_out = len(results[CERTIFIED]["certified"]) - len(budgets)
     if left_out:
         say(f"{left_out} further budgets are in the reports")

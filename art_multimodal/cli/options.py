@@ -8,8 +8,10 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from art_multimodal.cli.display import say
+from art_multimodal.cli.names import mask_name
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
 from art_multimodal.store import read_text_option
@@ -88,6 +90,24 @@ def parse_chances(text: str, option: str) -> dict[str, float]:
             raise InputError(f"{option}: {shown(repr(f'{name}={value}'))} is not {said}")
         found[name] = float(value)
     return found
+
+
+def smoothing_of(keep: str, masks: str | None, elements: str | None, **others: Any) -> dict[str, Any]:
+    """How a model is smoothed, by the names of the settings; what is not given stays out.
+
+    :param keep: ``"image=16,text=3"``.
+    :param masks: Their name.
+    :param elements: ``"image=blocks:8,text=words"``.
+    :param others: Further settings as they are.
+    :raises InputError: For what cannot be read.
+    """
+    found = {
+        "keep": parse_chances(keep, "--keep"),
+        "masks": None if masks is None else mask_name(masks),
+        "elements": parse_elements(elements),
+        **others,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _by_name(text: str, option: str, said: str) -> dict[str, str]:

@@ -13,7 +13,9 @@ from art_multimodal.shown import shown
 
 #: What one writes for an option or argument, by its parameter; of others the default is an example.
 _EXAMPLES = {
+    "attack_steps": "10",
     "attacks": "image,text",
+    "certify_budget": "image=1,text=1",
     "classes": "cat,dog",
     "data": "folder:photos",
     "defence": "jpeg:quality=75",

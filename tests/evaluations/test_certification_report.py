@@ -16,9 +16,10 @@ from art_multimodal.ablation import Blocks, Points, Words
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.lines import Skipped
 from art_multimodal.evaluations.certification import CertificationLog, CertifiedGate, EditBudget, write_reports
-from art_multimodal.evaluations.certification.budgets import grid
 from art_multimodal.evaluations.certification.drawing import staircase
-from art_multimodal.evaluations.certification.lines import Line, Verdict
+from art_multimodal.evaluations.certification.lines import Line
+from art_multimodal.evaluations.smoothing.budgets import grid
+from art_multimodal.evaluations.smoothing.verdicts import Verdict
 from art_multimodal.modalities import image, text
 
 NASTY = "<script>alert(1)</script> \x1b[31m **bold** \u202e"
@@ -112,7 +113,15 @@ def header(names: tuple[str, ...] = ("image", "text"), **changes: Any) -> dict[s
         "settings": {"masks": "partition", "edits": "modify", "alpha": None},
         "rows": rows,
         "elements": {
-            name: {"spec": "words", "unit": "word", "least": 3, "most": 4, "keep": 2, "protected": [NASTY]}
+            name: {
+                "spec": "words",
+                "unit": "word",
+                "least": 3,
+                "most": 4,
+                "keep": 2,
+                "seen": [2, 2],
+                "protected": [NASTY],
+            }
             for name in names
         },
         "seen_whole": ["depth"],

@@ -140,3 +140,5 @@ def _published(chosen: int, tally: np.ndarray, votes: int, alpha: float) -> tupl
 
 
 RULES: dict[str, Rule] = {"majority": _majority, "paired": _paired, "published": _published}
+#: Rules that need no votes besides those that they bound: the same ones choose the class.
+OF_THE_SAME_VOTES = frozenset({"published"})

@@ -12,7 +12,14 @@ from art.estimators.estimator import BaseEstimator
 from art_multimodal.ablation import Elements
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.estimators.certification.certificate import ABSTAINED, Certificate, Certificates
-from art_multimodal.estimators.certification.deciding import RULES, Counted, Decision, EditKind, Estimated
+from art_multimodal.estimators.certification.deciding import (
+    OF_THE_SAME_VOTES,
+    RULES,
+    Counted,
+    Decision,
+    EditKind,
+    Estimated,
+)
 from art_multimodal.estimators.certification.masks import Ballot, Masks, Sampled
 from art_multimodal.estimators.certification.patches import PatchVoters
 from art_multimodal.estimators.certification.voting import NO_CLASS, CallableVoters, EstimatorVoters, Voters
@@ -61,7 +68,8 @@ class AblatedEnsemble(ClassifierMixin, BaseEstimator):
         :param location_aware: Whether, where all votes are known, the worst places of an attack are looked for, which
             certifies more.
         :param rule: Of votes that are drawn at random: ``"majority"`` (a one-sided bound of the share of the class),
-            ``"paired"`` (of its difference to each other class) or ``"published"`` (two-sided bounds of all classes).
+            ``"paired"`` (of its difference to each other class) or ``"published"`` (two-sided bounds of all classes, so
+            the same votes choose the class and none are cast besides).
         :param alpha: With what chance a certificate may be wrong where votes are drawn at random; for each sample.
         :param drop_tokens: Whether a vision transformer leaves hidden patches out, which cost nothing then, in place of
             seeing them filled in.
@@ -127,8 +135,8 @@ class AblatedEnsemble(ClassifierMixin, BaseEstimator):
     def protocol(self) -> str:
         """One line: what is hidden, who votes, and with which confidence."""
         hidden = ", ".join(
-            f"{kept} of {name} (element: {of.unit})" if kept else f"nothing of {name}"
-            for (name, of), kept in zip(self.voters.elements.items(), self.masks.keep.values(), strict=True)
+            f"{self.masks.said(name)} (element: {of.unit})" if self.masks.keep[name] else self.masks.said(name)
+            for name, of in self.voters.elements.items()
         )
         edits = "modified" if self.edits == "modify" else "modified, added or deleted"
         if self.masks.exact:
@@ -207,7 +215,9 @@ class AblatedEnsemble(ClassifierMixin, BaseEstimator):
     ) -> Decision:
         if not isinstance(self.masks, Sampled):
             return Counted(self.masks, self.edits, counts, ballot, votes, tally, self.location_aware)
-        chosen = self.tally(self.ask(x, row, self.masks.choosers(counts)))
+        chosen = tally
+        if self.rule not in OF_THE_SAME_VOTES:
+            chosen = self.tally(self.ask(x, row, self.masks.choosers(counts)))
         decided = RULES[self.rule](int(chosen.argmax()), tally, len(votes), self.alpha)
         return Estimated(self.masks, self.edits, counts, *decided)
 

@@ -91,6 +91,17 @@ class Masks(ABC):
         :param counts: Elements of the sample by the name of the modality.
         """
 
+    def sees(self, name: str, counts: Mapping[str, int]) -> tuple[int, int]:
+        """The fewest and the most elements of a modality that a vote about a sample sees.
+
+        :param counts: Elements of the sample by the name of the modality.
+        """
+        return self.keep[name], self.keep[name]
+
+    def said(self, name: str) -> str:
+        """What a vote sees of a modality, in words."""
+        return f"{self.keep[name]} of {name}" if self.keep[name] else f"nothing of {name}"
+
     @abstractmethod
     def overlap(self, counts: Mapping[str, int], edits: Mapping[str, Edits]) -> Overlap:
         """The chance that a vote sees no touched element, before and after the attack (CERTIFICATES §2.3, §2.4).
@@ -134,6 +145,10 @@ class Grid(Masks):
         views = self.views(name, count)
         return hits_overlap(_hits(views.tobytes(), views.shape, min(edits.modified, count)), len(views))
 
+    def sees(self, name: str, counts: Mapping[str, int]) -> tuple[int, int]:
+        seen = self.views(name, counts[name]).sum(axis=1)
+        return int(seen.min()), int(seen.max())
+
 
 class AllSubsets(Grid):
     """Every way to keep ``k`` of ``n`` elements votes once."""
@@ -143,6 +158,10 @@ class AllSubsets(Grid):
 
     def views(self, name: str, count: int) -> np.ndarray:
         return _all_subsets(count, self.keep[name])
+
+    def sees(self, name: str, counts: Mapping[str, int]) -> tuple[int, int]:
+        # Without writing all of them down.
+        return Masks.sees(self, name, counts)
 
     def _overlap_of(self, name: str, count: int, edits: Edits) -> Overlap:
         return overlap(count, self.keep[name], *edits)
@@ -165,6 +184,9 @@ class Partition(Grid):
             raise unknown_name("layout of groups", layout, ("interleaved", "contiguous"))
         self.layout = layout
 
+    def said(self, name: str) -> str:
+        return f"a group of about {self.keep[name]} of {name}" if self.keep[name] else super().said(name)
+
     def views(self, name: str, count: int) -> np.ndarray:
         if not self.keep[name]:
             return np.zeros((1, count), dtype=bool)
@@ -182,6 +204,9 @@ class Design(Grid):
     """
 
     name = "design"
+
+    def said(self, name: str) -> str:
+        return f"a line of a plane of {name}" if self.keep[name] else super().said(name)
 
     def views(self, name: str, count: int) -> np.ndarray:
         if self.keep[name] in (0, count):
@@ -262,10 +287,20 @@ class Joint(Sampled):
 
     def check(self, counts: Mapping[str, int]) -> None:
         total = sum(counts[name] for name in self.keep)
-        if sum(self.keep.values()) > total:
-            raise InputError(
-                f"keep is {sum(self.keep.values())} in all, and a sample has {total} elements: keep fewer."
-            )
+        if self._all > total:
+            raise InputError(f"keep is {self._all} in all, and a sample has {total} elements: keep fewer.")
+
+    @property
+    def _all(self) -> int:
+        """How many elements a vote sees of all modalities together."""
+        return sum(self.keep.values())
+
+    def sees(self, name: str, counts: Mapping[str, int]) -> tuple[int, int]:
+        others = sum(counts[other] for other in self.keep if other != name)
+        return max(0, self._all - others), min(self._all, counts[name])
+
+    def said(self, name: str) -> str:
+        return f"as many of {name} as are among {self._all} of all"
 
     def overlap(self, counts: Mapping[str, int], edits: Mapping[str, Edits]) -> Overlap:
         together = (sum(edits.get(name, Edits())[of] for name in self.keep) for of in range(3))
@@ -291,6 +326,13 @@ class Bernoulli(Sampled):
 
     def check(self, counts: Mapping[str, int]) -> None:
         """Any number of elements will do."""
+
+    def sees(self, name: str, counts: Mapping[str, int]) -> tuple[int, int]:
+        chance = self.chances[name]
+        return counts[name] if chance == 1 else 0, counts[name] if chance else 0
+
+    def said(self, name: str) -> str:
+        return f"each of {name} with chance {float(self.chances[name]):g}"
 
     def _draw(self, counts: Mapping[str, int], votes: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         return {name: rng.random((votes, counts[name])) < float(chance) for name, chance in self.chances.items()}

@@ -11,5 +11,6 @@ from art_multimodal.evaluations.audit.report import write_reports
 from art_multimodal.evaluations.audit.run import Audit
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.summary import summarise
+from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 
-__all__ = ["Audit", "AuditSettings", "Gate", "RunLog", "summarise", "write_reports"]
+__all__ = ["Audit", "AuditSettings", "AuditedSmoothing", "Gate", "RunLog", "summarise", "write_reports"]

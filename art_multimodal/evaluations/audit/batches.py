@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,11 +75,3 @@ class Batch:
                 f"({', '.join(sample.name for sample in self.samples[:3])}, ...). Put them back, or choose another "
                 "--out."
             )
-
-
-def rows_by_shape(subject: Subject, samples: Sequence[Any]) -> list[np.ndarray]:
-    """Rows of samples that fit into one array, in the order in which their shapes appear."""
-    rows: dict[tuple[int, ...], list[int]] = {}
-    for row, sample in enumerate(samples):
-        rows.setdefault(subject.shape_of(sample), []).append(row)
-    return [np.array(group) for group in rows.values()]

@@ -72,7 +72,8 @@ def write_comparison(out: Path, runs: dict[Path, RunLog], reports: Sequence[dict
     """
     entries = [{"folder": folder.name, "report": report} for folder, report in zip(runs, reports, strict=True)]
     # Kinds of models differ in the attacks that work on them.
-    rows = summary_rows(_in_order([report["attacks"] for report in reports]))
+    smoothed = any("smoothing" in report for report in reports)
+    rows = summary_rows(_in_order([report["attacks"] for report in reports]), smoothed)
     text = json.dumps({"models": entries}, indent=2, ensure_ascii=True, allow_nan=False)
     write_atomically(out / REPORT_FILE, text)
     samples = [

@@ -20,11 +20,11 @@ class Classified:
     """What a classifier says of a sample.
 
     :param label: The true class.
-    :param predicted: What is said.
+    :param predicted: What is said; -1 where a smoothed model says nothing.
     """
 
     label: Count
-    predicted: Count
+    predicted: Annotated[int, Within(-1)]
 
     @property
     def right(self) -> bool:

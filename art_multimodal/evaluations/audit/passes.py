@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from art_multimodal.evaluations import suite
 from art_multimodal.evaluations.suite.entry import AttackEntry
-from art_multimodal.evaluations.suite.selection import stands_for
+from art_multimodal.evaluations.suite.selection import FLIPPED, SMOOTHED, stands_for
 
 #: In front of an attack's name in the log: made on the model without its defences, scored on the model with them.
 NAIVE = "naive:"
+
+
+def smoothed_passes(smoothing: Any) -> tuple[str, ...]:
+    """Names of what is run on every batch after the attacks where the model is smoothed, too.
+
+    :param smoothing: What an audit or its log says of it; nothing where it is not.
+    """
+    return (SMOOTHED, FLIPPED) if smoothing else ()
 
 
 def passes_of(attacks: Sequence[str], defended: bool) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, entry_of
 from art_multimodal.evaluations.suite.costs import Cost, Texts
 from art_multimodal.evaluations.suite.looking import LOOK
+from art_multimodal.evaluations.suite.selection import FLIPPED, SMOOTHED
 from art_multimodal.evaluations.suite.text import one_text
 from art_multimodal.language.words import words_of
 
@@ -76,7 +77,7 @@ class Plan:
     @property
     def attacks(self) -> int:
         """Number of attacks."""
-        return sum(planned.name != CLEAN and not is_naive(planned.name) for planned in self.passes)
+        return sum(planned.name not in (CLEAN, SMOOTHED) and not is_naive(planned.name) for planned in self.passes)
 
 
 def plan_of(audit: Audit) -> Plan:
@@ -92,6 +93,9 @@ def plan_of(audit: Audit) -> Plan:
             looking = LOOK if name in audit.subject.looks else Cost()
             cost = (cost + looking).times(1 if is_naive(name) else draws)
         passes.append(PlannedPass(name, samples, cost, attack.typical_share))
+    if audit.smoothed is not None:
+        passes.append(PlannedPass(SMOOTHED, samples, Cost(float(audit.smoothed.votes))))
+        passes.append(PlannedPass(FLIPPED, samples, None))
     return Plan(tuple(passes))
 
 

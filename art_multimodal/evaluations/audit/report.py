@@ -13,6 +13,7 @@ from art_multimodal.evaluations.audit.sentences import sentences
 from art_multimodal.evaluations.audit.summary import RECALL_AT, summarise
 from art_multimodal.evaluations.audit.threats import threats_of
 from art_multimodal.evaluations.suite import entry_of
+from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
 from art_multimodal.store import write_atomically
 
 #: Of the bar without an attack.
@@ -50,7 +51,13 @@ def write_reports(log: RunLog) -> dict[str, Any]:
 def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of the table, with what the plot needs."""
     threats = threats_of(report)
+    single = {CLEAN, *report["attacks"], *SMOOTHED_ROWS}
     return [
-        {"name": name, "colour": _CLEAN_COLOUR if name == CLEAN else threats[result["modality"]].colour, **result}
+        {
+            "name": name,
+            "colour": _CLEAN_COLOUR if name == CLEAN else threats[result["modality"]].colour,
+            "worst_case": name not in single,
+            **result,
+        }
         for name, result in report["results"].items()
     ]

@@ -23,6 +23,9 @@ class Row:
     words_tried: set[int] = field(default_factory=set)
     flags: dict[str, int] = field(default_factory=dict)
     removals: list[SampleRecord] = field(default_factory=list)
+    #: Of a smoothed model: whose answer no attack within the budget changes, and to whom it gives none.
+    certified: set[int] = field(default_factory=set)
+    silent: set[int] = field(default_factory=set)
     not_applicable: set[int] = field(default_factory=set)
     queries: float = 0
     gradients: float = 0
@@ -50,6 +53,10 @@ class Row:
         self.correct[index] = sample.right
         if isinstance(sample.verdict, Ranked):
             self.ranks[index] = sample.verdict.ranks
+        elif sample.verdict.predicted < 0:
+            self.silent.add(index)
+        if detail.certified:
+            self.certified.add(index)
         if detail.text_queries is not None:
             self.text_queries[index] = detail.text_queries
         if detail.broken_by is not None:

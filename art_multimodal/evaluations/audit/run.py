@@ -19,11 +19,12 @@ from art_multimodal.evaluations.audit.header import header_of
 from art_multimodal.evaluations.audit.lines import CLEAN, AttackLine, Line
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.opening import notes_on_radii, open_subject
-from art_multimodal.evaluations.audit.passes import passes_of
+from art_multimodal.evaluations.audit.passes import passes_of, smoothed_passes
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.sharding import merge
 from art_multimodal.evaluations.audit.shown_samples import are_whole
-from art_multimodal.evaluations.audit.summary import weighed_modalities
+from art_multimodal.evaluations.audit.smoothed import Smoothed
+from art_multimodal.evaluations.audit.summary import summary_rows, weighed_modalities
 from art_multimodal.evaluations.audit.unfinished import UnfinishedAudit
 from art_multimodal.evaluations.audit.work import PICTURES_PER_ATTACK, Worker
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of, select_attacks
@@ -89,6 +90,9 @@ class Audit(Evaluation):
             self.budget = replace(self.budget, batch_size=settings.together)
         self.passes = passes_of(self.attacks, bool(settings.defences))
         self.prepared = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
+        self.smoothed = Smoothed(settings, self.subject, self.order) if settings.smoothing else None
+        #: What is run on every batch, in this order: the attacks, then the smoothed model.
+        self.all_passes = (*self.passes, *smoothed_passes(self.smoothed))
         ask_for_words = [name for name in self.attacks if entry_of(name).words]
         if task == SAMPLES:
             # Where there are other modalities, those that are on the text.
@@ -106,7 +110,16 @@ class Audit(Evaluation):
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
-        return header_of(self.settings, self.subject, self.attacks, self.budget, len(self.order))
+        header = header_of(self.settings, self.subject, self.attacks, self.budget, len(self.order))
+        if self.smoothed is not None:
+            header["smoothing"] = self.smoothed.header()
+            header["protocol"] |= self.smoothed.protocol()
+        return header
+
+    @property
+    def report_rows(self) -> list[str]:
+        """Rows of the report that something can be asked of by name."""
+        return summary_rows(self.attacks, self.smoothed is not None)
 
     def evaluate(self, resume: bool = False, progress: Progress | None = None, watch: Watch | None = None) -> RunLog:
         """Run what is not in the log yet.
@@ -156,7 +169,7 @@ class Audit(Evaluation):
 
         batches = -(-len(self.order) // self.settings.together)
         left = UnfinishedAudit(pictured={name: [] for name in self.attacks}, pictures_are_whole=has_pictures)
-        left.read(log.lines(), batches, (CLEAN, *self.passes), watch)
+        left.read(log.lines(), batches, (CLEAN, *self.all_passes), watch)
         return left
 
     def _checked_gallery(self, gallery_hash: str | None, left: UnfinishedAudit) -> str:
@@ -195,9 +208,12 @@ class Audit(Evaluation):
             begun.clean = worker.clean(batch)
             own.append(begun.clean)
         tell(begun.clean)
-        for name in self.passes:
+        for name in self.all_passes:
             if (number, name) not in left.done:
-                begun.attacks[name] = worker.attack(name, batch, begun)
+                if self.smoothed is None or name in self.passes:
+                    begun.attacks[name] = worker.attack(name, batch, begun)
+                else:
+                    begun.attacks[name] = self.smoothed.line(name, batch, begun.attacks)
                 own.append(begun.attacks[name])
             elif (number, name) in left.spoilt:
                 # Drawn from the same seed it is the same attack; what the log says of it stays.
@@ -214,4 +230,4 @@ class Audit(Evaluation):
         return self.subject.prepare(self.order, self.budget.batch_size)
 
     def _merge(self, log: RunLog) -> None:
-        merge(log, (CLEAN, *self.passes), self.attacks, PICTURES_PER_ATTACK)
+        merge(log, (CLEAN, *self.all_passes), self.attacks, PICTURES_PER_ATTACK)

@@ -16,9 +16,10 @@ from art_multimodal.evaluations.audit.lines import (
     Ranked,
     SampleRecord,
 )
-from art_multimodal.evaluations.audit.passes import passes_of
+from art_multimodal.evaluations.audit.passes import passes_of, smoothed_passes
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of
 from art_multimodal.evaluations.suite.detail import Detail
+from art_multimodal.evaluations.suite.selection import SMOOTHED
 from art_multimodal.evaluations.typed_json import Within, entries, plain, typed
 from art_multimodal.shown import shown
 
@@ -53,9 +54,10 @@ class LineReader:
         self._of_samples = header["task"] == SAMPLES
         self._attacks = frozenset(header["attacks"])
         passes = passes_of(tuple(header["attacks"]), bool(header.get("defences")))
-        self._names = frozenset((CLEAN, *passes))
+        self._names = frozenset((CLEAN, *passes, *smoothed_passes(header.get("smoothing"))))
         self._index = Within(0, header["data"]["listed"] - 1)
         self._label = Within(0, max(0, len(header["data"]["class_names"]) - 1))
+        self._silent_or_label = Within(-1, self._label.high)
         #: Of the batch at hand: what is known of each sample before an attack.
         self._batch: int | None = None
         self._before: dict[int, int] = {}
@@ -103,7 +105,8 @@ class LineReader:
         found = entries(value, {"index": Annotated[int, self._index], "name": str}, what)
         verdict: Classified | Ranked = typed(self._verdict, value, what)
         if isinstance(verdict, Classified):
-            entries(value, {"label": label, "predicted": label}, what)
+            predicted = self._silent_or_label if attack == SMOOTHED else self._label
+            entries(value, {"label": label, "predicted": Annotated[int, predicted]}, what)
         of_modalities = {key: label | None for key in value if key.startswith(_WITHOUT)}
         without = {
             key.removeprefix(_WITHOUT): guess
@@ -113,6 +116,10 @@ class LineReader:
         detail = typed(Detail, value, what)
         if detail.share_removed is not None and attack != CLEAN:
             entries(value, {"pixels": int, "words": int}, "a sample with removals")
+        if attack == SMOOTHED:
+            there = entries(value, {"certified": bool}, "a sample of the smoothed model")
+            if there["certified"] and value["predicted"] < 0:
+                raise ValueError("something is certified about no answer")
         return SampleRecord(found["index"], found["name"], verdict, detail, without, self._pictured(value, attack))
 
     def _pictured(self, value: Any, attack: str) -> Pictured | None:
@@ -137,6 +144,10 @@ def check_header(header: dict[str, Any]) -> None:
     entries(
         header["data"], {**data, "class_names": tuple[str, ...], "templates": tuple[str, ...]}, "data of the header"
     )
+    if "smoothing" in header:
+        smoothing = {"budget": some, "elements": some, "seen_whole": tuple[str, ...], "exact": bool}
+        found = entries(entries(header, {"smoothing": some}, "the header")["smoothing"], smoothing, "smoothing")
+        entries(found["budget"], {"said": str, "name": str}, "the budget of edits")
     if "defences" in header:
         entries(header, {"defences": tuple[str, ...]}, "the header")
     for name in header["attacks"]:

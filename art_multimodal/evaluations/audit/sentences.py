@@ -23,7 +23,8 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
     said += _before(report, quote) + _defences(report, quote)
     for name, threat in threats_of(report).items():
         row = report["results"].get(name)
-        if row and row["attacked"] and name not in report["attacks"]:
+        # What is certified needs no attack.
+        if row and row.get("attacked", row["n"]) and name not in report["attacks"]:
             said.append(threat.sentence(report, row, quote))
     without = report["without_modality"]
     if without:

@@ -10,6 +10,7 @@ from art_multimodal.attacks.budget import Budget, TextBudget
 from art_multimodal.defences.registry import parse_defence
 from art_multimodal.errors import InputError, check_count
 from art_multimodal.evaluations.budget_settings import BudgetSettings, as_json
+from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 from art_multimodal.evaluations.suite.entry import SAMPLES, SAMPLES_TOGETHER
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.shown import shown
@@ -45,6 +46,8 @@ class AuditSettings(BudgetSettings):
     :param native_size: Attack photos at their own size, instead of reducing larger ones to the model's.
     :param defences: In front of the model, in this order, as for ``parse_defence``.
     :param draws: Of random defences: evaluations of each answer, and draws that an attack's gradient is the mean of.
+    :param smoothing: How the model is smoothed, and within which budget that is certified and attacked, in further rows
+        of the report; ``None`` for none.
     """
 
     model: Any
@@ -61,6 +64,7 @@ class AuditSettings(BudgetSettings):
     defences: tuple[str, ...] = ()
     draws: int = 10
     attacks_on_samples: str | None = field(default=None, kw_only=True)
+    smoothing: AuditedSmoothing | None = field(default=None, kw_only=True)
     #: What was given as ``model`` and ``data`` where that is no name; these then say its class.
     loaded_model: Any = field(default=None, repr=False, compare=False)
     loaded_data: Any = field(default=None, repr=False, compare=False)
@@ -73,6 +77,8 @@ class AuditSettings(BudgetSettings):
                 raise InputError(f"{name} must be a list of strings, not the single string {value!r:.60}.")
         if self.task not in TASKS:
             raise InputError(f"The task must be {' or '.join(TASKS)}, not {self.task!r}.")
+        if self.smoothing is not None and self.task == "retrieval":
+            raise InputError("Certificates (--keep) are of classifiers: leave them out in retrieval.")
         self.check_budget()
         for name in ("batch_size", "group_size", "limit"):
             check_count(name.replace("_", " "), getattr(self, name))
@@ -125,10 +131,12 @@ class AuditSettings(BudgetSettings):
         """The settings in JSON types."""
         names = [one.name for one in fields(self) if not one.name.startswith("loaded_")]
         # What is run is what is kept.
-        values = {name: getattr(self, name) for name in names if name != "attacks_on_samples"}
+        values = {name: getattr(self, name) for name in names if name not in ("attacks_on_samples", "smoothing")}
         # In full, so that a run knows itself again whatever becomes the default.
         values["group_size"] = self.together
-        return {name: as_json(value) for name, value in values.items()}
+        found = {name: as_json(value) for name, value in values.items()}
+        smoothing = {} if self.smoothing is None else self.smoothing.as_json()
+        return found | {f"smoothing_{name}": value for name, value in smoothing.items()}
 
     def _keep_loaded(self, name: str) -> None:
         """Set what was given as model or data aside, and put a name in its place, which logs and reports show."""

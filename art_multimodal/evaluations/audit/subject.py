@@ -141,6 +141,13 @@ class Subject(ABC):
         """Samples of one shape fit into one array."""
         return sample.image.shape
 
+    def by_shape(self, samples: Sequence[Any]) -> list[np.ndarray]:
+        """Rows of samples that fit into one array, in the order in which their shapes appear."""
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, sample in enumerate(samples):
+            rows.setdefault(self.shape_of(sample), []).append(row)
+        return [np.array(group) for group in rows.values()]
+
     def show(
         self, folder: Path, attack: str, record: SampleRecord, sample: Any, attacked: Attacked, row: int
     ) -> Pictured:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from art_multimodal.evaluations.audit.certified import is_done, smoothed_results
 from art_multimodal.evaluations.audit.lines import CLEAN, Classified, CleanLine, Line, SampleRecord
 from art_multimodal.evaluations.audit.passes import (
     NAIVE,
@@ -16,13 +17,14 @@ from art_multimodal.evaluations.audit.passes import (
     goes_on_after,
     is_naive,
     passes_of,
+    smoothed_passes,
 )
 from art_multimodal.evaluations.audit.rows import Ranks, Row
 from art_multimodal.evaluations.audit.word_curve import CURVED, points_of, survivors
 from art_multimodal.evaluations.single_source import SourceResult
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
 from art_multimodal.evaluations.suite.detail import Detail
-from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
+from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE, SMOOTHED_ROWS
 from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 
 RECALL_AT = (1, 5, 10)
@@ -30,12 +32,16 @@ RECALL_AT = (1, 5, 10)
 _ALONE_TOO = {"multimodal": ("image", "text", "multimodal")}
 
 
-def summary_rows(attacks: Iterable[str]) -> list[str]:
-    """Names of a report's rows: clean, each attack, and the worst case of every modality."""
+def summary_rows(attacks: Iterable[str], smoothed: bool = False) -> list[str]:
+    """Names of a report's rows: clean, each attack, and the worst case of every modality.
+
+    :param smoothed: Whether those of a smoothed model follow.
+    """
     attacks = list(attacks)
     single = list(dict.fromkeys(modality for name in attacks if (modality := attacked_alone(name))))
     groups = dict.fromkeys([*single, *([SINGLE_SOURCE] if single else []), *(entry_of(n).modality for n in attacks)])
-    return [CLEAN, *attacks, *(name for name in groups if name not in attacks)]
+    further = SMOOTHED_ROWS if smoothed else ()
+    return [CLEAN, *attacks, *(name for name in groups if name not in attacks), *further]
 
 
 def members_of(row: str, passes: Iterable[str]) -> list[str]:
@@ -64,6 +70,7 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
     survived every attack of the modality. Every sample counts once.
 
     With defences each result of attacks has, under ``naive``, what is left of those that do not know of the defences.
+    Of a smoothed model there are three rows more: clean, under the attack on its votes, and what is certified.
 
     :param header: The log's header.
     :param lines: The log's lines.
@@ -74,7 +81,8 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
     nb_classes = len(header["data"]["class_names"])
     retrieval = header["task"] == RETRIEVAL
     passes = passes_of(attacks, bool(header.get("defences")))
-    rows = {name: Row() for name in (CLEAN, *passes)}
+    smoothed = smoothed_passes(header.get("smoothing"))
+    rows = {name: Row() for name in (CLEAN, *passes, *smoothed)}
     skipped: list[dict[str, str]] = []
     labels: dict[int, int] = {}
     predictions: dict[int, int] = {}
@@ -110,6 +118,8 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
             keep = ("n", "accuracy", "accuracy_ci95", "attacked", "attack_success_rate", "attack_success_rate_ci95")
             worst = _worst_case(modality, naive, rows, clean)
             results[modality]["naive"] = {key: worst[key] for key in keep}
+    if smoothed:
+        results |= smoothed_results(rows)
     importance = {m: _accuracy(sum(right.values()), len(right)) for m, right in without.items()}
     expected = header["data"]["selected"]
     to_attack = len(clean) if retrieval else sum(clean.values())
@@ -118,6 +128,7 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
         == len(rows[name].asked) + len(rows[name].not_applicable)
         for name in passes
     )
+    done = done and (not smoothed or is_done(rows, clean))
     summary = {"complete": done, "skipped": skipped, "results": results, "without_modality": importance}
     if header["task"] == SAMPLES:
         summary["by_modality"] = _by_modality(header, passes, rows, clean)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from art_multimodal.attacks.budget import Budget
-from art_multimodal.evaluations.audit.batches import Batch, rows_by_shape
+from art_multimodal.evaluations.audit.batches import Batch
 from art_multimodal.evaluations.audit.lines import AttackLine, CleanLine, SampleRecord
 from art_multimodal.evaluations.audit.passes import entry_of, goes_on_after, is_naive
 from art_multimodal.evaluations.audit.subject import Subject
@@ -51,7 +51,7 @@ class Worker:
         """The line of a batch before any attack."""
         started = time.perf_counter()
         records: dict[int, SampleRecord] = {}
-        for rows in rows_by_shape(self.subject, batch.samples):
+        for rows in self.subject.by_shape(batch.samples):
             said = self.subject.answers(*batch.take(rows), self.budget.batch_size)
             records.update(zip(rows.tolist(), said, strict=True))
         return CleanLine(
@@ -84,7 +84,7 @@ class Worker:
         queries: float = 0
         gradients: float = 0
         flags: dict[str, int] = {}
-        for group, places in enumerate(rows_by_shape(self.subject, [batch.samples[row] for row in chosen])):
+        for group, places in enumerate(self.subject.by_shape([batch.samples[row] for row in chosen])):
             indices, samples = batch.take(chosen[places])
             x, labels = subject.stack(samples), subject.labels(samples)
             with subject.counted() as count:

@@ -5,14 +5,14 @@
 ``report.md``. A report is a pure function of a log, so a run that was killed and resumed ends with the same one.
 """
 
-from art_multimodal.evaluations.certification.attacked import CertificateBroken, EmpiricalAttack
-from art_multimodal.evaluations.certification.budgets import EditBudget
 from art_multimodal.evaluations.certification.gate import CertifiedGate
 from art_multimodal.evaluations.certification.log import CertificationLog
 from art_multimodal.evaluations.certification.report import write_reports
 from art_multimodal.evaluations.certification.run import Certification
 from art_multimodal.evaluations.certification.settings import CertificationSettings
 from art_multimodal.evaluations.certification.summary import summarise
+from art_multimodal.evaluations.smoothing.attacked import CertificateBroken, EmpiricalAttack
+from art_multimodal.evaluations.smoothing.budgets import EditBudget
 
 __all__ = [
     "CertificateBroken",

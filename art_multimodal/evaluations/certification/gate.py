@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from art_multimodal.errors import InputError, unknown_name
-from art_multimodal.evaluations.certification.budgets import EditBudget
 from art_multimodal.evaluations.certification.lines import MODEL
+from art_multimodal.evaluations.smoothing.budgets import EditBudget
 from art_multimodal.shown import quoted
 
 _OPTION, _ACCURACY = "--fail-under", "accuracy"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from art_multimodal.evaluations.certification.budgets import budget_name
 from art_multimodal.evaluations.certification.lines import WITHOUT
 from art_multimodal.evaluations.certification.log import KIND, CertificationLog
+from art_multimodal.evaluations.smoothing.budgets import budget_name
 from art_multimodal.evaluations.suite import SAMPLES
 from art_multimodal.versions import library_versions
 
@@ -24,8 +24,10 @@ def header_of(job: Certification) -> dict[str, Any]:
         "task": subject.task,
         # By row the modalities whose edits are counted.
         "rows": {row.name: list(row.names) for row in (*job.rows, *job.attacked)},
-        "elements": _elements(job),
-        "seen_whole": [name for name in job.counted.modalities if name not in job.counted.elements],
+        "elements": job.counted.described(settings.keep, job.ensemble.masks),
+        "seen_whole": job.counted.seen_whole,
+        # Of a model that is certified by itself, too: a bound of each tower.
+        **({} if job.radii is None else {"constants": job.radii.constants}),
         "exact": settings.exact,
         "model": subject.describe(settings.model),
         "data": {
@@ -48,22 +50,6 @@ def header_of(job: Certification) -> dict[str, Any]:
         "seed": settings.seed,
         "device": str(subject.estimator.device),
         "versions": library_versions(),
-    }
-
-
-def _elements(job: Certification) -> dict[str, dict[str, Any]]:
-    """What is counted in each modality that is hidden in part."""
-    ranges = job.counted.ranges()
-    return {
-        name: {
-            "spec": of.spec,
-            "unit": of.unit,
-            "least": ranges[name][0],
-            "most": ranges[name][1],
-            "keep": job.settings.keep[name],
-            "protected": list(getattr(of, "protected", ())),
-        }
-        for name, of in job.counted.elements.items()
     }
 
 
@@ -96,7 +82,7 @@ def _protocol(job: Certification) -> dict[str, str]:
             "votes are drawn at random: the certificate of each sample may be wrong with a chance of "
             f"{settings.alpha:g}"
         )
-    if any(of["protected"] for of in _elements(job).values()):
+    if any(getattr(of, "protected", ()) for of in job.counted.elements.values()):
         said["protected_words"] = (
             "are never hidden, and no attack is taken to change, add or remove one: they carry what is asked"
         )
@@ -105,6 +91,8 @@ def _protocol(job: Certification) -> dict[str, str]:
             "photos larger than the model's resolution are reduced to it first; elements are those of the reduced "
             "ones, which the attacker changes (--native-size counts on the photo itself)"
         )
+    if job.radii is not None:
+        said["radii"] = job.radii.protocol
     for row in (*job.rows, *job.attacked):
         if not row.name.startswith(WITHOUT):
             said[row.name] = row.protocol

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from art_multimodal.estimators.certification import ABSTAINED
 from art_multimodal.evaluations.audit.lines import Skipped
+from art_multimodal.evaluations.smoothing.verdicts import Verdict
 from art_multimodal.evaluations.suite.detail import Count
-from art_multimodal.evaluations.typed_json import Within
 
 #: Rows: the model itself on whole samples, and the smoothed one.
 MODEL, CERTIFIED = "model", "certified"
@@ -22,40 +20,6 @@ CONSTANT = "constant"
 def is_control(row: str) -> bool:
     """Whether a row is a control, which does not look at something."""
     return row.startswith(WITHOUT) or row == CONSTANT
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is said of one sample.
-
-    :param index: Its place in the data.
-    :param name: What it is called there.
-    :param label: The true class.
-    :param predicted: What is answered; -1 for no answer.
-    :param votes: Number of votes by class index, without those that have none.
-    :param without_class: Votes for no class, since scores were not finite.
-    :param counts: How many elements the sample has in each modality of the row.
-    :param corners: The largest numbers of edits that do not change the answer, each with a number for each modality of
-        the row. Empty where nothing is certified.
-    """
-
-    index: Count
-    name: str
-    label: Count
-    predicted: Annotated[int, Within(ABSTAINED)]
-    votes: Mapping[str, Count] = field(default_factory=dict)
-    without_class: Count = 0
-    counts: tuple[Count, ...] = ()
-    corners: tuple[tuple[Count, ...], ...] = ()
-
-    @property
-    def right(self) -> bool:
-        """Whether the true class is answered."""
-        return self.predicted == self.label
-
-    def covers(self, budget: tuple[int, ...]) -> bool:
-        """Whether no attack with so many edits in each modality of the row changes the answer."""
-        return any(all(mine <= theirs for mine, theirs in zip(budget, one, strict=True)) for one in self.corners)
 
 
 @dataclass(frozen=True)

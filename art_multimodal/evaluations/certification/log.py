@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from art_multimodal.evaluations.certification.lines import ATTACKED, MODEL, Line, Verdict
+from art_multimodal.evaluations.certification.lines import ATTACKED, MODEL, Line
+from art_multimodal.evaluations.smoothing.verdicts import Verdict
 from art_multimodal.evaluations.typed_json import Within, entries, plain, typed
 from art_multimodal.shown import shown
 from art_multimodal.store import StoredRun
@@ -27,6 +28,8 @@ class CertificationLog(StoredRun[Line]):
     def check_header(cls, header: dict[str, Any]) -> None:
         some = dict[str, Any]
         entries(header, {"settings": some, "model": some, "budget": some, "elements": some}, "the header")
+        if "constants" in header:
+            entries(header, {"constants": dict[str, float]}, "the header")
         entries(header, {"rows": dict[str, tuple[str, ...]], "data": some}, "the header")
         entries(
             header["data"],
@@ -52,6 +55,7 @@ class LineReader:
         #: Of each row the modalities whose edits its corners count.
         self._rows: dict[str, tuple[str, ...]] = {name: tuple(of) for name, of in header["rows"].items()}
         self._listed = header["data"]["listed"]
+        self._bounded = len(header.get("constants", ()))
         self._classes = len(header["data"]["class_names"])
         #: Of the batch at hand: the label of each sample.
         self._batch: int | None = None
@@ -70,6 +74,9 @@ class LineReader:
         seen = set()
         for sample in line.samples:
             self._check(sample, len(self._rows[line.row]))
+            bounded = self._bounded if line.row == MODEL else 0
+            if len(sample.radii) != bounded or (sample.radius is None) == bool(bounded):
+                raise ValueError("radii of a sample must be one for each modality of a model that is bounded")
             if sample.index in seen:
                 raise ValueError(f"sample {sample.index} stands there twice")
             seen.add(sample.index)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from art_multimodal.ablation import Elements
-from art_multimodal.estimators.certification import ABSTAINED, AblatedEnsemble, Certificate, ModalityVote
+from art_multimodal.estimators.certification import AblatedEnsemble, ModalityVote
 from art_multimodal.evaluations.audit.subject import Subject
-from art_multimodal.evaluations.certification.counting import Counted
-from art_multimodal.evaluations.certification.lines import CERTIFIED, MODEL, VOTE, WITHOUT, Verdict
+from art_multimodal.evaluations.certification.lines import CERTIFIED, MODEL, VOTE, WITHOUT
+from art_multimodal.evaluations.certification.radii import Radii
 from art_multimodal.evaluations.certification.settings import CertificationSettings
+from art_multimodal.evaluations.smoothing.counting import Counted
+from art_multimodal.evaluations.smoothing.rows import EnsembleRow, Row, ensemble_of, verdict_of
+from art_multimodal.evaluations.smoothing.verdicts import Verdict
 from art_multimodal.sample_arrays import with_field
 
 #: Rules of the vote of modalities.
@@ -22,66 +24,26 @@ VOTES = ("majority", "median")
 _FEWEST_TO_VOTE = 3
 
 
-class Row(ABC):
-    """Who answers about samples.
+class ModelRow(Row):
+    """The model itself, on whole samples: no edit of an element is certified.
 
-    :param name: Of the row in the report.
-    :param names: Of the modalities whose edits are certified.
+    :param radii: Its Euclidean certificates, where it has any.
     """
 
-    def __init__(self, name: str, names: Sequence[str] = ()) -> None:
-        self.name, self.names = name, tuple(names)
-        #: How often the model was asked so far, by what was asked about.
-        self.passes: dict[str, int] = {}
-
-    @property
-    @abstractmethod
-    def protocol(self) -> str:
-        """One line: who answers, and how that is certified."""
-
-    @abstractmethod
-    def verdicts(self, indices: Sequence[int], samples: Sequence[Any], x: np.ndarray) -> list[Verdict]:
-        """What is said of samples of one shape.
-
-        :param indices: Their places in the data.
-        :param samples: As the subject reads them.
-        :param x: As the estimator takes them.
-        """
-
-
-class ModelRow(Row):
-    """The model itself, on whole samples; nothing is certified."""
-
-    def __init__(self, subject: Subject, batch_size: int) -> None:
+    def __init__(self, subject: Subject, batch_size: int, radii: Radii | None) -> None:
         super().__init__(MODEL)
-        self._subject, self._batch_size = subject, batch_size
+        self._subject, self._batch_size, self._radii = subject, batch_size, radii
 
     @property
     def protocol(self) -> str:
-        return "the model itself on whole samples; nothing is certified about it"
+        return "the model itself on whole samples; no edit of an element is certified"
 
     def verdicts(self, indices: Sequence[int], samples: Sequence[Any], x: np.ndarray) -> list[Verdict]:
         labels = self._subject.estimator.predict_labels(x, batch_size=self._batch_size)
         self.passes["samples"] = self.passes.get("samples", 0) + len(samples)
-        found = zip(indices, samples, labels, strict=True)
-        return [Verdict(index, sample.name, sample.label, int(label)) for index, sample, label in found]
-
-
-class EnsembleRow(Row):
-    """A smoothed model: votes on parts of samples."""
-
-    def __init__(self, name: str, ensemble: AblatedEnsemble, names: Sequence[str], said: str = "") -> None:
-        super().__init__(name, names)
-        self.ensemble, self._said = ensemble, said
-
-    @property
-    def protocol(self) -> str:
-        return self._said + self.ensemble.protocol
-
-    def verdicts(self, indices: Sequence[int], samples: Sequence[Any], x: np.ndarray) -> list[Verdict]:
-        found = self.ensemble.certify(x)
-        self.passes = dict(self.ensemble.passes)
-        return [_verdict(*one) for one in zip(indices, samples, found, strict=True)]
+        said = zip(indices, samples, labels, strict=True)
+        found = [Verdict(index, sample.name, sample.label, int(label)) for index, sample, label in said]
+        return found if self._radii is None else self._radii.added(found, x)
 
 
 class HiddenRow(Row):
@@ -125,41 +87,32 @@ class VoteRow(Row):
 
     def verdicts(self, indices: Sequence[int], samples: Sequence[Any], x: np.ndarray) -> list[Verdict]:
         self.passes["samples"] = self.passes.get("samples", 0) + len(samples)
-        return [_verdict(*one) for one in zip(indices, samples, self.vote.certify(x), strict=True)]
+        return [verdict_of(*one) for one in zip(indices, samples, self.vote.certify(x), strict=True)]
 
 
-def rows_of(settings: CertificationSettings, subject: Subject, counted: Counted) -> list[Row]:
+def rows_of(
+    settings: CertificationSettings, subject: Subject, counted: Counted, radii: Radii | None = None
+) -> list[Row]:
     """The rows of a report, in their order: the model, the smoothed one, its controls, and votes of modalities.
 
+    :param radii: Euclidean certificates of the model itself, where it has any.
     :raises InputError: If the masks do not fit the samples.
     """
     elements = counted.elements
     keep = {name: settings.keep[name] for name in elements}
-    rows: list[Row] = [ModelRow(subject, settings.batch_size)]
-    rows.append(EnsembleRow(CERTIFIED, ensemble_of(settings, subject, elements, keep), tuple(elements)))
+    rows: list[Row] = [ModelRow(subject, settings.batch_size, radii)]
+
+    def smoothed(kept: Mapping[str, float]) -> AblatedEnsemble:
+        return ensemble_of(settings, subject, elements, kept, settings.batch_size, settings.seed)
+
+    rows.append(EnsembleRow(CERTIFIED, smoothed(keep), tuple(elements)))
     for name in (name for name, number in keep.items() if number):
         less = {**keep, name: 0}
         if any(less.values()):
-            control = ensemble_of(settings, subject, elements, less)
-            rows.append(EnsembleRow(WITHOUT + name, control, tuple(elements), "control: "))
+            rows.append(EnsembleRow(WITHOUT + name, smoothed(less), tuple(elements), "control: "))
         elif len(counted.modalities) > len(elements):
             rows.append(HiddenRow(WITHOUT + name, subject, elements, settings.batch_size))
     return rows + _votes(settings, subject, counted)
-
-
-def ensemble_of(
-    settings: CertificationSettings, subject: Subject, elements: Mapping[str, Elements], keep: Mapping[str, float]
-) -> AblatedEnsemble:
-    """The smoothed model that sees so much."""
-    more = {} if settings.exact else {"rule": settings.rule, "alpha": settings.alpha}
-    return AblatedEnsemble(
-        subject.estimator,
-        elements,
-        settings.masks_with(keep),
-        edits=settings.edits,  # type: ignore[arg-type]
-        batch_size=settings.batch_size,
-        **more,  # type: ignore[arg-type]
-    )
 
 
 def _votes(settings: CertificationSettings, subject: Subject, counted: Counted) -> list[Row]:
@@ -180,18 +133,3 @@ def _says_alone(subject: Subject, asking: Any) -> bool:
         seen[name] = asking.see_field(name, field) if numeric else asking.see_texts(name, field.tolist())
     features, _ = asking.features(seen)
     return asking.model.unimodal_scores(features) is not None
-
-
-def _verdict(index: int, sample: Any, certificate: Certificate) -> Verdict:
-    votes = {str(of): int(certificate.votes[of]) for of in np.flatnonzero(certificate.votes)}
-    nothing = certificate.prediction == ABSTAINED
-    return Verdict(
-        index,
-        sample.name,
-        sample.label,
-        int(certificate.prediction),
-        votes,
-        int(certificate.without_class),
-        tuple(int(number) for number in certificate.counts.values()),
-        () if nothing else tuple(tuple(map(int, corner)) for corner in certificate.frontier.corners),
-    )

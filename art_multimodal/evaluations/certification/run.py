@@ -13,16 +13,19 @@ from art.evaluations.evaluation import Evaluation
 
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.devices import device_type_of
-from art_multimodal.evaluations.audit.batches import Batch, rows_by_shape
+from art_multimodal.evaluations.audit.batches import Batch
 from art_multimodal.evaluations.audit.opening import open_subject
-from art_multimodal.evaluations.certification.attacked import AttackedRow, EmpiricalAttack, vote_flipping
-from art_multimodal.evaluations.certification.budgets import EditBudget, default_budgets, grid
-from art_multimodal.evaluations.certification.counting import Counted
 from art_multimodal.evaluations.certification.header import header_of
-from art_multimodal.evaluations.certification.lines import CERTIFIED, CONSTANT, MODEL, Line, Verdict
+from art_multimodal.evaluations.certification.lines import ATTACKED, CERTIFIED, CONSTANT, MODEL, Line
 from art_multimodal.evaluations.certification.log import CertificationLog
-from art_multimodal.evaluations.certification.rows import EnsembleRow, Row, rows_of
+from art_multimodal.evaluations.certification.radii import Radii
+from art_multimodal.evaluations.certification.rows import rows_of
 from art_multimodal.evaluations.certification.settings import CertificationSettings
+from art_multimodal.evaluations.smoothing.attacked import AttackedRow, EmpiricalAttack, vote_flipping
+from art_multimodal.evaluations.smoothing.budgets import EditBudget, budget_name, default_budgets, grid
+from art_multimodal.evaluations.smoothing.counting import Counted
+from art_multimodal.evaluations.smoothing.rows import EnsembleRow, Row
+from art_multimodal.evaluations.smoothing.verdicts import Verdict
 from art_multimodal.out_folders import check_apart, check_no_strangers
 from art_multimodal.processes import failing_together, is_main_process
 from art_multimodal.store import FolderLock, Unfinished, Watch, merge, own_log, shared_out
@@ -70,12 +73,13 @@ class Certification(Evaluation):
         self.order = order[: settings.limit] if settings.limit else order
         self.subject.select(self.order)
         self.subject.check_readable(self.order, self.max_skipped)
-        self.counted = Counted.of(settings, self.subject, self.order)
+        self.counted = Counted.of(settings, self.subject, self.order, settings.protected_words, settings.batch_size)
         names = list(self.counted.elements)
         self.budgets = [EditBudget.parse(text) for text in settings.budgets] or list(default_budgets(names))
-        self.resolved = [self.resolve(budget) for budget in self.budgets]
+        self.resolved = [self.counted.resolve(budget, "--budget") for budget in self.budgets]
         self.grid = grid(self.resolved)
-        self.rows = rows_of(settings, self.subject, self.counted)
+        self.radii = Radii.of(self.subject, settings.batch_size)
+        self.rows = rows_of(settings, self.subject, self.counted, self.radii)
         #: The largest number of votes about a sample, by row.
         self.votes = {
             row.name: self.counted.check_masks(row.ensemble.masks) if isinstance(row, EnsembleRow) else 1
@@ -86,28 +90,21 @@ class Certification(Evaluation):
         self.ensemble = certified.ensemble
         own = [vote_flipping(settings.attack_steps, settings.seed)] if settings.attack_steps else []
         self.attacked = [
-            AttackedRow(attack, self.ensemble, names, budget, settings.exact)
+            AttackedRow(
+                f"{ATTACKED}{attack.name}@{budget_name(budget)}", attack, self.ensemble, names, budget, settings.exact
+            )
             for attack in (*own, *attacks)
             for budget in self.resolved
         ]
 
-    def resolve(self, budget: EditBudget, option: str = "--budget") -> dict[str, int]:
-        """How many elements of each modality a budget is.
-
-        :param option: Where it was given, for errors.
-        :raises InputError: If it names what is not hidden, or is more than any sample has.
-        """
-        most = {name: largest for name, (_, largest) in self.counted.ranges().items()}
-        found = budget.resolved(self.counted.elements, most, self.counted.modalities, option)
-        self.counted.check_budget(found, f"{option} {budget.spec}")
-        return found
-
     def add_budget(self, budget: EditBudget, option: str) -> dict[str, int]:
         """Put a further budget into the tables, and return how many elements of each modality it is.
 
-        :raises InputError: As :meth:`resolve`, or if the tables become too large.
+
+        :param option: Where it was given, for errors.
+        :raises InputError: As :meth:`Counted.resolve`, or if the tables become too large.
         """
-        found = self.resolve(budget, option)
+        found = self.counted.resolve(budget, option)
         self.grid = grid([*self.grid[-1:], found])
         return found
 
@@ -181,10 +178,11 @@ class Certification(Evaluation):
         started = time.perf_counter()
         before = {one.index: one for one in lines[CERTIFIED].samples if one.right}
         kept = np.array([place for place, index in enumerate(batch.indices) if index in before], dtype=np.int64)
+        certified = {index for index, one in before.items() if row.certifies(one)}
         found: dict[int, Verdict] = {}
-        for places in rows_by_shape(self.subject, [batch.samples[place] for place in kept]):
+        for places in self.subject.by_shape([batch.samples[place] for place in kept]):
             indices, samples = batch.take(kept[places])
-            said = row.verdicts(indices, samples, self.subject.stack(samples), before)
+            said = row.verdicts(indices, samples, self.subject.stack(samples), certified)
             found.update(zip(indices, said, strict=True))
         verdicts = tuple(found[index] for index in batch.indices if index in found)
         return Line(batch.number, row.name, batch.listed, _since(started), verdicts)
@@ -202,7 +200,7 @@ def _line(row: Row, batch: Batch, subject: Any) -> Line:
     """The line of a row."""
     started, before = time.perf_counter(), dict(row.passes)
     found: dict[int, Verdict] = {}
-    for places in rows_by_shape(subject, batch.samples):
+    for places in subject.by_shape(batch.samples):
         indices, samples = batch.take(places)
         found.update(zip(places.tolist(), row.verdicts(indices, samples, subject.stack(samples)), strict=True))
     first = row.name == MODEL

@@ -38,7 +38,7 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
             f"stay right (95 % interval {interval(row['accuracy_ci95'])}). The best control, {quote(best)}, has "
             f"{percent(control['accuracy'])} there."
         )
-    said += controls(report, quote) + _votes(report, quote) + _attacks(report, quote)
+    said += _radii(report, quote) + controls(report, quote) + _votes(report, quote) + _attacks(report, quote)
     if not report["exact"]:
         alpha = report["settings"]["alpha"]
         said.append(
@@ -75,7 +75,12 @@ def threat(report: dict[str, Any], quote: Quote) -> str:
     counted = []
     for name, of in report["elements"].items():
         number = str(of["most"]) if of["least"] == of["most"] else f"{of['least']} to {of['most']}"
-        counted.append(f"{quote(name)} has {number} elements in a sample, each a {quote(of['unit'])}")
+        few, many = of["seen"]
+        seen = f"{few}" if few == many else f"{few} to {many}"
+        counted.append(
+            f"{quote(name)} has {number} elements in a sample, each a {quote(of['unit'])}, and a vote sees {seen} of "
+            "them"
+        )
     does = "change" if report["settings"]["edits"] == "modify" else "change, add or delete"
     said = (
         f"{'; '.join(counted)}. An attacker may {does} as many of them as the budget says"
@@ -125,6 +130,21 @@ def _votes(report: dict[str, Any], quote: Quote) -> list[str]:
                 f"interval {interval(row['any_one']['accuracy_ci95'])}); this costs one pass and needs no masks."
             )
     return said
+
+
+def _radii(report: dict[str, Any], quote: Quote) -> list[str]:
+    """What is certified of the model itself, in Euclidean lengths."""
+    found = report["results"][MODEL].get("radii")
+    if not found:
+        return []
+    half = {quote(name): of["0.5"] for name, of in found["alone"].items() if of["0.5"] is not None}
+    if not half:
+        return ["The model itself has certified radii, but fewer than half of the samples are right."]
+    each = ", ".join(f"{name} {radius:.3g}" for name, radius in half.items())
+    return [
+        "The model itself is certified without any votes, since its heads are orthonormal and its towers bounded. Half "
+        f"of the samples stay right when one modality alone moves by less than this Euclidean length: {each}."
+    ]
 
 
 def _attacks(report: dict[str, Any], quote: Quote) -> list[str]:

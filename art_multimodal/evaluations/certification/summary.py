@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from art_multimodal.estimators.certification import ABSTAINED
-from art_multimodal.evaluations.certification.budgets import budget_name, grid
 from art_multimodal.evaluations.certification.lines import ATTACKED, CERTIFIED, CONSTANT, MODEL, VOTE, Line, is_control
-from art_multimodal.evaluations.certification.lines import Verdict as Said
+from art_multimodal.evaluations.certification.radii import radii_results
+from art_multimodal.evaluations.smoothing.budgets import budget_name, grid
+from art_multimodal.evaluations.smoothing.verdicts import Verdict as Said
 from art_multimodal.functional.statistics import paired_difference_ci95, proportion_ci95
 
 Budget = Mapping[str, int]
@@ -65,6 +66,8 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
             results[name] |= _replaced(found, header["rows"][name])
         if name == MODEL:
             results[name] |= _by_class(found, len(header["data"]["class_names"]))
+    if constants := header.get("constants"):
+        results[MODEL]["radii"] = radii_results(rows[MODEL].said.values(), constants)
     certified = rows[CERTIFIED]
     results[CERTIFIED]["radius"] = _radii(certified, header["rows"][CERTIFIED])
     results[CONSTANT] = _constant(labels, budgets)
@@ -108,12 +111,7 @@ def _covers(header: dict[str, Any], row: str) -> Callable[[Said, Budget], bool]:
     if row.startswith(VOTE):
         # Any change of a modality counts as one of all of it.
         return lambda said, budget: said.covers(tuple(min(1, budget.get(name, 0)) for name in names))
-    if header["settings"]["edits"] == "modify":
-        # Of a sample with fewer elements than the budget all are changed, and there are no others.
-        return lambda said, budget: said.covers(
-            tuple(min(budget[name], n) for name, n in zip(names, said.counts, strict=True))
-        )
-    return lambda said, budget: said.covers(tuple(budget[name] for name in names))
+    return lambda said, budget: said.holds_within([budget[name] for name in names], header["settings"]["edits"])
 
 
 def _share(found: Found, budget: Budget, covers: Callable[[Said, Budget], bool]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Detail:
     :param words: Removed words.
     :param removed_words: Where they stood: number of the text, number of the word.
     :param removed: Of samples of several modalities, which share of the points of each was removed, by name.
+    :param certified: Of a smoothed model, whether no attack within the budget of edits changes what it says.
     """
 
     texts: tuple[tuple[str, str], ...] | None = None
@@ -51,6 +52,7 @@ class Detail:
     words: Count | None = None
     removed_words: tuple[tuple[Count, Count], ...] | None = None
     removed: Mapping[str, float] | None = None
+    certified: bool | None = None
 
     def after(self, before: Detail, broken_by: str | None) -> Detail:
         """The same of a sample that another attack has tried before: what adds up is added, what stays true is kept.

@@ -23,6 +23,9 @@ class UnknownAttack(InputError):
 
 #: Attacks on one modality alone, whichever.
 SINGLE_SOURCE = "single_source"
+#: Rows of a smoothed model: what it says, what an attack on its votes leaves, and what is certified of it.
+SMOOTHED, FLIPPED, CERTIFIED = "smoothed", "vote_flipping", "certified"
+SMOOTHED_ROWS = (SMOOTHED, FLIPPED, CERTIFIED)
 #: What is run when nothing is named: names and modalities by what the model is asked to do.
 DEFAULTS = {
     **dict.fromkeys((ZERO_SHOT, PAIRS, RETRIEVAL), "image,text,multimodal,decoupling"),
@@ -41,7 +44,7 @@ def check_modality_names(names: Iterable[str]) -> None:
 
     :raises InputError: Naming it.
     """
-    taken = {"clean", *groups_of_samples(), *(name.removesuffix(EACH) for name in ATTACKS)}
+    taken = {"clean", *SMOOTHED_ROWS, *groups_of_samples(), *(name.removesuffix(EACH) for name in ATTACKS)}
     if wrong := [name for name in names if name in taken]:
         raise InputError(f"A modality cannot be called {wrong[0]!r} in an audit, whose report has a row of that name.")
 

@@ -66,22 +66,45 @@ class Orthogonal(Fusion):
         :param labels: Class indices ``[N]``.
         :param constants: Lipschitz constants ``L_m`` of the towers, ``[M]``.
         """
+        return self._least(fused, labels, self._squared_constants(constants).sum(dim=0))
+
+    def radii(self, fused: Tensor, labels: Tensor, constants: Tensor) -> Tensor:
+        """The l_2 radius of each modality within which no change of it alone takes the answer from the label.
+
+        ``r_m = min_j gap_j / T_m``. Together they bound budgets of all modalities: no change within ``eps_1, ...,
+        eps_M`` takes the answer from the label where ``sum_m eps_m / r_m < 1``, since ``sum_m T_m eps_m`` is then less
+        than ``gap_j`` for every class ``j``.
+
+        :param fused: Fused vectors ``[N, D]``.
+        :param labels: Class indices ``[N]``.
+        :param constants: Lipschitz constants ``L_m`` of the towers, ``[M]``.
+        :return: ``[N, M]``; negative where the answer is another one.
+        """
+        squares = self._squared_constants(constants)
+        return torch.stack([self._least(fused, labels, of) for of in squares], dim=1)
+
+    def _least(self, fused: Tensor, labels: Tensor, squares: Tensor) -> Tensor:
+        """``min_j gap_j / sqrt(square_yj)``, ``[N]``.
+
+        :param squares: Of each pair of classes, ``[K, K]``.
+        """
         scores = self.predict(fused)
         gaps = scores.gather(1, labels[:, None]) - scores
-        squares = self._squared_constants(constants)[labels]
         own = F.one_hot(labels, self.classes).bool()
+        # Of classes that nothing tells apart, or a tower that says always the same, a number that is not 0.
+        squares = squares.clamp_min(torch.finfo(squares.dtype).tiny)[labels]
         return (gaps / torch.where(own, 1.0, squares).sqrt()).masked_fill(own, float("inf")).min(dim=1).values
 
     def _squared_constants(self, constants: Tensor) -> Tensor:
-        """``sum_m T_m^2`` of each pair of classes, ``[K, K]``, of different classes greater than 0."""
-        total = self.raw.new_zeros(self.classes, self.classes)
+        """``T_m^2`` of each modality and each pair of classes, ``[M, K, K]``."""
+        found = []
         for number, name in enumerate(self.widths):
             weighed = self.scales[number, :, None] * self.directions[name].rows
             gram = weighed @ weighed.T
             lengths = gram.diagonal()
             apart = (lengths[:, None] + lengths[None] - 2 * gram).clamp_min(torch.finfo(gram.dtype).tiny)
-            total = total + constants[number].to(gram) ** 2 * apart
-        return total
+            found.append(constants[number].to(gram) ** 2 * apart)
+        return torch.stack(found)
 
 
 class _Rows(nn.Module):

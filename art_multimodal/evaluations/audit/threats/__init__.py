@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from art_multimodal.evaluations.audit.threats.certified import Certified
 from art_multimodal.evaluations.audit.threats.pictures_and_words import (
     OnBoth,
     OnImages,
@@ -31,6 +32,8 @@ def threats_of(header: dict[str, Any]) -> dict[str, Threat]:
     else:
         single = [OnOne(one["name"], one["colour"]) for one in header["data"]["modalities"]]
         known = {**{threat.name: threat for threat in single}, **THREATS_OF_SAMPLES}
+    if header.get("smoothing"):
+        known[Certified.name] = Certified()
     attacked = (entry_of(name).modality for name in header["attacks"])
     return {**known, **{name: Threat(name) for name in attacked if name not in known}}
 

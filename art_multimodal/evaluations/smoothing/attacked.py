@@ -6,7 +6,7 @@ the certificate or in the attack, so it stops the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from art_multimodal.attacks.evasion import VoteFlippingAttack
 from art_multimodal.estimators.certification import AblatedEnsemble
-from art_multimodal.evaluations.certification.budgets import budget_name
-from art_multimodal.evaluations.certification.lines import ATTACKED, Verdict
+from art_multimodal.evaluations.smoothing.budgets import budget_name
+from art_multimodal.evaluations.smoothing.verdicts import Verdict
 from art_multimodal.shown import shown
 
 #: Takes a smoothed model, samples ``(N,)``, their labels ``(N,)``, and how many elements of each modality it may edit,
@@ -51,6 +51,7 @@ def vote_flipping(steps: int, seed: int) -> EmpiricalAttack:
 class AttackedRow:
     """What an attack leaves of the smoothed model's right answers, within one budget.
 
+    :param name: Of the row in the report.
     :param attack: The attack.
     :param ensemble: The smoothed model.
     :param names: The modalities whose edits are certified.
@@ -60,14 +61,14 @@ class AttackedRow:
 
     def __init__(
         self,
+        name: str,
         attack: EmpiricalAttack,
         ensemble: AblatedEnsemble,
         names: Sequence[str],
         budget: Mapping[str, int],
         exact: bool,
     ) -> None:
-        self.name = f"{ATTACKED}{attack.name}@{budget_name(budget)}"
-        self.names = tuple(names)
+        self.name, self.names = name, tuple(names)
         self._attack, self._ensemble, self._budget, self._exact = attack, ensemble, dict(budget), exact
 
     @property
@@ -75,12 +76,16 @@ class AttackedRow:
         """One line: what is attacked, and how far."""
         return f"{self._attack.name} on the smoothed model, within {budget_name(self._budget)}; only right answers"
 
-    def verdicts(
-        self, indices: Sequence[int], samples: Sequence[Any], x: np.ndarray, before: Mapping[int, Verdict]
-    ) -> list[Verdict]:
-        """Attack samples of one shape.
+    def certifies(self, before: Verdict) -> bool:
+        """Whether an answer holds against every attack within the budget."""
+        return before.holds_within([self._budget[name] for name in self.names], self._ensemble.edits)
 
-        :param before: What is certified about them, by their places in the data; all are right.
+    def verdicts(
+        self, indices: Sequence[int], samples: Sequence[Any], x: np.ndarray, certified: Collection[int]
+    ) -> list[Verdict]:
+        """Attack samples of one shape, all of which are answered rightly before.
+
+        :param certified: Places in the data of those that hold against every attack within the budget.
         :raises CertificateBroken: If an answer changes that no attack within the budget can change.
         """
         y = np.array([sample.label for sample in samples], dtype=np.int64)
@@ -88,10 +93,9 @@ class AttackedRow:
         labels = self._ensemble.predict(attacked).argmax(axis=1)
         found = []
         for index, sample, label in zip(indices, samples, labels, strict=True):
-            certified = before[index].covers(tuple(self._budget[name] for name in self.names))
-            if certified and label != before[index].predicted and self._exact:
+            if index in certified and label != sample.label and self._exact:
                 raise CertificateBroken(
-                    f"{shown(sample.name)}: within {budget_name(self._budget)} the answer {before[index].predicted} is "
+                    f"{shown(sample.name)}: within {budget_name(self._budget)} the answer {sample.label} is "
                     f"certified, and {self._attack.name} changed it to {label}. The certificate or the attack is "
                     "wrong, and this run's numbers with it."
                 )

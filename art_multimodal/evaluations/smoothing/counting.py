@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +13,13 @@ from art_multimodal.datasets import UnreadableSample
 from art_multimodal.errors import InputError, noting, unknown_name
 from art_multimodal.estimators.asking.asking import Asking
 from art_multimodal.estimators.certification import Masks
-from art_multimodal.evaluations.audit.batches import rows_by_shape
-from art_multimodal.evaluations.audit.subject import Subject
-from art_multimodal.evaluations.certification.settings import CertificationSettings
+from art_multimodal.evaluations.smoothing.budgets import EditBudget
+from art_multimodal.evaluations.smoothing.settings import SmoothingSettings
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.shown import brief, shown
+
+if TYPE_CHECKING:
+    from art_multimodal.evaluations.audit.subject import Subject
 
 #: Samples that are looked at together.
 _AT_ONCE = 64
@@ -38,13 +40,22 @@ class Counted:
     counts: dict[tuple[int, ...], str]
 
     @classmethod
-    def of(cls, settings: CertificationSettings, subject: Subject, order: np.ndarray) -> Counted:
+    def of(
+        cls,
+        settings: SmoothingSettings,
+        subject: Subject,
+        order: np.ndarray,
+        protected_words: Iterable[str],
+        batch_size: int,
+    ) -> Counted:
         """Count the elements of all samples.
 
         :param order: Indices of the samples.
+        :param protected_words: That are never hidden, besides those that the data name.
+        :param batch_size: Most samples in one pass of the model.
         :raises InputError: If ``keep`` or ``elements`` name what the model does not have, or nothing can be counted.
         """
-        asking = subject.estimator.asking(settings.batch_size)
+        asking = subject.estimator.asking(batch_size)
         modalities = attackable(subject, asking)
         for option, named in (("--keep", settings.keep), ("--elements", settings.elements)):
             for name in named:
@@ -57,7 +68,7 @@ class Counted:
             )
         elements: dict[str, Elements] = {}
         found: dict[tuple[int, ...], str] = {}
-        protected = tuple(dict.fromkeys((*subject.data.protected_words, *settings.protected_words)))
+        protected = tuple(dict.fromkeys((*subject.data.protected_words, *protected_words)))
         for indices, x in _arrays(subject, order):
             fields = asking.fields(x)
             if not elements:
@@ -84,6 +95,36 @@ class Counted:
         columns = zip(*self.counts, strict=True)
         return {name: (min(column), max(column)) for name, column in zip(self.elements, columns, strict=True)}
 
+    @property
+    def seen_whole(self) -> list[str]:
+        """Modalities of which nothing is hidden."""
+        return [name for name in self.modalities if name not in self.elements]
+
+    def described(self, keep: Mapping[str, float], masks: Masks) -> dict[str, dict[str, Any]]:
+        """What is counted in each modality that is hidden in part, in JSON types.
+
+        :param keep: As it was asked for, by modality.
+        :param masks: Which elements votes see.
+        """
+        ranges = self.ranges()
+        seen = {name: [masks.sees(name, counts) for counts in map(self._by_name, self.counts)] for name in ranges}
+        return {
+            name: {
+                "spec": of.spec,
+                "unit": of.unit,
+                "least": ranges[name][0],
+                "most": ranges[name][1],
+                "keep": keep[name],
+                # What was asked for is about what is kept: planes and groups have sizes of their own.
+                "seen": [min(few for few, _ in seen[name]), max(many for _, many in seen[name])],
+                "protected": list(getattr(of, "protected", ())),
+            }
+            for name, of in self.elements.items()
+        }
+
+    def _by_name(self, counts: tuple[int, ...]) -> dict[str, int]:
+        return dict(zip(self.elements, counts, strict=True))
+
     def check_masks(self, masks: Masks) -> int:
         """Find out whether votes can be cast about every sample.
 
@@ -93,25 +134,27 @@ class Counted:
         most = 0
         for counts, name in self.counts.items():
             with noting(brief(name, 80)):
-                by_name = dict(zip(self.elements, counts, strict=True))
+                by_name = self._by_name(counts)
                 masks.check(by_name)
                 if masks.exact:
                     most = max(most, masks.ballot(by_name).votes)
         return most if masks.exact else getattr(masks, "samples", 0)
 
-    def check_budget(self, budget: Mapping[str, int], said: str) -> None:
-        """Refuse a budget that no sample has as many elements for.
+    def resolve(self, budget: EditBudget, option: str) -> dict[str, int]:
+        """How many elements of each modality a budget is.
 
-        :param budget: By modality.
-        :param said: The option and the budget as they were given.
-        :raises InputError: Naming the modality.
+        :param option: Where it was given, for errors.
+        :raises InputError: If it names what is not hidden, or is more than any sample has.
         """
-        for name, (_, most) in self.ranges().items():
-            if budget[name] > most:
+        most = {name: largest for name, (_, largest) in self.ranges().items()}
+        found = budget.resolved(self.elements, most, self.modalities, option)
+        for name, number in found.items():
+            if number > most[name]:
                 raise InputError(
-                    f"{said}: {budget[name]} of {name} are more than any sample has, {most} "
-                    f"({self.elements[name].unit}): give at most {most}."
+                    f"{option} {shown(budget.spec)}: {number} of {name} are more than any sample has, {most[name]} "
+                    f"({self.elements[name].unit}): give at most {most[name]}."
                 )
+        return found
 
 
 def attackable(subject: Subject, asking: Asking) -> dict[str, Modality]:
@@ -131,11 +174,11 @@ def _arrays(subject: Subject, order: Sequence[int] | np.ndarray) -> Iterator[tup
             except UnreadableSample:
                 continue
             indices.append(index)
-        for rows in rows_by_shape(subject, samples):
+        for rows in subject.by_shape(samples):
             yield [indices[row] for row in rows], subject.stack([samples[row] for row in rows])
 
 
-def _check_edits(settings: CertificationSettings, elements: Mapping[str, Elements]) -> None:
+def _check_edits(settings: SmoothingSettings, elements: Mapping[str, Elements]) -> None:
     """Refuse additions and deletions of what can only be changed in its place."""
     for name, of in elements.items():
         if settings.edits == "any" and not of.squeezes:

@@ -1,0 +1,1 @@
+"""A model that votes about parts of samples, as certifications and audits run it: settings, certificates, attacks."""
