@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from art_multimodal.functional.statistics import mean_ci95, paired_difference_ci95, proportion_ci95
-from benchmarks.certificates import digits, roads
+from benchmarks.certificates import digits, roads, words
 from benchmarks.certificates.__main__ import SEEDS
 from benchmarks.certificates.bases import BASES, BATCH, HIDDEN, LEARNING_RATE, WIDTH
 from benchmarks.certificates.cells import BUDGETS, STEPS, budget_name
@@ -178,6 +178,37 @@ def vote_table(folder: Path) -> dict[str, Any] | None:
     return {"title": title, "header": header, "rows": rows, "seeds": len(cells)}
 
 
+def words_table(folder: Path) -> dict[str, Any] | None:
+    """Edits of words beside a Euclidean distance of the image."""
+    cells = read(folder, "words", "words")
+    if not cells:
+        return None
+    budgets = [(count, distance) for distance in words.DISTANCES for count in words.WORDS]
+    names = [f"{count},{distance:g}" for count, distance in budgets]
+    rows, values = [], {}
+    for way, title in words.WAYS.items():
+        columns = {name: _pooled(cells, f"{way}/{name}") for name in names}
+        values[way] = {name: _share(of) for name, of in columns.items()}
+        # What sees the image as it is certifies no distance.
+        certified = [
+            "–" if way == "ensemble" and distance else _said(columns[n])
+            for n, (_, distance) in zip(names, budgets, strict=True)
+        ]
+        rows.append(
+            [title, _said(_pooled(cells, f"{way}/smoothed")), *certified, f"{_mean(cells, f'{way}/seconds'):.3g}"]
+        )
+    return {
+        "title": (
+            f"`{words.MODEL}` trained on with words hidden and noisy images: (words changed, Euclidean distance of the "
+            f"image); {words.VOTES} votes, each sees a word with chance {words.CHANCE:g}"
+        ),
+        "header": ["method", "clean", *(f"({name.replace(',', ', ')})" for name in names), "s / sample"],
+        "rows": rows,
+        "seeds": len(cells),
+        "values": values,
+    }
+
+
 def _pooled(cells: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
     return np.concatenate([cell[name] for cell in cells]).astype(bool)
 
@@ -203,7 +234,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--cells", type=Path, default=CELLS)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    others = {"digits": digits_table, "roads": roads_table, "vote": vote_table}
+    others = {"digits": digits_table, "roads": roads_table, "vote": vote_table, "words": words_table}
     tables = {name: table for name in PROBLEMS if (table := table_of(options.cells, name)) is not None}
     result = {
         "protocol": PROTOCOL,

@@ -143,3 +143,28 @@ def test_costs(tmp_path: Path) -> None:
     result = cost.main(["--samples", "2", "--repeats", "1", "--out", str(tmp_path / "cost.json")])
     assert json.loads((tmp_path / "cost.json").read_text()) == result
     assert [row[1] for row in result["tables"][0]["rows"]] == ["56", "64"] and result["passes"] > 1
+
+
+def test_words_beside_a_distance_of_the_image(tmp_path: Path, monkeypatch) -> None:
+    from benchmarks.certificates import __main__, store, tables, words
+
+    for name, small in {"TESTED": 8, "GROUPS": 10, "EPOCHS": 1, "VOTES": 100}.items():
+        monkeypatch.setattr(words, name, small)
+    __main__.main(["--problems", "words", "--seeds", "1", "--cells", str(tmp_path)])
+    found = store.load(tmp_path / "words" / "words-0.json")
+    for way in words.WAYS:
+        for count in words.WORDS:
+            for distance in words.DISTANCES:
+                certified = found[f"{way}/{count},{distance:g}"]
+                assert len(certified) == 8 and not (certified & ~found[f"{way}/smoothed"]).any()
+                # Who withstands more withstands less.
+                assert not (certified & ~found[f"{way}/{count},0"]).any()
+                assert not (certified & ~found[f"{way}/0,{distance:g}"]).any()
+        assert found[f"{way}/0,0"].any()
+    assert not any(found[f"ensemble/{count},0.1"].any() for count in words.WORDS)
+    result = tables.main(["--cells", str(tmp_path), "--out", str(tmp_path / "certificates.json")])
+    rows = result["words"]["rows"]
+    assert [row[0] for row in rows] == list(words.WAYS.values())
+    assert rows[0].count("–") == len(words.WORDS) * (len(words.DISTANCES) - 1) and "–" not in rows[1]
+    share = result["words"]["values"]["hybrid"]["0,0"]["value"]
+    assert share == round(float(found["hybrid/0,0"].mean()), 4)
