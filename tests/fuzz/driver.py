@@ -36,7 +36,7 @@ from typing import Any
 
 from texts import controls
 
-MODULES = ("names", "options", "run_folders", "models_and_data", "arrays")
+MODULES = ("names", "options", "run_folders", "models_and_data", "arrays", "certifying")
 SECONDS, BYTES = 60, 4 << 30
 #: How many inputs a category gets, against 1 of others: more where much is read, by many libraries.
 WEIGHTS = {"checkpoints": 2.0, "images": 2.0, "tables": 2.0, "folders": 2.0}
@@ -207,7 +207,13 @@ def _reports(given: Input) -> dict[Path, bytes]:
 @cache
 def _warm() -> None:
     """Import what the first input would wait for."""
-    for module in ("evaluations.audit", "defences.training_run", "models.loading", "datasets"):
+    for module in (
+        "evaluations.audit",
+        "evaluations.certification",
+        "defences.training_run",
+        "models.loading",
+        "datasets",
+    ):
         importlib.import_module(f"art_multimodal.{module}")
 
 

@@ -21,7 +21,8 @@ _KNOWN = ("cat", "dog", "red", "car", "hill", "boat", "small", "on", "the", "of"
 
 
 @cache
-def _made() -> dict[str, Path]:
+def made() -> dict[str, Path]:
+    """Saved models of all families; made once in a process."""
     base = Path(tempfile.mkdtemp(prefix="fuzz-models-"))
     atexit.register(shutil.rmtree, base, ignore_errors=True)
     return make_checkpoints(base)
@@ -29,7 +30,7 @@ def _made() -> dict[str, Path]:
 
 def checkpoints(rng: random.Random, folder: Path) -> Input:
     """A saved model, changed in some places, as MODEL or as the language model of an attack."""
-    (one,) = hostile_checkpoints(_made(), folder, rng.randrange(2**32), 1)
+    (one,) = hostile_checkpoints(made(), folder, rng.randrange(2**32), 1)
     out, attacks = folder / "out", rng.choice(_ATTACKS)
     # Names of classes that the small vocabularies tell apart.
     model, data, further = one.spec, "demo:digits", ["--classes", ",".join(_KNOWN), "--templates", "a {}"]

@@ -38,7 +38,16 @@ _RETRIEVAL = ["audit", "demo:scenes", "--data", "demo:scenes", "--task", "retrie
 _RETRIEVAL += ["--steps", "1", "--limit", "4", "--batch-size", "2", "--group-size", "2", "--device", "cpu"]
 _TRAIN = ["train", "tecoa", "demo:digits", "--data", "demo:digits", "--limit", "20", "--epochs", "1", "--steps", "1"]
 _TRAIN += ["--batch-size", "9", "--eps", "1/255", "--device", "cpu"]
-_COMMANDS = {"audit": _AUDIT, "retrieval": _RETRIEVAL, "train": _TRAIN}
+_KEEP = ["--keep", "image=4", "--attack-steps", "1"]
+_CERTIFY = ["certify", "demo:digits", "--data", "demo:digits", *_KEEP, "--limit", "4", "--device", "cpu"]
+_SMOOTHED = [*_AUDIT, *_KEEP]
+_COMMANDS = {
+    "audit": _AUDIT,
+    "retrieval": _RETRIEVAL,
+    "train": _TRAIN,
+    "certify": _CERTIFY,
+    "smoothed": _SMOOTHED,
+}
 
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 3, 10, 2**31, 2**63, -(2**63), 10**30, 0.5, 1e308, -1e-308, "", "x", [], {}),
@@ -193,5 +202,7 @@ CATEGORIES = {
     "runs of audits": _changed("audit"),
     "runs of retrieval": _changed("retrieval"),
     "runs of training": _changed("train"),
+    "runs of certifications": _changed("certify"),
+    "runs of smoothed audits": _changed("smoothed"),
     "links in runs": links,
 }
