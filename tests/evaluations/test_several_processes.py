@@ -14,7 +14,7 @@ import pytest
 from audits import ONE_THREAD, header_of, line_of, logged, one_thread, sealed
 
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
+from art_multimodal.evaluations.audit import Audit, AuditedSmoothing, AuditSettings, write_reports
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.sharding import merge
 
@@ -83,10 +83,14 @@ def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> No
 
 def test_on_samples_of_any_modalities_too(tmp_path: Path) -> None:
     attacks = "pgd,modality_swap,modality_missing"
-    settings = AuditSettings("demo:views", "demo:views", attacks, steps=2, limit=14, batch_size=6, group_size=6)
+    smoothing = AuditedSmoothing(keep={"pix": 2}, budget="pix=1", attack_steps=1)
+    settings = AuditSettings(
+        "demo:views", "demo:views", attacks, steps=2, limit=14, batch_size=6, group_size=6, smoothing=smoothing
+    )
     single, out = tmp_path / "single", tmp_path / "run"
     write_reports(Audit(settings, single, device="cpu").evaluate())
     options = ("--data", "demo:views", "--attacks", attacks, "--steps", "2", "--limit", "14")
+    options += ("--keep", "pix=2", "--certify-budget", "pix=1", "--attack-steps", "1")
     done = two_processes("--device", "cpu", "--out", str(out), model="demo:views", options=options)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
