@@ -200,7 +200,8 @@ def words_table(folder: Path) -> dict[str, Any] | None:
     return {
         "title": (
             f"`{words.MODEL}` trained on with words hidden and noisy images: (words changed, Euclidean distance of the "
-            f"image); {words.VOTES} votes, each sees a word with chance {words.CHANCE:g}"
+            f"image); {words.VOTES} votes, each sees a word with chance {words.CHANCE:g}; one answer to all is right "
+            "in half"
         ),
         "header": ["method", "clean", *(f"({name.replace(',', ', ')})" for name in names), "s / sample"],
         "rows": rows,

@@ -28,7 +28,7 @@ TESTED, GROUPS, EPOCHS, BATCH, LEARNING_RATE = 100, 1000, 6, 100, 3e-4
 #: Votes about a sample, the chance that one sees a word, and the standard deviation of the noise on pixels.
 VOTES, CHANCE, SIGMA = 1000, 0.2, 0.25
 #: Words that change, and Euclidean distances of the image.
-WORDS, DISTANCES = (0, 1, 2, 3), (0.0, 0.1, 0.25, 0.5)
+WORDS, DISTANCES = (0, 1, 2), (0.0, 0.1, 0.25)
 WAYS = {
     "ensemble": "AblatedEnsemble: words hidden",
     "hybrid": f"HybridSmoothing: words hidden, pixels noisy (sigma {SIGMA:g})",
