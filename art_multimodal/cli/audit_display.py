@@ -126,8 +126,14 @@ def plan_lines(plan: Plan, where: str, preset: str = "") -> list[str]:
     sums = tuple(sum(counts[column] for _, counts, _ in rows) for column in range(3))
     for name, counts, known in [*rows, ("all", sums, True)]:
         numbers = [f"{round(number):,}" if known else "?" for number in counts]
-        lines.append(f"  {name:{_NAME - 2}}" + "".join(f"{number:>{_NUMBER}}" for number in numbers))
+        lines.append(f"  {_fitting(name):{_NAME - 2}}" + "".join(f"{number:>{_NUMBER}}" for number in numbers))
     return lines
+
+
+def _fitting(name: str) -> str:
+    """A name as the column holds it: that of a pass within named radii loses its middle."""
+    most = _NAME - 3
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}..{name[len(name) - most + most // 2 + 1 :]}"
 
 
 def duration(seconds: float) -> str:

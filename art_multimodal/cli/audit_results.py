@@ -7,21 +7,27 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from art_multimodal.cli.display import say
 from art_multimodal.cli.options import print_notes
+from art_multimodal.shown import shown
 
+#: Radii that are shown.
+_MOST_RADII = 5
 #: Of retrieval, as a report names them.
 _DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 def print_results(report: dict[str, Any]) -> None:
-    from art_multimodal.evaluations.audit.sentences import gradient_warnings, guessing
+    from art_multimodal.evaluations.audit.flags import sentences_of
+    from art_multimodal.evaluations.audit.sentences import guessing
     from art_multimodal.evaluations.audit.word_curve import CURVED, points_in_words
     from art_multimodal.evaluations.budget_settings import budget_text
 
     table = _recall_table(report) if report["task"] == "retrieval" else _accuracy_table(report)
     console = Console()
+    print_verdicts(report)
     console.print(table, highlight=False)
     if report["task"] == "retrieval":
         images, texts = (report["results"]["clean"]["recall"][way]["1"]["n"] for way in _DIRECTIONS)
@@ -33,16 +39,47 @@ def print_results(report: dict[str, Any]) -> None:
     if curve:
         points = points_in_words(report["results"][CURVED], report)
         say(f"{CURVED}: {', '.join(f'{left} {words}' for words, left in points)}")
+    if report.get("curves"):
+        console.print(_curve_table(report), highlight=False)
     if report["defences"]:
         say(f"defences: {'; '.join(report['defences'])}")
         what = "text@1" if report["task"] == "retrieval" else "accuracy"
         console.print(f"naive: {what} under attacks made without knowing of the defences", highlight=False)
-    for warning in gradient_warnings(report):
+    for warning in sentences_of(report):
         console.print(f"warning: {warning}", highlight=False, markup=False, style="yellow")
     if report["skipped"]:
         first = report["skipped"][0]
         say(f"{len(report['skipped'])} samples could not be read, for example {first['name']}: {first['reason']}")
     print_notes(guessing(report))
+
+
+#: How the terminal shows outcomes.
+_STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "NOT RUN": "yellow"}
+
+
+def print_verdicts(report: dict[str, Any]) -> None:
+    """What was declared and what was found, first of all; nothing where nothing was declared."""
+    verdicts = report.get("verdicts")
+    if verdicts is None or not verdicts["gates"]:
+        return
+    table = Table(title=None, pad_edge=False, box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    for gate in verdicts["gates"]:
+        table.add_row(Text(gate["outcome"], style=_STYLES[gate["outcome"]]), Text(shown(gate["said"])))
+    say(f"verdict: {verdicts['overall']}")
+    Console().print(table, highlight=False)
+
+
+def failed_limits(report: dict[str, Any], on_warn: bool) -> list[str]:
+    """Limits of the plan that make the exit code 1.
+
+    :param on_warn: Whether warnings do, too, and limits that were not run.
+    """
+    bad = {"FAIL", "WARN", "NOT RUN"} if on_warn else {"FAIL"}
+    gates = report.get("verdicts", {"gates": []})["gates"]
+    # Those of the command line are judged there.
+    return [gate["said"] for gate in gates if gate["outcome"] in bad and gate["kind"] != "fail_under"]
 
 
 def plain_table(*columns: str) -> Table:
@@ -69,6 +106,28 @@ def _accuracy_table(report: dict[str, Any]) -> Table:
         share = percent(row["share_removed_mean"], 2) if "share_removed_mean" in row else ""
         middle = (naive, ends) if defended else (ends, success)
         table.add_row(name, str(row["n"]), percent(row["accuracy"]), *middle, share)
+    return table
+
+
+def _curve_table(report: dict[str, Any]) -> Table:
+    """Accuracy at some of the radii and the area, of rows that stand for several attacks; 80 columns hold no more."""
+    from art_multimodal.evaluations.audit.curve import drawn, radii_of
+    from art_multimodal.evaluations.audit.rendering import percent
+
+    names = ["0", *(radius.name for radius in radii_of(report))]
+    # The last ones, and evenly many of the others.
+    most = min(_MOST_RADII, len(names))
+    kept = sorted({round(number * (len(names) - 1) / (most - 1)) for number in range(most)})
+    short = [names[place] if len(names[place]) <= 8 else f"radius {place}" for place in kept]
+    table = plain_table(*short, "area")
+    table.title, table.title_justify = "accuracy in % over the radius", "left"
+    if any(len(names[place]) > 8 for place in kept):
+        said = "; ".join(f"radius {place}: {names[place]}" for place in kept if len(names[place]) > 8)
+        table.caption, table.caption_justify = shown(said), "left"
+    for row in drawn(report):
+        curve = report["curves"][row]
+        cells = [percent(curve["points"][place]["accuracy"]).removesuffix(" %") for place in kept]
+        table.add_row(row, *cells, percent(curve["area"]).removesuffix(" %"))
     return table
 
 

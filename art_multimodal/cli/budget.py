@@ -10,15 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from art_multimodal.cli.names import NORMS
-from art_multimodal.cli.options import parse_distances, parse_names
+from art_multimodal.cli.options import parse_distances, parse_names, parse_radii
 from art_multimodal.evaluations.budget_settings import Setting, settings
 
 #: What was given, by the names of the settings.
 Budget = dict[str, Any]
 
 #: How what was given is read, where it is not what it is.
-_READ: dict[str, Callable[[str, str], Any]] = {
-    "eps": parse_distances,
+_READ: dict[str, Callable[[Any, str], Any]] = {
+    "eps": parse_radii,
     "eps_step": parse_distances,
     "norm": lambda text, option: NORMS.find(text),
     "protected_words": lambda text, option: parse_names(text, option, ",") or (),
@@ -39,7 +39,9 @@ def taking_budget(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def with_budget(**given: Any) -> None:
-        budget = {}
+        from art_multimodal.evaluations.audit.radii import nested
+
+        budget: Budget = {}
         for name, setting in settings().items():
             value = given.pop(setting.parameter)
             if setting.switched is not None:
@@ -47,6 +49,10 @@ def taking_budget(command: Callable[..., None]) -> Callable[..., None]:
             if value is not None:
                 read = _READ.get(name)
                 budget[name] = value if read is None else read(value, setting.option)
+        if "eps" in budget:
+            budget["eps"], smaller = nested(budget["eps"])
+            # What is not given stays out.
+            budget |= {"smaller_eps": smaller} if smaller else {}
         command(**given, budget=budget)
 
     with_budget.__signature__ = signature.replace(parameters=parameters)
@@ -64,7 +70,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         help=setting.help,
         show_default=setting.default or False,
     )
-    kind: Any = bool if switch else setting.kind | None
+    kind: Any = bool if switch else (list[str] if setting.repeated else setting.kind) | None
     return inspect.Parameter(
         setting.parameter,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

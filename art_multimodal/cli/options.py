@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -52,6 +53,20 @@ def parse_distances(text: str, option: str) -> float | dict[str, float]:
         return parse_distance(text, option)
     said = "NAME=DISTANCE. Give one radius for images, or each modality its own, such as rgb=2/255,depth=0.02."
     return {name: parse_distance(value, option) for name, value in _by_name(text, option, said).items()}
+
+
+def parse_radii(texts: Sequence[str], option: str) -> list[float | dict[str, float]]:
+    """Read ``["1/255,2/255"]``, or ``["rgb=1/255,depth=0.01", "rgb=2/255,depth=0.02"]``: the option, given again.
+
+    :param option: Where it was given, for the error.
+    :raises InputError: If one is no radius.
+    """
+    found: list[float | dict[str, float]] = []
+    for text in texts:
+        # A decimal comma is no list: 0,03.
+        several = "=" not in text and not re.fullmatch(r"\s*0?,\d+\s*", text)
+        found += [parse_distances(part, option) for part in (text.split(",") if several else [text])]
+    return found
 
 
 def parse_elements(text: str | None) -> dict[str, str] | None:

@@ -33,6 +33,7 @@ class Setting:
     :param default: How the default is shown.
     :param switched: The value that a switch sets.
     :param said: A phrase about it in the line that names the budget, from the budget in JSON types.
+    :param repeated: Whether the option may be given several times.
     """
 
     option: str
@@ -43,6 +44,7 @@ class Setting:
     default: str = ""
     switched: Any = None
     said: Callable[[Mapping[str, Any]], str] | None = None
+    repeated: bool = False
 
     @property
     def parameter(self) -> str:
@@ -104,9 +106,11 @@ class BudgetSettings:
         1 / 255,
         "--eps",
         "how far images in [0, 1] may move, such as 4/255 or 0.01; or modalities by name, each in its own units: "
-        f"rgb=2/255,depth=0.02. One without an eps may move by {DEFAULT_SHARE:g} of its range",
+        f"rgb=2/255,depth=0.02. One without an eps may move by {DEFAULT_SHARE:g} of its range. Several radii, "
+        "1/255,2/255,4/255, or --eps again where they are by name: accuracy at each",
         metavar="RADIUS",
         kind=str,
+        repeated=True,
         default="1/255 for norm inf",
         said=lambda budget: f"eps {_distances(budget, 'eps')}",
     )
@@ -270,7 +274,9 @@ def _by_name(given: float | Mapping[str, float] | None) -> dict[str, float]:
 
 def as_json(value: Any) -> Any:
     """A setting in JSON types."""
-    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+    if isinstance(value, tuple):
+        return [as_json(one) for one in value]
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def settings() -> dict[str, Setting]:

@@ -253,8 +253,8 @@ class StoredRun(ABC, Generic[LineT]):
             raise self.other_version(logged.get("schema_version"))
         differences: dict[str, str] = {}
         for part in self.identity:
-            for key in sorted({*logged.get(part, {}), *wanted[part]}):
-                before, now = logged.get(part, {}).get(key), wanted[part].get(key)
+            for key in sorted({*logged.get(part, {}), *wanted.get(part, {})}):
+                before, now = logged.get(part, {}).get(key), wanted.get(part, {}).get(key)
                 if before != now and key not in self.indifferent:
                     differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
         if differences:

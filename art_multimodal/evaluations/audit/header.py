@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from art_multimodal.evaluations.audit.log import RunLog
+from art_multimodal.evaluations.audit.radii import within_a_radius
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.evaluations.audit.threats import THREATS, Circumstances, off_the_grid
@@ -35,14 +36,26 @@ _TEXTS = {
 
 
 def header_of(
-    settings: AuditSettings, subject: Subject, attacks: tuple[str, ...], budget: Budget, selected: int
+    settings: AuditSettings,
+    subject: Subject,
+    attacks: tuple[str, ...],
+    budget: Budget,
+    selected: int,
+    smaller: Mapping[str, Budget] | None = None,
 ) -> dict[str, Any]:
     """Return the header of a run in JSON types.
 
     :param selected: Number of samples.
+    :param smaller: Budgets of smaller radii by their names.
     """
     protocol = _protocol(settings, subject, dict.fromkeys(entry_of(name).modality for name in attacks), budget)
     curved = CURVED in attacks and subject.task != RETRIEVAL
+    if smaller:
+        protocol["radii"] = (
+            f"{', '.join(smaller)} and the largest: attacks whose budget is a radius are made within each by "
+            "themselves, with steps in proportion; the rows are those of the largest. The area under a curve of "
+            "accuracy is the trapezoid's, from radius 0 on, over the largest radius"
+        )
     if curved:
         protocol["word_curve"] = _word_curve(budget)
     return {
@@ -71,12 +84,28 @@ def header_of(
             "word_curve": list(word_curve(budget)) if curved else [],
             **({"modalities": _balls(subject, budget)} if budget.balls else {}),
         },
+        **({"plan": dict(settings.declared)} if settings.declared is not None else {}),
+        **({"smaller": _smaller(smaller, attacks, subject)} if smaller else {}),
         "protocol": protocol,
         "notes": list(subject.notes),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
         "versions": library_versions(),
     }
+
+
+def _smaller(budgets: Mapping[str, Budget], attacks: tuple[str, ...], subject: Subject) -> list[dict[str, Any]]:
+    """Smaller radii, ascending, with what is run within them, in JSON types."""
+    return [
+        {
+            "name": name,
+            "eps": budget.eps,
+            "eps_step": budget.eps_step,
+            **({"modalities": _balls(subject, budget)} if budget.balls else {}),
+            "attacks": list(within_a_radius(attacks, budget)),
+        }
+        for name, budget in budgets.items()
+    ]
 
 
 def _modalities(subject: Subject) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ class RunLog(StoredRun[Line]):
     what = "an audit"
     schema_version = 5
     folders = (PICTURES_FOLDER,)
-    identity = ("settings", "budget", "model", "data")
+    identity = ("settings", "budget", "model", "data", "plan")
     indifferent = frozenset({"batch_size"})
 
     @classmethod

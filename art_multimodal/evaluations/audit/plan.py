@@ -10,8 +10,8 @@ import numpy as np
 
 from art_multimodal.attacks.evasion.multimodal.raising import losses_on_votes
 from art_multimodal.evaluations.audit.lines import CLEAN
-from art_multimodal.evaluations.audit.passes import NAIVE, is_naive
-from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, entry_of
+from art_multimodal.evaluations.audit.passes import Pass
+from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES
 from art_multimodal.evaluations.suite.costs import Cost, Texts
 from art_multimodal.evaluations.suite.looking import LOOK
 from art_multimodal.evaluations.suite.selection import FLIPPED, SMOOTHED
@@ -31,7 +31,7 @@ _LOOKED_AT = 200
 class PlannedPass:
     """An attack on all samples; the number of passes is that of all of them.
 
-    :param name: Of the attack, with ``naive:`` in front where it does not know of the defences; or ``clean``.
+    :param name: Of the pass; or ``clean``.
     :param samples: How many may be attacked.
     :param cost: Of each sample, at most; ``None`` where it is not known.
     :param typical: What part of it is usual.
@@ -77,7 +77,8 @@ class Plan:
     @property
     def attacks(self) -> int:
         """Number of attacks."""
-        return sum(planned.name not in (CLEAN, SMOOTHED) and not is_naive(planned.name) for planned in self.passes)
+        attacks = (Pass.of(planned.name) for planned in self.passes if planned.name not in (CLEAN, SMOOTHED))
+        return sum(one == Pass(one.attack) for one in attacks)
 
 
 def plan_of(audit: Audit) -> Plan:
@@ -87,11 +88,12 @@ def plan_of(audit: Audit) -> Plan:
     clean = Cost(1.0 + len(audit.subject.weighed), shared_texts=texts.shared).times(draws)
     passes = [PlannedPass(CLEAN, samples, clean)]
     for name in audit.passes:
-        attack = entry_of(name.removeprefix(NAIVE))
-        cost = None if attack.cost is None else attack.cost(audit.budget, texts)
+        one = Pass.of(name)
+        attack = one.entry
+        cost = None if attack.cost is None else attack.cost(audit.budget_of(name), texts)
         if cost is not None:
             looking = LOOK if name in audit.subject.looks else Cost()
-            cost = (cost + looking).times(1 if is_naive(name) else draws)
+            cost = (cost + looking).times(1 if one.naive else draws)
         passes.append(PlannedPass(name, samples, cost, attack.typical_share))
     if audit.smoothed is not None:
         passes.append(PlannedPass(SMOOTHED, samples, Cost(float(audit.smoothed.votes))))

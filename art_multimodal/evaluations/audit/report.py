@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from art_multimodal.evaluations.audit.curve import drawn, radii_of
+from art_multimodal.evaluations.audit.drawing.curves import curves_svg, dashes_of
+from art_multimodal.evaluations.audit.gate import Gate
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.rendering import md, render
@@ -12,6 +16,7 @@ from art_multimodal.evaluations.audit.samples import pictured
 from art_multimodal.evaluations.audit.sentences import sentences
 from art_multimodal.evaluations.audit.summary import RECALL_AT, summarise
 from art_multimodal.evaluations.audit.threats import threats_of
+from art_multimodal.evaluations.audit.verdicts import verdicts_of
 from art_multimodal.evaluations.suite import entry_of
 from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
 from art_multimodal.store import write_atomically
@@ -20,17 +25,19 @@ from art_multimodal.store import write_atomically
 _CLEAN_COLOUR = "#3b7dd8"
 
 
-def write_reports(log: RunLog) -> dict[str, Any]:
+def write_reports(log: RunLog, gates: Sequence[Gate] = ()) -> dict[str, Any]:
     """Write the three reports into the run's folder and return what ``report.json`` holds.
 
+    :param gates: Of the command line; those of a plan are in the log.
     :raises InputError: If they cannot be written.
     """
-    text = json.dumps(
-        {**log.header, **summarise(log.header, log.lines())}, indent=2, ensure_ascii=True, allow_nan=False
-    )
+    summary = summarise(log.header, log.lines())
+    verdicts = verdicts_of(log.header, summary, gates)
+    found = {**log.header, **summary, **({} if verdicts is None else {"verdicts": verdicts})}
+    text = json.dumps(found, indent=2, ensure_ascii=True, allow_nan=False)
     report = json.loads(text)
     write_atomically(log.folder / "report.json", text)
-    context = {
+    context: dict[str, Any] = {
         "report": report,
         "rows": _rows(report),
         "samples": list(pictured(log)),
@@ -41,8 +48,18 @@ def write_reports(log: RunLog) -> dict[str, Any]:
             for name, row in report["results"].items()
             for attack, count in row.get("broken_by", {}).items()
         ],
+        "curves": None,
+        "verdicts": report.get("verdicts"),
         "summaries": {name: entry_of(name).summary for name in report["attacks"]},
     }
+    if "curves" in report:
+        names = drawn(report)
+        colours = {row["name"]: row["colour"] for row in context["rows"] if row["name"] in names}
+        context["curves"] = {
+            "plot": curves_svg({name: report["curves"][name] for name in colours}, colours),
+            "legend": [(name, colours[name], dashes) for name, dashes in dashes_of(colours).items()],
+            "radii": ["0", *(radius.name for radius in radii_of(report))],
+        }
     for name, quote in (("report.md", md), ("report.html", str)):
         write_atomically(log.folder / name, render(name, {**context, "summary": sentences(report, quote)}))
     return report

@@ -1,10 +1,13 @@
-"""What the lines of one attack add up to."""
+"""What the lines of one attack add up to, and accuracies of one or several attacks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from art_multimodal.evaluations.audit.lines import AttackLine, Line, Ranked, SampleRecord
+from art_multimodal.functional.statistics import proportion_ci95
 
 #: Of a sample in retrieval: the rank of its best caption for the image, and that of the image for each caption.
 Ranks = tuple[int, ...]
@@ -67,3 +70,34 @@ class Row:
             self.words_tried.add(detail.word_candidates)
         if detail.share_removed is not None:
             self.removals.append(sample)
+
+
+def worst_of(rows: Sequence[Row]) -> tuple[set[int], set[int]]:
+    """Of several attacks together: the samples that each is done with, and those among them that survive all."""
+    # One that cannot work on a sample says nothing about it.
+    attacked = set.intersection(*(set(row.correct) | row.not_applicable for row in rows))
+    attacked &= {index for row in rows for index in row.correct}
+    return attacked, {index for index in attacked if all(row.correct.get(index, True) for row in rows)}
+
+
+def accuracy_of(right: int, n: int) -> dict[str, Any]:
+    """An accuracy with its 95 % interval."""
+    return {"n": n, "accuracy": right / n if n else None, "accuracy_ci95": proportion_ci95(right, n)}
+
+
+def robustness(survived: set[int], attacked: set[int], clean: Mapping[int, bool]) -> dict[str, Any]:
+    """Numbers of an attack that was run on ``attacked``, all of them right before."""
+    # While a run is unfinished, right samples that were not attacked yet are left out rather than counted either way.
+    n = len(attacked) + sum(not right for right in clean.values())
+    fooled = len(attacked) - len(survived)
+    return {
+        **accuracy_of(len(survived), n),
+        "attacked": len(attacked),
+        "attack_success_rate": fooled / len(attacked) if attacked else None,
+        "attack_success_rate_ci95": proportion_ci95(fooled, len(attacked)),
+    }
+
+
+def robustness_of(row: Row, clean: Mapping[int, bool]) -> dict[str, Any]:
+    """Numbers of a single attack."""
+    return robustness({i for i, right in row.correct.items() if right}, set(row.correct), clean)

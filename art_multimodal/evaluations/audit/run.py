@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from art.evaluations.evaluation import Evaluation
 
+from art_multimodal.attacks.budget import Budget
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
@@ -19,7 +20,8 @@ from art_multimodal.evaluations.audit.header import header_of
 from art_multimodal.evaluations.audit.lines import CLEAN, AttackLine, Line
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.opening import notes_on_radii, open_subject
-from art_multimodal.evaluations.audit.passes import passes_of, smoothed_passes
+from art_multimodal.evaluations.audit.passes import Pass, passes_of, smoothed_passes
+from art_multimodal.evaluations.audit.radii import within_a_radius
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.sharding import merge
 from art_multimodal.evaluations.audit.shown_samples import are_whole
@@ -88,8 +90,10 @@ class Audit(Evaluation):
         if self.subject.views.draws > 1:
             # Random defences draw in every pass: what they draw must not depend on how many samples it holds.
             self.budget = replace(self.budget, batch_size=settings.together)
-        self.passes = passes_of(self.attacks, bool(settings.defences))
-        self.prepared = {name: self.subject.prepare_pass(name, self.budget) for name in self.passes}
+        self.smaller = settings.smaller_budgets(self.budget, modalities)
+        within = {name: within_a_radius(self.attacks, budget) for name, budget in self.smaller.items()}
+        self.passes = passes_of(self.attacks, bool(settings.defences), within)
+        self.prepared = {name: self.subject.prepare_pass(name, self.budget_of(name)) for name in self.passes}
         self.smoothed = Smoothed(settings, self.subject, self.order) if settings.smoothing else None
         #: What is run on every batch, in this order: the attacks, then the smoothed model.
         self.all_passes = (*self.passes, *smoothed_passes(self.smoothed))
@@ -101,6 +105,10 @@ class Audit(Evaluation):
         if ask_for_words:
             self.subject.own_notes += notes_on_words(self.budget.text.language_model)
 
+    def budget_of(self, name: str) -> Budget:
+        """What a pass may spend."""
+        return self.smaller.get(Pass.of(name).eps, self.budget)
+
     def check_readable(self) -> None:
         """Find out, before any work and without leaving a trace, whether enough samples can be read.
 
@@ -110,7 +118,7 @@ class Audit(Evaluation):
 
     def header(self) -> dict[str, Any]:
         """Return what identifies the run: settings, exact model and data, protocol, versions."""
-        header = header_of(self.settings, self.subject, self.attacks, self.budget, len(self.order))
+        header = header_of(self.settings, self.subject, self.attacks, self.budget, len(self.order), self.smaller)
         if self.smoothed is not None:
             header["smoothing"] = self.smoothed.header()
             header["protocol"] |= self.smoothed.protocol()

@@ -16,7 +16,7 @@ from art_multimodal.evaluations.audit.lines import (
     Ranked,
     SampleRecord,
 )
-from art_multimodal.evaluations.audit.passes import passes_of, smoothed_passes
+from art_multimodal.evaluations.audit.passes import passes_in, smoothed_passes
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of
 from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.evaluations.suite.selection import SMOOTHED
@@ -53,8 +53,7 @@ class LineReader:
         self._verdict: Any = Ranked if header["task"] == RETRIEVAL else Classified
         self._of_samples = header["task"] == SAMPLES
         self._attacks = frozenset(header["attacks"])
-        passes = passes_of(tuple(header["attacks"]), bool(header.get("defences")))
-        self._names = frozenset((CLEAN, *passes, *smoothed_passes(header.get("smoothing"))))
+        self._names = frozenset((CLEAN, *passes_in(header), *smoothed_passes(header.get("smoothing"))))
         self._index = Within(0, header["data"]["listed"] - 1)
         self._label = Within(0, max(0, len(header["data"]["class_names"]) - 1))
         self._silent_or_label = Within(-1, self._label.high)
@@ -150,8 +149,24 @@ def check_header(header: dict[str, Any]) -> None:
         entries(found["budget"], {"said": str, "name": str}, "the budget of edits")
     if "defences" in header:
         entries(header, {"defences": tuple[str, ...]}, "the header")
+    for one in entries(header, {"smaller": list[Any]}, "the header")["smaller"] if "smaller" in header else ():
+        within = entries(one, {"name": str, "eps": float, "attacks": tuple[str, ...]}, "a radius")
+        if not set(within["attacks"]) <= set(header["attacks"]):
+            raise ValueError(f"of the radius {shown(within['name'])[:60]} attacks are named that are none of the run")
+    if "plan" in header:
+        _check_plan(header)
     for name in header["attacks"]:
         try:
             entry_of(name)
         except InputError:
             raise ValueError(f"{shown(name)[:60]} is no attack") from None
+
+
+def _check_plan(header: dict[str, Any]) -> None:
+    plan = entries(header, {"plan": dict[str, Any]}, "the header")["plan"]
+    content = entries(plan, {"sha256": str, "content": dict[str, Any]}, "the plan")["content"]
+    limits = dict[str, dict[str, float]]
+    wanted: dict[str, Any] = {"floors": limits, "ceilings": limits, "attacks": dict[str, Any], "warn_margin": float}
+    entries(content, wanted, "the plan")
+    if "detectors" in content:
+        entries(content, {"detectors": dict[str, float]}, "the plan")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from art_multimodal.attacks.gradient_checks import suspicions
+from art_multimodal.evaluations.audit.flags import sentences_of
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.rendering import interval, percent
 from art_multimodal.evaluations.audit.threats import Quote, threats_of
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES
-from art_multimodal.evaluations.suite.exhaustive import CUT
 
 
 def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
@@ -33,20 +32,9 @@ def sentences(report: dict[str, Any], quote: Quote) -> list[str]:
             f"all of the text removed {percent(without['text']['accuracy'])}."
         )
     for name, row in report["results"].items():
-        naive = row.get("naive", {}).get("accuracy_ci95")
-        if naive and row["accuracy"] > naive[1]:
-            said.append(
-                f"{name} leaves more when it is made through the defences than when it does not know of them. It is a "
-                "weak attack there, and its number is not robustness: raise the steps, the queries or the draws."
-            )
         if row.get("not_applicable"):
             said.append(f"{name} cannot work on {row['not_applicable']} of the images; its row leaves them out.")
-        if left_out := row.get("flags", {}).get(CUT):
-            said.append(
-                f"{name} could not try all texts on {left_out} of {row['attacked']} samples: its number may be above "
-                "the robustness there is. The protocol says how many are tried."
-            )
-        said += _suspicions_of(row)
+        said += sentences_of(report, name)
     if report["skipped"]:
         said.append(f"{len(report['skipped'])} samples could not be read and are not counted; they are listed below.")
     said += guessing(report)
@@ -65,18 +53,6 @@ def guessing(report: dict[str, Any]) -> list[str]:
         f"Without an attack the accuracy {how} guessing among {choices} {what} ({percent(1 / choices)}): look at class "
         "names, templates and labels before anything else, or give more samples."
     ]
-
-
-def gradient_warnings(report: dict[str, Any]) -> list[str]:
-    """Why numbers of a report should not be trusted, since gradients are hidden; nothing where nothing is suspicious.
-
-    :param report: What ``report.json`` holds.
-    """
-    return [sentence for row in report["results"].values() for sentence in _suspicions_of(row)]
-
-
-def _suspicions_of(row: dict[str, Any]) -> list[str]:
-    return suspicions(row.get("flags", {}), row.get("attacked", 0))
 
 
 def _before(report: dict[str, Any], quote: Quote) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from art_multimodal.attacks.budget import Budget, TextBudget
 from art_multimodal.defences.registry import parse_defence
 from art_multimodal.errors import InputError, check_count
+from art_multimodal.evaluations.audit.radii import Radius, check_all_named, check_radii, in_proportion, name_of
 from art_multimodal.evaluations.budget_settings import BudgetSettings, as_json
 from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 from art_multimodal.evaluations.suite.entry import SAMPLES, SAMPLES_TOGETHER
@@ -48,6 +49,8 @@ class AuditSettings(BudgetSettings):
     :param draws: Of random defences: evaluations of each answer, and draws that an attack's gradient is the mean of.
     :param smoothing: How the model is smoothed, and within which budget that is certified and attacked, in further rows
         of the report; ``None`` for none.
+    :param smaller_eps: Further radii, ascending, all inside ``eps``: attacks whose budget is a radius are run within
+        each. Steps are as long in units of the radius.
     """
 
     model: Any
@@ -65,6 +68,9 @@ class AuditSettings(BudgetSettings):
     draws: int = 10
     attacks_on_samples: str | None = field(default=None, kw_only=True)
     smoothing: AuditedSmoothing | None = field(default=None, kw_only=True)
+    smaller_eps: tuple[Radius, ...] = field(default=(), kw_only=True)
+    #: The plan that was declared, in JSON types, as the header of the run keeps it.
+    declared: Mapping[str, Any] | None = field(default=None, repr=False, compare=False, kw_only=True)
     #: What was given as ``model`` and ``data`` where that is no name; these then say its class.
     loaded_model: Any = field(default=None, repr=False, compare=False)
     loaded_data: Any = field(default=None, repr=False, compare=False)
@@ -80,6 +86,9 @@ class AuditSettings(BudgetSettings):
         if self.smoothing is not None and self.task == "retrieval":
             raise InputError("Certificates (--keep) are of classifiers: leave them out in retrieval.")
         self.check_budget()
+        for eps in self.smaller_eps:
+            self._within(eps)
+        check_radii(self.eps, self.smaller_eps, self.norm)
         for name in ("batch_size", "group_size", "limit"):
             check_count(name.replace("_", " "), getattr(self, name))
         check_count("draws", self.draws, most=10_000)
@@ -127,11 +136,34 @@ class AuditSettings(BudgetSettings):
         )
         return Budget(self.norm, eps, step, self.steps, self.max_queries, self.batch_size, text, self.max_share, balls)
 
+    def smaller_budgets(self, budget: Budget, modalities: Mapping[str, Modality] | None = None) -> dict[str, Budget]:
+        """The budgets of the smaller radii, by their names, ascending.
+
+        :param budget: Of the largest.
+        :param modalities: Of samples of several, what they are.
+        :raises InputError: If one of these would move as far within each.
+        """
+        found = {}
+        for eps in self.smaller_eps:
+            within = self._within(eps)
+            check_all_named(within.unnamed(modalities or {}), modalities or {})
+            found[name_of(eps, self.norm)] = in_proportion(budget, within.budget((), modalities))
+        return found
+
+    def _within(self, eps: Radius) -> AuditSettings:
+        """The same settings within another radius."""
+        return replace(self, eps=eps, smaller_eps=())
+
     def as_json(self) -> dict[str, Any]:
         """The settings in JSON types."""
         names = [one.name for one in fields(self) if not one.name.startswith("loaded_")]
         # What is run is what is kept.
-        values = {name: getattr(self, name) for name in names if name not in ("attacks_on_samples", "smoothing")}
+        values = {
+            name: getattr(self, name) for name in names if name not in ("attacks_on_samples", "declared", "smoothing")
+        }
+        if not self.smaller_eps:
+            # As logs had it before there could be several.
+            del values["smaller_eps"]
         # In full, so that a run knows itself again whatever becomes the default.
         values["group_size"] = self.together
         found = {name: as_json(value) for name, value in values.items()}

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from art_multimodal.evaluations.audit.certified import is_done, smoothed_results
+from art_multimodal.evaluations.audit.curve import curves_of
+from art_multimodal.evaluations.audit.flags import flags_of_pairs, flags_of_results
 from art_multimodal.evaluations.audit.lines import CLEAN, Classified, CleanLine, Line, SampleRecord
 from art_multimodal.evaluations.audit.passes import (
-    NAIVE,
+    Pass,
     attacked_alone,
     entry_of,
     goes_on_after,
     is_naive,
-    passes_of,
+    passes_in,
     smoothed_passes,
 )
-from art_multimodal.evaluations.audit.rows import Ranks, Row
+from art_multimodal.evaluations.audit.rows import Ranks, Row, accuracy_of, robustness, robustness_of, worst_of
 from art_multimodal.evaluations.audit.word_curve import CURVED, points_of, survivors
 from art_multimodal.evaluations.single_source import SourceResult
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
@@ -80,9 +83,11 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
     attacks: list[str] = header["attacks"]
     nb_classes = len(header["data"]["class_names"])
     retrieval = header["task"] == RETRIEVAL
-    passes = passes_of(attacks, bool(header.get("defences")))
+    every = passes_in(header)
+    # Those within the largest radius are what the rows are of.
+    passes = [name for name in every if not Pass.of(name).eps]
     smoothed = smoothed_passes(header.get("smoothing"))
-    rows = {name: Row() for name in (CLEAN, *passes, *smoothed)}
+    rows = {name: Row() for name in (CLEAN, *every, *smoothed)}
     skipped: list[dict[str, str]] = []
     labels: dict[int, int] = {}
     predictions: dict[int, int] = {}
@@ -106,10 +111,10 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
         results[name] = _attack_result(name, rows[name], clean)
         if name == CURVED and (sizes := header.get("budget", {}).get("word_curve")):
             results[name]["word_curve"] = _word_curve(rows[name], clean, sizes)
-        if NAIVE + name in rows:
-            results[name]["naive"] = _robustness_of(rows[NAIVE + name], clean)
-    for modality in summary_rows(attacks)[1 + len(attacks) :]:
-        members = members_of(modality, passes)
+        if (naive_pass := Pass(name, naive=True).name) in rows:
+            results[name]["naive"] = robustness_of(rows[naive_pass], clean)
+    groups = {row: members_of(row, passes) for row in summary_rows(attacks)[1 + len(attacks) :]}
+    for modality, members in groups.items():
         if all(entry_of(name).of_everyone for name in members):
             results[modality] = _outages(modality, members, rows, clean)
             continue
@@ -120,16 +125,19 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
             results[modality]["naive"] = {key: worst[key] for key in keep}
     if smoothed:
         results |= smoothed_results(rows)
-    importance = {m: _accuracy(sum(right.values()), len(right)) for m, right in without.items()}
+    importance = {m: accuracy_of(sum(right.values()), len(right)) for m, right in without.items()}
     expected = header["data"]["selected"]
     to_attack = len(clean) if retrieval else sum(clean.values())
     done = len(clean) + len(skipped) == expected and all(
         (len(clean) if entry_of(name).of_everyone else to_attack)
         == len(rows[name].asked) + len(rows[name].not_applicable)
-        for name in passes
+        for name in every
     )
     done = done and (not smoothed or is_done(rows, clean))
     summary = {"complete": done, "skipped": skipped, "results": results, "without_modality": importance}
+    if header.get("smaller"):
+        summary["curves"] = curves_of(header, rows, groups)
+    summary["flags"] = [asdict(flag) for flag in (*flags_of_results(results), *flags_of_pairs(header, rows))]
     if header["task"] == SAMPLES:
         summary["by_modality"] = _by_modality(header, passes, rows, clean)
     return summary
@@ -161,17 +169,13 @@ def _recall(ranks: Iterable[Ranks]) -> dict[str, dict[str, dict[str, Any]]]:
         of_images.append(image_rank)
         of_texts += text_ranks
     return {
-        direction: {str(k): _accuracy(sum(rank <= k for rank in found), len(found)) for k in RECALL_AT}
+        direction: {str(k): accuracy_of(sum(rank <= k for rank in found), len(found)) for k in RECALL_AT}
         for direction, found in (("image_to_text", of_images), ("text_to_image", of_texts))
     }
 
 
-def _accuracy(right: int, n: int) -> dict[str, Any]:
-    return {"n": n, "accuracy": right / n if n else None, "accuracy_ci95": proportion_ci95(right, n)}
-
-
 def _clean_result(row: Row, labels: dict[int, int], predictions: dict[int, int], nb_classes: int) -> dict[str, Any]:
-    accuracy = _accuracy(sum(row.correct.values()), len(row.correct))
+    accuracy = accuracy_of(sum(row.correct.values()), len(row.correct))
     if not nb_classes:
         return {**accuracy, "recall": _recall(row.ranks.values()), "seconds": row.seconds}
     truth = np.array(list(labels.values()), dtype=np.int64)
@@ -187,30 +191,12 @@ def _clean_result(row: Row, labels: dict[int, int], predictions: dict[int, int],
     }
 
 
-def _robustness(survived: set[int], attacked: set[int], clean: dict[int, bool]) -> dict[str, Any]:
-    """Numbers of an attack that was run on ``attacked``, all of them right before."""
-    # While a run is unfinished, right samples that were not attacked yet are left out rather than counted either way.
-    n = len(attacked) + sum(not right for right in clean.values())
-    fooled = len(attacked) - len(survived)
-    return {
-        **_accuracy(len(survived), n),
-        "attacked": len(attacked),
-        "attack_success_rate": fooled / len(attacked) if attacked else None,
-        "attack_success_rate_ci95": proportion_ci95(fooled, len(attacked)),
-    }
-
-
-def _robustness_of(row: Row, clean: dict[int, bool]) -> dict[str, Any]:
-    """Numbers of a single attack."""
-    return _robustness({i for i, right in row.correct.items() if right}, set(row.correct), clean)
-
-
 def _attack_result(name: str, row: Row, clean: dict[int, bool]) -> dict[str, Any]:
     entry = entry_of(name)
     result = {
         "modality": entry.modality,
         "knowledge": entry.knowledge,
-        **(_outage(row.correct, clean) if entry.of_everyone else _robustness_of(row, clean)),
+        **(_outage(row.correct, clean) if entry.of_everyone else robustness_of(row, clean)),
         "queries": row.queries / len(row.asked) if row.asked else None,
         "gradients": row.gradients / len(row.asked) if row.asked else None,
         "seconds": row.seconds,
@@ -233,7 +219,7 @@ def _outage(correct: Mapping[int, bool], clean: Mapping[int, bool]) -> dict[str,
     right_before = [index for index in correct if clean.get(index)]
     fooled = sum(not correct[index] for index in right_before)
     return {
-        **_accuracy(sum(correct.values()), len(correct)),
+        **accuracy_of(sum(correct.values()), len(correct)),
         "attacked": len(right_before),
         "attack_success_rate": fooled / len(right_before) if right_before else None,
         "attack_success_rate_ci95": proportion_ci95(fooled, len(right_before)),
@@ -267,9 +253,9 @@ def _by_modality(
         missing = rows.get(f"modality_missing@{name}")
         for what, row in (("missing", missing), ("removed", rows.get(f"modality_removed@{name}"))):
             if row is not None:
-                facts[what] = _accuracy(sum(row.correct.values()), len(row.correct))
+                facts[what] = accuracy_of(sum(row.correct.values()), len(row.correct))
         if (swap := rows.get(f"modality_swap@{name}")) is not None:
-            robust = _robustness_of(swap, clean)
+            robust = robustness_of(swap, clean)
             facts["swapped"] = {key: robust[key] for key in ("n", "accuracy", "accuracy_ci95")}
         if members:
             worst = _worst_case(name, members, rows, clean)
@@ -300,7 +286,7 @@ def _word_curve(row: Row, clean: dict[int, bool], sizes: Iterable[int]) -> list[
     keep = ("n", "accuracy", "accuracy_ci95")
     points = []
     for words, tried in points_of(tuple(sizes), min(row.words_tried, default=None)):
-        left = _robustness(survivors(row.correct, row.fell_at, words), set(row.correct), clean)
+        left = robustness(survivors(row.correct, row.fell_at, words), set(row.correct), clean)
         points.append({"words": words, "tried": tried, **{key: left[key] for key in keep}})
     return points
 
@@ -345,12 +331,9 @@ def _mean_removed(details: Sequence[Detail], modality: str) -> float:
 
 
 def _worst_case(modality: str, attacks: list[str], rows: dict[str, Row], clean: dict[int, bool]) -> dict[str, Any]:
-    # Attacked is what every attack is done with; one that cannot work on a sample says nothing about it.
-    attacked = set.intersection(*(set(rows[name].correct) | rows[name].not_applicable for name in attacks))
-    attacked &= {index for name in attacks for index in rows[name].correct}
+    attacked, survived = worst_of([rows[name] for name in attacks])
     asked = set.intersection(*(rows[name].asked | rows[name].not_applicable for name in attacks))
     asked &= {index for name in attacks for index in rows[name].asked}
-    survived = {i for i in attacked if all(rows[name].correct.get(i, True) for name in attacks)}
     smallest: dict[int, SampleRecord] = {}
     for sample in (one for name in attacks for one in rows[name].removals if one.index in attacked):
         other = smallest.get(sample.index)
@@ -361,7 +344,7 @@ def _worst_case(modality: str, attacks: list[str], rows: dict[str, Row], clean: 
         "knowledge": "worst case of "
         + ", ".join(name for name in attacks if not is_naive(name))
         + (", each also without knowing of the defences" if any(map(is_naive, attacks)) else ""),
-        **_robustness(survived, attacked, clean),
+        **robustness(survived, attacked, clean),
         "queries": sum(rows[name].queries for name in attacks) / len(asked) if asked else None,
         "gradients": sum(rows[name].gradients for name in attacks) / len(asked) if asked else None,
         "seconds": sum(rows[name].seconds for name in attacks),

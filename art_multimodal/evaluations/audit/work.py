@@ -79,7 +79,7 @@ class Worker:
         records = {row: fallen[index] for row, index in enumerate(batch.indices) if index in fallen}
         everyone = entry.of_everyone or not subject.only_right
         rows = [r for r in range(len(right)) if r not in records and (right[r] or everyone)]
-        fits = [entry.applies(subject.shape_of(batch.samples[row]), self.budget) for row in rows]
+        fits = [entry.applies(subject.shape_of(batch.samples[row]), self.prepared[name].budget) for row in rows]
         chosen = np.array([row for row, fit in zip(rows, fits, strict=True) if fit], dtype=np.int64)
         queries: float = 0
         gradients: float = 0

@@ -25,7 +25,7 @@ from art_multimodal.registry import import_all
 
 # Imported in the order of a report's rows.
 from art_multimodal.evaluations.suite import image, text, exhaustive, samples, multimodal  # isort: skip
-from art_multimodal.evaluations.suite import typographic, worst, decoupling  # isort: skip
+from art_multimodal.evaluations.suite import typographic, noise, worst, decoupling  # isort: skip
 
 # And whatever else there is.
 import_all(__name__, __path__)
@@ -48,6 +48,7 @@ __all__ = [
     "exhaustive",
     "image",
     "multimodal",
+    "noise",
     "register",
     "samples",
     "select_attacks",

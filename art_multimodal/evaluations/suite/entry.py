@@ -127,6 +127,8 @@ class AttackEntry:
     :param typical_share: What part of these at most it usually asks for, where that is far less.
     :param of_everyone: Whether it is run on samples that are wrong before, too, and its accuracy is over all: an
         outage is no attack.
+    :param within_radius: Whether its budget is a radius, alone or besides: an audit within several of them runs it in
+        each. One on a single modality is, where that has a radius.
     """
 
     name: str
@@ -141,6 +143,7 @@ class AttackEntry:
     goes_on_after: tuple[str, ...] = ()
     fits: Callable[[Any, str, Budget], bool] = lambda estimator, modality, budget: modality in budget.balls
     of_everyone: bool = False
+    within_radius: bool = False
     cost: CostOf | None = None
     typical_share: float = 1.0
 

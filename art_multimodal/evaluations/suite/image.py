@@ -179,6 +179,7 @@ register(
         "projected gradient descent on class scores (ours)",
         image_attack(pgd),
         tasks=(ZERO_SHOT, RETRIEVAL),
+        within_radius=True,
         cost=costs.DESCENT,
     )
 )
@@ -189,6 +190,7 @@ register(
         "white box",
         "projected gradient descent (ART's)",
         image_attack(art_pgd),
+        within_radius=True,
         cost=costs.DESCENT,
     )
 )
@@ -200,6 +202,7 @@ register(
         "auto-PGD on cross-entropy (ART's)",
         image_attack(apgd),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        within_radius=True,
         cost=costs.auto_descent,
     )
 )
@@ -212,6 +215,7 @@ register(
         image_attack(partial(apgd, loss_type="difference_logits_ratio")),
         minimum_classes=3,  # it compares the three largest logits
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        within_radius=True,
         cost=costs.auto_descent,
     )
 )
@@ -223,6 +227,7 @@ register(
         f"descent towards each of the {MOST_TARGETS} most likely other classes, on the difference of logits (ours)",
         also_on_gallery(partial(TargetedDescent, from_clean=True)),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        within_radius=True,
         cost=targeted_from_clean,
     )
 )
@@ -235,6 +240,7 @@ register(
         image_attack(square),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         applies=square_applies,
+        within_radius=True,
         cost=costs.queries,
     )
 )
@@ -246,6 +252,7 @@ register(
         "projected gradient descent away from all captions of an image (ours)",
         AwayFromCaptions,
         tasks=(RETRIEVAL,),
+        within_radius=True,
         cost=costs.DESCENT,
     )
 )

@@ -96,6 +96,7 @@ register(
         partial(OnBoth, build=_independent),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         words=True,
+        within_radius=True,
         cost=DESCENT_AND_WORDS,
     )
 )
@@ -108,6 +109,7 @@ register(
         partial(OnBoth, build=_co_attack),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         words=True,
+        within_radius=True,
         cost=DESCENT_AND_WORDS,
     )
 )
@@ -119,6 +121,7 @@ register(
         "text and image in turn, each against the other as attacked, to mislead about each sample (ours)",
         partial(OnBoth, build=_joint),
         words=True,
+        within_radius=True,
         cost=JOINT_COST,
     )
 )
@@ -139,6 +142,7 @@ register(
         partial(OnBoth, build=_set_level_guidance),
         tasks=(RETRIEVAL,),
         words=True,
+        within_radius=True,
         cost=costs.total(scales, costs.words, costs.words),
     )
 )

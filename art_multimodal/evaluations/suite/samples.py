@@ -49,25 +49,15 @@ class OnSamples(PreparedAttack):
             return Attacked(attacked, self.estimator.predict_labels(attacked, batch_size=self.budget.batch_size))
 
 
-class OnOneModality(OnSamples):
-    """An attack of ART on one modality; the others stay as they are.
+class WithinBall(OnSamples):
+    """An attack on one modality that has a radius; the others stay as they are."""
 
-    :param build: Makes the attack on a classifier of that modality.
-    """
-
-    def __init__(self, estimator: Any, budget: Budget, modality: str, build: Build) -> None:
+    def __init__(self, estimator: Any, budget: Budget, modality: str) -> None:
         super().__init__(estimator, budget, modality)
         ball = budget.balls[modality]
-        self.build, self.within = build, replace(budget, eps=ball.eps, eps_step=ball.eps_step)
+        self.within = replace(budget, eps=ball.eps, eps_step=ball.eps_step)
 
-    def changed(self, x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
-        def on_view(view: Any) -> EvasionAttack:
-            return self.build(bounded(view, self.within), self.within, seed)
-
-        attacked = for_each_sample(on_view, self.estimator, x, y, self.modality)
-        return self._inside(attacked, x)
-
-    def _inside(self, attacked: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def inside(self, attacked: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Finite and in the budget, whatever the attack returns; behind the length of a sequence as it was."""
         kind = self.estimator.modalities[self.modality]
         own, found = (np.ascontiguousarray(kind.values(of[self.modality])) for of in (x, attacked))
@@ -78,6 +68,24 @@ class OnOneModality(OnSamples):
         inside = within_budget(after, clean, norm_of(self.within.norm), self.within.eps, low, high).numpy()
         # A sample that lacks the modality goes on lacking it.
         return with_field(x, self.modality, kind.with_values(x[self.modality], np.where(there, inside, own)))
+
+
+class OnOneModality(WithinBall):
+    """An attack of ART on one modality; the others stay as they are.
+
+    :param build: Makes the attack on a classifier of that modality.
+    """
+
+    def __init__(self, estimator: Any, budget: Budget, modality: str, build: Build) -> None:
+        super().__init__(estimator, budget, modality)
+        self.build = build
+
+    def changed(self, x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+        def on_view(view: Any) -> EvasionAttack:
+            return self.build(bounded(view, self.within), self.within, seed)
+
+        attacked = for_each_sample(on_view, self.estimator, x, y, self.modality)
+        return self.inside(attacked, x)
 
 
 class Descent(OnSamples):
@@ -179,6 +187,7 @@ _add(
     "white box",
     "projected gradient descent on one modality (ART's)",
     partial(OnOneModality, build=art_pgd),
+    within_radius=True,
     cost=costs.DESCENT,
 )
 _add(
@@ -187,6 +196,7 @@ _add(
     "white box",
     "auto-PGD on cross-entropy, on one modality (ART's)",
     partial(OnOneModality, build=apgd),
+    within_radius=True,
     cost=costs.auto_descent,
 )
 _add(
@@ -195,6 +205,7 @@ _add(
     "white box",
     "projected gradient descent on the margin, on one modality (ours)",
     partial(Descent, loss="margin"),
+    within_radius=True,
     cost=costs.steps(1, 2),
 )
 for _loss, _summary in (
@@ -208,6 +219,7 @@ for _loss, _summary in (
         f"projected gradient descent on one modality, {_summary} (ours)",
         partial(Descent, loss=_loss),
         fits=_allows(_loss),
+        within_radius=True,
         cost=costs.of_votes,
     )
 _add(
@@ -217,6 +229,7 @@ _add(
     "random search with squares, on a modality of images (ART's)",
     partial(OnOneModality, build=square),
     fits=_square_fits,
+    within_radius=True,
     cost=costs.queries,
 )
 _add(
@@ -225,6 +238,7 @@ _add(
     "white box",
     "projected gradient descent on all modalities of numbers at once, each in its own ball (ours)",
     Descent,
+    within_radius=True,
     cost=costs.steps(1, 2),
 )
 _add(

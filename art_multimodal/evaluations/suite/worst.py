@@ -164,6 +164,7 @@ register(
             retrieval=_side_by_side(("gallery", also_on_gallery(_IMAGE)), "similarity_pgd"),
         ),
         tasks=_EVERYWHERE,
+        within_radius=True,
         cost=_in_ensemble(costs.auto_descent, targeted, costs.queries, lambda budget, texts: LOOK, costs.DESCENT),
     )
 )
@@ -196,6 +197,7 @@ register(
         tasks=(SAMPLES,),
         words=True,
         fits=lambda estimator, modality, budget: modality in budget.balls or is_the_text(estimator, modality, budget),
+        within_radius=True,
         cost=_in_ensemble(costs.auto_descent, costs.steps(2, 4), _votes, costs.queries),
     )
 )
@@ -215,6 +217,7 @@ register(
         ),
         tasks=(*_EVERYWHERE, SAMPLES),
         words=True,
+        within_radius=True,
         goes_on_after=("worst_image", "worst_text", f"worst{EACH}"),
         cost=_in_ensemble(JOINT_COST, every_word, DESCENT_AND_WORDS, DESCENT_AND_WORDS, scales),
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 from art_multimodal.evaluations.audit.threats.certified import Certified
 from art_multimodal.evaluations.audit.threats.pictures_and_words import (
+    Noise,
     OnBoth,
     OnImages,
     OnTexts,
@@ -18,7 +19,8 @@ from art_multimodal.evaluations.suite import SAMPLES, entry_of
 
 #: In the order of a summary.
 THREATS: dict[str, Threat] = {
-    threat.name: threat for threat in (OnImages(), OnTexts(), OnBoth(), WordsInImages(), WorstOfAll(), Removal())
+    threat.name: threat
+    for threat in (OnImages(), OnTexts(), OnBoth(), WordsInImages(), Noise(), WorstOfAll(), Removal())
 }
 
 

@@ -14,6 +14,7 @@ from art_multimodal.evaluations.audit.word_curve import CURVED, points_in_words
 from art_multimodal.evaluations.budget_settings import in_255ths, is_l_inf
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, ZERO_SHOT
 from art_multimodal.evaluations.suite.exhaustive import MOST_TEXTS, MOST_TEXTS_OF_A_SAMPLE
+from art_multimodal.evaluations.suite.noise import DRAWS
 from art_multimodal.evaluations.suite.targeted import LEAST_STEPS_TOGETHER, MOST_TARGETS
 from art_multimodal.functional.perturbations import norm_of
 
@@ -105,6 +106,20 @@ class WordsInImages(Threat):
     def protocol(self, of: Circumstances) -> dict[str, str]:
         share = percent(of.budget.max_share, 0)
         return {"typographic": f"a word on a label that covers at most {share} of the image"}
+
+
+class Noise(Threat):
+    """Noise that knows nothing of the model."""
+
+    name = "noise"
+    colour = "#6b7785"
+
+    def sentence(self, report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+        left = consequence(report, row)
+        return f"Under noise as strong as the attacks may be, which knows nothing of the model, {left}."
+
+    def protocol(self, of: Circumstances) -> dict[str, str]:
+        return {"noise": f"of {DRAWS} draws within the radius the worst; half of them go as far as they may everywhere"}
 
 
 class WorstOfAll(Threat):

@@ -7,7 +7,12 @@ from typing import Any
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.evaluations.audit.rendering import percent
-from art_multimodal.evaluations.audit.threats.pictures_and_words import hidden_gradients, of_words, words_and_edits
+from art_multimodal.evaluations.audit.threats.pictures_and_words import (
+    Noise,
+    hidden_gradients,
+    of_words,
+    words_and_edits,
+)
 from art_multimodal.evaluations.audit.threats.threat import Circumstances, Quote, Threat
 from art_multimodal.evaluations.budget_settings import DEFAULT_SHARE, distance
 from art_multimodal.evaluations.suite.entry import SAMPLES
@@ -217,6 +222,19 @@ class PointsOfSamples(Threat):
         }
 
 
+class NoiseOnOne(Threat):
+    """Noise that knows nothing of the model, on one modality."""
+
+    name = "noise"
+    colour = "#6b7785"
+
+    def sentence(self, report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+        return f"Under noise on one modality, whichever, as strong as the attacks may be, {left(row)}."
+
+    def protocol(self, of: Circumstances) -> dict[str, str]:
+        return Noise().protocol(of)
+
+
 #: In the order of a summary, behind those of single modalities.
 THREATS_OF_SAMPLES: dict[str, Threat] = {
     threat.name: threat
@@ -227,6 +245,7 @@ THREATS_OF_SAMPLES: dict[str, Threat] = {
         OutOfTime(),
         Missing(),
         Filled(),
+        NoiseOnOne(),
         WorstOfSamples(),
         PointsOfSamples(),
     )

@@ -1,0 +1,210 @@
+"""What makes the numbers of a run suspicious: each flag says in a sentence what it means and what to do.
+
+Signs of hidden gradients are those of the OWASP AI Exchange: accuracy that is not monotonic in the radius, a black box
+that beats a white box, noise that beats gradients. Where two attacks were made on the same samples, pairs are compared
+by McNemar's exact test.
+
+| Paper link: https://doi.org/10.1007/BF02295996 (McNemar)
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from art_multimodal.attacks.gradient_checks import suspicions
+from art_multimodal.evaluations.audit.curve import radii_of
+from art_multimodal.evaluations.audit.lines import CLEAN
+from art_multimodal.evaluations.audit.passes import Pass
+from art_multimodal.evaluations.audit.rows import Row
+from art_multimodal.evaluations.suite.entry import entry_of
+from art_multimodal.evaluations.suite.exhaustive import CUT
+from art_multimodal.evaluations.suite.noise import NOISE
+from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
+
+#: Of all tests of one kind in a run together: how often one may be wrong where nothing is suspicious.
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something that makes a number suspicious.
+
+    :param kind: What it is: ``"hidden_gradients"``, ``"weak_adaptive"``, ``"texts_left_out"``, ``"not_monotonic"``,
+        ``"black_box_beats_white_box"``, ``"noise_beats_gradients"`` or ``"above_clean"``.
+    :param row: Of the report.
+    :param said: What it means and what to do.
+    :param certain: Whether it is beyond chance; one that is not is said in ``report.json`` alone.
+    :param count: Samples that speak for it, where pairs were compared.
+    :param against: Samples that speak against it.
+    :param p: One-sided p value of McNemar's exact test.
+    """
+
+    kind: str
+    row: str
+    said: str
+    certain: bool = True
+    count: int | None = None
+    against: int | None = None
+    p: float | None = None
+
+
+#: Kinds that need every sample, and not the numbers of the rows alone.
+_OF_PAIRS = ("not_monotonic", "black_box_beats_white_box", "noise_beats_gradients")
+
+
+def sentences_of(report: Mapping[str, Any], row: str | None = None) -> list[str]:
+    """What the flags of a report say, those that are certain.
+
+    :param report: What ``report.json`` holds.
+    :param row: Of this row only.
+    """
+    stored = [Flag(**one) for one in report.get("flags", ()) if one["kind"] in _OF_PAIRS]
+    every = [*flags_of_results(report["results"]), *stored]
+    return [flag.said for flag in every if flag.certain and row in (None, flag.row)]
+
+
+def flags_of_results(results: Mapping[str, Mapping[str, Any]]) -> list[Flag]:
+    """The flags that the numbers of the rows raise by themselves."""
+    found = []
+    before = results[CLEAN]["accuracy"]
+    for name, row in results.items():
+        naive = row.get("naive", {}).get("accuracy_ci95")
+        if naive and row["accuracy"] > naive[1]:
+            said = (
+                f"{name} leaves more when it is made through the defences than when it does not know of them. It is a "
+                "weak attack there, and its number is not robustness: raise the steps, the queries or the draws."
+            )
+            found.append(Flag("weak_adaptive", name, said))
+        if left_out := row.get("flags", {}).get(CUT):
+            said = (
+                f"{name} could not try all texts on {left_out} of {row['attacked']} samples: its number may be above "
+                "the robustness there is. The protocol says how many are tried."
+            )
+            found.append(Flag("texts_left_out", name, said))
+        found += [
+            Flag("hidden_gradients", name, said) for said in suspicions(row.get("flags", {}), row.get("attacked", 0))
+        ]
+        if name not in SMOOTHED_ROWS:
+            # These are of another model.
+            found += _above(name, row, before, results[CLEAN]["n"])
+    return found
+
+
+def _above(name: str, row: Mapping[str, Any], before: float | None, n: int) -> list[Flag]:
+    """More is right under attack than before: of the same samples."""
+    for what, of in ((name, row), (f"{name} (naive)", row.get("naive", {}))):
+        ends = of.get("accuracy_ci95")
+        if before is None or ends is None or of["n"] != n or of["accuracy"] <= before:
+            continue
+        said = (
+            f"{what} leaves more samples right ({of['accuracy']:.1%}) than are right without an attack ({before:.1%}): "
+            "what it changes does the model good, or labels are wrong. Look at the samples it turns right before the "
+            "row is read as robustness."
+        )
+        return [Flag("above_clean", name, said, certain=ends[0] > before)]
+    return []
+
+
+def flags_of_pairs(header: Mapping[str, Any], rows: Mapping[str, Row]) -> list[Flag]:
+    """The flags that two attacks on the same samples raise together.
+
+    :param rows: Of each pass, and ``clean``.
+    """
+    return [*_not_monotonic(header, rows), *_beaten(header["attacks"], rows)]
+
+
+def mcnemar(count: int, against: int) -> float:
+    """One-sided p value of McNemar's exact test: how often as many of the pairs that differ would differ this way.
+
+    :param count: Pairs that speak for it.
+    :param against: Pairs that speak against it.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(count, count + against, 0.5, alternative="greater").pvalue) if count + against else 1.0
+
+
+def _not_monotonic(header: Mapping[str, Any], rows: Mapping[str, Row]) -> list[Flag]:
+    """A sample that survives a larger radius after it fell within a smaller one."""
+    radii = radii_of(header) if header.get("smaller") else []
+    pairs = []
+    for attack in header["attacks"]:
+        there = [radius for radius in radii if not radius.key or Pass(attack, eps=radius.key).name in rows]
+        pairs += [(attack, inner, outer) for inner, outer in itertools.pairwise(there)]
+    found = []
+    for attack, inner, outer in pairs:
+        back, further = _apart(*(rows[Pass(attack, eps=one.key).name] for one in (inner, outer)))
+        if not back:
+            continue
+        p = mcnemar(back, further)
+        sure = p < LEVEL / len(pairs)
+        chance = f"no chance (p = {p:.2g})" if sure else f"may be chance (p = {p:.2g})"
+        said = (
+            f"{attack} within {outer.name} leaves {back} samples right that fell to it within {inner.name}, and "
+            f"misleads the model on {further} that stood there, which {chance}: accuracy must not rise with the "
+            "radius, so the search fails where it is allowed more. Raise --steps, and read the lower number."
+        )
+        found.append(Flag("not_monotonic", attack, said, sure, back, further, p))
+    return found
+
+
+def _beaten(attacks: Sequence[str], rows: Mapping[str, Row]) -> list[Flag]:
+    """A black box that misleads the model on more samples than all white boxes together; noise on more than one."""
+    bound = [(name, entry) for name in attacks if (entry := entry_of(name)).within_radius]
+    white = [name for name, entry in bound if entry.knowledge == "white box" and entry.modality != "worst"]
+    black = [name for name, entry in bound if entry.knowledge == "black box" and entry.modality not in ("worst", NOISE)]
+    noise = [name for name, entry in bound if entry.modality == NOISE]
+    tests = [(_BLACK, name, group) for name in black if (group := [one for one in white if _alike(one, name)])]
+    tests += [(_NOISE, name, [one]) for name in noise for one in white if _alike(one, name)]
+    found = []
+    for (kind, words), name, group in tests:
+        others = _union([rows[one] for one in group])
+        left, more = _apart(rows[name], others)
+        if left <= more:
+            continue
+        p = mcnemar(left, more)
+        of_kind = sum(test[0][0] == kind for test in tests)
+        sure = p < LEVEL / of_kind
+        chance = f"no chance, p = {p:.2g}" if sure else f"may be chance, p = {p:.2g}"
+        said = (
+            f"{name} misleads the model on {left} samples that {' and '.join(group)} left right, and not on {more} "
+            f"that these mislead it on ({chance}): {words}"
+        )
+        found.append(Flag(kind, name if kind == _BLACK[0] else group[0], said, sure, left, more, p))
+    return found
+
+
+_BLACK = (
+    "black_box_beats_white_box",
+    "gradients are hidden rather than harmless, so rows of white boxes are not robustness. Raise --steps and "
+    "--max-queries, and attack through what hides them.",
+)
+_NOISE = (
+    "noise_beats_gradients",
+    "a gradient attack that is worse than noise is broken or misled. Look at its settings and at the model's backward "
+    "pass, and do not read its row as robustness.",
+)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two attacks change the same: images, or the same modality."""
+    if "@" in other:
+        return one.partition("@")[2] == other.partition("@")[2]
+    return "@" not in one and entry_of(one).modality == "image"
+
+
+def _union(rows: Iterable[Row]) -> Row:
+    """What several attacks leave together, of samples that all are done with."""
+    rows = list(rows)
+    done = set.intersection(*(set(row.correct) for row in rows))
+    return Row(correct={index: all(row.correct[index] for row in rows) for index in done})
+
+
+def _apart(first: Row, second: Row) -> tuple[int, int]:
+    """Samples that only the first misled the model on, and those that only the second did."""
+    both = first.correct.keys() & second.correct.keys()
+    pairs = [(first.correct[index], second.correct[index]) for index in both]
+    return sum(not a and b for a, b in pairs), sum(a and not b for a, b in pairs)
