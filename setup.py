@@ -62,6 +62,8 @@ setup(
         "numpy>=2.0",
         "open_clip_torch>=3.0",
         "pillow>=12.3",
+        "pydantic>=2",
+        "pyyaml>=6",
         "rich>=13",
         "safetensors>=0.4",
         "scikit-learn>=1.5",

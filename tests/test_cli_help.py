@@ -11,7 +11,8 @@ from art_multimodal.cli.presets import PRESETS
 from art_multimodal.evaluations.audit import AuditSettings
 from art_multimodal.evaluations.suite import ATTACKS
 
-PAGES = [["--help"], *([command, "--help"] for command in ("audit", "certify", "train", "list"))]
+COMMANDS = [["audit"], ["certify"], ["train"], ["list"], ["plan", "init"], ["plan", "check"]]
+PAGES = [["--help"], *([*command, "--help"] for command in COMMANDS)]
 LISTS = [["list", what] for what in ("models", "data", "attacks", "defences", "fusions", "masks", "methods")]
 
 
@@ -109,7 +110,7 @@ def test_version(capsys) -> None:
         (["audit", "--zzzzzzz", "3"], "No such option: --zzzzzzz. See"),
         (["audit", "-x"], "No such option: -x"),
         (["adit"], "No such command 'adit'. Did you mean 'audit'? See art-multimodal --help."),
-        (["frobnicate"], "No such command 'frobnicate'. Commands: audit, certify, train, list."),
+        (["frobnicate"], "No such command 'frobnicate'. Commands: audit, certify, train, list, plan."),
         (["list"], "For example: attacks. See art-multimodal list --help."),
         (["list", "atacks"], "list: unknown listing 'atacks'. Did you mean attacks"),
         (["list", "a\x1b[31m\nb"], "\\x1b"),

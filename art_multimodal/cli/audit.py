@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from art_multimodal.cli.audit_display import AuditDisplay
-from art_multimodal.cli.audit_results import print_reports, print_results
+from art_multimodal.cli.audit_results import failed_limits, print_reports, print_results
 from art_multimodal.cli.budget import Budget, taking_budget
 from art_multimodal.cli.common import (
     KEEP,
@@ -34,16 +35,17 @@ from art_multimodal.cli.common import (
     Votes,
     attack_steps,
 )
+from art_multimodal.cli.declared import FAIL_ON, given_options, models_of, settings_of
 from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec
 from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries, smoothing_of
-from art_multimodal.cli.presets import PRESETS, with_preset
+from art_multimodal.cli.presets import PRESETS, Filled, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
 from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
-    from art_multimodal.evaluations.audit import Audit, RunLog
+    from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog
     from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 
 #: The exit code.
@@ -58,7 +60,8 @@ art-multimodal audit hf:openai/clip-vit-base-patch32 --data csv:captions.csv \\
 art-multimodal audit demo:digits demo:digits/robust --data demo:digits \\
   --attacks worst_image --fail-under worst_image.accuracy=0.3 --out both
 art-multimodal audit demo:views/late --data demo:views --keep pix=4,fou=20 \\
-  --certify-budget pix=1 --fail-under certified.accuracy=0.3"""
+  --certify-budget pix=1 --fail-under certified.accuracy=0.3
+art-multimodal audit --plan plan.yaml"""
 
 # Groups of --help.
 _WHAT, _DEFENCES = "What is attacked, and how", "Defences"
@@ -66,6 +69,7 @@ _WHAT, _DEFENCES = "What is attacked, and how", "Defences"
 
 @taking_budget
 def audit(
+    ctx: typer.Context,
     model: Annotated[
         list[str] | None,
         typer.Argument(
@@ -77,13 +81,24 @@ def audit(
         ),
     ] = None,
     data: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="DATA",
             rich_help_panel=_WHAT,
-            help="data:NAME, folder:PATH (a folder per class), csv:PATH or demo:NAME",
+            help="data:NAME, folder:PATH (a folder per class), csv:PATH or demo:NAME; needed unless a plan names it",
+            show_default=False,
         ),
-    ] = ...,  # type: ignore[assignment]
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_WHAT,
+            help="models, data, attacks, budgets and limits declared in a file: see art-multimodal plan; other options "
+            "may not contradict it",
+            show_default=False,
+        ),
+    ] = None,
     attacks: Annotated[
         str | None,
         typer.Option(
@@ -161,6 +176,14 @@ def audit(
             metavar="ROW.NUMBER=LEAST", rich_help_panel=RUN, help="e.g. image.accuracy=0.3; exit code 1 below; repeat"
         ),
     ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            metavar="fail|warn",
+            rich_help_panel=RUN,
+            help="exit code 1 where a limit of the plan fails, or where it warns or was not run",
+        ),
+    ] = "fail",
     batch_size: Annotated[
         int,
         typer.Option(metavar="N", rich_help_panel=RUN, help="most samples the model sees at once; changes no result"),
@@ -185,29 +208,48 @@ def audit(
     Several models are also compared, in a report over their own ones. With --keep there are further rows: the model
     smoothed by votes, an attack on these votes, and what no attack within the same budget can change.
 
-    Exit codes: 0 fine, 1 a --fail-under gate failed, 2 bad input, 3 an error that was not expected.
+    Exit codes: 0 fine, 1 a limit of the plan or a --fail-under gate failed, 2 bad input, 3 an error that was not
+    expected.
     """
     names = [*(model or []), *(models or [])]
-    if not names:
-        raise InputError("Missing argument MODEL. For example: art-multimodal audit demo:digits --data demo:digits.")
+    if plan is None:
+        _check_there(data, names)
     check_one_of(resume, overwrite)
     quiet_libraries()
     from art_multimodal.datasets.named.spec import with_root
     from art_multimodal.datasets.reading import skipped_too_many
-    from art_multimodal.evaluations.audit import Audit, AuditSettings, Gate, write_reports
+    from art_multimodal.evaluations.audit import Audit, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
     from art_multimodal.evaluations.audit.replacing import check_replaceable, remove_run
+    from art_multimodal.evaluations.plans import read_plan
     from art_multimodal.evaluations.suite import SAMPLES
     from art_multimodal.evaluations.suite.selection import UnknownAttack
 
-    folders = run_folders([model_spec(name) for name in names], out)
-    if overwrite:
-        check_replaceable(out)
+    given: dict[str, Any] = {
+        "model": [model_spec(name) for name in names],
+        "attacks": attack_names(attacks, strict=False),
+        "preset": preset,
+        "task": TASKS.find(task),
+        "limit": limit,
+        "templates": parse_names(templates, "--templates", None),
+        "classes": parse_names(classes, "--classes", ","),
+        "native_size": native_size,
+        "defence": tuple(map(defence_spec, defence or ())),
+        "draws": draws,
+        "seed": seed,
+        **({"data": with_root(data_spec(data), data_root)} if data is not None else {}),
+    }
+    on_warn = FAIL_ON.find(fail_on) == "warn"
+    if plan is None:
+        settings, set_by_preset = _settings(given, budget)
     else:
-        check_folders(folders, out, resume=resume)
-    if budget.get("norm") == "2" and "eps" not in budget:
-        raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
-    gates = [Gate.parse(text) for text in fail_under or []]
+        declared = read_plan(plan)
+        there = given_options(ctx, (*given, "models"))
+        there |= {"model"} if names else set()
+        said = {name: value for name, value in given.items() if name in there} | budget
+        settings, set_by_preset = settings_of(declared.plan, said, data_root), Filled()
+        settings = replace(settings, declared=declared.as_json())
+        given["model"] = models_of(declared.plan)
     smoothing = _smoothing(
         keep,
         masks,
@@ -221,24 +263,13 @@ def audit(
         rule=rule,
         attack_steps=attack_steps,
     )
-    names_of_attacks = attack_names(attacks, strict=False)
-    chosen, set_by_preset = with_preset(preset, {"attacks": names_of_attacks, "limit": limit, **budget})
-    settings = AuditSettings(
-        model="",
-        data=with_root(data_spec(data), data_root),
-        task=TASKS.find(task),
-        batch_size=batch_size,
-        group_size=group_size,
-        seed=seed,
-        templates=parse_names(templates, "--templates", None),
-        classes=parse_names(classes, "--classes", ","),
-        native_size=native_size,
-        defences=tuple(map(defence_spec, defence or ())),
-        draws=draws,
-        **{option: value for option, value in chosen.items() if value is not None},
-        attacks_on_samples=set_by_preset.attacks_on_samples,
-        smoothing=smoothing,
-    )
+    settings = replace(settings, batch_size=batch_size, group_size=group_size, smoothing=smoothing)
+    folders = run_folders(given["model"], out)
+    if overwrite:
+        check_replaceable(out)
+    else:
+        check_folders(folders, out, resume=resume)
+    gates = [Gate.parse(text) for text in fail_under or []]
     try:
         jobs = [
             Audit(replace(settings, model=name), folder, DEVICES.find(device), strict, max_skipped)
@@ -266,7 +297,7 @@ def audit(
         logs[job.out] = _run(job, resume, set_by_preset.as_options(job.subject.task == SAMPLES))
         if not main:
             continue
-        reports.append(write_reports(logs[job.out]))
+        reports.append(write_reports(logs[job.out], gates))
         if len(jobs) > 1:
             print(f"\n{shown(job.settings.model)}")
         print_results(reports[-1])
@@ -275,6 +306,7 @@ def audit(
         failures += [prefix + failure for gate in gates if (failure := gate.failure(reports[-1]["results"]))]
         if gates and not reports[-1]["complete"]:
             failures.append(prefix + "the run is not complete, so its numbers cannot pass")
+        failures += [prefix + said for said in failed_limits(reports[-1], on_warn)]
     if main and len(jobs) > 1:
         write_comparison(out, logs, reports)
         print_reports(out)
@@ -303,6 +335,37 @@ def _smoothing(keep: str | None, masks: str | None, elements: str | None, **othe
     from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 
     return AuditedSmoothing(**smoothing_of(keep, masks, elements, **others))
+
+
+def _check_there(data: str | None, names: Sequence[str]) -> None:
+    """Say what is missing of what a plan would name."""
+    if data is None:
+        raise InputError("Missing option '--data'. For example: --data folder:photos. See art-multimodal audit --help.")
+    if not names:
+        raise InputError("Missing argument MODEL. For example: art-multimodal audit demo:digits --data demo:digits.")
+
+
+def _settings(given: Mapping[str, Any], budget: Mapping[str, Any]) -> tuple[AuditSettings, Filled]:
+    """The settings from options, without a model; and what a preset has set of them."""
+    from art_multimodal.evaluations.audit import AuditSettings
+
+    if budget.get("norm") == "2" and "eps" not in budget:
+        raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
+    chosen, filled = with_preset(given["preset"], {"attacks": given["attacks"], "limit": given["limit"], **budget})
+    settings = AuditSettings(
+        model="",
+        data=given["data"],
+        task=given["task"],
+        seed=given["seed"],
+        templates=given["templates"],
+        classes=given["classes"],
+        native_size=given["native_size"],
+        defences=given["defence"],
+        draws=given["draws"],
+        **{option: value for option, value in chosen.items() if value is not None},
+        attacks_on_samples=filled.attacks_on_samples,
+    )
+    return settings, filled
 
 
 def _run(job: Audit, resume: bool, preset: str = "") -> RunLog:

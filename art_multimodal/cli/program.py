@@ -23,6 +23,7 @@ from art_multimodal.cli.help import Command, Group
 from art_multimodal.cli.listing import EXAMPLES as LIST_EXAMPLES
 from art_multimodal.cli.listing import list_entries
 from art_multimodal.cli.names import option_name
+from art_multimodal.cli.plan import app as plans
 from art_multimodal.cli.presets import SECTION as PRESETS_SECTION
 from art_multimodal.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from art_multimodal.cli.train import train
@@ -65,6 +66,7 @@ app.command(cls=AuditCommand, epilog=AUDIT_EXAMPLES)(audit)
 app.command(cls=Command, epilog=CERTIFY_EXAMPLES)(certify)
 app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
 app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
+app.add_typer(plans, name="plan")
 
 
 def _show_version(asked: bool) -> None:

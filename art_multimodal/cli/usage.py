@@ -31,6 +31,7 @@ _EXAMPLES = {
     "model": "demo:digits",
     "option": "lambda_img=0.5",
     "out": "results",
+    "plan": "plan.yaml",
     "protect": "red,green",
     "preset": "quick",
     "steps": "10",
