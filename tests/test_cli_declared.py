@@ -79,6 +79,24 @@ def test_the_terminal_begins_with_the_verdicts_in_80_columns(finished: Path, cap
     assert err.count("gate failed: ") == 1 and "gate failed: Under image at least 90.0 %" in err
 
 
+def test_limits_of_rows_that_the_run_has_not_are_said_before_it(tmp_path: Path, capsys) -> None:
+    write(tmp_path, attacks={"image": ["pgd"]}, samples={"limit": 2}, floors={"decoupling": 0.1}, ceilings={})
+    code, printed, _ = run(capsys, *audited(tmp_path))
+    assert code == 0 and printed.splitlines()[0].startswith("note: the plan has limits of decoupling, rows that this")
+
+
+def test_several_models_are_judged_side_by_side(tmp_path: Path, capsys) -> None:
+    models = ["demo:digits", "demo:digits/robust"]
+    quick = {"attacks": {"image": ["pgd"]}, "samples": {"limit": 4}, "ceilings": {}, "detectors": None}
+    write(tmp_path, models=models, floors={"clean": 0.1, "image": {"16/255": 0.9}}, **quick)
+    code, _, err = run(capsys, *audited(tmp_path))
+    assert code == 1 and "gate failed: demo:digits: Under image" in err
+    markdown, html = ((tmp_path / "out" / name).read_text() for name in ("report.md", "report.html"))
+    table = markdown.partition("## Verdicts")[2].partition("##")[0]
+    assert "| demo:digits | FAIL | PASS | FAIL |" in table.replace("\\", "")
+    assert html.count("<h2>Verdicts</h2>") == 1 and html.count('class="outcome fail"') >= 2
+
+
 def test_warnings_and_what_was_not_run_fail_on_request(finished: Path, tmp_path: Path, capsys) -> None:
     code, _, err = run(capsys, *audited(finished, "--resume", "--fail-on", "warn"))
     assert code == 1 and err.count("gate failed: ") >= 3 and "an audit runs no detector" in err

@@ -35,7 +35,7 @@ from art_multimodal.cli.common import (
     Votes,
     attack_steps,
 )
-from art_multimodal.cli.declared import FAIL_ON, given_options, models_of, settings_of
+from art_multimodal.cli.declared import FAIL_ON, given_options, limits_without_rows, models_of, settings_of
 from art_multimodal.cli.display import say
 from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec
 from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries, smoothing_of
@@ -247,8 +247,7 @@ def audit(
         there = given_options(ctx, (*given, "models"))
         there |= {"model"} if names else set()
         said = {name: value for name, value in given.items() if name in there} | budget
-        settings, set_by_preset = settings_of(declared.plan, said, data_root), Filled()
-        settings = replace(settings, declared=declared.as_json())
+        settings, set_by_preset = settings_of(declared, said, data_root), Filled()
         given["model"] = models_of(declared.plan)
     smoothing = _smoothing(
         keep,
@@ -293,7 +292,7 @@ def audit(
                 remove_run(out)
     for job in jobs:
         if main:
-            print_notes(job.subject.notes)
+            print_notes([*job.subject.notes, *limits_without_rows(job)])
         logs[job.out] = _run(job, resume, set_by_preset.as_options(job.subject.task == SAMPLES))
         if not main:
             continue

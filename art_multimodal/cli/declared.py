@@ -10,8 +10,8 @@ from art_multimodal.errors import InputError
 from art_multimodal.shown import brief, shown
 
 if TYPE_CHECKING:
-    from art_multimodal.evaluations.audit import AuditSettings
-    from art_multimodal.evaluations.plans import Plan
+    from art_multimodal.evaluations.audit import Audit, AuditSettings
+    from art_multimodal.evaluations.plans import DeclaredPlan, Plan
 
 #: What makes the exit code 1, besides --fail-under: a verdict as bad as this.
 FAIL_ON = Names("verdict", "--fail-on", ("fail", "warn"))
@@ -34,10 +34,10 @@ def models_of(plan: Plan) -> list[str]:
     return [model_spec(name) for name in plan.models]
 
 
-def settings_of(plan: Plan, options: Mapping[str, Any], data_root: str | None = None) -> AuditSettings:
+def settings_of(declared: DeclaredPlan, options: Mapping[str, Any], data_root: str | None = None) -> AuditSettings:
     """The settings of a plan, without a model.
 
-    :param plan: As it was read.
+    :param declared: As it was read.
     :param data_root: Where named data lie.
     :param options: What else was given on the command line, by parameter, read as settings are.
     :raises InputError: Where one of the options says something else than the plan.
@@ -48,7 +48,8 @@ def settings_of(plan: Plan, options: Mapping[str, Any], data_root: str | None = 
     from art_multimodal.defences.registry import parse_defence
     from art_multimodal.evaluations.audit.radii import name_of
 
-    settings = replace(plan.settings(plan.models[0]), model="", data=with_root(data_spec(plan.data), data_root))
+    plan = declared.plan
+    settings = replace(declared.settings(plan.models[0]), model="", data=with_root(data_spec(plan.data), data_root))
     options = dict(options)
     if "defence" in options:
         options["defence"] = tuple(parse_defence(spec).spec for spec in options["defence"])
@@ -74,6 +75,16 @@ def settings_of(plan: Plan, options: Mapping[str, Any], data_root: str | None = 
                 "or change the plan before the run."
             )
     return settings
+
+
+def limits_without_rows(job: Audit) -> list[str]:
+    """Says so, before the work, where a run will have no row that its plan sets a limit to."""
+    from art_multimodal.evaluations.audit.summary import summary_rows
+
+    plan = (job.settings.declared or {}).get("content", {})
+    rows = summary_rows(job.attacks)
+    missing = [row for row in dict.fromkeys([*plan.get("floors", ()), *plan.get("ceilings", ())]) if row not in rows]
+    return [f"the plan has limits of {shown(', '.join(missing))}, rows that this run has not: NOT RUN"] * bool(missing)
 
 
 def _as_set(names: str) -> set[str]:

@@ -55,7 +55,7 @@ def check(
     from art_multimodal.evaluations.plans.reading import lines_of
 
     declared = read_plan(plan)
-    settings_of(declared.plan, {"model": models_of(declared.plan)})
+    settings_of(declared, {"model": models_of(declared.plan)})
     for line in lines_of(declared.plan):
         say(line)
     say(f"{plan} is fine; SHA-256 {declared.sha256}")

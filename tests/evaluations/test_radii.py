@@ -94,6 +94,8 @@ def test_radii_are_read(texts: list[str], found: list[Any]) -> None:
         (["pix=1", "fou=1"], "name different modalities"),
         (["pix=1,fou=2", "pix=2,fou=1"], "neither is inside the other"),
         (["pix=1,fou=2", "pix=2,fou=2"], "neither is inside the other"),
+        (["pix=nan", "pix=nan"], "of pix=nan and pix=nan neither is inside the other"),
+        (["pix=-inf", "pix=-inf"], "neither is inside the other"),
         ([",".join(f"{n}/255" for n in range(1, 30))], "29 radii are more than 20"),
     ],
 )
@@ -321,6 +323,23 @@ def test_each_radius_has_a_curve_on_every_page(finished: RunLog) -> None:
 def test_a_run_with_several_radii_goes_on_wherever_it_was_killed(finished: RunLog, tmp_path: Path) -> None:
     ends = ends_of_lines(finished)
     check_resumes_after(finished, SETTINGS, (ends[2] - 7, ends[6], ends[-3] + 11), tmp_path)
+
+
+def test_behind_defences_each_radius_is_attacked_twice(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, attacks="pgd", defences=("spatial_smoothing",), eps=16 / 255, smaller_eps=(8 / 255,))
+    log = run_audit(settings, tmp_path / "out")
+    passes = ["clean", "pgd", "naive:pgd", "eps=8/255:pgd", "eps=8/255:naive:pgd"]
+    assert [line["attack"] for line in logged(log)] == 2 * passes
+    points = read_report(log.folder)["curves"]["image"]["points"]
+    for name, point in (("eps=8/255:", points[1]), ("", points[2])):
+        right: dict[int, bool] = {}
+        for line in logged(log):
+            if line["attack"] in (f"{name}pgd", f"{name}naive:pgd", "clean"):
+                for one in line["samples"]:
+                    right[one["index"]] = right.get(one["index"], True) and one["predicted"] == one["label"]
+        assert point["accuracy"] == pytest.approx(sum(right.values()) / len(right))
+    ends = ends_of_lines(log)
+    check_resumes_after(log, settings, (ends[3] + 5,), tmp_path / "again")
 
 
 def test_other_radii_are_another_run(finished: RunLog) -> None:

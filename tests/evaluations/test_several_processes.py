@@ -75,6 +75,7 @@ def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> No
     assert done.stderr.count("gate failed") == 1 and done.stdout.count("95 % interval") == 1
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
     reports = [json.loads((folder / "report.json").read_text()) for folder in (out, single)]
+    assert reports[0].pop("verdicts")["overall"] == "FAIL"
     assert without_times(reports[0]) == without_times(reports[1])
     pictures = [{path.name: path.read_bytes() for path in (folder / "pictures").iterdir()} for folder in (out, single)]
     assert pictures[0] == pictures[1] and pictures[0]
@@ -84,12 +85,21 @@ def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> No
 def test_on_samples_of_any_modalities_too(tmp_path: Path) -> None:
     attacks = "pgd,modality_swap,modality_missing"
     smoothing = AuditedSmoothing(keep={"pix": 2}, budget="pix=1", attack_steps=1)
+    radii = [{"pix": size, "fou": size / 2, "kar": size / 2} for size in (0.05, 0.1)]
     settings = AuditSettings(
-        "demo:views", "demo:views", attacks, steps=2, limit=14, batch_size=6, group_size=6, smoothing=smoothing
+        *("demo:views", "demo:views", attacks),
+        eps=radii[1],
+        smaller_eps=(radii[0],),
+        steps=2,
+        limit=14,
+        batch_size=6,
+        group_size=6,
+        smoothing=smoothing,
     )
     single, out = tmp_path / "single", tmp_path / "run"
     write_reports(Audit(settings, single, device="cpu").evaluate())
-    options = ("--data", "demo:views", "--attacks", attacks, "--steps", "2", "--limit", "14")
+    given = [option for eps in radii for option in ("--eps", ",".join(f"{name}={eps[name]}" for name in eps))]
+    options = ("--data", "demo:views", "--attacks", attacks, "--steps", "2", "--limit", "14", *given)
     options += ("--keep", "pix=2", "--certify-budget", "pix=1", "--attack-steps", "1")
     done = two_processes("--device", "cpu", "--out", str(out), model="demo:views", options=options)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -80,8 +80,10 @@ def write_comparison(out: Path, runs: dict[Path, RunLog], reports: Sequence[dict
         [sample for attack, count in _PICTURES.items() for sample in [s for s in kept if s["attack"] == attack][:count]]
         for kept in (list(pictured(log)) for log in runs.values())
     ]
+    judged = list(dict.fromkeys(name for report in reports for name in report.get("verdicts", {}).get("families", ())))
+    context = {"entries": entries, "rows": rows, "samples": samples, "protocol": _protocol(reports), "judged": judged}
     for name in ("comparison.md", "comparison.html"):
-        page = render(name, {"entries": entries, "rows": rows, "samples": samples, "protocol": _protocol(reports)})
+        page = render(name, context)
         write_atomically(out / name.replace("comparison", "report"), page)
 
 

@@ -30,8 +30,8 @@ def name_of(eps: Radius, norm: str) -> str:
 
 def _written(value: float, norm: str) -> str:
     steps = 255 * value
-    whole = float(norm) == float("inf") and 1 <= round(steps) <= _MOST_STEPS and abs(steps - round(steps)) < 1e-6
-    return f"{round(steps)}/255" if whole else f"{value:.4g}"
+    few = float(norm) == float("inf") and 0.5 < steps < _MOST_STEPS + 0.5
+    return f"{round(steps)}/255" if few and abs(steps - round(steps)) < 1e-6 else f"{value:.4g}"
 
 
 def nested(radii: Sequence[Radius]) -> tuple[Radius, tuple[Radius, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from art_multimodal.errors import InputError, one_line, unknown_name
+from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.plans.model import PARTS, Plan
 from art_multimodal.shown import brief, shown
 from art_multimodal.store import read_text_option
@@ -37,6 +38,13 @@ class DeclaredPlan:
 
     plan: Plan
     sha256: str
+
+    def settings(self, model: str) -> AuditSettings:
+        """What an audit of one of the models does, which keeps the plan in its header.
+
+        :param model: Its name.
+        """
+        return replace(self.plan.settings(model), declared=self.as_json())
 
     def as_json(self) -> dict[str, Any]:
         """As the header of a run keeps it, in JSON types."""
