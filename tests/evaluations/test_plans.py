@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from art_multimodal import InputError
+from art_multimodal.evaluations.budget_settings import settings
 from art_multimodal.evaluations.plans import parse_plan, read_plan
 from art_multimodal.evaluations.plans.attacks import selection
 
@@ -76,6 +77,13 @@ REFUSED = [
     ({"attacks": {"image": ["bert_attack"]}}, "attacks.image names bert_attack, an attack on text: put it there"),
     ({"attacks": {"pix": ["pgd@fou"]}}, "attacks.pix names pgd@fou, an attack on fou: put it there"),
     ({"budgets": {"eps": "small"}}, "budgets.eps: 'small' is no distance"),
+    ({"budgets": {"eps": []}}, "budgets.eps names no radius"),
+    ({"budgets": {"eps": {}}}, "budgets.eps: {} is no distance"),
+    ({"budgets": {"eps": 10**400}}, "is no distance"),
+    ({"budgets": {"eps": [{"pix": [1]}]}}, "budgets.eps.pix: [1] is no distance"),
+    ({"budgets": {"eps": float("nan")}}, "eps must be greater than 0"),
+    ({"budgets": {"steps": 10**400}}, "steps must be at most"),
+    ({"floors": {"image": 10**400}}, "the floor of image is a share in [0, 1], not 1000"),
     ({"budgets": {"eps": 0}}, "eps must be greater than 0"),
     ({"budgets": {"eps": 8}}, "Did you mean 8/255"),
     ({"budgets": {"eps": [".1", ".1"]}}, "is given twice"),
@@ -177,8 +185,23 @@ VALUES = st.recursive(
     st.sampled_from(sorted({*BASE, "floors", "ceilings", "detectors", "samples", "defences", "warn_margin"})), VALUES
 )
 def test_no_value_does_anything_but_be_read_or_refused(name: str, value: Any) -> None:
+    _read_or_refused({name: value})
+
+
+@given(st.sampled_from(sorted(settings())), VALUES)
+def test_nor_does_any_value_of_a_budget(name: str, value: Any) -> None:
+    _read_or_refused({"budgets": {name: value}})
+
+
+@given(st.sampled_from(["image", "pix", "noise", "worst"]), VALUES, VALUES)
+def test_nor_do_attacks_and_limits(family: str, attacks: Any, limit: Any) -> None:
+    _read_or_refused({"attacks": {family: attacks}})
+    _read_or_refused({"floors": {family: limit}, "ceilings": {"text": {"1/255": limit}}})
+
+
+def _read_or_refused(changes: dict[str, Any]) -> None:
     try:
-        parse_plan(yaml.dump({**BASE, name: value}, Dumper=_NoAliases))
+        parse_plan(yaml.dump({**BASE, **changes}, Dumper=_NoAliases))
     except InputError as error:
         assert re.fullmatch(r"[^\n\x1b]*", str(error))
 

@@ -28,10 +28,18 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _number(value: Any) -> float | None:
+    """A number that a float can hold; ``None`` for anything else."""
+    try:
+        return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+    except OverflowError:
+        return None
+
+
 def _distance(value: Any, where: str) -> float:
     """``1/255`` or a number."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+    if (number := _number(value)) is not None:
+        return number
     if isinstance(value, str):
         numerator, slash, denominator = value.partition("/")
         try:
@@ -42,12 +50,14 @@ def _distance(value: Any, where: str) -> float:
 
 
 def _radius(value: Any, where: str) -> Radius:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return {str(name): _distance(one, f"{where}.{brief(name, 40)}") for name, one in value.items()}
     return _distance(value, where)
 
 
 def _radii(value: Any) -> Any:
+    if value == []:
+        raise ValueError("budgets.eps names no radius. Leave it out, or write some, such as [1/255, 2/255].")
     return [_radius(one, "budgets.eps") for one in (value if isinstance(value, list) else [value])]
 
 
@@ -90,12 +100,13 @@ def _limits(what: str) -> BeforeValidator:
 
 
 def _share(value: Any, what: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+    share = _number(value)
+    if share is None or not math.isfinite(share):
         raise ValueError(f"{what} is a share in [0, 1], not {brief(repr(value), 40)}.")
-    if not 0 <= value <= 1:
-        hint = f" Did you mean {value / 100:g}?" if 1 < value <= 100 else ""
-        raise ValueError(f"{what} is a share in [0, 1], not {value:g}.{hint}")
-    return float(value)
+    if not 0 <= share <= 1:
+        hint = f" Did you mean {share / 100:g}?" if 1 < share <= 100 else ""
+        raise ValueError(f"{what} is a share in [0, 1], not {share:g}.{hint}")
+    return share
 
 
 def _budget_fields() -> dict[str, Any]:
