@@ -66,6 +66,6 @@ def _check_free(out: Path) -> None:
         raise InputError(f"{shown(out)} is there already. Choose another --out, or move it away.")
 
 
-app = typer.Typer(cls=Group, no_args_is_help=True, epilog=EXAMPLES, help="Plans of audits, declared before the run.")
+app = typer.Typer(cls=Group, epilog=EXAMPLES, help="Plans of audits, declared before the run.")
 app.command(cls=Command, epilog=EXAMPLES)(init)
 app.command(cls=Command, epilog=EXAMPLES)(check)

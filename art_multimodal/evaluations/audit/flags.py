@@ -18,6 +18,7 @@ from art_multimodal.attacks.gradient_checks import suspicions
 from art_multimodal.evaluations.audit.curve import radii_of
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import Pass
+from art_multimodal.evaluations.audit.rendering import percent
 from art_multimodal.evaluations.audit.rows import Row
 from art_multimodal.evaluations.suite.entry import entry_of
 from art_multimodal.evaluations.suite.exhaustive import CUT
@@ -99,10 +100,11 @@ def _above(name: str, row: Mapping[str, Any], before: float | None, n: int) -> l
         ends = of.get("accuracy_ci95")
         if before is None or ends is None or of["n"] != n or of["accuracy"] <= before:
             continue
+        under, without = percent(of["accuracy"]), percent(before)
         said = (
-            f"{what} leaves more samples right ({of['accuracy']:.1%}) than are right without an attack ({before:.1%}): "
-            "what it changes does the model good, or labels are wrong. Look at the samples it turns right before the "
-            "row is read as robustness."
+            f"{what} leaves more samples right ({under}) than are right without an attack ({without}): what it changes "
+            "does the model good, or labels are wrong. Look at the samples it turns right before the row is read as "
+            "robustness."
         )
         return [Flag("above_clean", name, said, certain=ends[0] > before)]
     return []
