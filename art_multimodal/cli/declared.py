@@ -79,10 +79,7 @@ def settings_of(declared: DeclaredPlan, options: Mapping[str, Any], data_root: s
 
 def limits_without_rows(job: Audit) -> list[str]:
     """Says so, before the work, where a run will have no row that its plan sets a limit to."""
-    from art_multimodal.evaluations.audit.summary import summary_rows
-
-    plan = (job.settings.declared or {}).get("content", {})
-    rows = summary_rows(job.attacks)
+    plan, rows = (job.settings.declared or {}).get("content", {}), job.report_rows
     missing = [row for row in dict.fromkeys([*plan.get("floors", ()), *plan.get("ceilings", ())]) if row not in rows]
     return [f"the plan has limits of {shown(', '.join(missing))}, rows that this run has not: NOT RUN"] * bool(missing)
 

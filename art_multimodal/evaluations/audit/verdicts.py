@@ -12,6 +12,7 @@ from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import entry_of
 from art_multimodal.evaluations.audit.rendering import interval, percent
 from art_multimodal.evaluations.suite import RETRIEVAL
+from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
 
 PASS, WARN, FAIL, NOT_RUN = "PASS", "WARN", "FAIL", "NOT RUN"
 #: From the best to the worst: of several limits of a family the worst counts.
@@ -89,7 +90,7 @@ def verdicts_of(
     families: dict[str, list[str]] = {}
     for one in found:
         families.setdefault(one.family, []).append(one.outcome)
-    attacked = [row for row in summary["results"] if row not in (CLEAN, *header["attacks"])]
+    attacked = [row for row in summary["results"] if row not in (CLEAN, *header["attacks"], *SMOOTHED_ROWS)]
     attacked += [entry_of(name).modality for name in header["attacks"]]
     return {
         "plan": header["plan"]["sha256"] if "plan" in header else None,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.evaluations.suite.entry import ATTACKS, EACH
-from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
+from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE, SMOOTHED_ROWS
 from art_multimodal.shown import brief
 
 #: Instead of names: every attack of a family that works on the model.
@@ -78,6 +78,8 @@ def check_row(row: str, attacks: Mapping[str, Collection[str] | str], kind: str)
     """
     known = {*families(), *attacks, *(name for name in ATTACKS if not name.endswith(EACH))}
     known |= {one for names in attacks.values() if not isinstance(names, str) for one in names}
+    # Of an audit with --keep, which no plan declares.
+    known |= {*SMOOTHED_ROWS} if kind == "floor" else set()
     attack, at, _ = row.partition("@")
     if row == "clean" and kind == "ceiling":
         raise InputError(
