@@ -73,7 +73,7 @@ def test_the_terminal_begins_with_the_verdicts_in_80_columns(finished: Path, cap
     code, printed, err = run(capsys, *audited(finished, "--resume"))
     lines = printed.splitlines()
     # The last lines name the files.
-    assert code == 1 and lines[0] == "verdict: FAIL" and max(map(len, lines[:-3])) <= 80
+    assert code == 1 and lines[1] == "verdict: FAIL" and max(map(len, lines[:-3])) <= 80
     assert any(line.startswith("FAIL     Under image at least 90.0 %") for line in lines)
     assert any(line.startswith("accuracy in % over the radius") for line in lines)
     assert err.count("gate failed: ") == 1 and "gate failed: Under image at least 90.0 %" in err
@@ -171,7 +171,7 @@ def test_options_that_say_the_same_are_taken(tmp_path: Path, capsys) -> None:
     [
         ({"floors": {"imge": 0.3}}, "Unknown row for a floor 'imge'. Did you mean image"),
         ({"budgets": {"stepps": 3}}, "Unknown entry of budgets 'stepps'"),
-        ({"data": "demo"}, "--data 'demo' is neither a folder nor a CSV file here"),
+        ({"data": "demo"}, "--data 'demo' is neither a folder, a CSV file nor"),
         ({"models": "digits"}, "The model 'digits' has no source"),
     ],
 )
