@@ -10,9 +10,9 @@ from art_multimodal.shown import brief
 
 _REPORTS = {"report.json", "report.md", "report.html"}
 #: Files and folders of audits and training runs, and of nothing else in their place.
-_OWN = {"run.json", "log.jsonl", "training.json", "steps.jsonl", *_REPORTS}
+_OWN = {"run.json", "log.jsonl", "samples.csv", "training.json", "steps.jsonl", *_REPORTS}
 #: Folders of them; a run that was killed at once leaves them empty.
-_OWN_FOLDERS = {"pictures", "best", "last", "state", "tensorboard"}
+_OWN_FOLDERS = {"pictures", "evidence", "best", "last", "state", "tensorboard"}
 
 
 def is_run_folder(files: Collection[str]) -> bool:

@@ -11,7 +11,7 @@ from art_multimodal.evaluations.audit.log import PICTURES_FOLDER, RunLog
 from art_multimodal.store import HEADER_FILE
 
 #: What an audit writes into its folder, and what a kill leaves of it.
-_NAMES = r"(run\.json|log(\.\d+)?\.jsonl|report\.(html|md|json))"
+_NAMES = r"(run\.json|log(\.\d+)?\.jsonl|report\.(html|md|json)|samples\.csv)"
 _OF_PICTURES = rf"[\w:@]+-\d+-((clean|attacked|difference)\.png|{SUFFIX})"
 _FILES = re.compile(rf"\.lock|{_NAMES}|\.{_NAMES}\.part")
 _PICTURES = re.compile(rf"{_OF_PICTURES}|\.{_OF_PICTURES}\.part")

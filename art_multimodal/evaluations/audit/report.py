@@ -13,6 +13,7 @@ from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.rendering import md, render
 from art_multimodal.evaluations.audit.samples import pictured
+from art_multimodal.evaluations.audit.samples_table import write_samples
 from art_multimodal.evaluations.audit.sentences import sentences
 from art_multimodal.evaluations.audit.summary import RECALL_AT, summarise
 from art_multimodal.evaluations.audit.threats import threats_of
@@ -26,7 +27,7 @@ _CLEAN_COLOUR = "#3b7dd8"
 
 
 def write_reports(log: RunLog, gates: Sequence[Gate] = ()) -> dict[str, Any]:
-    """Write the three reports into the run's folder and return what ``report.json`` holds.
+    """Write the three reports, and ``samples.csv``, into the run's folder and return what ``report.json`` holds.
 
     :param gates: Of the command line; those of a plan are in the log.
     :raises InputError: If they cannot be written.
@@ -37,6 +38,7 @@ def write_reports(log: RunLog, gates: Sequence[Gate] = ()) -> dict[str, Any]:
     text = json.dumps(found, indent=2, ensure_ascii=True, allow_nan=False)
     report = json.loads(text)
     write_atomically(log.folder / "report.json", text)
+    write_samples(log.folder, log.header, log.lines())
     context: dict[str, Any] = {
         "report": report,
         "rows": _rows(report),
