@@ -37,6 +37,7 @@ from art_multimodal.cli.common import (
 )
 from art_multimodal.cli.declared import FAIL_ON, given_options, limits_without_rows, models_of, settings_of
 from art_multimodal.cli.display import say
+from art_multimodal.cli.evidence import print_estimate, write_evidence
 from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec
 from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries, smoothing_of
 from art_multimodal.cli.presets import PRESETS, Filled, with_preset
@@ -170,6 +171,14 @@ def audit(
     ),
     resume: Resume = False,
     overwrite: Overwrite = False,
+    fixtures: Annotated[
+        str,
+        typer.Option(
+            metavar="none|successes|all",
+            rich_help_panel=RUN,
+            help="attacked samples to keep, in FOLDER/evidence with all that verify needs to ask a model again",
+        ),
+    ] = "none",
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
@@ -271,7 +280,7 @@ def audit(
     gates = [Gate.parse(text) for text in fail_under or []]
     try:
         jobs = [
-            Audit(replace(settings, model=name), folder, DEVICES.find(device), strict, max_skipped)
+            Audit(replace(settings, model=name), folder, DEVICES.find(device), strict, max_skipped, fixtures.lower())
             for name, folder in folders.items()
         ]
     except UnknownAttack:
@@ -293,6 +302,7 @@ def audit(
     for job in jobs:
         if main:
             print_notes([*job.subject.notes, *limits_without_rows(job)])
+            print_estimate(job)
         logs[job.out] = _run(job, resume, set_by_preset.as_options(job.subject.task == SAMPLES))
         if not main:
             continue
@@ -301,6 +311,7 @@ def audit(
             print(f"\n{shown(job.settings.model)}")
         print_results(reports[-1])
         print_reports(job.out)
+        write_evidence(job, logs[job.out])
         prefix = f"{job.settings.model}: " if len(jobs) > 1 else ""
         failures += [prefix + failure for gate in gates if (failure := gate.failure(reports[-1]["results"]))]
         if gates and not reports[-1]["complete"]:

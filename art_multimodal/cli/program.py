@@ -28,6 +28,8 @@ from art_multimodal.cli.presets import SECTION as PRESETS_SECTION
 from art_multimodal.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from art_multimodal.cli.train import train
 from art_multimodal.cli.usage import explain
+from art_multimodal.cli.verify import EXAMPLES as VERIFY_EXAMPLES
+from art_multimodal.cli.verify import verify
 from art_multimodal.errors import InputError, notes_of
 from art_multimodal.shown import shown
 
@@ -65,6 +67,7 @@ app = typer.Typer(
 app.command(cls=AuditCommand, epilog=AUDIT_EXAMPLES)(audit)
 app.command(cls=Command, epilog=CERTIFY_EXAMPLES)(certify)
 app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
+app.command(cls=Command, epilog=VERIFY_EXAMPLES)(verify)
 app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
 app.add_typer(plans, name="plan")
 

@@ -18,7 +18,7 @@ from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.rendering import md
 from art_multimodal.evaluations.audit.sentences import sentences
-from art_multimodal.evaluations.audit.work import _seed_of
+from art_multimodal.evaluations.audit.work import seed_of
 from art_multimodal.evaluations.suite import ATTACKS
 
 #: Two defences of images and one of texts.
@@ -35,7 +35,7 @@ SETTINGS = AuditSettings(
     defences=("spatial_smoothing", "jpeg:quality=75", "spelling"),
 )
 RANDOM = replace(
-    SETTINGS, attacks="pgd,decoupling_image", eps=8 / 255, limit=10, batch_size=5, group_size=5, max_queries=20,
+    SETTINGS, attacks="pgd,decoupling_image", eps=16 / 255, limit=10, batch_size=5, group_size=5, max_queries=20,
     defences=("gaussian_augmentation:sigma=0.2",), draws=4,
 )  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_naive_attacks_are_those_on_the_model_alone(finished: RunLog) -> None:
     right = [sample for sample in lines["clean"]["samples"] if sample["predicted"] == sample["label"]]
     samples = [audit.subject.read(int(sample["index"])) for sample in right]
     x, y = audit.subject.stack(samples), audit.subject.labels(samples)
-    seed = _seed_of(SETTINGS.seed, "naive:pgd", 0, 0)
+    seed = seed_of(SETTINGS.seed, "naive:pgd", 0, 0)
     attacked = ATTACKS["pgd"].prepare(audit.subject.views.naive, audit.budget)(x, y, seed)
     assert np.abs(attacked.x - x).max() <= 16 / 255 + 1e-6
     assert attacked.labels is not None and (attacked.labels != y).mean() > 0.5
@@ -199,7 +199,7 @@ def test_of_random_defences_most_draws_count(finished_random: RunLog, tmp_path: 
     np.testing.assert_array_equal(np.random.get_state()[1], state)
     audit = Audit(RANDOM, tmp_path / "votes", device="cpu")
     answers = iter(np.array([[3, 3, 1], [3, 5, 1], [4, 3, 1], [4, 5, 2]]))
-    votes = audit.subject._voted(lambda: next(answers), np.array([3, 3, 1]))  # type: ignore[attr-defined]
+    votes = audit.subject.voted(lambda: next(answers), np.array([3, 3, 1]))
     # 3 and 4 tie, and so do 3 and 5: both count against the model; 1 has three of four.
     assert votes.tolist() == [4, 5, 1]
 

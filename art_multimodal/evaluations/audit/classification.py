@@ -67,7 +67,7 @@ class ClassificationSubject(Subject):
     def answers(self, indices: Sequence[int], samples: Sequence[Sample], batch_size: int) -> list[SampleRecord]:
         x, truth = self.stack(samples), self.labels(samples)
         with self.seeded(*indices):
-            predicted = self._voted(lambda: self.estimator.predict_labels(x, batch_size=batch_size), truth)
+            predicted = self.voted(lambda: self.estimator.predict_labels(x, batch_size=batch_size), truth)
             without = {m: labels_without(self.estimator, x, m, batch_size=batch_size) for m in self.weighed}
         return [
             SampleRecord(
@@ -80,12 +80,7 @@ class ClassificationSubject(Subject):
         ]
 
     def scored(self, attacked: Attacked, y: np.ndarray, batch_size: int) -> Attacked:
-        def predict() -> np.ndarray:
-            if attacked.prompts is None:
-                return self.estimator.predict_labels(attacked.x, batch_size=batch_size)
-            return finite_labels(self.estimator.predict_on(attacked.x, attacked.prompts, batch_size))
-
-        labels = self._voted(predict, y)
+        labels = self.voted(lambda: finite_labels(self.scores(attacked, batch_size)), y)
         # What misled the one that was attacked need not mislead the one that answers.
         details = [
             replace(said, broken_by=None) if right else said
@@ -93,7 +88,12 @@ class ClassificationSubject(Subject):
         ]
         return replace(attacked, labels=labels, details=details)
 
-    def _voted(self, predict: Callable[[], np.ndarray], truth: np.ndarray) -> np.ndarray:
+    def scores(self, attacked: Attacked, batch_size: int) -> np.ndarray:
+        if attacked.prompts is None:
+            return self.estimator.predict(attacked.x, batch_size=batch_size)
+        return self.estimator.predict_on(attacked.x, attacked.prompts, batch_size)
+
+    def voted(self, predict: Callable[[], np.ndarray], truth: np.ndarray) -> np.ndarray:
         """Labels ``(N,)`` that most draws give; of a tie one that is wrong."""
         rows = np.arange(len(truth))
         votes = np.zeros((len(truth), self.estimator.nb_classes))

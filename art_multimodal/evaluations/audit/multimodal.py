@@ -81,6 +81,9 @@ class MultimodalSubject(Subject):
     def counted(self) -> AbstractContextManager[dict[str, int]]:
         return self._counted.counted()
 
+    def scores(self, attacked: Attacked, batch_size: int) -> np.ndarray:
+        return self.estimator.predict(attacked.x, batch_size=batch_size)
+
     def answers(self, indices: Sequence[int], samples: Sequence[OneSample], batch_size: int) -> list[SampleRecord]:
         predicted = self.estimator.predict_labels(self.stack(samples), batch_size=batch_size)
         return [

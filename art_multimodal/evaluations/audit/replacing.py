@@ -8,6 +8,7 @@ from pathlib import Path
 from art_multimodal import replacing
 from art_multimodal.evaluations.audit.lines import SUFFIX
 from art_multimodal.evaluations.audit.log import PICTURES_FOLDER, RunLog
+from art_multimodal.evaluations.evidence.replacing import is_evidence
 from art_multimodal.store import HEADER_FILE
 
 #: What an audit writes into its folder, and what a kill leaves of it.
@@ -42,6 +43,8 @@ def _is_ours(path: Path, folder: Path) -> bool:
     place = path.relative_to(folder).parts
     # The folder of one model within that of several is judged by the same rules.
     inner = place[1:] if _RUN.fullmatch(place[0]) else place
+    if inner and is_evidence(inner, path.is_dir()):
+        return True
     if path.is_dir():
         return inner == (PICTURES_FOLDER,) or (not inner and (path / HEADER_FILE).is_file())
     if len(inner) == 2:

@@ -56,6 +56,8 @@ class RetrievalSubject(Subject):
         self._reason: dict[int, str] = {}
         #: Places of images with the same pixels, by each of them.
         self._twins: dict[int, list[int]] = {}
+        #: Added to the scores of others before they are compared: how ranks could be elsewhere within rounding.
+        self.slack = 0.0
         self._images = self._texts = torch.zeros(0)
         self._caption_of: list[str] = []
         self._owner = np.zeros(0, dtype=np.int64)
@@ -219,8 +221,8 @@ class RetrievalSubject(Subject):
             foreign = np.ones(len(self._images), dtype=bool)
             for owner in {place, *self._owner[self._with_caption.get(caption, [])].tolist()}:
                 foreign[self._twins.get(owner, [owner])] = False
-            text_ranks.append(1 + int((of_images[foreign, number] >= own[number]).sum()))
-        return Ranked(1 + int((of_captions[others] >= own.max()).sum()), tuple(text_ranks))
+            text_ranks.append(1 + int((of_images[foreign, number] + self.slack >= own[number]).sum()))
+        return Ranked(1 + int((of_captions[others] + self.slack >= own.max()).sum()), tuple(text_ranks))
 
     def _features_of_images(self, images: np.ndarray, batch_size: int) -> Tensor:
         return _unit(self.estimator.image_features(images, batch_size))

@@ -29,6 +29,7 @@ from art_multimodal.evaluations.audit.smoothed import Smoothed
 from art_multimodal.evaluations.audit.summary import summary_rows, weighed_modalities
 from art_multimodal.evaluations.audit.unfinished import UnfinishedAudit
 from art_multimodal.evaluations.audit.work import PICTURES_PER_ATTACK, Worker
+from art_multimodal.evaluations.evidence.keeping import NONE, keeper_for
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of, select_attacks
 from art_multimodal.evaluations.suite.looking import who_looks
 from art_multimodal.evaluations.suite.text import one_text
@@ -57,6 +58,7 @@ class Audit(Evaluation):
         device: str = "auto",
         strict: bool = False,
         max_skipped: float = MAX_SKIPPED,
+        fixtures: str = NONE,
     ) -> None:
         """Load the model, open the data and check every setting, so that bad input is found before any work.
 
@@ -65,6 +67,8 @@ class Audit(Evaluation):
         :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         :param strict: Stop at an unreadable sample instead of skipping it.
         :param max_skipped: Do not begin where it is clear that more than this share of the samples cannot be read.
+        :param fixtures: Which attacked samples are kept as evidence: ``"none"``, ``"successes"`` or ``"all"``; see
+            :func:`art_multimodal.evaluations.evidence.bundle.write_bundle`.
         :raises InputError: For anything that cannot be used.
         """
         self.out = Path(out)
@@ -97,6 +101,7 @@ class Audit(Evaluation):
         self.smoothed = Smoothed(settings, self.subject, self.order) if settings.smoothing else None
         #: What is run on every batch, in this order: the attacks, then the smoothed model.
         self.all_passes = (*self.passes, *smoothed_passes(self.smoothed))
+        self.keeper = keeper_for(fixtures, self.subject, self.passes)
         ask_for_words = [name for name in self.attacks if entry_of(name).words]
         if task == SAMPLES:
             # Where there are other modalities, those that are on the text.
@@ -148,6 +153,8 @@ class Audit(Evaluation):
 
         with FolderLock(self.out) as lock:
             log, gallery_hash = self._open(resume, lock)
+            with failing_together():
+                self.keeper.open(self.out)
             left = self._plan(log, report)
             gallery_hash = self._checked_gallery(gallery_hash, left)
             self._work(log, left, gallery_hash, report)
@@ -176,7 +183,10 @@ class Audit(Evaluation):
             return all(are_whole(log.pictures, line.attack, record) for record in shown)
 
         batches = -(-len(self.order) // self.settings.together)
-        left = UnfinishedAudit(pictured={name: [] for name in self.attacks}, pictures_are_whole=has_pictures)
+        pictured: dict[str, list[int]] = {name: [] for name in self.attacks}
+        left = UnfinishedAudit(
+            pictured=pictured, pictures_are_whole=has_pictures, fixtures_are_whole=self.keeper.is_whole
+        )
         left.read(log.lines(), batches, (CLEAN, *self.all_passes), watch)
         return left
 
@@ -199,6 +209,7 @@ class Audit(Evaluation):
             worker = Worker(
                 self.subject, self.prepared, self.budget, self.settings.seed, left, log.pictures, gallery_hash
             )
+            worker.keeper = self.keeper
             for number, at_once in shared_out(left.batches):
                 self._batch(number, worker, own, partial(self._tell, watch, left, at_once))
 
@@ -215,6 +226,8 @@ class Audit(Evaluation):
         if begun.clean is None:
             begun.clean = worker.clean(batch)
             own.append(begun.clean)
+        elif (number, CLEAN) in left.spoilt:
+            worker.keeper.clean(batch)
         tell(begun.clean)
         for name in self.all_passes:
             if (number, name) not in left.done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +88,7 @@ class Subject(ABC):
 
         :param prepared: From :meth:`prepare_pass`.
         :param naive: Whether it was made without knowing of the defences.
+        :param seed: Of the attack. Who answers draws anew, so that whoever has the samples alone gets the same answers.
         """
         with self.seeded(seed):
             attacked = prepared(x, y, seed)
@@ -98,9 +99,21 @@ class Subject(ABC):
                 # Attacked in expectation already, which is all that is said about random answers.
                 flags = {flag: number for flag, number in attacked.flags.items() if flag != "random"}
                 attacked = replace(attacked, flags=flags)
-            if prepared.estimator is self.views.evaluated:
-                return attacked
+        if prepared.estimator is self.views.evaluated:
+            return attacked
+        with self.seeded(*answering(seed)):
             return self.scored(attacked, y, prepared.budget.batch_size)
+
+    def scores(self, attacked: Attacked, batch_size: int) -> np.ndarray:
+        """Scores ``(N, K)`` of the one that answers, of one draw.
+
+        :raises NotImplementedError: In retrieval, where ranks are found by :meth:`judged`.
+        """
+        raise NotImplementedError
+
+    def voted(self, predict: Callable[[], np.ndarray], truth: np.ndarray) -> np.ndarray:
+        """Labels ``(N,)`` that most draws of random defences give; without those the only ones."""
+        return predict()
 
     def scored(self, attacked: Attacked, y: np.ndarray, batch_size: int) -> Attacked:
         """What was attacked on another estimator, with the labels of the one that answers."""
@@ -193,6 +206,14 @@ class Subject(ABC):
         if self.model.source_sha256 is not None:
             facts["source_sha256"] = self.model.source_sha256
         return facts
+
+
+def answering(seed: int) -> tuple[int, int]:
+    """Numbers that seed the answers after an attack.
+
+    :param seed: Of the attack.
+    """
+    return seed, 1
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
                         right[sample.index] = guess == sample.verdict.label
     clean = rows[CLEAN].correct
     if retrieval:
-        _as_an_attacker_would(rows)
+        as_an_attacker_would(rows)
     results: dict[str, Any] = {CLEAN: _clean_result(rows[CLEAN], labels, predictions, nb_classes)}
     for name in attacks:
         results[name] = _attack_result(name, rows[name], clean)
@@ -143,8 +143,11 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
     return summary
 
 
-def _as_an_attacker_would(rows: dict[str, Row]) -> None:
-    """In retrieval all samples are attacked: of each the worse of its ranks before and after counts."""
+def as_an_attacker_would(rows: dict[str, Row]) -> None:
+    """In retrieval all samples are attacked: of each the worse of its ranks before and after counts.
+
+    :param rows: By the name of the pass; changed here.
+    """
     clean = rows[CLEAN]
     for row in rows.values():
         row.ranks = {index: _worse(ranks, clean.ranks[index]) for index, ranks in row.ranks.items()}

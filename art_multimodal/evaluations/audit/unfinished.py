@@ -25,16 +25,18 @@ class Begun:
 class UnfinishedAudit(Unfinished[Line]):
     """What the log of an audit lacks.
 
-    :param spoilt: Batches and passes whose pictures are gone or damaged: they are made again.
+    :param spoilt: Batches and passes whose pictures or fixtures are gone or damaged: they are made again.
     :param pictured: By attack, the batch of each sample that has pictures.
     :param gallery_hash: Of the samples that answers depend on; empty where there are none, or nothing is logged.
     :param pictures_are_whole: Whether those of a line are.
+    :param fixtures_are_whole: Whether the samples of a line are kept as they are to be.
     """
 
     spoilt: set[tuple[int, str]] = field(default_factory=set)
     pictured: dict[str, list[int]] = field(default_factory=dict)
     gallery_hash: str = ""
     pictures_are_whole: Callable[[AttackLine], bool] = lambda line: True
+    fixtures_are_whole: Callable[[Line], bool] = lambda line: True
 
     def noted(self, line: Line) -> None:
         if isinstance(line, CleanLine):
@@ -43,6 +45,8 @@ class UnfinishedAudit(Unfinished[Line]):
             self.pictured[line.attack] += [line.batch] * sum(one.pictured is not None for one in line.samples)
             if not self.pictures_are_whole(line):
                 self.spoilt.add(line.part)
+        if not self.fixtures_are_whole(line):
+            self.spoilt.add(line.part)
 
     def finished(self, number: int, wanted: Sequence[str]) -> bool:
         return super().finished(number, wanted) and not any((number, name) in self.spoilt for name in wanted)

@@ -16,6 +16,7 @@ from art_multimodal.evaluations.audit.lines import AttackLine, CleanLine, Sample
 from art_multimodal.evaluations.audit.passes import entry_of, goes_on_after, is_naive
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.evaluations.audit.unfinished import Begun, UnfinishedAudit
+from art_multimodal.evaluations.evidence.keeping import Keeper, NullKeeper
 from art_multimodal.evaluations.suite import PreparedAttack
 
 #: Pictures kept for each attack.
@@ -46,6 +47,8 @@ class Worker:
     ) -> None:
         self.subject, self.prepared, self.budget, self.seed = subject, prepared, budget, seed
         self.left, self.pictures, self.gallery_hash = left, pictures, gallery_hash
+        #: Keeps the samples themselves, where they are wanted.
+        self.keeper: Keeper = NullKeeper()
 
     def clean(self, batch: Batch) -> CleanLine:
         """The line of a batch before any attack."""
@@ -54,6 +57,7 @@ class Worker:
         for rows in self.subject.by_shape(batch.samples):
             said = self.subject.answers(*batch.take(rows), self.budget.batch_size)
             records.update(zip(rows.tolist(), said, strict=True))
+        self.keeper.clean(batch)
         return CleanLine(
             batch.number,
             batch.listed,
@@ -84,13 +88,16 @@ class Worker:
         queries: float = 0
         gradients: float = 0
         flags: dict[str, int] = {}
+        taking = self.keeper.taking(name, batch)
         for group, places in enumerate(self.subject.by_shape([batch.samples[row] for row in chosen])):
             indices, samples = batch.take(chosen[places])
             x, labels = subject.stack(samples), subject.labels(samples)
             with subject.counted() as count:
-                seed = _seed_of(self.seed, name, batch.number, group)
+                seed = seed_of(self.seed, name, batch.number, group)
                 attacked = subject.attacked(self.prepared[name], is_naive(name), x, labels, seed)
                 said = subject.judged(indices, samples, attacked, self.budget.batch_size)
+            fell = [bool(right[row] and not one.right) for row, one in zip(chosen[places], said, strict=True)]
+            taking.take(indices, samples, x, attacked, fell)
             own = [record.detail.queries for record in said if record.detail.queries is not None]
             queries += sum(own) if own else count["queries"]
             gradients += count["gradients"]
@@ -103,6 +110,7 @@ class Worker:
                     shown = subject.show(self.pictures, name, record, sample, attacked, int(place))
                     records[row] = replace(record, pictured=shown)
                     self.left.pictured[name].append(batch.number)
+        taking.keep()
         return AttackLine(
             batch.number,
             name,
@@ -134,7 +142,7 @@ def _fallen(lines: Mapping[str, AttackLine], attacks: Sequence[str]) -> dict[int
     return found
 
 
-def _seed_of(seed: int, attack: str, batch: int, group: int) -> int:
+def seed_of(seed: int, attack: str, batch: int, group: int) -> int:
     """A seed of its own for every attack on every batch, whatever ran before it."""
     sequence = np.random.SeedSequence([seed, zlib.crc32(attack.encode()), batch, group])
     return int(sequence.generate_state(1, np.uint32)[0])

@@ -1,0 +1,54 @@
+"""Of each row of a report which samples are right: what its accuracies count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from art_multimodal.evaluations.audit.lines import CLEAN, Line
+from art_multimodal.evaluations.audit.passes import entry_of, passes_of
+from art_multimodal.evaluations.audit.rows import Row
+from art_multimodal.evaluations.audit.summary import as_an_attacker_would, members_of, summary_rows
+from art_multimodal.evaluations.suite import RETRIEVAL
+
+#: Of each sample, by its place in the data, whether it is right.
+Outcomes = dict[int, bool]
+
+
+def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outcomes]:
+    """Which samples count as right in each row of a report; those that a row does not count are left out.
+
+    One that is wrong before an attack is wrong under it. The share of right ones is the row's accuracy.
+
+    :param header: Of the run.
+    :param lines: Of its log.
+    :return: By row, in the order of the report; attacks that do not know of the defences as ``naive:NAME``.
+    """
+    passes = passes_of(tuple(header["attacks"]), bool(header.get("defences")))
+    rows = {name: Row() for name in (CLEAN, *passes)}
+    for line in lines:
+        rows[line.attack].add(line)
+    clean = dict(rows[CLEAN].correct)
+    if header["task"] == RETRIEVAL:
+        as_an_attacker_would(rows)
+    found = {CLEAN: clean}
+    for name in passes:
+        found[name] = _of_members([name], rows, clean)
+    for name in summary_rows(header["attacks"])[1 + len(header["attacks"]) :]:
+        found[name] = _of_members(members_of(name, passes), rows, clean)
+    return found
+
+
+def _of_members(members: list[str], rows: Mapping[str, Row], clean: Outcomes) -> Outcomes:
+    """Who survives all of several passes, of those that all are done with."""
+    if all(entry_of(name).of_everyone for name in members):
+        # An outage is no attack: one that was wrong before may be right.
+        done = set.intersection(*(set(rows[name].correct) for name in members))
+        return {index: all(rows[name].correct[index] for name in members) for index in sorted(done)}
+    attacked = set.intersection(*(set(rows[name].correct) | rows[name].not_applicable for name in members))
+    attacked &= {index for name in members for index in rows[name].correct}
+    return {
+        index: right and all(rows[name].correct.get(index, True) for name in members)
+        for index, right in clean.items()
+        if not right or index in attacked
+    }
