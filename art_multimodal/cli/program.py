@@ -18,6 +18,8 @@ from art_multimodal.cli.audit import EXAMPLES as AUDIT_EXAMPLES
 from art_multimodal.cli.audit import audit
 from art_multimodal.cli.certify import EXAMPLES as CERTIFY_EXAMPLES
 from art_multimodal.cli.certify import certify
+from art_multimodal.cli.compare import EXAMPLES as COMPARE_EXAMPLES
+from art_multimodal.cli.compare import compare
 from art_multimodal.cli.display import escape_what_cannot_be_shown
 from art_multimodal.cli.help import Command, Group
 from art_multimodal.cli.listing import EXAMPLES as LIST_EXAMPLES
@@ -68,6 +70,7 @@ app.command(cls=AuditCommand, epilog=AUDIT_EXAMPLES)(audit)
 app.command(cls=Command, epilog=CERTIFY_EXAMPLES)(certify)
 app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
 app.command(cls=Command, epilog=VERIFY_EXAMPLES)(verify)
+app.command(cls=Command, epilog=COMPARE_EXAMPLES)(compare)
 app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
 app.add_typer(plans, name="plan")
 
