@@ -58,6 +58,15 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            rich_help_panel=RUN,
+            help="writes every image as a PNG of 8 bits, to be looked at: pass and number of the sample name it",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int,
         typer.Option(metavar="N", rich_help_panel=RUN, help="most samples the model sees at once; changes no result"),
@@ -75,15 +84,20 @@ def verify(
     quiet_libraries()
     from art_multimodal.errors import check_count
     from art_multimodal.evaluations.evidence.bundle import Bundle
+    from art_multimodal.evaluations.evidence.looking import check_empty, write_images
     from art_multimodal.evaluations.evidence.rescoring import rescore
 
     check_count("batch size", batch_size)
+    if images is not None:
+        check_empty(images, bundle)
     opened = Bundle(bundle, digest)
     manifest = opened.manifest
     say(f"bundle: {len(manifest.files) + 1:,} files, every byte as it was closed; fixtures: {manifest.fixtures}")
     say(f"digest: {opened.digest}" + ("" if digest is None else ", as given"))
     found = rescore(opened, None if model is None else model_spec(model), batch_size, DEVICES.find(device))
     _print(opened, found)
+    if images is not None:
+        say(f"{images}: {write_images(opened, found.reader, images):,} images")
     if found.same_model and not found.confirmed:
         raise typer.Exit(NOT_CONFIRMED)
 

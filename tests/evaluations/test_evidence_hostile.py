@@ -27,8 +27,9 @@ from art_multimodal.store import opened_document, sealed_document
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
     made = {}
-    for kind in ("digits", "pairs", "views"):
-        settings = replace(KINDS[kind], attacks={"digits": "pgd,character_attack"}.get(kind, "art_pgd"))
+    attacks = {"digits": "pgd,character_attack", "retrieval": "similarity_pgd"}
+    for kind in ("digits", "pairs", "views", "retrieval"):
+        settings = replace(KINDS[kind], attacks=attacks.get(kind, "art_pgd"))
         made[kind] = kept(settings, tmp_path_factory.mktemp(kind) / "out")
     return made
 
@@ -226,6 +227,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a model without a name": (header_changed("model", spec="loaded:Mine"), "came from Python, unnamed"),
     "a model that is none": (header_changed("model", spec=7), "spec of the model"),
     "settings that are none": (header_changed("settings", seed="x"), "seed of the settings"),
+    "groups of none": (header_changed("settings", group_size=0), "group_size of the settings"),
+    "points of a curve that are none": (header_changed("budget", word_curve=["x"]), "word_curve of the budget"),
     "another number of classes": (header_changed("data", class_names=["one", "two"]), "label|predicted"),
 }
 
@@ -250,6 +253,33 @@ def test_samples_of_another_size_are_refused(written, tmp_path: Path, capsys, ki
 
     forged(folder, tensors_changed(shorter, 0))
     assert "must have shape" in refused(folder, capsys)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("captions", [[], ["a"] * 9, [" "], ["a"] * 5000])
+def test_samples_have_the_captions_of_the_log(written, tmp_path: Path, capsys, number: int, captions: list) -> None:
+    folder = own(written, tmp_path, "retrieval")
+    forged(folder, lines_changed(1, number, texts={"text": captions}))
+    err = refused(folder, capsys)
+    assert "caption" in err or "no text" in err or "is empty" in err
+
+
+def test_modalities_of_a_header_have_names(written, tmp_path: Path, capsys) -> None:
+    folder = own(written, tmp_path, "views")
+    forged(folder, header_changed("data", modalities=[{"name": 7}]))
+    assert "name of a modality" in refused(folder, capsys)
+
+
+def test_images_are_not_written_into_a_bundle(written, tmp_path: Path, capsys) -> None:
+    folder = own(written, tmp_path)
+    for where, said in ((folder / "images", "lies in the bundle"), (tmp_path, "holds bundle")):
+        assert cli.main(["verify", str(folder), "--device", "cpu", "--images", str(where)]) == 2
+        assert said in capsys.readouterr().err
+    where = tmp_path / "images"
+    assert cli.main(["verify", str(folder), "--device", "cpu", "--images", str(where)]) == 0
+    assert f"{len(list(where.iterdir()))} images" in capsys.readouterr().out
+    # Before any attack, and after the one that changes images.
+    assert {path.name[:4] for path in where.iterdir()} == {"p000", "p001"}
 
 
 def test_headers_of_tensors_are_bounded_and_hold_numbers(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from art_multimodal.store.files import reason_of
 
 #: The field of texts of pairs and captions.
 TEXT = "text"
+#: Of a sample: each takes the room of its image.
+_MOST_CAPTIONS = 4096
 
 
 class BundledSamples:
@@ -97,8 +99,8 @@ class BundledSamples:
         if self.task not in (PAIRS, RETRIEVAL):
             return check_images(arrays[IMAGE])
         counts = [len(one.get(TEXT, ())) for one in texts]
-        if 0 in counts or (self.task == PAIRS and set(counts) != {1}):
-            raise InputError("Samples of the bundle lack a text.")
+        if not all(0 < count <= _MOST_CAPTIONS for count in counts) or (self.task == PAIRS and set(counts) != {1}):
+            raise InputError(f"Samples of the bundle have no text, or more than {_MOST_CAPTIONS:,}.")
         images = np.repeat(arrays[IMAGE], counts, axis=0)
         return image_text_pairs(images, [text for one in texts for text in one[TEXT]], allow_empty=True)
 
@@ -159,7 +161,7 @@ class BundledCaptions(CaptionedImages):
             for line in (line for group in reader.clean(batch) for line in group.lines):
                 captions = tuple(line.texts.get(TEXT, ()))
                 if not captions or not all(text.strip() for text in captions):
-                    raise InputError("Samples of the bundle lack a caption.")
+                    raise InputError("Samples of the bundle have no caption, or an empty one.")
                 self._captions[line.index] = captions
         if self._captions.keys() != self._batch_of.keys():
             raise InputError("The samples of the bundle are not those of its log.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from art_multimodal.errors import InputError
+from art_multimodal.errors import LARGEST_COUNT, InputError
 from art_multimodal.evaluations.audit.lines import CLEAN, Classified
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.settings import AuditSettings
@@ -20,7 +20,7 @@ from art_multimodal.evaluations.evidence.data import (
 )
 from art_multimodal.evaluations.evidence.fixtures import Group
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
-from art_multimodal.evaluations.typed_json import entries
+from art_multimodal.evaluations.typed_json import Within, entries
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
@@ -33,6 +33,12 @@ _KINDS = {
     RETRIEVAL: DualEncoder.kind,
     PAIRS: FusionModel.kind,
     SAMPLES: MultimodalModel.kind,
+}
+#: What the settings must say.
+_SETTINGS: dict[str, Any] = {
+    "seed": Annotated[int, Within(0, 2**63 - 1)],
+    "draws": Annotated[int, Within(1, 10_000)],
+    "group_size": Annotated[int, Within(1, LARGEST_COUNT)],
 }
 #: How a model is named that runs a file, and one that had no name.
 _RUNS_A_FILE, _LOADED = "python:", "loaded:"
@@ -85,7 +91,8 @@ def reopen(bundle: Bundle, model: Any, batch_size: int, device_type: str) -> Reo
     """
     header, task = bundle.header, bundle.header["task"]
     try:
-        settings = entries(header["settings"], {"seed": int, "draws": int, "group_size": int}, "the settings")
+        settings = entries(header["settings"], _SETTINGS, "the settings")
+        _check_for_summary(header)
         spec = entries(header["model"], {"spec": str, "weights_sha256": str}, "the model of the run")
         if task not in _KINDS:
             raise ValueError(f"{shown(task)[:40]} is no task")
@@ -116,6 +123,19 @@ def reopen(bundle: Bundle, model: Any, batch_size: int, device_type: str) -> Reo
     return Reopened(name, subject, reader, weights, same, same or own, size, settings["seed"], numbers)
 
 
+def _check_for_summary(header: dict[str, Any]) -> None:
+    """Check what numbers of a report are computed from besides lines.
+
+    :raises ValueError: Saying what is wrong.
+    """
+    if header["task"] == SAMPLES:
+        found = entries(header["data"], {"modalities": list[Any]}, "data of the header")["modalities"]
+        for one in found:
+            entries(one, {"name": str, "kind": str}, "a modality")
+    if "word_curve" in header["budget"]:
+        entries(header["budget"], {"word_curve": tuple[int, ...]}, "the budget")
+
+
 def _subject(
     bundle: Bundle, model: Any, name: str, settings: dict[str, Any], batch_size: int, device_type: str
 ) -> tuple[BundledSamples, Subject, tuple[int, ...]]:
@@ -125,9 +145,9 @@ def _subject(
     if task in (PAIRS, SAMPLES):
         numbers = _numbers(classes, model.class_names, name)
     if task == SAMPLES:
-        known = [one.get("name") for one in header["data"].get("modalities", ()) if isinstance(one, dict)]
-        if sorted(map(str, known)) != sorted(model.modalities):
-            theirs = shown(", ".join(map(str, known)))[:200]
+        known = [one["name"] for one in header["data"]["modalities"]]
+        if sorted(known) != sorted(model.modalities):
+            theirs = shown(", ".join(known))[:200]
             raise InputError(f"{shown(name)} takes {', '.join(model.modalities)}, and the bundle holds {theirs}.")
     reader = BundledSamples(bundle, model.modalities if task == SAMPLES else None)
     batches = {one.index: line.batch for line in bundle.lines() if line.attack == CLEAN for one in line.samples}

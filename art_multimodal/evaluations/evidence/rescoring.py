@@ -16,7 +16,7 @@ from art_multimodal.evaluations.audit.subject import Subject, answering
 from art_multimodal.evaluations.audit.summary import summarise
 from art_multimodal.evaluations.audit.work import seed_of
 from art_multimodal.evaluations.evidence.bundle import Bundle
-from art_multimodal.evaluations.evidence.data import BundledSamples
+from art_multimodal.evaluations.evidence.data import TEXT, BundledSamples
 from art_multimodal.evaluations.evidence.fixtures import Group
 from art_multimodal.evaluations.evidence.judging import Verdict, ask, rounded
 from art_multimodal.evaluations.evidence.keeping import ALL
@@ -75,6 +75,7 @@ class Rescoring:
     :param weights_sha256: Of its weights.
     :param same_weights: Whether these are the bundle's.
     :param same_model: Whether it is to say the same: the weights are, or it is the model that the bundle names.
+    :param reader: Of the bundle's samples.
     :param report: Numbers of the report, by row, over the samples that count.
     :param now: The same as the model says now.
     :param eight_bit: The same with images of 8 bits; ``None`` where there are no images.
@@ -87,6 +88,7 @@ class Rescoring:
     weights_sha256: str
     same_weights: bool
     same_model: bool
+    reader: BundledSamples
     report: dict[str, Any]
     now: dict[str, Any]
     eight_bit: dict[str, Any] | None
@@ -127,7 +129,9 @@ class _Asking:
         self.subject: Subject = opened.subject
         self.reader: BundledSamples = opened.reader
         self.images = False
-        self.found = Rescoring(opened.name, opened.weights_sha256, opened.same_weights, opened.same_model, {}, {}, None)
+        self.found = Rescoring(
+            opened.name, opened.weights_sha256, opened.same_weights, opened.same_model, opened.reader, {}, {}, None
+        )
 
     def run(self) -> Rescoring:
         found, header = self.found, self.bundle.header
@@ -181,6 +185,8 @@ class _Asking:
     ) -> dict[int, tuple[Verdict, Verdict]]:
         subject, indices, size = self.subject, group.indices, self.opened.batch_size
         samples = [self.opened.sample(one, row) for one, row in picked]
+        if self.bundle.header["task"] == RETRIEVAL:
+            self._check_captions(group, samples, logged)
         attacked = self._attacked(group)
         seed: tuple[int, ...] = tuple(indices)
         if line.attack != CLEAN:
@@ -198,6 +204,13 @@ class _Asking:
             verdicts = ask(subject, indices, samples, eight, size, seed).verdicts
         ours = [(self._ours(a), self._ours(b)) for a, b in zip(asked.verdicts, verdicts, strict=True)]
         return dict(zip(indices, ours, strict=True))
+
+    def _check_captions(self, group: Group, samples: Sequence[Any], logged: Mapping[int, SampleRecord]) -> None:
+        """Each sample has as many captions in every version as in the log."""
+        for sample, said in zip(samples, group.lines, strict=True):
+            found = {len(one.get(TEXT, ())) for one in (said.texts, *said.versions)} | {len(sample.captions)}
+            if found != {logged[said.index].verdict.fixed}:
+                raise InputError("a sample has another number of captions than in the log.")
 
     def _attacked(self, group: Group) -> Attacked:
         """A group as an attack returned it."""
