@@ -142,12 +142,17 @@ def _name(changed: list[Any]) -> None:
 def _table(found: Rescoring) -> Any:
     from art_multimodal.evaluations.audit.rendering import percent
 
-    table = plain_table(
-        "n", "report", "re-scored", *(["8 bit"] if found.eight_bit is not None else []), "near", "other"
-    )
+    eight = ["8 bit"] if found.eight_bit is not None else []
+    table = plain_table("n", "report", "re-scored", *eight, "near", "other")
     for name, row in found.report.items():
         columns = [row, found.now[name], *([found.eight_bit[name]] if found.eight_bit is not None else [])]
         tally = found.tallies.get(name)
         counts = ["", ""] if tally is None else [str(tally.near), str(tally.other)]
         table.add_row(shown(name)[:36], str(row["n"]), *(percent(one["accuracy"]) for one in columns), *counts)
+    # Passes that are no row by themselves, such as those that do not know of the defences.
+    for name, tally in found.tallies.items():
+        if name not in found.report:
+            blank = [""] * (2 + len(eight))
+            n = tally.same + tally.near + tally.other
+            table.add_row(shown(name)[:36], str(n), *blank, str(tally.near), str(tally.other))
     return table

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from audits import read_report
 from evidence import KINDS, edited, first, forged, kept, samples_of
+from rounding import OtherRounding
 
 from art_multimodal import cli
 from art_multimodal.errors import InputError
@@ -52,6 +53,26 @@ def test_the_same_model_confirms_every_sample_whatever_the_batch_size(written, k
         if not found.near:
             assert {row: result["accuracy"] for row, result in found.now.items()} == shares
     assert found.eight_bit is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_another_machine_nothing_differs_by_more_than_rounding(written, kind: str) -> None:
+    bundle = Bundle(written[kind].folder)
+    for seed in (1, 2):
+        with OtherRounding(seed):
+            found = rescore(bundle, device="cpu")
+        assert found.confirmed, found.changed
+
+
+@pytest.mark.parametrize("kind", ["random", "retrieval", "views"])
+def test_what_is_printed_has_80_columns_and_every_pass(written, capsys, kind: str) -> None:
+    folder = written[kind].folder
+    assert cli.main(["verify", str(folder), "--digest", written[kind].digest.upper(), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    # The digest is as long as it is.
+    assert max(len(line) for line in printed.splitlines() if "digest" not in line) <= 80
+    assert f"digest: {written[kind].digest}, as given" in printed and "weights: the same" in printed
+    assert all(any(line.startswith(name) for line in printed.splitlines()) for name in Bundle(folder).passes)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
-from art_multimodal.evaluations.audit.passes import entry_of, passes_of
+from art_multimodal.evaluations.audit.passes import entry_of, passes_in
 from art_multimodal.evaluations.audit.rows import Row
 from art_multimodal.evaluations.audit.summary import as_an_attacker_would, members_of, summary_rows
 from art_multimodal.evaluations.suite import RETRIEVAL
@@ -24,7 +24,7 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
     :param lines: Of its log.
     :return: By row, in the order of the report; attacks that do not know of the defences as ``naive:NAME``.
     """
-    passes = passes_of(tuple(header["attacks"]), bool(header.get("defences")))
+    passes = passes_in(header)
     rows = {name: Row() for name in (CLEAN, *passes)}
     for line in lines:
         rows[line.attack].add(line)

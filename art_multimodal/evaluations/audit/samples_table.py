@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN, Classified, CleanLine, Line, Ranked, SampleRecord
-from art_multimodal.evaluations.audit.passes import passes_of
+from art_multimodal.evaluations.audit.passes import passes_in
 from art_multimodal.shown import shown
 from art_multimodal.store import cannot_write, open_regular, replace_file
 
@@ -44,7 +44,7 @@ def write_samples(folder: Path, header: Mapping[str, Any], lines: Iterable[Line]
 
 
 def _rows(header: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[list[str]]:
-    passes = passes_of(tuple(header["attacks"]), bool(header.get("defences")))
+    passes = passes_in(header)
     names = header["data"]["class_names"]
     yield ["index", "name", "label", *(f"{name} {what}".strip() for name in ("", *passes) for what in _COLUMNS)]
     batch: dict[str, dict[int, SampleRecord]] = {}

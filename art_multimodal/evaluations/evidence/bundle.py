@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
 from art_multimodal.evaluations.audit.log import RunLog
-from art_multimodal.evaluations.audit.passes import passes_of
+from art_multimodal.evaluations.audit.passes import passes_in
 from art_multimodal.evaluations.evidence.fixtures import FOLDER, file_stem, files_of, read_head
 from art_multimodal.evaluations.evidence.keeping import EVIDENCE_FOLDER, MANIFEST_FILE, NONE
 from art_multimodal.evaluations.evidence.manifest import (
@@ -183,7 +183,7 @@ class Bundle:
             self.protected_words: tuple[str, ...] = entries(
                 environment, {"protected_words": tuple[str, ...]}, "the environment"
             )["protected_words"]
-            self.passes = passes_of(tuple(self.header["attacks"]), bool(self.header.get("defences")))
+            self.passes = tuple(passes_in(self.header))
             if self.manifest.passes != (CLEAN, *self.passes):
                 raise ValueError("the passes of the manifest are not those of the run")
         except (OSError, ValueError) as error:

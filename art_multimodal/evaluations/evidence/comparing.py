@@ -13,7 +13,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.lines import CLEAN, CleanLine
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.outcomes import Outcomes, outcomes
-from art_multimodal.evaluations.audit.passes import NAIVE, goes_on_after
+from art_multimodal.evaluations.audit.passes import goes_on_after, is_naive
 from art_multimodal.evaluations.audit.rendering import md, percent
 from art_multimodal.evaluations.audit.summary import members_of
 from art_multimodal.evaluations.evidence.bundle import Bundle, evidence_folder
@@ -217,7 +217,7 @@ def _listed(value: Any) -> str:
 def _members(run: _Run, row: str) -> list[str]:
     """The attacks that a row stands for besides its own; with and without knowing of defences they are the same."""
     attacks = run.header["attacks"]
-    if row == CLEAN or row.startswith(NAIVE):
+    if row == CLEAN or is_naive(row):
         return []
     return list(goes_on_after(row, attacks)) if row in attacks else members_of(row, attacks)
 
