@@ -19,6 +19,7 @@ from art_multimodal.evaluations.audit import Audit
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.outcomes import outcomes
 from art_multimodal.evaluations.evidence.bundle import Bundle, Written
+from art_multimodal.evaluations.evidence.comparing import compare
 from art_multimodal.evaluations.evidence.data import BundledSamples
 from art_multimodal.evaluations.evidence.files import sha256_of
 from art_multimodal.evaluations.evidence.keeping import estimated_bytes
@@ -286,3 +287,19 @@ def test_images_alone_have_eight_bits() -> None:
     # As a file of 8 bits is read.
     np.testing.assert_array_equal(np.round(values * 255).astype(np.uint8) / np.float32(255), rounded)
     assert image("rgb", 3, 4, 4).clip_values == (0.0, 1.0)
+
+
+def test_votes_of_a_smoothed_model_are_named_and_not_asked_again(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    base = ["audit", "demo:views/late", "--data", "demo:views", "--attacks", "modality_missing", "--limit", "4"]
+    base += ["--keep", "pix=4,fou=20", "--device", "cpu", "--out", str(out), "--fixtures", "all"]
+    assert cli.main(base) == 0
+    capsys.readouterr()
+    assert cli.main(["verify", str(out), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "smoothed models, certificates: they are votes" in printed
+    bundle, results = Bundle(out), read_report(out)["results"]
+    found = outcomes(bundle.header, bundle.lines())
+    for row, result in results.items():
+        assert len(found[row]) == result["n"] and sum(found[row].values()) == result["accuracy"] * result["n"]
+    assert compare(out, bundle.folder).left_out == {}

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
-from art_multimodal.evaluations.audit.passes import entry_of, passes_in
+from art_multimodal.evaluations.audit.passes import entry_of, passes_in, smoothed_passes
 from art_multimodal.evaluations.audit.rows import Row
 from art_multimodal.evaluations.audit.summary import as_an_attacker_would, members_of, summary_rows
 from art_multimodal.evaluations.suite import RETRIEVAL
+from art_multimodal.evaluations.suite.selection import CERTIFIED, FLIPPED, SMOOTHED
 
 #: Of each sample, by its place in the data, whether it is right.
 Outcomes = dict[int, bool]
@@ -25,7 +26,8 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
     :return: By row, in the order of the report; attacks that do not know of the defences as ``naive:NAME``.
     """
     passes = passes_in(header)
-    rows = {name: Row() for name in (CLEAN, *passes)}
+    smoothed = smoothed_passes(header.get("smoothing"))
+    rows = {name: Row() for name in (CLEAN, *passes, *smoothed)}
     for line in lines:
         rows[line.attack].add(line)
     clean = dict(rows[CLEAN].correct)
@@ -36,7 +38,18 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
         found[name] = _of_members([name], rows, clean)
     for name in summary_rows(header["attacks"])[1 + len(header["attacks"]) :]:
         found[name] = _of_members(members_of(name, passes), rows, clean)
-    return found
+    return found | (_of_smoothed(rows) if smoothed else {})
+
+
+def _of_smoothed(rows: Mapping[str, Row]) -> dict[str, Outcomes]:
+    """Those of a smoothed model: clean, under the attack on its votes, and certified."""
+    right, flipped = rows[SMOOTHED].correct, rows[FLIPPED].correct
+    certified = rows[SMOOTHED].certified
+    return {
+        SMOOTHED: dict(right),
+        FLIPPED: {i: was and flipped[i] for i, was in right.items() if not was or i in flipped},
+        CERTIFIED: {index: was and index in certified for index, was in right.items()},
+    }
 
 
 def _of_members(members: list[str], rows: Mapping[str, Row], clean: Outcomes) -> Outcomes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN, Classified, CleanLine, Line, Ranked, SampleRecord
-from art_multimodal.evaluations.audit.passes import passes_in
+from art_multimodal.evaluations.audit.passes import passes_in, smoothed_passes
 from art_multimodal.shown import shown
 from art_multimodal.store import cannot_write, open_regular, replace_file
 
@@ -44,7 +44,7 @@ def write_samples(folder: Path, header: Mapping[str, Any], lines: Iterable[Line]
 
 
 def _rows(header: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[list[str]]:
-    passes = passes_in(header)
+    passes = [*passes_in(header), *smoothed_passes(header.get("smoothing"))]
     names = header["data"]["class_names"]
     yield ["index", "name", "label", *(f"{name} {what}".strip() for name in ("", *passes) for what in _COLUMNS)]
     batch: dict[str, dict[int, SampleRecord]] = {}
@@ -74,7 +74,11 @@ def _of_batch(
 
 def _said(record: SampleRecord, names: list[str]) -> list[str]:
     verdict = record.verdict
-    said = " ".join(map(str, verdict.ranks)) if isinstance(verdict, Ranked) else harmless(names[verdict.predicted])
+    if isinstance(verdict, Ranked):
+        said = " ".join(map(str, verdict.ranks))
+    else:
+        # A smoothed model may say nothing.
+        said = harmless(names[verdict.predicted]) if verdict.predicted >= 0 else ""
     return [said, "1" if record.right else "0"]
 
 

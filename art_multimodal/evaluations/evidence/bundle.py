@@ -104,6 +104,9 @@ def _fixtures(folder: Path, audit: Audit, log: RunLog) -> tuple[list[str], int, 
     names, samples, digest = [], 0, hashlib.sha256()
     numbers = {name: number for number, name in enumerate((CLEAN, *audit.passes))}
     for line in log.lines():
+        if line.attack not in numbers:
+            # Votes of a smoothed model, which has no samples of its own.
+            continue
         number = numbers[line.attack]
         try:
             head, _ = read_head(folder / FOLDER, number, line.batch)

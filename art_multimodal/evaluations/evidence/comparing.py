@@ -18,6 +18,7 @@ from art_multimodal.evaluations.audit.rendering import md, percent
 from art_multimodal.evaluations.audit.summary import members_of
 from art_multimodal.evaluations.evidence.bundle import Bundle, evidence_folder
 from art_multimodal.evaluations.evidence.keeping import MANIFEST_FILE
+from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
 from art_multimodal.functional.statistics import paired_difference_ci95
 from art_multimodal.shown import shown
 from art_multimodal.store import HEADER_FILE
@@ -27,6 +28,8 @@ from art_multimodal.store.files import reason_of
 ALPHA = 0.05
 #: Entries of the settings that say who is compared, how fast, or what is run at all: rows with these are comparable.
 _MAY_DIFFER = frozenset({"model", "batch_size", "attacks", "limit", "defences", "draws"})
+#: Begins the names of settings that rows of a smoothed model alone depend on.
+_OF_SMOOTHING = "smoothing_"
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,8 @@ def _comparable(a: _Run, b: _Run, differences: list[str]) -> tuple[list[str], di
         one, other = a.header.get(part, {}), b.header.get(part, {})
         for key in sorted({*one, *other} - _MAY_DIFFER):
             # What was asked for is in the settings, what came of it in the budget: once is enough.
+            if key.startswith(_OF_SMOOTHING):
+                continue
             if one.get(key) != other.get(key) and not any(line.startswith(f"{shown(key)}: ") for line in said):
                 said.append(f"{shown(key)}: {shown(one.get(key))[:40]} and {shown(other.get(key))[:40]}")
     differences += said
@@ -203,6 +208,8 @@ def _comparable(a: _Run, b: _Run, differences: list[str]) -> tuple[list[str], di
             left_out[row] = "only one of the audits has it"
         elif said and row != CLEAN:
             left_out[row] = "the budgets or settings differ"
+        elif row in SMOOTHED_ROWS and _smoothing(a) != _smoothing(b):
+            left_out[row] = "models are smoothed, or certified, in other ways"
         elif _members(a, row) != _members(b, row):
             left_out[row] = "it is the worst case of other attacks"
         else:
@@ -214,10 +221,16 @@ def _listed(value: Any) -> str:
     return shown("; ".join(map(str, value or ())) or "none")[:60]
 
 
+def _smoothing(run: _Run) -> Any:
+    """How votes are cast, and within what they are certified."""
+    settings = {key: value for key, value in run.header["settings"].items() if key.startswith(_OF_SMOOTHING)}
+    return settings, run.header.get("smoothing")
+
+
 def _members(run: _Run, row: str) -> list[str]:
     """The attacks that a row stands for besides its own; with and without knowing of defences they are the same."""
     attacks = run.header["attacks"]
-    if row == CLEAN or is_naive(row):
+    if row == CLEAN or row in SMOOTHED_ROWS or is_naive(row):
         return []
     return list(goes_on_after(row, attacks)) if row in attacks else members_of(row, attacks)
 

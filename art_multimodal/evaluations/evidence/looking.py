@@ -61,6 +61,8 @@ def check_empty(folder: Path, bundle: Path) -> None:
 def _images(bundle: Bundle, reader: BundledSamples) -> Iterator[tuple[str, np.ndarray]]:
     names = _names(reader)
     for line in bundle.lines():
+        if line.attack not in bundle.manifest.passes:
+            continue
         number = bundle.manifest.passes.index(line.attack)
         clean = {index: (group, row) for group in reader.clean(line.batch) for row, index in enumerate(group.indices)}
         groups = reader.clean(line.batch) if line.attack == CLEAN else reader.attacked(line.attack, line.batch)

@@ -30,6 +30,7 @@ NOT_RESCORED = {
     "shares removed, points of curves": "what the search did",
     "warnings about gradients": "they need the gradients",
     "accuracy without a modality": "it is no attack",
+    "smoothed models, certificates": "they are votes: certify again",
 }
 
 
@@ -160,6 +161,8 @@ class _Asking:
 
     def _asked(self, line: Line) -> dict[int, tuple[Verdict, Verdict]]:
         """What the model says of the samples of a line that are kept."""
+        if line.attack not in self.bundle.manifest.passes:
+            return {}
         clean = line.attack == CLEAN
         before = self.reader.clean(line.batch)
         groups = before if clean else self.reader.attacked(line.attack, line.batch)
@@ -275,7 +278,7 @@ class _Asking:
         for record in line.samples:
             verdicts = said[line.attack].get(record.index) or self._of_earlier(line, record, lines, said)
             if verdicts is None:
-                self.found.tallies[line.attack].unkept += 1
+                self.found.tallies.setdefault(line.attack, Tally()).unkept += 1
                 if not self.found.same_model:
                     continue
                 verdicts = (record.verdict, record.verdict)
@@ -292,7 +295,7 @@ class _Asking:
         said: Mapping[str, Mapping[int, tuple[Verdict, Verdict]]],
     ) -> tuple[Verdict, Verdict] | None:
         """Of a sample that counts as misled here, since an earlier attack has misled the model about it: that one's."""
-        if not isinstance(line, AttackLine):
+        if not isinstance(line, AttackLine) or line.attack not in self.bundle.passes:
             return None
         for name in goes_on_after(line.attack, self.bundle.passes):
             fell = name in lines and any(one.index == record.index and not one.right for one in lines[name].samples)
