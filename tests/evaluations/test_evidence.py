@@ -303,3 +303,16 @@ def test_votes_of_a_smoothed_model_are_named_and_not_asked_again(tmp_path: Path,
     for row, result in results.items():
         assert len(found[row]) == result["n"] and sum(found[row].values()) == result["accuracy"] * result["n"]
     assert compare(out, bundle.folder).left_out == {}
+
+
+def test_passes_within_smaller_radii_are_asked_again_by_their_numbers(tmp_path: Path) -> None:
+    settings = replace(KINDS["digits"], attacks="pgd", eps=8 / 255, smaller_eps=(2 / 255,), limit=4)
+    one = kept(settings, tmp_path / "out")
+    bundle = Bundle(one.folder)
+    (smaller,) = [name for name in bundle.passes if name.startswith("eps=2/255:")]
+    found = rescore(bundle, device="cpu")
+    assert found.confirmed and found.tallies[smaller].same + found.tallies[smaller].near > 0
+    assert first(one.folder, "jsonl", bundle.manifest.passes.index(smaller)).exists()
+    rows, results = outcomes(bundle.header, bundle.lines()), read_report(tmp_path / "out")["results"]
+    assert sum(rows["image"].values()) == results["image"]["accuracy"] * results["image"]["n"]
+    assert sum(rows[smaller].values()) >= sum(rows["pgd"].values())

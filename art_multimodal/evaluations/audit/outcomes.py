@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
-from art_multimodal.evaluations.audit.passes import entry_of, passes_in, smoothed_passes
+from art_multimodal.evaluations.audit.passes import Pass, entry_of, passes_in, smoothed_passes
 from art_multimodal.evaluations.audit.rows import Row
 from art_multimodal.evaluations.audit.summary import as_an_attacker_would, members_of, summary_rows
 from art_multimodal.evaluations.suite import RETRIEVAL
@@ -23,9 +23,12 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
 
     :param header: Of the run.
     :param lines: Of its log.
-    :return: By row, in the order of the report; attacks that do not know of the defences as ``naive:NAME``.
+    :return: By row, in the order of the report; attacks that do not know of the defences as ``naive:NAME``,
+        and those within smaller radii as ``eps=1/255:NAME``.
     """
     passes = passes_in(header)
+    # Rows are of those within the largest radius.
+    largest = [name for name in passes if not Pass.of(name).eps]
     smoothed = smoothed_passes(header.get("smoothing"))
     rows = {name: Row() for name in (CLEAN, *passes, *smoothed)}
     for line in lines:
@@ -37,7 +40,7 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
     for name in passes:
         found[name] = _of_members([name], rows, clean)
     for name in summary_rows(header["attacks"])[1 + len(header["attacks"]) :]:
-        found[name] = _of_members(members_of(name, passes), rows, clean)
+        found[name] = _of_members(members_of(name, largest), rows, clean)
     return found | (_of_smoothed(rows) if smoothed else {})
 
 
