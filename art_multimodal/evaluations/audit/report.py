@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from art_multimodal.evaluations.audit.cited import standards_of_rows
 from art_multimodal.evaluations.audit.curve import drawn, radii_of
 from art_multimodal.evaluations.audit.drawing.curves import curves_svg, dashes_of
 from art_multimodal.evaluations.audit.gate import Gate
@@ -18,12 +19,28 @@ from art_multimodal.evaluations.audit.sentences import sentences
 from art_multimodal.evaluations.audit.summary import RECALL_AT, summarise
 from art_multimodal.evaluations.audit.threats import threats_of
 from art_multimodal.evaluations.audit.verdicts import verdicts_of
+from art_multimodal.evaluations.standards import STANDARDS
 from art_multimodal.evaluations.suite import entry_of
 from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
 from art_multimodal.store import write_atomically
 
+#: Raised when ``report.json`` has other keys, or they mean something else; ``schema_version`` is that of the log.
+REPORT_VERSION = 1
 #: Of the bar without an attack.
 _CLEAN_COLOUR = "#3b7dd8"
+
+
+def report_of(log: RunLog, gates: Sequence[Gate] = ()) -> dict[str, Any]:
+    """What ``report.json`` holds, from the log: see ``report.schema.json`` beside this module.
+
+    :param gates: Of the command line; those of a plan are in the log.
+    :raises InputError: If a line of the log is damaged.
+    """
+    summary = summarise(log.header, log.lines())
+    verdicts = verdicts_of(log.header, summary, gates)
+    found = {"report_version": REPORT_VERSION, **log.header, **summary}
+    found |= {"standards": standards_of_rows(found)}
+    return found if verdicts is None else {**found, "verdicts": verdicts}
 
 
 def write_reports(log: RunLog, gates: Sequence[Gate] = ()) -> dict[str, Any]:
@@ -32,10 +49,7 @@ def write_reports(log: RunLog, gates: Sequence[Gate] = ()) -> dict[str, Any]:
     :param gates: Of the command line; those of a plan are in the log.
     :raises InputError: If they cannot be written.
     """
-    summary = summarise(log.header, log.lines())
-    verdicts = verdicts_of(log.header, summary, gates)
-    found = {**log.header, **summary, **({} if verdicts is None else {"verdicts": verdicts})}
-    text = json.dumps(found, indent=2, ensure_ascii=True, allow_nan=False)
+    text = json.dumps(report_of(log, gates), indent=2, ensure_ascii=True, allow_nan=False)
     report = json.loads(text)
     write_atomically(log.folder / "report.json", text)
     write_samples(log.folder, log.header, log.lines())
@@ -52,6 +66,7 @@ def write_reports(log: RunLog, gates: Sequence[Gate] = ()) -> dict[str, Any]:
         ],
         "curves": None,
         "verdicts": report.get("verdicts"),
+        "documents": STANDARDS,
         "summaries": {name: entry_of(name).summary for name in report["attacks"]},
     }
     if "curves" in report:
