@@ -19,6 +19,10 @@ HEIC = ["pillow-heif>=0.22"]
 DEMO = ["scikit-image>=0.25"]
 # Data sets of Hugging Face (from version 4 on no script of a data set is run), and the files of PatchCamelyon.
 DATASETS = ["datasets>=4", "h5py>=3.10"]
+# The client alone; with the whole of mlflow it works, too.
+MLFLOW = ["mlflow-skinny>=3.0"]
+# What reads and validates exports.
+READERS = ["cyclonedx-python-lib[json-validation]>=11", "jsonschema>=4.18", "junitparser>=4"]
 TEST = [
     "pytest>=8",
     "pytest-timeout",
@@ -34,6 +38,7 @@ TEST = [
     *HEIC,
     *DEMO,
     *DATASETS,
+    *READERS,
 ]
 
 setup(
@@ -50,14 +55,14 @@ setup(
     package_data={
         "art_multimodal": ["py.typed"],
         "art_multimodal.demo": ["weights/*.safetensors", "weights/mlm/*", "data/*.safetensors", "data/LICENCES.md"],
-        "art_multimodal.evaluations.audit": ["templates/*.j2"],
+        "art_multimodal.evaluations.audit": ["templates/*.j2", "report.schema.json"],
     },
     # Of jinja2, pillow and torch the versions before these have known holes.
     install_requires=[
         "accelerate>=1.0",
         "adversarial-robustness-toolbox>=1.20.1,<1.21",
         "confusable-homoglyphs>=3.3",
-        "huggingface_hub>=1.0",
+        "huggingface_hub>=1.4",
         "jinja2>=3.1.6",
         "numpy>=2.0",
         "open_clip_torch>=3.0",
@@ -82,6 +87,7 @@ setup(
         "heic": HEIC,
         "demo": DEMO,
         "datasets": DATASETS,
+        "mlflow": MLFLOW,
         "test": TEST,
         "docs": ["sphinx>=8", "furo", "myst-parser"],
         "dev": [*TEST, "ruff", "mypy"],

@@ -85,7 +85,7 @@ def test_rows_of_several_attacks_have_the_ids_of_all() -> None:
 
 def test_what_is_certified_is_about_attackers_and_the_smoothed_model_before_them_is_not() -> None:
     rows = ("clean", "smoothed", "vote_flipping", "certified")
-    found = standards_of_rows({"task": "pairs", "attacks": [], "results": dict.fromkeys(rows, {})})
+    found = standards_of_rows({"task": "pairs", "attacks": [], "results": {row: {} for row in rows}})
     assert found["smoothed"] == found["clean"]
     assert found["certified"] == found["vote_flipping"] and found["certified"]["eu_ai_act"] == ["Art. 15(5)"]
 

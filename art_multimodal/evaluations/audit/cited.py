@@ -16,7 +16,7 @@ _OF_SMOOTHED = {SMOOTHED: [], FLIPPED: [(WHITE_BOX, CERTIFIED)], CERTIFIED: [(WH
 
 
 def entries_of_row(report: Mapping[str, Any], row: str) -> list[AttackEntry]:
-    """The attacks of the suite that a row stands for; none for the one before any, and for those of a smoothed model."""
+    """The attacks of the suite that a row stands for: none for the one before any, and of a smoothed model."""
     if row in (CLEAN, *SMOOTHED_ROWS):
         return []
     return [entry_of(name) for name in ([row] if row in report["attacks"] else members_of(row, report["attacks"]))]
