@@ -11,9 +11,20 @@ from art_multimodal.cli.presets import PRESETS
 from art_multimodal.evaluations.audit import AuditSettings
 from art_multimodal.evaluations.suite import ATTACKS
 
-COMMANDS = [["audit"], ["certify"], ["train"], ["verify"], ["compare"], ["list"], ["plan", "init"], ["plan", "check"]]
+COMMANDS = [
+    ["audit"],
+    ["certify"],
+    ["train"],
+    ["verify"],
+    ["compare"],
+    ["export"],
+    ["list"],
+    ["plan", "init"],
+    ["plan", "check"],
+]
 PAGES = [["--help"], *([*command, "--help"] for command in COMMANDS)]
-LISTS = [["list", what] for what in ("models", "data", "attacks", "defences", "fusions", "masks", "methods")]
+LISTED = ("models", "data", "attacks", "defences", "formats", "fusions", "masks", "methods", "standards")
+LISTS = [["list", what] for what in LISTED]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -41,7 +52,7 @@ def test_h_is_help_with_examples(capsys, arguments) -> None:
     assert "Examples:\n  art-multimodal " in printed
 
 
-@pytest.mark.parametrize("command", ["audit", "certify", "train", "verify", "compare"])
+@pytest.mark.parametrize("command", ["audit", "certify", "train", "verify", "compare", "export"])
 def test_every_option_is_shown_once_in_a_group(capsys, command: str) -> None:
     printed = run(capsys, command, "--help")[1]
     shown = [line.split()[0] for line in printed.splitlines() if line.startswith("  --")]
@@ -79,7 +90,9 @@ def test_lists_say_the_modality_once_and_name_everything(capsys) -> None:
     assert [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "] == [*once, *each]
 
 
-@pytest.mark.parametrize("what", ["models", "data", "attacks", "defences", "fusions", "methods"])
+@pytest.mark.parametrize(
+    "what", ["models", "data", "attacks", "defences", "formats", "fusions", "methods", "standards"]
+)
 def test_lists_fit_the_width(capsys, what: str) -> None:
     assert max(map(len, run(capsys, "list", what)[1].splitlines())) <= WIDTH
 
@@ -110,7 +123,10 @@ def test_version(capsys) -> None:
         (["audit", "--zzzzzzz", "3"], "No such option: --zzzzzzz. See"),
         (["audit", "-x"], "No such option: -x"),
         (["adit"], "No such command 'adit'. Did you mean 'audit'? See art-multimodal --help."),
-        (["frobnicate"], "No such command 'frobnicate'. Commands: audit, certify, train, verify, compare, list, plan."),
+        (
+            ["frobnicate"],
+            "No such command 'frobnicate'. Commands: audit, certify, train, verify, compare, export, list, plan.",
+        ),
         (["plan"], "Missing command. See art-multimodal plan --help."),
         (["plan", "chek"], "No such command 'chek'. Did you mean 'check'? See art-multimodal plan --help."),
         (["plan", "check"], "For example: plan.yaml. See art-multimodal plan check --help."),

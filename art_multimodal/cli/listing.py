@@ -88,6 +88,21 @@ def _defences() -> Iterable[tuple[str, str, str]]:
         yield defence.modality, defence.form(name), defence.summary
 
 
+def _formats() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.evaluations.formats import FORMATS
+
+    for name, one in FORMATS.items():
+        yield "", name, f"{one.summary}; {one.file}"
+
+
+def _standards() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.evaluations.standards import STANDARDS
+
+    for standard in STANDARDS.values():
+        for one, title in standard.titles.items():
+            yield standard.name, one, title
+
+
 def _masks() -> Iterable[tuple[str, str, str]]:
     from art_multimodal.estimators.certification import MASKS
 
@@ -105,9 +120,11 @@ _LISTINGS: dict[str, tuple[Callable[[], Iterable[tuple[str, str, str]]], str]] =
     "data": (_data, "art-multimodal audit MODEL --data DATA"),
     "attacks": (_attacks, "--attacks NAME,NAME: names, or the modalities over them"),
     "defences": (_defences, "--defence NAME, or NAME:OPTION=VALUE"),
+    "formats": (_formats, "art-multimodal export FOLDER --as NAME,NAME"),
     "fusions": (_fusions, "in Python, ModularModel(towers, NAME, class_names)"),
     "masks": (_masks, "art-multimodal certify MODEL --data DATA --keep NAME=K --masks NAME"),
     "methods": (_methods, "art-multimodal train METHOD MODEL --data DATA --out FOLDER"),
+    "standards": (_standards, "in reports and exports, for each row; docs/threat_models.md"),
 }
 _NAMES = Names(
     "listing",
@@ -117,9 +134,11 @@ _NAMES = Names(
         "model": "models",
         "datasets": "data",
         "attack": "attacks",
+        "format": "formats",
         "fusion": "fusions",
         "mask": "masks",
         "method": "methods",
+        "standard": "standards",
         "trainers": "methods",
     }
     | dict.fromkeys(("defence", "defense", "defenses"), "defences"),
@@ -129,7 +148,7 @@ _NAMES = Names(
 def list_entries(
     what: Annotated[str, typer.Argument(metavar="|".join(_LISTINGS), help="what to list", show_default=False)],
 ) -> None:
-    """List the models, data sources, attacks, defences, masks or training methods that can be named."""
+    """List what can be named: models, data, attacks, defences, masks, training methods, formats, ids of standards."""
     quiet_libraries()
     entries, usage = _LISTINGS[_NAMES.find(what)]
     group: str | None = None

@@ -21,6 +21,8 @@ from art_multimodal.cli.certify import certify
 from art_multimodal.cli.compare import EXAMPLES as COMPARE_EXAMPLES
 from art_multimodal.cli.compare import compare
 from art_multimodal.cli.display import escape_what_cannot_be_shown
+from art_multimodal.cli.export import EXAMPLES as EXPORT_EXAMPLES
+from art_multimodal.cli.export import export
 from art_multimodal.cli.help import Command, Group
 from art_multimodal.cli.listing import EXAMPLES as LIST_EXAMPLES
 from art_multimodal.cli.listing import list_entries
@@ -71,6 +73,7 @@ app.command(cls=Command, epilog=CERTIFY_EXAMPLES)(certify)
 app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
 app.command(cls=Command, epilog=VERIFY_EXAMPLES)(verify)
 app.command(cls=Command, epilog=COMPARE_EXAMPLES)(compare)
+app.command(cls=Command, epilog=EXPORT_EXAMPLES)(export)
 app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
 app.add_typer(plans, name="plan")
 

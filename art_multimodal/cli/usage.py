@@ -13,6 +13,7 @@ from art_multimodal.shown import shown
 
 #: What one writes for an option or argument, by its parameter; of others the default is an example.
 _EXAMPLES = {
+    "as": "junit,sarif",
     "attack_steps": "10",
     "attacks": "image,text",
     "certify_budget": "image=1,text=1",
@@ -23,6 +24,7 @@ _EXAMPLES = {
     "eps": "1/255",
     "eps_step": "0.5/255",
     "fail_under": "image.accuracy=0.3",
+    "folder": "audit",
     "keep": "image=16,text=3",
     "limit": "100",
     "max_queries": "500",

@@ -1,0 +1,121 @@
+"""The report of a run that somebody else may have made: read only if it is what the log says."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.log import RunLog
+from art_multimodal.evaluations.audit.report import REPORT_VERSION, report_of
+from art_multimodal.evaluations.typed_json import Matching, Signed, typed
+from art_multimodal.shown import shown
+from art_multimodal.store import HEADER_FILE, LINES_FILE, read_regular, refuse_links
+from art_multimodal.store.files import reason_of
+
+REPORT_FILE = "report.json"
+#: Bytes of a report; it is far smaller.
+_MOST_BYTES = 256 << 20
+#: Of what the command line asked for nothing is in the log.
+_NOT_IN_LOG = frozenset({"verdicts"})
+
+_Outcome = Annotated[str, Matching("PASS|WARN|FAIL|NOT RUN")]
+
+
+@dataclass(frozen=True)
+class _Gate:
+    family: str
+    row: str
+    radius: str
+    kind: str
+    limit: Annotated[float, Signed()]
+    outcome: _Outcome
+    value: Annotated[float, Signed()] | None
+    ci95: tuple[Annotated[float, Signed()], Annotated[float, Signed()]] | None
+    said: str
+
+
+@dataclass(frozen=True)
+class _Verdicts:
+    plan: str | None
+    overall: _Outcome
+    families: dict[str, _Outcome]
+    gates: tuple[_Gate, ...]
+    without_limit: tuple[str, ...]
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Read the report of an audit; nothing in the folder is changed.
+
+    :param folder: Of the run.
+    :return: What ``report.json`` holds.
+    :raises InputError: If there is none, a file of the run is a link or damaged, or the report says something else than
+        the log.
+    """
+    refuse_links(folder, (HEADER_FILE, LINES_FILE, REPORT_FILE))
+    header = _header(folder)
+    report = _parsed(folder / REPORT_FILE)
+    if report.get("report_version") != REPORT_VERSION:
+        raise InputError(
+            f"{shown(folder / REPORT_FILE)} was written by another version of art-multimodal (report "
+            f"{shown(report.get('report_version'))[:40]}, here {REPORT_VERSION}). {_ANEW}"
+        )
+    expected = json.loads(json.dumps(report_of(RunLog(folder, header))))
+    keys = [*expected, *(key for key in report if key not in expected)]
+    changed = [key for key in keys if report.get(key) != expected.get(key) and key not in _NOT_IN_LOG]
+    if changed:
+        raise InputError(
+            f"{shown(folder / REPORT_FILE)} says something else than the log of the run (under {shown(changed[0])}): "
+            f"it was changed, or the run has gone on. {_ANEW}"
+        )
+    if "verdicts" in report:
+        try:
+            typed(_Verdicts, report["verdicts"], "verdicts")
+        except ValueError as error:
+            raise InputError(f"{shown(folder / REPORT_FILE)} is damaged: {error}. {_ANEW}") from error
+    return report
+
+
+_ANEW = "The same audit with --resume writes it anew."
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    """The header of the audit in a folder."""
+    path = folder / HEADER_FILE
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {shown(folder)}. Give the --out of an audit.")
+    if not os.path.lexists(path):
+        raise InputError(f"{shown(folder)} holds no run. {_hint(folder)}")
+    try:
+        return RunLog.read_header(path)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(path)} cannot be read ({shown(reason_of(error))}). Run the audit again.") from error
+
+
+def _hint(folder: Path) -> str:
+    """What may be meant instead."""
+    runs = sorted(path.parent.name for path in folder.glob(f"*/{HEADER_FILE}"))[:3]
+    if not runs:
+        return "Give the --out of an audit."
+    return f"Give the folder of one of the runs in it: {', '.join(shown(folder / name) for name in runs)}."
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    if not os.path.lexists(path):
+        raise InputError(f"{shown(path.parent)} holds no {REPORT_FILE}: the audit has not ended. {_ANEW}")
+    try:
+        report = json.loads(read_regular(path, _MOST_BYTES), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{shown(path)} cannot be read ({shown(reason_of(error))[:200]}). {_ANEW}") from error
+    if not isinstance(report, dict):
+        raise InputError(f"{shown(path)} is no report. {_ANEW}")
+    return report
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")

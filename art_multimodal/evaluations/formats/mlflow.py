@@ -1,0 +1,89 @@
+"""MLflow: the numbers of a report as metrics of a run, with its files as artefacts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from art_multimodal.errors import InputError, one_line
+from art_multimodal.evaluations.budget_settings import budget_text
+from art_multimodal.evaluations.formats.facts import measurements, title_of_report
+from art_multimodal.evaluations.formats.format import Report
+from art_multimodal.shown import brief
+
+#: Most characters of a parameter; a server keeps 6,000, an older one 500.
+_LONGEST = 500
+
+
+def metrics_of(report: Report) -> dict[str, float]:
+    """The numbers of a report by names that MLflow takes: ``pgd/depth.accuracy``, ``pgd/depth.accuracy.low``."""
+    found: dict[str, float] = {}
+    for one in measurements(report):
+        name = f"{_name(one.row)}.{one.metric}"
+        found[name] = one.value
+        if one.ci95 is not None:
+            found[f"{name}.low"], found[f"{name}.high"] = one.ci95
+    return found
+
+
+def params_of(report: Report) -> dict[str, str]:
+    """What the numbers depend on, as parameters."""
+    found = {
+        "model": report["model"]["spec"],
+        "model.weights_sha256": report["model"]["weights_sha256"],
+        "data": report["data"]["spec"],
+        "data.fingerprint": report["data"]["fingerprint"],
+        "data.selected": report["data"]["selected"],
+        "task": report["task"],
+        "attacks": ",".join(report["attacks"]),
+        "defences": "; ".join(report["defences"]),
+        "budget": budget_text(report["budget"]),
+        "seed": report["seed"],
+    }
+    return {name: brief(value, _LONGEST) for name, value in found.items()}
+
+
+def log_to_mlflow(report: Report, files: Sequence[Path]) -> str:
+    """Log a report as a run of MLflow, where ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` say.
+
+    :param report: What ``report.json`` holds.
+    :param files: Become its artefacts.
+    :return: Id of the run.
+    :raises InputError: If MLflow is not installed, or refuses something.
+    """
+    try:
+        import mlflow
+    except ImportError as error:
+        raise InputError(
+            "--mlflow needs MLflow, which is not installed: pip install 'art-multimodal[mlflow]'."
+        ) from error
+    try:
+        with mlflow.start_run(run_name=brief(title_of_report(report), 200)) as run:
+            mlflow.log_params(params_of(report))
+            mlflow.log_metrics(metrics_of(report))
+            mlflow.set_tags(_tags(report))
+            for path in files:
+                mlflow.log_artifact(str(path))
+            return run.info.run_id
+    # Of a server that is not there, of its settings, and of names and files that it refuses.
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise InputError(
+            f"MLflow refuses the report: {one_line(error)}. See MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME."
+        ) from error
+
+
+def _tags(report: Report) -> dict[str, Any]:
+    verdicts = report.get("verdicts")
+    found = {"art_multimodal.complete": str(report["complete"]).lower()}
+    if verdicts:
+        found["art_multimodal.verdict"] = verdicts["overall"]
+        if verdicts["plan"]:
+            found["art_multimodal.plan_sha256"] = verdicts["plan"]
+    return found
+
+
+def _name(row: str) -> str:
+    """A row as a part of the name of a metric."""
+    return re.sub(r"[^\w/. -]", "_", row.replace("@", "/"))

@@ -1,0 +1,132 @@
+"""Who could mount the attacks of a row, what they need for it, and when the row may be left aside."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from art_multimodal.evaluations.standards import BLACK_BOX, OUTAGE, WHITE_BOX, family_of
+from art_multimodal.evaluations.suite import ATTACKS, AttackEntry
+from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
+
+#: What attackers with that knowledge see of the model.
+ACCESS = {
+    WHITE_BOX: "the weights, of which gradients are taken",
+    BLACK_BOX: "the scores of each answer, as often as the budget says; no weights",
+    OUTAGE: "none: nobody attacks",
+}
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """Who attacks.
+
+    :param attacker: Who could do it, and what they have in their hands.
+    :param writes: Who writes the text that is changed; a dash where none is.
+    :param ignore: When the row may be left aside: continues "not a threat where".
+    """
+
+    attacker: str
+    writes: str
+    ignore: str
+
+
+_NO_TEXT = "–"
+
+#: By what is attacked, as :func:`art_multimodal.evaluations.standards.family_of` calls it.
+THREAT_MODELS: dict[str, ThreatModel] = {
+    "image": ThreatModel(
+        "Whoever hands in an image, pixel by pixel: an upload, a file, a picture on a page.",
+        _NO_TEXT,
+        "all images come from a camera of one's own, straight to the model.",
+    ),
+    "text": ThreatModel(
+        "Whoever writes a text that the model reads: a caption, a sample's own text, a class prompt.",
+        "the attacker",
+        "only the owner writes texts: prompts of a zero-shot classifier that nobody else can change are then a test of "
+        "wording, not of an attack.",
+    ),
+    "multimodal": ThreatModel(
+        "Whoever hands in an image together with its text: a post, a listing, a page that is indexed.",
+        "the attacker",
+        "image and text come from different people who do not work together: the rows of each alone say what there "
+        "is to lose.",
+    ),
+    "typographic": ThreatModel(
+        "Whoever can put a label into the picture, with a sticker or a pen, and needs no computer for it.",
+        "the attacker, into the picture",
+        "nobody can come near what is photographed, nor edit the photo.",
+    ),
+    "worst": ThreatModel(
+        "The same as for images, for texts and for both, with all attacks there are, and patience.",
+        "the attacker, where texts are changed",
+        "the rows of what is changed may be left aside, too: these are the same threats, attacked harder.",
+    ),
+    "decoupling": ThreatModel(
+        "Whoever can cover, cut or delete parts of a sample, or an accident that does: dirt, a cropped frame, a lost "
+        "word.",
+        "anybody; words are only removed",
+        "what is removed would be noticed before the model is asked. It is no bound by itself: it says which modality "
+        "an answer hangs on.",
+    ),
+    SINGLE_SOURCE: ThreatModel(
+        "Whoever controls one source of several and no other: a sensor, its cable, its file, or a text beside it.",
+        "the attacker, where the source is a text",
+        "all sources come through one hand: who can change one can change all, and the row of all counts.",
+    ),
+    "modality_swap": ThreatModel(
+        "Whoever can play a recording of something else to one source: spoofing.",
+        "somebody else, for another sample",
+        "sources are authenticated or fresh, so that an old recording is refused.",
+    ),
+    "time_shift": ThreatModel(
+        "Whoever can delay a stream, or a clock that drifts.",
+        _NO_TEXT,
+        "sources are synchronised below what the model is tested with.",
+    ),
+    "modality_missing": ThreatModel(
+        "Nobody: a source fails, and the model is told so.",
+        _NO_TEXT,
+        "the model is never asked without all its sources.",
+    ),
+    "modality_removed": ThreatModel(
+        "Nobody: a source delivers nothing of use (dark, silent, blank), and the model is not told.",
+        _NO_TEXT,
+        "such a failure is found out before the model is asked.",
+    ),
+    "noise": ThreatModel(
+        "Nobody: noise of the size that an attacker may use, which attacks with gradients have to beat.",
+        _NO_TEXT,
+        "attacks on the same radius are judged: this is what they are compared with.",
+    ),
+}
+#: Of the row before any attack.
+NO_ATTACK = ThreatModel("Nobody: the model is asked as it is.", _NO_TEXT, "never: it is what is declared.")
+#: Of what another package registers, or a plan asks for, and nobody has described.
+_UNDESCRIBED = ThreatModel(
+    "Whoever controls what the attacks of the row change.",
+    "see the description of the attack",
+    "nobody but the owner can change it.",
+)
+
+
+def threat_model_of(family: str, modalities: Collection[str] = ()) -> ThreatModel:
+    """Who attacks what.
+
+    :param family: As :func:`art_multimodal.evaluations.standards.family_of`, or the name of a row that stands for one
+        modality of several.
+    :param modalities: Names of the modalities of samples.
+    """
+    if family == "clean":
+        return NO_ATTACK
+    return THREAT_MODELS.get(SINGLE_SOURCE if family in modalities else family, _UNDESCRIBED)
+
+
+def members_of_family(family: str) -> list[AttackEntry]:
+    """The attacks of the suite that are of a family."""
+    return [entry for _, entry in ATTACKS.items() if family_of(entry) == family]
+
+
+def families() -> list[str]:
+    """The families of the suite, in the order of its listings."""
+    return list(dict.fromkeys(family_of(entry) for _, entry in ATTACKS.items()))

@@ -1,0 +1,171 @@
+"""``art-multimodal export``: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from audits import SETTINGS, read_report, run_audit
+from judged import every_outcome
+
+from art_multimodal import cli
+from art_multimodal.evaluations.formats import FORMATS
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = replace(SETTINGS, attacks="pgd", limit=4, steps=1)
+    return run_audit(settings, tmp_path_factory.mktemp("audit") / "out").folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "audit"))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
+    code = cli.main(["export", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_are_named_as_they_are_written_and_the_run_stays_as_it_is(folder, tmp_path, capsys) -> None:
+    before = files_in(folder)
+    names = ",".join(FORMATS)
+    code, printed, err = run(capsys, folder, "--as", names, "--dataset", "a/b", "--out", tmp_path / "files")
+    assert (code, err) == (0, "")
+    assert printed.splitlines() == [str(tmp_path / "files" / one.file) for _, one in FORMATS.items()]
+    assert files_in(folder) == before
+    assert run(capsys, folder, "--as", "junit")[0] == 0
+    assert set(files_in(folder)) - set(before) == {"junit.xml"}
+    assert (folder / "junit.xml").read_bytes() == (tmp_path / "files" / "junit.xml").read_bytes()
+    # What lies in the folder now does not keep it from being read again.
+    assert run(capsys, folder, "--as", "junit")[0] == 0
+
+
+def test_verdicts_of_the_command_line_are_exported(folder, tmp_path, capsys) -> None:
+    path = folder / "report.json"
+    path.write_text(json.dumps(every_outcome(read_report(folder))))
+    assert run(capsys, folder, "--as", "junit,sarif", "--plan", "plan.yaml", "--out", tmp_path / "x")[0] == 0
+    log = json.loads((tmp_path / "x" / "audit.sarif").read_text())
+    assert len(log["runs"][0]["results"]) == 1
+    assert 'failures="1" errors="1"' in (tmp_path / "x" / "junit.xml").read_text()
+
+
+def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """Change the report of a folder."""
+
+    def apply(folder: Path) -> None:
+        report = read_report(folder)
+        change(report)
+        (folder / "report.json").write_text(json.dumps(report))
+
+    return apply
+
+
+def _gate_without_a_number(report: dict[str, Any]) -> None:
+    report |= every_outcome(report)
+    del report["verdicts"]["gates"][0]["limit"]
+
+
+def _linked(folder: Path) -> None:
+    (folder / "report.json").rename(folder.parent / "elsewhere.json")
+    (folder / "report.json").symlink_to(folder.parent / "elsewhere.json")
+
+
+def _hard_linked(folder: Path) -> None:
+    os.link(folder / "report.json", folder.parent / "elsewhere.json")
+
+
+def _edited_log(folder: Path) -> None:
+    text = (folder / "log.jsonl").read_text()
+    (folder / "log.jsonl").write_text(text.replace('"predicted":', '"predicted": ', 1))
+
+
+def _other_kind(folder: Path) -> None:
+    from art_multimodal.store import opened_document, sealed_document
+
+    header = opened_document((folder / "run.json").read_bytes())
+    (folder / "run.json").write_text(sealed_document({**header, "kind": "certification"}))
+
+
+def _comparison(folder: Path) -> None:
+    inside = folder.parent / "inside"
+    folder.rename(inside)
+    folder.mkdir()
+    inside.rename(folder / "1-demo-digits")
+    (folder / "report.json").write_text('{"models": []}')
+
+
+DAMAGED: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "nothing there": ("There is no folder", shutil.rmtree),
+    "no run": ("holds no run. Give the --out of an audit.", lambda folder: (folder / "run.json").unlink()),
+    "no report": ("holds no report.json: the audit has not ended", lambda f: (f / "report.json").unlink()),
+    "several models": ("Give the folder of one of the runs in it: ", _comparison),
+    "another kind": ("holds another run than an audit", _other_kind),
+    "no JSON": ("report.json cannot be read", lambda folder: (folder / "report.json").write_bytes(b"\xff{")),
+    "NaN": ("NaN is not a number of JSON", lambda folder: (folder / "report.json").write_text('{"a": NaN}')),
+    "nested": ("report.json cannot be read", lambda f: (f / "report.json").write_text("[" * 200_000)),
+    "a list": ("report.json is no report", lambda folder: (folder / "report.json").write_text("[]")),
+    "a folder": ("report.json cannot be read", lambda f: ((f / "report.json").unlink(), (f / "report.json").mkdir())),
+    "a link": ("is a link", _linked),
+    "a hard link": ("is a hard link", _hard_linked),
+    "a cut header": ("run.json cannot be read", lambda folder: (folder / "run.json").write_text("{")),
+    "an edited log": ("Line 1 of", _edited_log),
+    "a better number": (
+        "says something else than the log of the run (under results)",
+        changed(lambda report: report["results"]["pgd"].update(accuracy=1.0)),
+    ),
+    "a further key": ("(under a\\x1bb)", changed(lambda report: report.update({"a\x1bb": 1}))),
+    "another model": ("(under model)", changed(lambda report: report["model"].update(spec="demo:shapes"))),
+    "another version": ("another version of art-multimodal (report 7", changed(lambda r: r.update(report_version=7))),
+    "a limit without a number": ("has no limit", changed(_gate_without_a_number)),
+    "verdicts of another form": ("verdicts is not an object", changed(lambda r: r.update(verdicts=[1]))),
+}
+
+
+@pytest.mark.parametrize("why", list(DAMAGED))
+def test_a_damaged_folder_is_refused_in_one_line(folder, tmp_path, capsys, why: str) -> None:
+    message, damage = DAMAGED[why]
+    damage(folder)
+    code, printed, err = run(capsys, folder, "--as", "junit", "--out", tmp_path / "out")
+    assert (code, printed) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1 and "\x1b" not in err and message in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Nothing to export: name formats, such as --as junit,sarif, or give --mlflow."),
+        (["--as", "junitt"], "Unknown format 'junitt'. Did you mean junit"),
+        (["--as", ","], "--as names no format"),
+        (["--as", "eval-results"], "name it, such as --dataset ORGANISATION/NAME"),
+        (["--as"], "For example: --as junit,sarif"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(folder, capsys, arguments, message) -> None:
+    code, printed, err = run(capsys, folder, *arguments)
+    assert (code, printed) == (2, "") and err.count("\n") == 1 and message in err
+
+
+def test_a_folder_that_cannot_be_written_is_named(folder, tmp_path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, folder, "--as", "junit", "--out", tmp_path / "file" / "out")
+    assert code == 2 and "Cannot write to" in err and err.count("\n") == 1
+
+
+def test_without_mlflow_its_extra_is_named(folder, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
+    code, _, err = run(capsys, folder, "--mlflow")
+    assert code == 2 and "pip install 'art-multimodal[mlflow]'" in err
