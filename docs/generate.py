@@ -8,7 +8,9 @@ from pathlib import Path
 
 import certificate_tables
 import data_tables
+import format_examples
 import fusion_tables
+import threat_tables
 from interop_tables import interoperability
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -17,12 +19,16 @@ OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost"),
 )
+#: Formats that a page shows an example of.
+FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")
 #: What other pages include, by the names of the generated files.
 INCLUDED = (
     *OWN_PAGE,
     *("defence_names", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
+    *("threats", "threat_ids", "threat_documents", "formats"),
+    *(f"format_{name}" for name in FORMAT_EXAMPLES),
 )
 #: Results that are no single table, and are shown by a page in another way.
 _SHOWN_OTHERWISE = ("fusions", "certificates")
@@ -110,6 +116,11 @@ def write_all(folder: Path) -> None:
     own.append(("data_sets.md", data_tables.data_sets(table)))
     own.append(("data_prompts.md", data_tables.data_prompts(table)))
     own.append(("data_protocols.md", data_tables.data_protocols(table)))
+    own.append(("threats.md", threat_tables.threats(table)))
+    own.append(("threat_ids.md", threat_tables.ids(table)))
+    own.append(("threat_documents.md", threat_tables.documents(table)))
+    own.append(("formats.md", format_examples.overview(table)))
+    own += [(f"format_{name}.md", format_examples.example(name)) for name in FORMAT_EXAMPLES]
     own.append(("interoperability.md", interoperability(table)))
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):
         path = folder / name
