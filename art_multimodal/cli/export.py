@@ -62,18 +62,18 @@ def export(
     """
     quiet_libraries()
     from art_multimodal.errors import InputError
-    from art_multimodal.evaluations.audit.stored_report import REPORT_FILE, read_report
+    from art_multimodal.evaluations.audit.stored_report import read_report
     from art_multimodal.evaluations.formats import Options
-    from art_multimodal.evaluations.formats.mlflow import log_to_mlflow
+    from art_multimodal.evaluations.formats.mlflow import files_of_run, log_to_mlflow
     from art_multimodal.evaluations.formats.writing import names_of, write_formats
 
     if formats is None and not mlflow:
         raise InputError("Nothing to export: name formats, such as --as junit,sarif, or give --mlflow.")
     names = [] if formats is None else names_of(formats)
     report = read_report(folder)
+    kept = files_of_run(folder) if mlflow else []
     paths = write_formats(report, names, out or folder, Options(dataset, plan)) if names else []
     for path in paths:
         say(str(path))
     if mlflow:
-        pages = [path for name in (REPORT_FILE, "report.md", "report.html") if (path := folder / name).is_file()]
-        say(f"MLflow run {log_to_mlflow(report, [*pages, *paths])}")
+        say(f"MLflow run {log_to_mlflow(report, [*kept, *paths], folder)}")

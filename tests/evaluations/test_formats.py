@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import jsonschema
 import pytest
 import yaml
-from audits import SETTINGS, read_report, run_audit
+from audits import PAIRS, RETRIEVAL, SETTINGS, VIEWS, read_report, run_audit
 from huggingface_hub import ModelCardData, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from judged import PLAN, every_outcome, gate, judged
@@ -21,7 +21,7 @@ from judged import PLAN, every_outcome, gate, judged
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.formats import FORMATS, Options
 from art_multimodal.evaluations.formats.facts import measurements
-from art_multimodal.evaluations.formats.mlflow import log_to_mlflow, metrics_of, params_of
+from art_multimodal.evaluations.formats.mlflow import files_of_run, log_to_mlflow, metrics_of, params_of
 from art_multimodal.evaluations.formats.writing import names_of, write_formats
 
 SARIF = Path(__file__).parent / "schemas" / "sarif-2.1.0-rtm.5.json"
@@ -34,6 +34,19 @@ HOSTILE = "a]]><b> & \"c' [d](javascript:x) | `e` {0} \x00\x1b[31m\u202e\ud800\u
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     settings = replace(SETTINGS, attacks="pgd", limit=6, steps=1, defences=("jpeg:quality=75",))
     return read_report(run_audit(settings, tmp_path_factory.mktemp("audit") / "out").folder)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Reports of the other tasks."""
+    small = {"limit": 4, "steps": 1, "max_queries": 10}
+    settings = (
+        replace(PAIRS, attacks="art_pgd,decoupling_image", **small),
+        replace(RETRIEVAL, attacks="pgd,character_attack", **small),
+        replace(VIEWS, attacks="apgd,modality_swap,modality_missing,decoupling_guided", **small),
+    )
+    out = tmp_path_factory.mktemp("audits")
+    return [read_report(run_audit(one, out / str(number)).folder) for number, one in enumerate(settings)]
 
 
 def hostile(report: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +123,25 @@ def test_sarif_is_valid(report, variant: str) -> None:
     run["results"] = [{"mesage": {"text": "x"}}]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft4Validator(schema).validate(log)
+
+
+def test_every_task_is_exported(others) -> None:
+    assert [report["task"] for report in others] == ["pairs", "retrieval", "samples"]
+    schema = jsonschema.Draft4Validator(json.loads(SARIF.read_text()))
+    for report in others:
+        row = next(name for name in report["results"] if name not in ("clean", *report["attacks"]))
+        given = judged(report, *(gate("FAIL", name) for name in report["results"]))
+        schema.validate(json.loads(FORMATS["sarif"].text(given, HUB)))
+        cases = [case.get("name") for case in ET.fromstring(FORMATS["junit"].text(given, HUB)).iter("testcase")]
+        assert cases[1:] == [f"{name}: floor" for name in report["results"]]
+        bom = json.loads(FORMATS["cyclonedx"].text(given, HUB))
+        metrics = bom["components"][0]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+        assert list(dict.fromkeys(one["slice"] for one in metrics)) == list(report["results"])
+        entries = yaml.safe_load(FORMATS["eval-results"].text(given, HUB))
+        assert [one["dataset"]["task_id"] for one in entries] == list(report["results"])
+        card = FORMATS["model-card"].text(given, HUB).replace("\\", "")
+        assert f"\n| {row} | worst case of" in card
+        assert metrics_of(given)[f"{row.replace('@', '/')}.accuracy"] == report["results"][row]["accuracy"]
 
 
 def test_sarif_has_the_failed_limits_alone(report) -> None:
@@ -259,20 +291,43 @@ def test_names_of_metrics_are_such_that_mlflow_takes(report) -> None:
     assert all(len(value) <= 500 for value in params_of(hostile(report)).values())
 
 
+@pytest.mark.parametrize("name", ["report.md", "evidence", "evidence/fixtures", "evidence/fixtures/0.png"])
+def test_nothing_outside_the_run_is_sent_away(tmp_path, name: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    place = tmp_path / "run" / name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside if "." not in name else outside / "secret")
+    with pytest.raises(InputError, match="is a link"):
+        files_of_run(tmp_path / "run")
+    place.unlink()
+    if "." in name:
+        place.hardlink_to(outside / "secret")
+        with pytest.raises(InputError, match="is a hard link"):
+            files_of_run(tmp_path / "run")
+
+
 def test_mlflow_keeps_numbers_and_files(report, tmp_path, monkeypatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="pip install 'art-multimodal[mlflow]'")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
-    files = write_formats(report, ["junit", "cyclonedx"], tmp_path / "out", HUB)
+    out = tmp_path / "out"
+    files = write_formats(report, ["junit", "cyclonedx"], out, HUB)
+    (out / "evidence" / "fixtures").mkdir(parents=True)
+    for name in ("report.md", "evidence/manifest.json", "evidence/fixtures/0.png"):
+        (out / name).write_text(name)
     try:
-        run = mlflow.get_run(log_to_mlflow(every_outcome(report), files))
+        run = mlflow.get_run(log_to_mlflow(every_outcome(report), [*files_of_run(out), *files], out))
         assert run.data.metrics == pytest.approx(metrics_of(report))
         assert run.data.params == params_of(report)
         assert run.data.tags["art_multimodal.verdict"] == "FAIL" and run.data.tags["art_multimodal.plan_sha256"] == PLAN
-        kept = {path.name for path in (tmp_path / "runs").rglob("artifacts/*")}
-        assert kept == {"junit.xml", "audit.cdx.json"}
+        (artefacts,) = (tmp_path / "runs").rglob("artifacts")
+        kept = {path.relative_to(artefacts).as_posix() for path in artefacts.rglob("*") if path.is_file()}
+        written = {"report.md", "evidence/manifest.json", "evidence/fixtures/0.png"}
+        assert kept == {"junit.xml", "audit.cdx.json", *written}
         with pytest.raises(InputError, match="MLflow refuses the report"):
             log_to_mlflow(report, [tmp_path / "not there"])
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,10 @@ from art_multimodal.evaluations.budget_settings import budget_text
 from art_multimodal.evaluations.formats.facts import measurements, title_of_report
 from art_multimodal.evaluations.formats.format import Report
 from art_multimodal.shown import brief
+from art_multimodal.store import refuse_links
 
+#: What a run has to show: its reports, and its evidence if it was kept.
+_REPORTS, _EVIDENCE = ("report.json", "report.md", "report.html"), "evidence"
 #: Most characters of a parameter; a server keeps 6,000, an older one 500.
 _LONGEST = 500
 
@@ -45,11 +49,27 @@ def params_of(report: Report) -> dict[str, str]:
     return {name: brief(value, _LONGEST) for name, value in found.items()}
 
 
-def log_to_mlflow(report: Report, files: Sequence[Path]) -> str:
+def files_of_run(folder: Path) -> list[Path]:
+    """What a run has to show, as artefacts: its reports, and the folder of its evidence.
+
+    :param folder: Of the run.
+    :raises InputError: If one is a link: somebody else's file would be sent away.
+    """
+    names = list(_REPORTS)
+    refuse_links(folder, [*names, _EVIDENCE])
+    for place, folders, files in os.walk(folder / _EVIDENCE):
+        inside = [(Path(place) / name).relative_to(folder).as_posix() for name in sorted((*folders, *files))]
+        refuse_links(folder, inside)
+        names += inside
+    return [path for name in names if (path := folder / name).is_file()]
+
+
+def log_to_mlflow(report: Report, files: Sequence[Path], folder: Path | None = None) -> str:
     """Log a report as a run of MLflow, where ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` say.
 
     :param report: What ``report.json`` holds.
     :param files: Become its artefacts.
+    :param folder: Whose files keep the folders that they are in.
     :return: Id of the run.
     :raises InputError: If MLflow is not installed, or refuses something.
     """
@@ -65,13 +85,20 @@ def log_to_mlflow(report: Report, files: Sequence[Path]) -> str:
             mlflow.log_metrics(metrics_of(report))
             mlflow.set_tags(_tags(report))
             for path in files:
-                mlflow.log_artifact(str(path))
+                mlflow.log_artifact(str(path), _place(path, folder))
             return run.info.run_id
     # Of a server that is not there, of its settings, and of names and files that it refuses.
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise InputError(
             f"MLflow refuses the report: {one_line(error)}. See MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME."
         ) from error
+
+
+def _place(path: Path, folder: Path | None) -> str | None:
+    """The folder of an artefact; ``None`` for the top."""
+    if folder is None or not path.is_relative_to(folder) or path.parent == folder:
+        return None
+    return path.parent.relative_to(folder).as_posix()
 
 
 def _tags(report: Report) -> dict[str, Any]:
