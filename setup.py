@@ -22,7 +22,7 @@ DATASETS = ["datasets>=4", "h5py>=3.10"]
 # The client alone; with the whole of mlflow it works, too.
 MLFLOW = ["mlflow-skinny>=3.0"]
 # What reads and validates exports.
-READERS = ["cyclonedx-python-lib[json-validation]>=11", "jsonschema>=4.18", "junitparser>=4"]
+READERS = ["cyclonedx-python-lib[json-validation]>=11", "jsonschema>=4.18", "junitparser>=4", "xmlschema>=3"]
 TEST = [
     "pytest>=8",
     "pytest-timeout",

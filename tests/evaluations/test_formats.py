@@ -24,7 +24,8 @@ from art_multimodal.evaluations.formats.facts import measurements
 from art_multimodal.evaluations.formats.mlflow import files_of_run, log_to_mlflow, metrics_of, params_of
 from art_multimodal.evaluations.formats.writing import names_of, write_formats
 
-SARIF = Path(__file__).parent / "schemas" / "sarif-2.1.0-rtm.5.json"
+SCHEMAS = Path(__file__).parent / "schemas"
+SARIF, JUNIT = SCHEMAS / "sarif-2.1.0-rtm.5.json", SCHEMAS / "junit-10.xsd"
 HUB = Options(dataset="organisation/robust-digits", plan="plans/digits plan.yaml")
 #: What data may be called: markup of every format, and characters that none of them holds.
 HOSTILE = "a]]><b> & \"c' [d](javascript:x) | `e` {0} \x00\x1b[31m\u202e\ud800\uffff\n---\n# f: *g* @h #1 ${i}"
@@ -90,6 +91,15 @@ def test_junit_is_read_by_junitparser(report, variant: str) -> None:
     errors = [case for case in cases if any(isinstance(one, junitparser.Error) for one in case.result)]
     assert len(failed) == found.failures == sum(g["outcome"] == "FAIL" for g in gates) + (not given["complete"])
     assert len(errors) == found.errors == sum(g["outcome"] == "NOT RUN" for g in gates)
+
+
+@pytest.mark.parametrize("variant", ["plain", "judged", "hostile", "nothing"])
+def test_junit_is_what_jenkins_reads(report, variant: str) -> None:
+    xmlschema = pytest.importorskip("xmlschema", reason="pip install 'art-multimodal[test]'")
+    schema = xmlschema.XMLSchema(str(JUNIT))
+    text = FORMATS["junit"].text(variants(report)[variant], HUB)
+    schema.validate(text)
+    assert not schema.is_valid(text.replace("classname=", "klassname="))
 
 
 def test_junit_says_what_was_declared_and_found(report) -> None:
