@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from audits import SETTINGS, read_report, run_audit
-from judged import every_outcome
 
 from art_multimodal import cli
+from art_multimodal.evaluations.audit import RunLog, write_reports
+from art_multimodal.evaluations.audit.gate import Gate
 from art_multimodal.evaluations.formats import FORMATS
 
 
@@ -54,12 +55,24 @@ def test_files_are_named_as_they_are_written_and_the_run_stays_as_it_is(folder, 
 
 
 def test_verdicts_of_the_command_line_are_exported(folder, tmp_path, capsys) -> None:
-    path = folder / "report.json"
-    path.write_text(json.dumps(every_outcome(read_report(folder))))
+    gates = [Gate("pgd", "accuracy", 1.0), Gate("clean", "balanced_accuracy", 0.0), Gate("image", "accuracy", 1.0)]
+    report = write_reports(RunLog.open(folder), gates)
+    failed = sum(one["outcome"] == "FAIL" for one in report["verdicts"]["gates"])
+    assert failed == 2
     assert run(capsys, folder, "--as", "junit,sarif", "--plan", "plan.yaml", "--out", tmp_path / "x")[0] == 0
     log = json.loads((tmp_path / "x" / "audit.sarif").read_text())
-    assert len(log["runs"][0]["results"]) == 1
-    assert 'failures="1" errors="1"' in (tmp_path / "x" / "junit.xml").read_text()
+    assert len(log["runs"][0]["results"]) == failed
+    assert f'tests="4" failures="{failed}" errors="0"' in (tmp_path / "x" / "junit.xml").read_text()
+
+
+def with_verdicts(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """Change a limit of a folder that has one of the command line."""
+
+    def apply(folder: Path) -> None:
+        write_reports(RunLog.open(folder), [Gate("pgd", "accuracy", 1.0)])
+        changed(lambda report: change(report["verdicts"]["gates"][0]))(folder)
+
+    return apply
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
@@ -71,11 +84,6 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (folder / "report.json").write_text(json.dumps(report))
 
     return apply
-
-
-def _gate_without_a_number(report: dict[str, Any]) -> None:
-    report |= every_outcome(report)
-    del report["verdicts"]["gates"][0]["limit"]
 
 
 def _linked(folder: Path) -> None:
@@ -129,7 +137,11 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "a further key": ("(under a\\x1bb)", changed(lambda report: report.update({"a\x1bb": 1}))),
     "another model": ("(under model)", changed(lambda report: report["model"].update(spec="demo:shapes"))),
     "another version": ("another version of art-multimodal (report 7", changed(lambda r: r.update(report_version=7))),
-    "a limit without a number": ("has no limit", changed(_gate_without_a_number)),
+    "a limit without a number": ("has no limit", with_verdicts(lambda one: one.pop("limit"))),
+    "a limit that passes": ("(under verdicts)", with_verdicts(lambda one: one.update(outcome="PASS"))),
+    "a lower limit": ("(under verdicts)", with_verdicts(lambda one: one.update(limit=0.0))),
+    "a limit of a row that is not there": ("a limit of x", with_verdicts(lambda one: one.update(row="x"))),
+    "a limit of another kind": ("(under verdicts)", with_verdicts(lambda one: one.update(kind="floor"))),
     "verdicts of another form": ("verdicts is not an object", changed(lambda r: r.update(verdicts=[1]))),
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from art_multimodal.evaluations.standards import BLACK_BOX, OUTAGE, WHITE_BOX, family_of
 from art_multimodal.evaluations.suite import ATTACKS, AttackEntry
-from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
+from art_multimodal.evaluations.suite.selection import CERTIFIED, FLIPPED, SINGLE_SOURCE, SMOOTHED
 
 #: What attackers with that knowledge see of the model.
 ACCESS = {
@@ -100,6 +100,13 @@ THREAT_MODELS: dict[str, ThreatModel] = {
         "attacks on the same radius are judged: this is what they are compared with.",
     ),
 }
+_CERTIFIED = ThreatModel(
+    "Whoever may edit as much of a sample as the budget of the certificate says, anywhere, and knows everything.",
+    "the attacker, where the budget has words",
+    "nobody can edit samples; but for that, the rows of attacks say nothing about what they did not try, and this one "
+    "does.",
+)
+THREAT_MODELS |= dict.fromkeys((FLIPPED, CERTIFIED), _CERTIFIED)
 #: Of the row before any attack.
 NO_ATTACK = ThreatModel("Nobody: the model is asked as it is.", _NO_TEXT, "never: it is what is declared.")
 #: Of what another package registers, or a plan asks for, and nobody has described.
@@ -117,7 +124,7 @@ def threat_model_of(family: str, modalities: Collection[str] = ()) -> ThreatMode
         modality of several.
     :param modalities: Names of the modalities of samples.
     """
-    if family == "clean":
+    if family in ("clean", SMOOTHED):
         return NO_ATTACK
     return THREAT_MODELS.get(SINGLE_SOURCE if family in modalities else family, _UNDESCRIBED)
 

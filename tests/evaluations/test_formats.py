@@ -219,6 +219,22 @@ def test_cyclonedx_has_every_number_with_its_interval(report) -> None:
     assert bom["serialNumber"] != json.loads(FORMATS["cyclonedx"].text(report, HUB))["serialNumber"]
 
 
+def test_smaller_radii_are_slices_of_their_own(report) -> None:
+    point = {"n": 6, "accuracy": 0.5, "accuracy_ci95": [0.1, 0.9], "attacked": 5}
+    point |= {"attack_success_rate": 0.4, "attack_success_rate_ci95": [0.1, 0.8]}
+    ends = [{**point, "radius": name, "share": share} for name, share in (("0", 0.0), ("2/255", 0.25), ("8/255", 1.0))]
+    given = {**report, "curves": {"image": {"area": 0.5, "points": ends}}}
+    more = [one for one in measurements(given) if one not in [*measurements(report)]]
+    assert [(one.slice, one.metric, one.value) for one in more] == [
+        ("image within 2/255", "accuracy", 0.5),
+        ("image within 2/255", "attack_success_rate", 0.4),
+    ]
+    assert metrics_of(given)["image within 2/255.accuracy.low"] == 0.1
+    assert '"slice": "image within 2/255"' in FORMATS["cyclonedx"].text(given, HUB)
+    assert FORMATS["eval-results"].text(given, HUB) == FORMATS["eval-results"].text(report, HUB)
+    assert "accuracy under image within 2/255" in FORMATS["model-card"].text(given, HUB)
+
+
 def test_the_model_card_is_read_by_the_hub_s_library(report) -> None:
     text = FORMATS["model-card"].text(every_outcome(report), HUB)
     _, front, body = text.split("---\n", 2)

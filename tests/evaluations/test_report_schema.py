@@ -11,11 +11,15 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
+from audits import PAIRS as PAIRS_SETTINGS
 from audits import SETTINGS, VIEWS, read_report, run_audit
 from judged import every_outcome, gate, judged
 
-from art_multimodal.evaluations.audit import AuditSettings
+from art_multimodal import cli
+from art_multimodal.evaluations.audit import AuditSettings, stored_report
 from art_multimodal.evaluations.audit.report import REPORT_VERSION
+from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 from art_multimodal.evaluations.standards import STANDARDS
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
 
@@ -25,13 +29,18 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory, finished, finished_pairs, finished_retrieval) -> dict[str, dict[str, Any]]:
-    """A report of each task, and of a model behind a defence."""
+    """A report of each task, behind a defence, of a smoothed model, and within several radii."""
     out = tmp_path_factory.mktemp("audits")
     views = replace(VIEWS, attacks=f"{VIEWS.attacks},modality_missing", limit=4, steps=1)
+    smoothed = AuditedSmoothing(keep={"image": 16, "text": 2})
     defended = replace(SETTINGS, attacks="pgd,typographic", limit=4, steps=1, defences=("jpeg:quality=75",))
     folders = {ZERO_SHOT: finished.folder, PAIRS: finished_pairs.folder, RETRIEVAL: finished_retrieval.folder}
     folders[SAMPLES] = run_audit(views, out / "views").folder
     folders["defended"] = run_audit(defended, out / "defended").folder
+    some = replace(PAIRS_SETTINGS, attacks="art_pgd", limit=4, steps=1, max_queries=10, smoothing=smoothed)
+    folders["smoothed"] = run_audit(some, out / "smoothed").folder
+    several = replace(SETTINGS, attacks="pgd,noise", limit=4, steps=1, smaller_eps=(4 / 255,))
+    folders["radii"] = run_audit(several, out / "radii").folder
     return {name: read_report(folder) for name, folder in folders.items()}
 
 
@@ -43,21 +52,42 @@ def test_the_schema_is_one_and_says_its_version() -> None:
         "const": REPORT_VERSION,
     }
     settings = SCHEMA["properties"]["settings"]["properties"]
-    assert {one.name for one in fields(AuditSettings)} - set(settings) == {
-        "attacks_on_samples",
-        "loaded_model",
-        "loaded_data",
-    }
+    own = {"attacks_on_samples", "loaded_model", "loaded_data", "declared", "smoothing"}
+    assert {one.name for one in fields(AuditSettings)} - set(settings) == own
+    assert {f"smoothing_{one.name}" for one in fields(AuditedSmoothing)} <= set(settings)
     names = SCHEMA["properties"]["standards"]["additionalProperties"]["propertyNames"]["enum"]
     assert names == list(STANDARDS)
 
 
-@pytest.mark.parametrize("task", [ZERO_SHOT, PAIRS, SAMPLES, RETRIEVAL, "defended"])
+@pytest.mark.parametrize("task", [ZERO_SHOT, PAIRS, SAMPLES, RETRIEVAL, "defended", "smoothed", "radii"])
 def test_every_kind_of_audit_writes_what_the_schema_says(reports, task: str) -> None:
     report = reports[task]
-    assert report["task"] == task or task == "defended"
+    assert report["task"] == task or task in ("defended", "smoothed", "radii")
     VALIDATOR.validate(report)
     VALIDATOR.validate(every_outcome(report))
+
+
+def test_a_run_with_a_plan_writes_what_the_schema_says(tmp_path) -> None:
+    plan = {
+        "plan": 1,
+        "models": ["demo:digits"],
+        "data": "demo:digits",
+        "samples": {"limit": 4},
+        "attacks": {"image": ["pgd"]},
+        "budgets": {"eps": ["2/255", "16/255"], "steps": 1},
+        "floors": {"clean": 0.1, "image": {"2/255": 0.2, "16/255": 0.9}},
+        "detectors": {"false_positives": 0.05},
+    }
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    out = tmp_path / "out"
+    command = ["audit", "--plan", str(tmp_path / "plan.yaml"), "--device", "cpu", "--out", str(out)]
+    assert cli.main([*command, "--fail-under", "pgd.accuracy=0.99"]) == 1
+    report = read_report(out)
+    VALIDATOR.validate(report)
+    kinds = [one["kind"] for one in report["verdicts"]["gates"]]
+    assert kinds == ["floor", "floor", "floor", "false_positives", "fail_under"] and "plan" in report
+    # And it is read again for exports, verdicts of plan and command line included.
+    assert stored_report.read_report(out) == report
 
 
 def _misspelt(report: dict[str, Any]) -> None:
@@ -100,8 +130,10 @@ def test_what_is_wrong_is_found(reports, why: str) -> None:
 
 
 def test_every_key_of_the_schema_is_written_by_some_audit(reports) -> None:
-    """Or the schema allows what nobody writes: verdicts, and what belongs to a plan, have tests of their own."""
-    seen = {key for report in reports.values() for row in report["results"].values() for key in row}
+    """Or the schema allows what nobody writes; plans and their verdicts have a test of their own."""
+    own = SCHEMA["properties"]["results"]["properties"]
+    rows = [item for report in reports.values() for item in report["results"].items()]
+    seen = {key for name, row in rows for key in row if name not in own or name == "clean"}
     assert seen == {*SCHEMA["$defs"]["row"]["properties"], *SCHEMA["$defs"]["clean"]["properties"]} - {"word_curve"}
     of_all = {key for report in reports.values() for key in report}
-    assert of_all == set(SCHEMA["properties"]) - {"verdicts", "plan", "smaller", "curves", "flags"}
+    assert of_all == set(SCHEMA["properties"]) - {"verdicts", "plan"}

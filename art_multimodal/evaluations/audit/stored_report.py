@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.gate import METRICS, Gate
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.report import REPORT_VERSION, report_of
-from art_multimodal.evaluations.typed_json import Matching, Signed, typed
+from art_multimodal.evaluations.audit.verdicts import FAIL_UNDER
+from art_multimodal.evaluations.typed_json import Signed, entries
 from art_multimodal.shown import shown
 from art_multimodal.store import HEADER_FILE, LINES_FILE, read_regular, refuse_links
 from art_multimodal.store.files import reason_of
@@ -19,32 +21,16 @@ from art_multimodal.store.files import reason_of
 REPORT_FILE = "report.json"
 #: Bytes of a report; it is far smaller.
 _MOST_BYTES = 256 << 20
-#: Of what the command line asked for nothing is in the log.
-_NOT_IN_LOG = frozenset({"verdicts"})
-
-_Outcome = Annotated[str, Matching("PASS|WARN|FAIL|NOT RUN")]
 
 
 @dataclass(frozen=True)
-class _Gate:
-    family: str
+class _Asked:
+    """What has to be known of a limit of the command line, to judge it again."""
+
     row: str
-    radius: str
     kind: str
     limit: Annotated[float, Signed()]
-    outcome: _Outcome
-    value: Annotated[float, Signed()] | None
-    ci95: tuple[Annotated[float, Signed()], Annotated[float, Signed()]] | None
     said: str
-
-
-@dataclass(frozen=True)
-class _Verdicts:
-    plan: str | None
-    overall: _Outcome
-    families: dict[str, _Outcome]
-    gates: tuple[_Gate, ...]
-    without_limit: tuple[str, ...]
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -63,20 +49,39 @@ def read_report(folder: Path) -> dict[str, Any]:
             f"{shown(folder / REPORT_FILE)} was written by another version of art-multimodal (report "
             f"{shown(report.get('report_version'))[:40]}, here {REPORT_VERSION}). {_ANEW}"
         )
-    expected = json.loads(json.dumps(report_of(RunLog(folder, header))))
+    try:
+        expected = json.loads(json.dumps(report_of(RunLog(folder, header), _gates(report))))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{shown(folder / REPORT_FILE)} is damaged: {error}. {_ANEW}") from error
     keys = [*expected, *(key for key in report if key not in expected)]
-    changed = [key for key in keys if report.get(key) != expected.get(key) and key not in _NOT_IN_LOG]
+    changed = [key for key in keys if report.get(key) != expected.get(key)]
     if changed:
         raise InputError(
             f"{shown(folder / REPORT_FILE)} says something else than the log of the run (under {shown(changed[0])}): "
             f"it was changed, or the run has gone on. {_ANEW}"
         )
-    if "verdicts" in report:
-        try:
-            typed(_Verdicts, report["verdicts"], "verdicts")
-        except ValueError as error:
-            raise InputError(f"{shown(folder / REPORT_FILE)} is damaged: {error}. {_ANEW}") from error
     return report
+
+
+def _gates(report: dict[str, Any]) -> list[Gate]:
+    """The limits of the command line, of which nothing is in the log: what they asked for, not what became of them.
+
+    :raises ValueError: If one is damaged.
+    """
+    if "verdicts" not in report:
+        return []
+    verdicts = entries(report["verdicts"], {"gates": tuple[_Asked, ...]}, "verdicts")["gates"]
+    gates = []
+    for one in verdicts:
+        if one.kind != FAIL_UNDER:
+            continue
+        metric = one.said.removeprefix(f"--fail-under {one.row}.").partition("=")[0]
+        if metric not in METRICS or one.row not in report.get("results", {}):
+            raise ValueError(f"a limit of {shown(one.row)[:60]} is none that --fail-under takes")
+        gates.append(Gate(one.row, metric, one.limit))
+    return gates
 
 
 _ANEW = "The same audit with --resume writes it anew."

@@ -97,7 +97,7 @@ def _data(report: Report) -> dict[str, Any]:
 
 def _metric(one: Measurement) -> dict[str, Any]:
     """A number; the format takes strings, and loses no digit."""
-    found: dict[str, Any] = {"type": one.metric, "value": repr(one.value), "slice": shown(one.row)}
+    found: dict[str, Any] = {"type": one.metric, "value": repr(one.value), "slice": shown(one.slice)}
     if one.ci95 is not None:
         found["confidenceInterval"] = {"lowerBound": repr(one.ci95[0]), "upperBound": repr(one.ci95[1])}
     return found

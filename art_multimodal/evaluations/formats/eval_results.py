@@ -36,7 +36,7 @@ def to_eval_results(report: Report, options: Options = NOTHING) -> str:
     entries = [
         EvalResultEntry(options.dataset, shown(one.row), one.value, notes=_notes(report, one))
         for one in measurements(report)
-        if one.metric == "accuracy"
+        if one.metric == "accuracy" and not one.radius
     ]
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=False)
 

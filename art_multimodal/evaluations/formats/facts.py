@@ -11,12 +11,10 @@ from typing import Any
 from art_multimodal.evaluations.formats.format import Report
 from art_multimodal.shown import shown
 
-PASS, WARN, FAIL, NOT_RUN = "PASS", "WARN", "FAIL", "NOT RUN"
-
 #: Numbers of a row that are shares with an interval of their own.
 _SHARES = ("accuracy", "attack_success_rate", "share_removed_mean")
 #: Numbers of a row without one.
-_OTHERS = ("balanced_accuracy", "queries", "gradients", "text_queries")
+_OTHERS = ("balanced_accuracy", "abstained", "queries", "gradients", "text_queries")
 
 
 @dataclass(frozen=True)
@@ -27,17 +25,26 @@ class Measurement:
     :param metric: What it is: ``"accuracy"``, ``"naive_accuracy"``, ``"recall_image_to_text_at_5"``, ...
     :param value: Of shares in [0, 1].
     :param ci95: Its 95 % interval, if it has one.
+    :param radius: Name of the radius; empty for the largest.
     """
 
     row: str
     metric: str
     value: float
     ci95: tuple[float, float] | None
+    radius: str = ""
+
+    @property
+    def slice(self) -> str:
+        """The row, and the radius where it is none of the report's rows: ``image within 2/255``."""
+        return f"{self.row} within {self.radius}" if self.radius else self.row
 
 
 def measurements(report: Report) -> Iterator[Measurement]:
     """The numbers of a report, row by row; what was not evaluated is left out."""
     for row, numbers in report["results"].items():
+        # The largest radius is what the row is of.
+        smaller = report.get("curves", {}).get(row, {"points": []})["points"][1:-1]
         for metric in _SHARES:
             yield from _measured(row, metric, numbers.get(metric), numbers.get(f"{metric}_ci95"))
         for metric in _OTHERS:
@@ -47,11 +54,17 @@ def measurements(report: Report) -> Iterator[Measurement]:
         for way, of_each in numbers.get("recall", {}).items():
             for k, found in of_each.items():
                 yield from _measured(row, f"recall_{way}_at_{k}", found["accuracy"], found["accuracy_ci95"])
+        for point in smaller:
+            for metric in ("accuracy", "attack_success_rate"):
+                yield from _measured(row, metric, point[metric], point[f"{metric}_ci95"], point["radius"])
 
 
-def _measured(row: str, metric: str, value: float | None, ends: Sequence[float] | None) -> Iterator[Measurement]:
+def _measured(
+    row: str, metric: str, value: float | None, ends: Sequence[float] | None, radius: str = ""
+) -> Iterator[Measurement]:
     if value is not None:
-        yield Measurement(row, metric, float(value), None if ends is None else (float(ends[0]), float(ends[1])))
+        interval = None if ends is None else (float(ends[0]), float(ends[1]))
+        yield Measurement(row, metric, float(value), interval, radius)
 
 
 def gates_of(report: Report) -> list[dict[str, Any]]:

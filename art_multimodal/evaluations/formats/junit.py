@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from art_multimodal.evaluations.formats.facts import FAIL, NOT_RUN, WARN, gates_of, title_of, title_of_report
+from art_multimodal.evaluations.audit.verdicts import FAIL, NOT_RUN, WARN
+from art_multimodal.evaluations.formats.facts import gates_of, title_of, title_of_report
 from art_multimodal.evaluations.formats.format import NOTHING, Format, Options, Report, register
 from art_multimodal.evaluations.standards import in_words
 from art_multimodal.shown import shown

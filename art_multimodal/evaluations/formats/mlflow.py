@@ -25,7 +25,7 @@ def metrics_of(report: Report) -> dict[str, float]:
     """The numbers of a report by names that MLflow takes: ``pgd/depth.accuracy``, ``pgd/depth.accuracy.low``."""
     found: dict[str, float] = {}
     for one in measurements(report):
-        name = f"{_name(one.row)}.{one.metric}"
+        name = f"{_name(one.slice)}.{one.metric}"
         found[name] = one.value
         if one.ci95 is not None:
             found[f"{name}.low"], found[f"{name}.high"] = one.ci95

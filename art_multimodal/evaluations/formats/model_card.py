@@ -45,7 +45,7 @@ def metadata(report: Report) -> str:
 def _result(report: Report, one: Measurement) -> Any:
     from huggingface_hub import EvalResult
 
-    under = "without an attack" if one.row == CLEAN else f"under {shown(one.row)}"
+    under = "without an attack" if one.row == CLEAN else f"under {shown(one.slice)}"
     known = {} if one.ci95 is None else {"ci95": list(one.ci95)}
     return EvalResult(
         task_type=TASKS[report["task"]],
@@ -54,7 +54,7 @@ def _result(report: Report, one: Measurement) -> Any:
         metric_type=one.metric,
         metric_value=one.value,
         metric_name=f"{_called(report, one.metric)} {under}",
-        metric_args={"row": shown(one.row), **known},
+        metric_args={"row": shown(one.slice), **known},
     )
 
 

@@ -8,10 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from art_multimodal import __version__
+from art_multimodal.evaluations.audit.verdicts import FAIL, NOT_RUN, WARN
 from art_multimodal.evaluations.formats.facts import (
-    FAIL,
-    NOT_RUN,
-    WARN,
     fingerprints,
     gates_of,
     title_of,
