@@ -232,3 +232,14 @@ def test_a_plan_that_was_written_runs(tmp_path: Path, capsys) -> None:
     ]
     assert [one["share"] for one in report["curves"]["pix"]["points"]] == pytest.approx([0, 0.25, 0.5, 1], abs=1e-3)
     assert report["verdicts"]["overall"] == "PASS"
+
+
+def test_a_plan_without_limits_passes_nothing(tmp_path: Path, capsys) -> None:
+    write(tmp_path, attacks={"noise": ["noise"]}, floors=None, ceilings=None, detectors=None)
+    code, printed, _ = run(capsys, *audited(tmp_path))
+    assert code == 0 and printed.count("verdict: NOT RUN, the plan sets no limit") == 1
+    for name in ("report.html", "report.md"):
+        page = (tmp_path / "out" / name).read_text()
+        assert "The plan sets no limit, so nothing was judged." in page
+    code, _, err = run(capsys, *audited(tmp_path, "--resume", "--fail-on", "warn"))
+    assert code == 1 and "the plan sets no limit" in err

@@ -18,6 +18,9 @@ _MOST_RADII = 5
 #: Of retrieval, as a report names them.
 _DIRECTIONS = ("image_to_text", "text_to_image")
 
+#: Of a plan that declares none, for which nothing can be passed.
+_NO_LIMIT = "the plan sets no limit"
+
 
 def print_results(report: dict[str, Any]) -> None:
     from art_multimodal.evaluations.audit.flags import sentences_of
@@ -60,7 +63,10 @@ _STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "NOT RUN": "yellow"
 def print_verdicts(report: dict[str, Any]) -> None:
     """What was declared and what was found, first of all; nothing where nothing was declared."""
     verdicts = report.get("verdicts")
-    if verdicts is None or not verdicts["gates"]:
+    if verdicts is None:
+        return
+    if not verdicts["gates"]:
+        say(f"verdict: {verdicts['overall']}, {_NO_LIMIT}")
         return
     table = Table(title=None, pad_edge=False, box=None, show_header=False)
     table.add_column(no_wrap=True)
@@ -78,6 +84,8 @@ def failed_limits(report: dict[str, Any], on_warn: bool) -> list[str]:
     """
     bad = {"FAIL", "WARN", "NOT RUN"} if on_warn else {"FAIL"}
     gates = report.get("verdicts", {"gates": []})["gates"]
+    if on_warn and "verdicts" in report and not gates:
+        return [_NO_LIMIT]
     # Those of the command line are judged there.
     return [gate["said"] for gate in gates if gate["outcome"] in bad and gate["kind"] != "fail_under"]
 

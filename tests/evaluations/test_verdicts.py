@@ -148,7 +148,6 @@ def test_a_limit_at_a_smaller_radius_is_judged_there() -> None:
 def test_families_without_a_limit_are_named() -> None:
     found = judged({"floors": {"image": {"": 0.3}}}, summary(text=row(50)), ("pgd", "bert_attack"))
     assert found["without_limit"] == ["text"]
-    assert judged({}, summary())["overall"] == PASS and judged({}, summary())["gates"] == []
 
 
 def test_gates_of_the_command_line_are_in_the_same_list_by_the_number_alone() -> None:
@@ -160,3 +159,9 @@ def test_gates_of_the_command_line_are_in_the_same_list_by_the_number_alone() ->
     unfinished = verdicts_of(header, {**summary(), "complete": False}, gates[:1])
     assert unfinished is not None and unfinished["overall"] == FAIL
     assert verdicts_of(header, summary()) is None
+
+
+def test_a_plan_without_limits_passes_nothing() -> None:
+    found = judged({}, summary(pgd=row(50)))
+    assert found["overall"] == NOT_RUN and not found["gates"] and not found["families"]
+    assert "image" in found["without_limit"]

@@ -81,7 +81,8 @@ def verdicts_of(
     :param header: Of the run, with its plan if it has one.
     :param summary: From :func:`summarise`.
     :param gates: Of the command line, which were not declared before: these are judged by the number alone.
-    :return: ``plan``: the digest of its text, or ``None``; ``overall``; ``families``: by family the worst outcome;
+    :return: ``plan``: the digest of its text, or ``None``; ``overall``: the worst outcome,
+        :data:`NOT_RUN` where there is no limit; ``families``: by family the worst outcome;
         ``gates``: each limit as a :class:`Verdict`; ``without_limit``: families that were attacked and have none.
     """
     if "plan" not in header and not gates:
@@ -94,7 +95,8 @@ def verdicts_of(
     attacked += [entry_of(name).modality for name in header["attacks"]]
     return {
         "plan": header["plan"]["sha256"] if "plan" in header else None,
-        "overall": worst(one.outcome for one in found),
+        # Where nothing was declared, nothing is passed.
+        "overall": worst(one.outcome for one in found) if found else NOT_RUN,
         "families": {family: worst(outcomes) for family, outcomes in families.items()},
         "gates": [asdict(one) for one in found],
         "without_limit": [family for family in dict.fromkeys(attacked) if family not in families],
