@@ -179,5 +179,9 @@ def test_a_folder_that_cannot_be_written_is_named(folder, tmp_path, capsys) -> N
 
 def test_without_mlflow_its_extra_is_named(folder, capsys, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setattr("os.environ", dict(os.environ))
     code, _, err = run(capsys, folder, "--mlflow")
     assert code == 2 and "pip install 'art-multimodal[mlflow]'" in err
+    # Nobody was asked whether makers may be told.
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,9 @@ def export(
 
     if formats is None and not mlflow:
         raise InputError("Nothing to export: name formats, such as --as junit,sarif, or give --mlflow.")
+    if mlflow:
+        # Asked for is a server of the user's own; that MLflow also tells its makers of its use is not.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     names = [] if formats is None else names_of(formats)
     report = read_report(folder)
     kept = files_of_run(folder) if mlflow else []
