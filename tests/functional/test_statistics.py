@@ -8,6 +8,7 @@ from scipy.stats import binom, multinomial
 
 from art_multimodal.functional.statistics import (
     bootstrap_ci95,
+    holm_adjusted,
     mean_ci95,
     paired_difference_ci95,
     proportion_ci95,
@@ -181,3 +182,16 @@ def test_bootstrap_of_a_ratio_covers_the_truth():
         )
         held += low <= 0.3 <= high
     assert held >= runs * LEAST - 3 * np.sqrt(runs * LEAST * (1 - LEAST))
+
+
+def test_holm_is_that_of_statsmodels():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 200):
+        # Tenths, so that some are equal.
+        for p in (rng.random(size), rng.integers(0, 11, size) / 10):
+            # Products of the same numbers, in whatever order: a unit in the last place.
+            np.testing.assert_allclose(
+                holm_adjusted(p), multitest.multipletests(p, method="holm")[1], rtol=4 * np.finfo(float).eps
+            )
+    assert holm_adjusted([]).shape == (0,) and holm_adjusted([[1.0, 0.0]]).tolist() == [[1.0, 0.0]]

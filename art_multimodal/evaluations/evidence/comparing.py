@@ -19,7 +19,7 @@ from art_multimodal.evaluations.audit.summary import members_of
 from art_multimodal.evaluations.evidence.bundle import Bundle, evidence_folder
 from art_multimodal.evaluations.evidence.keeping import MANIFEST_FILE
 from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
-from art_multimodal.functional.statistics import paired_difference_ci95
+from art_multimodal.functional.statistics import holm_adjusted, paired_difference_ci95
 from art_multimodal.shown import shown
 from art_multimodal.store import HEADER_FILE
 from art_multimodal.store.files import reason_of
@@ -254,11 +254,7 @@ def _change(row: str, a: Outcomes, b: Outcomes, common: Sequence[int]) -> RowCha
 
 def _holm(rows: Sequence[RowChange]) -> tuple[RowChange, ...]:
     """The same with values of p that are corrected for their number."""
-    from statsmodels.stats.multitest import multipletests
-
-    if not rows:
-        return ()
-    corrected = multipletests([one.p for one in rows], method="holm")[1]
+    corrected = holm_adjusted([one.p for one in rows])
     return tuple(replace(one, p_holm=float(p)) for one, p in zip(rows, corrected, strict=True))
 
 

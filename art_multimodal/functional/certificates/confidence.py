@@ -23,6 +23,7 @@ import numpy as np
 from art_multimodal.errors import InputError
 from art_multimodal.functional.certificates.checks import level, whole
 from art_multimodal.functional.certificates.overlap import Overlap
+from art_multimodal.functional.statistics import holm_adjusted
 
 #: Share of alpha for how often votes differ, and cells in which that is searched, in :func:`paired_lower`.
 _NUISANCE, _CELLS = 0.1, 64
@@ -180,7 +181,8 @@ def betting_lower(values: Sequence[float] | np.ndarray, alpha: float, planned: i
 def holm(p_values: Sequence[float] | np.ndarray, alpha: float) -> np.ndarray:
     """Holm's step-down test: which hypotheses are rejected so that any wrong one is among them with alpha at the most.
 
-    The i-th smallest of m p-values, from 0 on, is compared with ``alpha / (m - i)``, up to the first that exceeds it.
+    The i-th smallest of m p-values, from 0 on, is compared with ``alpha / (m - i)``, up to the first that exceeds it:
+    see :func:`art_multimodal.functional.statistics.holm_adjusted`.
 
     >>> holm([0.001, 0.04, 0.03, 0.2], 0.05).tolist()
     [True, False, False, False]
@@ -192,11 +194,7 @@ def holm(p_values: Sequence[float] | np.ndarray, alpha: float) -> np.ndarray:
     p = np.asarray(p_values, dtype=float)
     if not ((p >= 0) & (p <= 1)).all():
         raise InputError("p-values must be numbers from 0 to 1.")
-    order = np.argsort(p, axis=None, kind="stable")
-    passed = p.ravel()[order] <= level(alpha) / np.arange(p.size, 0, -1)
-    rejected = np.zeros(p.size, dtype=bool)
-    rejected[order[: p.size if passed.all() else int(passed.argmin())]] = True
-    return rejected.reshape(p.shape)
+    return holm_adjusted(p) <= level(alpha)
 
 
 def pixel_p_value(count: Any, n: int, overlap: Overlap) -> np.ndarray:
