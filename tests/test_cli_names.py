@@ -167,7 +167,7 @@ def test_a_newcomer_s_spelling_is_recorded_as_ours(tmp_path: Path, capsys) -> No
         "8/255",
     ]
     arguments += ["--norm", "Linf", "--max_samples", "4", "--defense", "JPEG", "--iterations", "2"]
-    arguments += ["--Epsilon", "8/255", "--device", "CPU"]
+    arguments += ["--device", "CPU"]
     assert cli.main([*arguments, "--output", str(tmp_path / "out")]) == 0
     settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
     assert settings["model"] == settings["data"] == "demo:digits"

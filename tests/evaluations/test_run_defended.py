@@ -121,7 +121,7 @@ def test_both_numbers_are_on_every_page_with_the_names_of_the_defences(finished:
     html, markdown = ((finished.folder / name).read_text() for name in ("report.html", "report.md"))
     row = report["results"]["pgd"]
     both = [f"{100 * share:.1f} %" for share in (row["accuracy"], row["naive"]["accuracy"])]
-    (line,) = [line for line in markdown.splitlines() if line.startswith("| pgd |")]
+    line = next(line for line in markdown.splitlines() if line.startswith("| pgd |"))
     cells = [cell.strip() for cell in line.split("|")]
     assert [cells[3], cells[5]] == both
     assert f"<td>{both[0]}</td>" in html and f"<td>{both[1]}<br>" in html
