@@ -63,6 +63,7 @@ def example_report() -> dict[str, Any]:
                     "family": "image",
                     "row": "image",
                     "radius": "",
+                    "metric": "accuracy",
                     "kind": "floor",
                     "limit": 0.4,
                     "outcome": "FAIL",

@@ -16,6 +16,7 @@ def gate(outcome: str, row: str = "image", kind: str = "floor", radius: str = ""
         "family": row,
         "row": row,
         "radius": radius,
+        "metric": "accuracy",
         "kind": kind,
         "limit": 0.3,
         "outcome": outcome,

@@ -198,13 +198,18 @@ def _grey_levels(photo: Image.Image) -> np.ndarray | None:
     return levels if levels.min(initial=0) >= 0 and levels.max(initial=0) <= 1 else None
 
 
+def in_eight_bits(values: np.ndarray) -> np.ndarray:
+    """Pixels as a picture keeps them: values in [0, 1], clipped there, in 255 steps; uint8 of the same shape."""
+    return np.round(values.clip(0, 1) * 255).astype(np.uint8)
+
+
 def _in_rgb(photo: Image.Image) -> Image.Image:
     if photo.mode == "F":
         values = np.asarray(photo)
         if not np.isfinite(values).all():
             raise ValueError("some of its values are not finite")
         if values.max(initial=0) <= 1:
-            photo = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+            photo = Image.fromarray(in_eight_bits(values))
     if photo.mode.startswith("I"):
         # 16-bit grey: convert("RGB") would clip at 255 instead of scaling.
         values = np.asarray(photo, dtype=np.float32) / 257.0

@@ -7,6 +7,7 @@ bounded values at least 93 %; see docs/audit.md. Of means over a few training ru
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -169,6 +170,21 @@ def bootstrap_ci95(
         if np.isfinite(ends).all():
             break
     return ends
+
+
+def mcnemar(gained: int, lost: int, alternative: Literal["two-sided", "greater"] = "two-sided") -> float:
+    """p value of McNemar's exact test: how often pairs that differ would split as unevenly if it were by chance.
+
+    | Paper link: https://doi.org/10.1007/BF02295996
+
+    :param gained: Pairs that differ in one way.
+    :param lost: Pairs that differ in the other way.
+    :param alternative: ``"greater"`` asks for more of the first alone.
+    :return: 1 where no pair differs.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(gained, gained + lost, 0.5, alternative=alternative).pvalue) if gained + lost else 1.0
 
 
 def holm_adjusted(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -17,12 +17,13 @@ from art_multimodal import InputError
 from art_multimodal.cli.options import parse_radii
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog
 from art_multimodal.evaluations.audit.curve import area_under
-from art_multimodal.evaluations.audit.flags import Flag, mcnemar, sentences_of
+from art_multimodal.evaluations.audit.flags import Flag, sentences_of
 from art_multimodal.evaluations.audit.passes import Pass, goes_on_after, passes_of
 from art_multimodal.evaluations.audit.radii import name_of, nested
 from art_multimodal.evaluations.audit.summary import summarise
 from art_multimodal.evaluations.suite import Budget
 from art_multimodal.evaluations.suite.noise import noise
+from art_multimodal.functional.statistics import mcnemar
 
 #: A quick one, an attack on texts that no radius binds, and noise.
 SETTINGS = AuditSettings(
@@ -229,7 +230,7 @@ def test_the_exact_test_is_that_of_a_coin(count: int, against: int) -> None:
 
     n = count + against
     expected = sum(comb(n, k) for k in range(count, n + 1)) / 2**n
-    assert mcnemar(count, against) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(count, against, "greater") == pytest.approx(expected, rel=1e-9)
 
 
 def flags(summary: dict[str, Any], kind: str) -> list[Flag]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from art_multimodal.datasets.captioned import CaptionedImages
 from art_multimodal.datasets.named.listing import Captioned, Labelled
+from art_multimodal.datasets.named.pictures import Pictures
 from art_multimodal.datasets.naming import assign_entries, notes_on
 from art_multimodal.datasets.photos import PhotoTransform
 from art_multimodal.datasets.source import LabelledImages
@@ -16,7 +17,35 @@ from art_multimodal.errors import InputError
 from art_multimodal.prompts import DEFAULT_TEMPLATES, check_class_names, check_templates
 
 
-class ListedImages(LabelledImages):
+class _Pictured:
+    """The images of a data set, read one at a time, whatever belongs to them.
+
+    :param pictures: The images.
+    :param transform: Applied to every decoded photo.
+    :param folders: Where the data lie.
+    :param advice: How to get images that are not there, in a sentence.
+    """
+
+    def __init__(
+        self, pictures: Pictures, transform: PhotoTransform | None, folders: tuple[Path, ...], advice: str
+    ) -> None:
+        self._pictures, self._transform, self._advice = pictures, transform, advice
+        self.folders = folders
+
+    def name_of(self, index: int) -> str:
+        return self._pictures.name_of(index)
+
+    def absence(self, index: int) -> str | None:
+        return self._pictures.absence(index)
+
+    def advice(self, index: int) -> str:
+        return self._advice
+
+    def image(self, index: int) -> np.ndarray:
+        return self._pictures.image(index, self._transform)
+
+
+class ListedImages(_Pictured, LabelledImages):
     """Labelled images of a data set, read one at a time.
 
     :param listing: The images, labels and class names.
@@ -45,35 +74,20 @@ class ListedImages(LabelledImages):
         if not len(listing.labels):
             raise InputError(f"There are no images in the data. {advice}")
         names, places, notes = _named(listing.class_names, classes)
-        self._pictures = listing.pictures
+        super().__init__(listing.pictures, transform, folders, advice)
         self._labels = [places[label] for label in listing.labels]
-        self._transform = transform
-        self._advice = advice
         self.class_names = names
         self.templates = check_templates(listing.templates or tuple(templates) or DEFAULT_TEMPLATES)
         self.notes = (*listing.notes, *notes)
-        self.folders = folders
 
     def __len__(self) -> int:
         return len(self._labels)
 
-    def name_of(self, index: int) -> str:
-        return self._pictures.name_of(index)
-
     def label_of(self, index: int) -> int:
         return self._labels[index]
 
-    def absence(self, index: int) -> str | None:
-        return self._pictures.absence(index)
 
-    def advice(self, index: int) -> str:
-        return self._advice
-
-    def image(self, index: int) -> np.ndarray:
-        return self._pictures.image(index, self._transform)
-
-
-class ListedCaptions(CaptionedImages):
+class ListedCaptions(_Pictured, CaptionedImages):
     """Captioned images of a data set, read one at a time.
 
     :param listing: The images and captions.
@@ -95,29 +109,14 @@ class ListedCaptions(CaptionedImages):
         self._captions = [tuple(dict.fromkeys(text for text in own if text.strip())) for own in listing.captions]
         if (bare := next((row for row, own in enumerate(self._captions) if not own), None)) is not None:
             raise InputError(f"The image {listing.pictures.name_of(bare)!r} has no caption. {advice}")
-        self._pictures = listing.pictures
-        self._transform = transform
-        self._advice = advice
+        super().__init__(listing.pictures, transform, folders, advice)
         self.notes = listing.notes
-        self.folders = folders
 
     def __len__(self) -> int:
         return len(self._captions)
 
-    def name_of(self, index: int) -> str:
-        return self._pictures.name_of(index)
-
     def captions_of(self, index: int) -> tuple[str, ...]:
         return self._captions[index]
-
-    def absence(self, index: int) -> str | None:
-        return self._pictures.absence(index)
-
-    def advice(self, index: int) -> str:
-        return self._advice
-
-    def image(self, index: int) -> np.ndarray:
-        return self._pictures.image(index, self._transform)
 
 
 def _named(

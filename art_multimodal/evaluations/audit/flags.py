@@ -24,6 +24,7 @@ from art_multimodal.evaluations.suite.entry import entry_of
 from art_multimodal.evaluations.suite.exhaustive import CUT
 from art_multimodal.evaluations.suite.noise import NOISE
 from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
+from art_multimodal.functional.statistics import mcnemar
 
 #: Of all tests of one kind in a run together: how often one may be wrong where nothing is suspicious.
 LEVEL = 0.05
@@ -118,17 +119,6 @@ def flags_of_pairs(header: Mapping[str, Any], rows: Mapping[str, Row]) -> list[F
     return [*_not_monotonic(header, rows), *_beaten(header["attacks"], rows)]
 
 
-def mcnemar(count: int, against: int) -> float:
-    """One-sided p value of McNemar's exact test: how often as many of the pairs that differ would differ this way.
-
-    :param count: Pairs that speak for it.
-    :param against: Pairs that speak against it.
-    """
-    from scipy.stats import binomtest
-
-    return float(binomtest(count, count + against, 0.5, alternative="greater").pvalue) if count + against else 1.0
-
-
 def _not_monotonic(header: Mapping[str, Any], rows: Mapping[str, Row]) -> list[Flag]:
     """A sample that survives a larger radius after it fell within a smaller one."""
     radii = radii_of(header) if header.get("smaller") else []
@@ -141,7 +131,7 @@ def _not_monotonic(header: Mapping[str, Any], rows: Mapping[str, Row]) -> list[F
         back, further = _apart(*(rows[Pass(attack, eps=one.key).name] for one in (inner, outer)))
         if not back:
             continue
-        p = mcnemar(back, further)
+        p = mcnemar(back, further, "greater")
         sure = p < LEVEL / len(pairs)
         chance = f"no chance (p = {p:.2g})" if sure else f"may be chance (p = {p:.2g})"
         said = (
@@ -167,7 +157,7 @@ def _beaten(attacks: Sequence[str], rows: Mapping[str, Row]) -> list[Flag]:
         left, more = _apart(rows[name], others)
         if left <= more:
             continue
-        p = mcnemar(left, more)
+        p = mcnemar(left, more, "greater")
         of_kind = sum(test[0][0] == kind for test in tests)
         sure = p < LEVEL / of_kind
         chance = f"no chance, p = {p:.2g}" if sure else f"may be chance, p = {p:.2g}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
 from art_multimodal.evaluations.audit.passes import Pass, entry_of, passes_in, smoothed_passes
-from art_multimodal.evaluations.audit.rows import Row
+from art_multimodal.evaluations.audit.rows import Row, worst_of
 from art_multimodal.evaluations.audit.summary import as_an_attacker_would, members_of, summary_rows
 from art_multimodal.evaluations.suite import RETRIEVAL
 from art_multimodal.evaluations.suite.selection import CERTIFIED, FLIPPED, SMOOTHED
@@ -61,10 +61,5 @@ def _of_members(members: list[str], rows: Mapping[str, Row], clean: Outcomes) ->
         # An outage is no attack: one that was wrong before may be right.
         done = set.intersection(*(set(rows[name].correct) for name in members))
         return {index: all(rows[name].correct[index] for name in members) for index in sorted(done)}
-    attacked = set.intersection(*(set(rows[name].correct) | rows[name].not_applicable for name in members))
-    attacked &= {index for name in members for index in rows[name].correct}
-    return {
-        index: right and all(rows[name].correct.get(index, True) for name in members)
-        for index, right in clean.items()
-        if not right or index in attacked
-    }
+    attacked, survived = worst_of([rows[name] for name in members])
+    return {index: right and index in survived for index, right in clean.items() if not right or index in attacked}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from art_multimodal.datasets.photos import in_eight_bits
 from art_multimodal.evaluations.audit.passes import entry_of
 from art_multimodal.store import cannot_write, read_regular, replace_file, sync_folder
 
@@ -60,7 +61,7 @@ def png_of(pixels: np.ndarray) -> bytes:
 
     :param pixels: ``(H, W, 3)`` in [0, 1]; what is outside is clipped.
     """
-    picture = Image.fromarray(np.round(pixels.clip(0, 1) * 255).astype(np.uint8))
+    picture = Image.fromarray(in_eight_bits(pixels))
     picture.thumbnail((_LONGEST, _LONGEST))
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)

@@ -28,9 +28,9 @@ class _Asked:
     """What has to be known of a limit of the command line, to judge it again."""
 
     row: str
+    metric: str
     kind: str
     limit: Annotated[float, Signed()]
-    said: str
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -77,10 +77,9 @@ def _gates(report: dict[str, Any]) -> list[Gate]:
     for one in verdicts:
         if one.kind != FAIL_UNDER:
             continue
-        metric = one.said.removeprefix(f"--fail-under {one.row}.").partition("=")[0]
-        if metric not in METRICS or one.row not in report.get("results", {}):
+        if one.metric not in METRICS or one.row not in report.get("results", {}):
             raise ValueError(f"a limit of {shown(one.row)[:60]} is none that --fail-under takes")
-        gates.append(Gate(one.row, metric, one.limit))
+        gates.append(Gate(one.row, one.metric, one.limit))
     return gates
 
 

@@ -30,6 +30,7 @@ class Verdict:
     :param family: What is attacked: the row that stands for all attacks on it.
     :param row: Of the report.
     :param radius: Name of the radius; empty for the largest.
+    :param metric: Name of the number in the row.
     :param kind: Of the limit: :data:`FLOOR`, :data:`CEILING`, :data:`FALSE_POSITIVES` or :data:`FAIL_UNDER`.
     :param limit: The number that was declared.
     :param outcome: One of :data:`OUTCOMES`.
@@ -41,6 +42,7 @@ class Verdict:
     family: str
     row: str
     radius: str
+    metric: str
     kind: str
     limit: float
     outcome: str
@@ -115,7 +117,9 @@ def _declared(header: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Ver
             f"A detector may take at most {percent(limit)} of clean samples for attacked ones. Not run: an audit runs "
             "no detector; DetectorEvaluation in Python does."
         )
-        found.append(Verdict("detectors", "detectors", "", FALSE_POSITIVES, limit, NOT_RUN, None, None, said))
+        found.append(
+            Verdict("detectors", "detectors", "", "false_positives", FALSE_POSITIVES, limit, NOT_RUN, None, None, said)
+        )
     return found
 
 
@@ -136,10 +140,12 @@ def _judged(
         missing = "no sample was right before the attack" if kind == CEILING else "no sample was evaluated"
     asked = _asked(header, kind, row, radius, limit)
     if missing or ends is None:
-        return Verdict(family_of(row), row, radius, kind, limit, NOT_RUN, None, None, f"{asked} Not run: {missing}.")
+        return Verdict(
+            family_of(row), row, radius, key, kind, limit, NOT_RUN, None, None, f"{asked} Not run: {missing}."
+        )
     outcome = (of_floor if kind == FLOOR else of_ceiling)(limit, ends, margin)
     said = f"{asked} Found: {percent(value)} (95 % interval {interval(tuple(ends))}){_why(outcome, kind, limit, ends)}."
-    return Verdict(family_of(row), row, radius, kind, limit, outcome, value, tuple(ends), said)
+    return Verdict(family_of(row), row, radius, key, kind, limit, outcome, value, tuple(ends), said)
 
 
 def _numbers(summary: Mapping[str, Any], row: str, radius: str) -> tuple[Mapping[str, Any], str]:
@@ -195,7 +201,9 @@ def _of_gate(gate: Gate, summary: Mapping[str, Any]) -> Verdict:
     said = f"--fail-under {gate.row}.{gate.metric}={gate.threshold:g}, by the number alone: {failure or 'reached'}."
     outcome = PASS if failure is None else FAIL
     value, ends = numbers.get(gate.metric), numbers.get(f"{gate.metric}_ci95")
-    return Verdict(family_of(gate.row), gate.row, "", FAIL_UNDER, gate.threshold, outcome, value, ends, said)
+    return Verdict(
+        family_of(gate.row), gate.row, "", gate.metric, FAIL_UNDER, gate.threshold, outcome, value, ends, said
+    )
 
 
 def family_of(row: str) -> str:

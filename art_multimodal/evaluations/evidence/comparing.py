@@ -19,7 +19,7 @@ from art_multimodal.evaluations.audit.summary import members_of
 from art_multimodal.evaluations.evidence.bundle import Bundle, evidence_folder
 from art_multimodal.evaluations.evidence.keeping import MANIFEST_FILE
 from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
-from art_multimodal.functional.statistics import holm_adjusted, paired_difference_ci95
+from art_multimodal.functional.statistics import holm_adjusted, mcnemar, paired_difference_ci95
 from art_multimodal.shown import shown
 from art_multimodal.store import HEADER_FILE
 from art_multimodal.store.files import reason_of
@@ -236,20 +236,18 @@ def _members(run: _Run, row: str) -> list[str]:
 
 
 def _change(row: str, a: Outcomes, b: Outcomes, common: Sequence[int]) -> RowChange | None:
-    from scipy.stats import binomtest
-
     both = [index for index in common if index in a and index in b]
     if not both:
         return None
     before, after = (np.array([one[index] for index in both]) for one in (a, b))
     gained = tuple(index for index in both if b[index] and not a[index])
     lost = tuple(index for index in both if a[index] and not b[index])
-    apart = len(gained) + len(lost)
-    p = float(binomtest(len(gained), apart, 0.5).pvalue) if apart else 1.0
     interval = paired_difference_ci95(after.tolist(), before.tolist())
     assert interval is not None
     means = float(before.mean()), float(after.mean())
-    return RowChange(row, len(both), *means, means[1] - means[0], interval, gained, lost, p)
+    return RowChange(
+        row, len(both), *means, means[1] - means[0], interval, gained, lost, mcnemar(len(gained), len(lost))
+    )
 
 
 def _holm(rows: Sequence[RowChange]) -> tuple[RowChange, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from art_multimodal.datasets.photos import in_eight_bits
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.evidence.bundle import Bundle
@@ -96,5 +97,5 @@ def _of_sample(
             if same or values.ndim != 3 or len(values) not in (1, 3) or not np.isfinite(values).all():
                 yield None
                 continue
-            pixels = np.round(np.clip(values, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+            pixels = in_eight_bits(values).transpose(1, 2, 0)
             yield pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
