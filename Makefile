@@ -7,7 +7,7 @@ OUT ?= build/audit
 # Of the tests; each takes about 1.5 GB of memory.
 WORKERS ?= 2
 
-.PHONY: audit test test-slow test-kernels fuzz interop lint benchmarks docs clean
+.PHONY: audit test test-slow test-kernels fuzz interop lint benchmarks docs release-check clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -73,6 +73,11 @@ benchmarks: $(READY)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# Build, contents, metadata, and an audit of a demo in an environment that holds nothing else.
+release-check: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
+	$(BIN)/python tools/release_check.py
 
 clean:
 	rm -rf $(VENV) build docs/_build docs/generated

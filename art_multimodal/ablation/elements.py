@@ -54,6 +54,10 @@ class Elements:
         """What one element is, in words."""
         raise NotImplementedError
 
+    def with_word(self, field: np.ndarray, element: int, word: str) -> np.ndarray:
+        """Return a copy of a field of texts with another word in the place of one element of each; of words only."""
+        raise NotImplementedError
+
     @property
     def spec(self) -> str:
         """The form that :func:`elements_of` reads."""

@@ -55,7 +55,7 @@ def taking_budget(command: Callable[..., None]) -> Callable[..., None]:
             budget |= {"smaller_eps": smaller} if smaller else {}
         command(**given, budget=budget)
 
-    with_budget.__signature__ = signature.replace(parameters=parameters)
+    vars(with_budget)["__signature__"] = signature.replace(parameters=parameters)
     with_budget.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_budget
 

@@ -21,5 +21,6 @@ def say(line: str, error: bool = False, style: str | None = None) -> None:
 def escape_what_cannot_be_shown(*streams: TextIO | None) -> None:
     """Let a terminal that knows few characters show the others as escapes, instead of failing."""
     for stream in streams:
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from art_multimodal.datasets.photos import ENDINGS, HEIF_ENDINGS
 from art_multimodal.errors import InputError
 from art_multimodal.shown import brief
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 #: Other names of a column, in lower case; ``filepath`` and ``title`` are those of open_clip's training files.
 ALIASES = {
@@ -221,7 +224,7 @@ def _separator_of(stream: TextIO, choose: Choice) -> tuple[str, bool]:
 
 
 def _rows(
-    reader: Iterator[list[str]], header: list[str], places: list[int], file: str, skip: bool
+    reader: Reader, header: list[str], places: list[int], file: str, skip: bool
 ) -> Iterator[tuple[int, list[str]]]:
     for row in reader:
         line = reader.line_num + skip

@@ -12,6 +12,7 @@ import numpy as np
 from art.defences.preprocessor import JpegCompression, SpatialSmoothing
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from scipy.fft import dctn, idctn
 
 #: From red, green and blue to brightness and two differences of colour (JFIF).
@@ -104,6 +105,7 @@ def _steps(quality: int) -> tuple[np.ndarray, np.ndarray]:
     """Quantisation steps of brightness and of colour, ``(8, 8)`` each, as Pillow writes them."""
     stream = io.BytesIO()
     Image.new("RGB", (8, 8)).save(stream, format="jpeg", quality=quality)
-    tables = Image.open(stream, formats=("JPEG",)).quantization
-    luma, colour = (np.array(tables[number], dtype=np.float64).reshape(8, 8) for number in (0, 1))
+    written = Image.open(stream, formats=("JPEG",))
+    assert isinstance(written, JpegImageFile)
+    luma, colour = (np.array(written.quantization[number], dtype=np.float64).reshape(8, 8) for number in (0, 1))
     return luma, colour

@@ -16,7 +16,7 @@ from art_multimodal.models.base import Model
 Kept = TypeVar("Kept")
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 @contextmanager

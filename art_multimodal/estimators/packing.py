@@ -18,7 +18,7 @@ from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.sample_arrays import check_samples, samples
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 class PackedView(View):

@@ -21,9 +21,10 @@ from art_multimodal.pairs import is_pairs
 from art_multimodal.texts import check_strings
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from art.defences.postprocessor import Postprocessor
     from art.defences.preprocessor import Preprocessor
-    from typing_extensions import Self
 
 
 class PairEstimator(ChainedPreprocessing):

@@ -17,7 +17,7 @@ from art_multimodal.sample_arrays import samples
 from art_multimodal.texts import as_texts
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["RowMismatch", "TextBoundClassifier"]
 

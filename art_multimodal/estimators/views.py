@@ -18,8 +18,9 @@ from art_multimodal.models.image_text import ImageText
 from art_multimodal.models.multimodal import MultimodalModel
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from art.data_generators import DataGenerator
-    from typing_extensions import Self
 
 
 class View(ImageClassifier):

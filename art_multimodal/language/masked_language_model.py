@@ -80,11 +80,12 @@ class MaskedLanguageModel:
             raise InputError(f"{type(tokenizer).__name__} has no mask token, so this is no masked language model.")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}.")
-        if len(tokenizer) > model.config.vocab_size:
+        config: Any = model.config
+        if len(tokenizer) > config.vocab_size:
             raise InputError(
-                f"The tokenizer has {len(tokenizer)} tokens, the language model knows {model.config.vocab_size} only."
+                f"The tokenizer has {len(tokenizer)} tokens, the language model knows {config.vocab_size} only."
             )
-        self.model = model.eval()
+        self.model: Any = model.eval()
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.context_length = context_length(model, tokenizer)

@@ -12,7 +12,7 @@ from art_multimodal.modalities import Modality, image, text
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 class Model(nn.Module):

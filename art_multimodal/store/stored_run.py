@@ -7,9 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
-
-from typing_extensions import Self
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, is_main_process

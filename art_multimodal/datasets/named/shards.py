@@ -191,7 +191,7 @@ def _list_members(file: Path, samples: dict[tuple[Path, str], dict[str, _Member]
                 place = _Member(file, member.name, member.offset_data, member.size)
                 samples.setdefault((file, f"{folder}/{key}"), {}).setdefault(role, place)
                 # What is listed is kept above; the archive's own list would hold it again.
-                archive.members = []
+                archive.members = []  # type: ignore[attr-defined]
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         hint = " Unpack a compressed one with gunzip." if file.name.endswith(("gz", "zst", "bz2", "xz")) else ""
         raise InputError(

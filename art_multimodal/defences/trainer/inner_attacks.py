@@ -12,6 +12,7 @@ from torch import Tensor
 from art_multimodal.attacks.evasion.image_ascent import Objective, ascend, own_score
 from art_multimodal.attacks.evasion.text import BertAttack, CharacterAttack
 from art_multimodal.attacks.evasion.text.character_attack import LETTERS
+from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.errors import InputError
 from art_multimodal.functional.losses import embedding_l2
 from art_multimodal.functional.objectives import cosine_logits, kl_of_logits, soft_cross_entropy
@@ -181,7 +182,7 @@ class TextInnerAttack:
         settings: TrainingSettings,
         protected_words: Sequence[str] = (),
         candidate_words: int | None = 1,
-    ) -> TextPerturbation:
+    ) -> TextAttack:
         """Return the attack on an estimator.
 
         :param settings: Of the training.
@@ -202,7 +203,7 @@ class Words(TextInnerAttack):
         settings: TrainingSettings,
         protected_words: Sequence[str] = (),
         candidate_words: int | None = 1,
-    ) -> TextPerturbation:
+    ) -> TextAttack:
         model = language_model(settings.language_model)
         return BertAttack(
             estimator, model, candidate_words=candidate_words, protected_words=tuple(protected_words), verbose=False
@@ -220,7 +221,7 @@ class Characters(TextInnerAttack):
         settings: TrainingSettings,
         protected_words: Sequence[str] = (),
         candidate_words: int | None = 1,
-    ) -> TextPerturbation:
+    ) -> TextAttack:
         # Every edit of one word instead of five: a fifth of the cost, in every step.
         return CharacterAttack(estimator, candidate_words=1, protected_words=tuple(protected_words), verbose=False)
 

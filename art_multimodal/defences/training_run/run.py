@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.datasets import UnreadableSample
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.defences.trainer import (
@@ -19,7 +20,7 @@ from art_multimodal.defences.trainer import (
     StepRecord,
     TrainingSettings,
 )
-from art_multimodal.defences.trainer.inner_attacks import TextPerturbation, Words
+from art_multimodal.defences.trainer.inner_attacks import Words
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.trainer.trainers import check_method_for
 from art_multimodal.defences.training_run.data import open_run_data
@@ -330,7 +331,7 @@ class TrainingRun:
 
 def text_attack_of(
     estimator: Estimator, settings: RunSettings, protected_words: tuple[str, ...], candidate_words: int | None
-) -> TextPerturbation | None:
+) -> TextAttack | None:
     """The method's own attack on texts, which leaves alone the words that the data protect.
 
     :param candidate_words: How many words of a text compete to be replaced; mistyped is the most important one.

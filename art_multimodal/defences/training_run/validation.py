@@ -11,7 +11,7 @@ from art.attacks.attack import EvasionAttack
 from art_multimodal.ablation import Keep
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder, ProjectedGradientDescentMultimodal
 from art_multimodal.attacks.evasion.image_ascent import ImageBudget
-from art_multimodal.defences.trainer.inner_attacks import TextPerturbation
+from art_multimodal.attacks.evasion.text.text_attack import TextAttack
 from art_multimodal.defences.trainer.methods import Method
 from art_multimodal.defences.trainer.samples import Estimator
 from art_multimodal.defences.training_run.data import Part
@@ -44,7 +44,7 @@ class Validation:
         part: Part,
         method: Method,
         settings: RunSettings,
-        text_attack: TextPerturbation | None,
+        text_attack: TextAttack | None,
         keeps: Mapping[str, Keep] | None = None,
     ) -> None:
         self.hidden = None if keeps is None else Hidden(keeps, settings.training.seed)

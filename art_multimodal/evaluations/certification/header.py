@@ -23,7 +23,7 @@ def header_of(job: Certification) -> dict[str, Any]:
         "settings": settings.as_json(),
         "task": subject.task,
         # By row the modalities whose edits are counted.
-        "rows": {row.name: list(row.names) for row in (*job.rows, *job.attacked)},
+        "rows": {row.name: list(row.names) for row in job.all_rows},
         "elements": job.counted.described(settings.keep, job.ensemble.masks),
         "seen_whole": job.counted.seen_whole,
         # Of a model that is certified by itself, too: a bound of each tower.
@@ -93,7 +93,7 @@ def _protocol(job: Certification) -> dict[str, str]:
         )
     if job.radii is not None:
         said["radii"] = job.radii.protocol
-    for row in (*job.rows, *job.attacked):
+    for row in job.all_rows:
         if not row.name.startswith(WITHOUT):
             said[row.name] = row.protocol
     return said

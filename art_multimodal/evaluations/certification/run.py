@@ -109,9 +109,14 @@ class Certification(Evaluation):
         return found
 
     @property
+    def all_rows(self) -> list[Row | AttackedRow]:
+        """What is done with every batch, in this order."""
+        return [*self.rows, *self.attacked]
+
+    @property
     def row_names(self) -> list[str]:
-        """Names of what is done with every batch, in this order."""
-        return [row.name for row in (*self.rows, *self.attacked)]
+        """Names of all rows."""
+        return [row.name for row in self.all_rows]
 
     @property
     def report_rows(self) -> list[str]:

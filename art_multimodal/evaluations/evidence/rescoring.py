@@ -262,9 +262,9 @@ class _Asking:
             self.found.changed.append(changed)
 
     def _said(self, verdict: Verdict) -> str:
-        if self.bundle.header["task"] == RETRIEVAL:
-            return f"ranks {', '.join(map(str, verdict.ranks))}"
-        return shown(self.bundle.header["data"]["class_names"][verdict.predicted])
+        if isinstance(verdict, Classified):
+            return shown(self.bundle.header["data"]["class_names"][verdict.predicted])
+        return f"ranks {', '.join(map(str, verdict.ranks))}"
 
     def _three(
         self,

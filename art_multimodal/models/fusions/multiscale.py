@@ -148,7 +148,8 @@ class MultiScale(Fusion):
         if self.tokens is not None:
             states = torch.cat([self.tokens[number].expand(len(states), 1, -1), states], dim=1)
             there = torch.cat([anything, there], dim=1)
-        for block in self.over_time[name]:
+        blocks: Any = self.over_time[name]
+        for block in blocks:
             states = block(states, ~there)
         states = self.lasts[name](states)
         if self.tokens is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ class Orthogonal(Fusion):
         """``T_m^2`` of each modality and each pair of classes, ``[M, K, K]``."""
         found = []
         for number, name in enumerate(self.widths):
-            weighed = self.scales[number, :, None] * self.directions[name].rows
+            weighed = self.scales[number, :, None] * cast(_Rows, self.directions[name]).rows
             gram = weighed @ weighed.T
             lengths = gram.diagonal()
             apart = (lengths[:, None] + lengths[None] - 2 * gram).clamp_min(torch.finfo(gram.dtype).tiny)

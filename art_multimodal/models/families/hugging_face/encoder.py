@@ -36,6 +36,8 @@ class HuggingFaceEncoder(DualEncoder):
     """
 
     family = "hf"
+    #: A class of transformers, whose methods differ from one to the other.
+    model: Any
 
     def __init__(self, model: nn.Module, tokenizer: Any, image_processor: Any) -> None:
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -48,9 +50,9 @@ class HuggingFaceEncoder(DualEncoder):
             self.notes += ("texts are brought to lower case without punctuation, as open_clip does for SigLIP 2",)
         # Sigmoid-trained towers pool at the last position and were trained on padded rows without a mask.
         self._uses_mask = (
-            "siglip" not in model.config.model_type
+            "siglip" not in self.model.config.model_type
             and "attention_mask" in tokenizer.model_input_names
-            and "attention_mask" in inspect.signature(model.get_text_features).parameters  # type: ignore[arg-type]
+            and "attention_mask" in inspect.signature(self.model.get_text_features).parameters
         )
 
     @property

@@ -24,7 +24,10 @@ class CLIPText:
         self._end_id = end_id
 
     def ends(self, tokens: Tensor) -> Tensor:
-        return (tokens if self._pool_type == "argmax" else (tokens == self._end_id).int()).argmax(dim=-1)
+        if self._pool_type == "argmax":
+            return tokens.argmax(dim=-1)
+        assert self._end_id is not None
+        return (tokens == self._end_id).int().argmax(dim=-1)
 
     def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
         dtype = self._parts.transformer.get_cast_dtype()
