@@ -252,6 +252,17 @@ def test_accuracy_that_rises_with_the_radius_is_flagged() -> None:
     assert not flags(summary_of(header("pgd", smaller=RADII), fell, 20), "not_monotonic")
 
 
+def test_of_several_tests_the_weaker_ones_are_corrected_for_fewer_of_them() -> None:
+    """Holm: the larger of two p values may be .031 = 2^-5, which half of .05 for each would not allow."""
+    fell = {"eps=1/255:pgd": set(range(15)), "eps=2/255:pgd": set(range(10, 15)), "pgd": set()}
+    found = flags(summary_of(header("pgd", smaller=RADII), fell, 20), "not_monotonic")
+    assert [(one.count, one.p, one.certain) for one in found] == [(10, 2**-10, True), (5, 2**-5, True)]
+    fell |= {"eps=1/255:pgd": set(range(9)), "eps=2/255:pgd": set(range(5, 9)), "pgd": set()}
+    found = flags(summary_of(header("pgd", smaller=RADII), fell, 20), "not_monotonic")
+    # 2^-5 is the smaller one here, and counts twice.
+    assert [(one.count, one.certain) for one in found] == [(5, False), (4, False)]
+
+
 def test_a_black_box_and_noise_that_beat_gradients_are_flagged() -> None:
     fell = {"pgd": {0}, "art_pgd": {1}, "square": set(range(10)), "noise": set(range(2, 9))}
     summary = summary_of(header(*fell), fell, 12)

@@ -2,9 +2,10 @@
 
 Signs of hidden gradients are those of the OWASP AI Exchange: accuracy that is not monotonic in the radius, a black box
 that beats a white box, noise that beats gradients. Where two attacks were made on the same samples, pairs are compared
-by McNemar's exact test.
+by McNemar's exact test, corrected by Holm for the number of tests of one kind.
 
 | Paper link: https://doi.org/10.1007/BF02295996 (McNemar)
+| Paper link: https://www.jstor.org/stable/4615733 (Holm)
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from art_multimodal.evaluations.suite.entry import entry_of
 from art_multimodal.evaluations.suite.exhaustive import CUT
 from art_multimodal.evaluations.suite.noise import NOISE
 from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
-from art_multimodal.functional.statistics import mcnemar
+from art_multimodal.functional.statistics import holm_adjusted, mcnemar
 
 #: Of all tests of one kind in a run together: how often one may be wrong where nothing is suspicious.
 LEVEL = 0.05
@@ -41,7 +42,7 @@ class Flag:
     :param certain: Whether it is beyond chance; one that is not is said in ``report.json`` alone.
     :param count: Samples that speak for it, where pairs were compared.
     :param against: Samples that speak against it.
-    :param p: One-sided p value of McNemar's exact test.
+    :param p: One-sided p value of McNemar's exact test, not corrected; ``certain`` is by the corrected one.
     """
 
     kind: str
@@ -126,20 +127,21 @@ def _not_monotonic(header: Mapping[str, Any], rows: Mapping[str, Row]) -> list[F
     for attack in header["attacks"]:
         there = [radius for radius in radii if not radius.key or Pass(attack, eps=radius.key).name in rows]
         pairs += [(attack, inner, outer) for inner, outer in itertools.pairwise(there)]
+    tests = [
+        _Test(*_apart(*(rows[Pass(attack, eps=one.key).name] for one in (inner, outer))))
+        for attack, inner, outer in pairs
+    ]
     found = []
-    for attack, inner, outer in pairs:
-        back, further = _apart(*(rows[Pass(attack, eps=one.key).name] for one in (inner, outer)))
-        if not back:
+    for (attack, inner, outer), test, sure in zip(pairs, tests, _sure(tests), strict=True):
+        if not test.count:
             continue
-        p = mcnemar(back, further, "greater")
-        sure = p < LEVEL / len(pairs)
-        chance = f"no chance (p = {p:.2g})" if sure else f"may be chance (p = {p:.2g})"
+        chance = f"no chance (p = {test.p:.2g})" if sure else f"may be chance (p = {test.p:.2g})"
         said = (
-            f"{attack} within {outer.name} leaves {back} samples right that fell to it within {inner.name}, and "
-            f"misleads the model on {further} that stood there, which {chance}: accuracy must not rise with the "
+            f"{attack} within {outer.name} leaves {test.count} samples right that fell to it within {inner.name}, and "
+            f"misleads the model on {test.against} that stood there, which {chance}: accuracy must not rise with the "
             "radius, so the search fails where it is allowed more. Raise --steps, and read the lower number."
         )
-        found.append(Flag("not_monotonic", attack, said, sure, back, further, p))
+        found.append(Flag("not_monotonic", attack, said, sure, test.count, test.against, test.p))
     return found
 
 
@@ -149,24 +151,42 @@ def _beaten(attacks: Sequence[str], rows: Mapping[str, Row]) -> list[Flag]:
     white = [name for name, entry in bound if entry.knowledge == "white box" and entry.modality != "worst"]
     black = [name for name, entry in bound if entry.knowledge == "black box" and entry.modality not in ("worst", NOISE)]
     noise = [name for name, entry in bound if entry.modality == NOISE]
-    tests = [(_BLACK, name, group) for name in black if (group := [one for one in white if _alike(one, name)])]
-    tests += [(_NOISE, name, [one]) for name in noise for one in white if _alike(one, name)]
+    pairs = {
+        _BLACK: [(name, group) for name in black if (group := [one for one in white if _alike(one, name)])],
+        _NOISE: [(name, [one]) for name in noise for one in white if _alike(one, name)],
+    }
     found = []
-    for (kind, words), name, group in tests:
-        others = _union([rows[one] for one in group])
-        left, more = _apart(rows[name], others)
-        if left <= more:
-            continue
-        p = mcnemar(left, more, "greater")
-        of_kind = sum(test[0][0] == kind for test in tests)
-        sure = p < LEVEL / of_kind
-        chance = f"no chance, p = {p:.2g}" if sure else f"may be chance, p = {p:.2g}"
-        said = (
-            f"{name} misleads the model on {left} samples that {' and '.join(group)} left right, and not on {more} "
-            f"that these mislead it on ({chance}): {words}"
-        )
-        found.append(Flag(kind, name if kind == _BLACK[0] else group[0], said, sure, left, more, p))
+    for (kind, words), of_kind in pairs.items():
+        tests = [_Test(*_apart(rows[name], _union([rows[one] for one in group]))) for name, group in of_kind]
+        for (name, group), test, sure in zip(of_kind, tests, _sure(tests), strict=True):
+            if test.count <= test.against:
+                continue
+            chance = f"no chance, p = {test.p:.2g}" if sure else f"may be chance, p = {test.p:.2g}"
+            said = (
+                f"{name} misleads the model on {test.count} samples that {' and '.join(group)} left right, and not on "
+                f"{test.against} that these mislead it on ({chance}): {words}"
+            )
+            row = name if kind == _BLACK[0] else group[0]
+            found.append(Flag(kind, row, said, sure, test.count, test.against, test.p))
     return found
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A comparison of pairs: how many samples speak for a suspicion, and how many against it."""
+
+    count: int
+    against: int
+
+    @property
+    def p(self) -> float:
+        """One-sided, of McNemar's exact test."""
+        return mcnemar(self.count, self.against, "greater")
+
+
+def _sure(tests: Sequence[_Test]) -> list[bool]:
+    """Which of all tests of one kind are beyond chance, corrected for their number by Holm."""
+    return [bool(p < LEVEL) for p in holm_adjusted([test.p for test in tests])]
 
 
 _BLACK = (
