@@ -87,6 +87,8 @@ class StoredRun(ABC, Generic[LineT]):
     folders: ClassVar[tuple[str, ...]] = ()
     #: Parts of the header that must be the same for a run to go on.
     identity: ClassVar[tuple[str, ...]]
+    #: Whether a run that goes on keeps its header as it was logged, in what may differ, too.
+    goes_on_as_logged: ClassVar[bool] = False
     #: Entries of these parts that may differ: like the device, they are the machine's affair.
     indifferent: ClassVar[frozenset[str]] = frozenset()
 
@@ -142,6 +144,9 @@ class StoredRun(ABC, Generic[LineT]):
                     again(cls(folder, header))
                 else:
                     cls.create(folder, header, lock)
+        with failing_together():
+            if going_on and cls.goes_on_as_logged:
+                header = cls.open_header(folder)
         return cls(folder, header)
 
     @classmethod
@@ -174,9 +179,24 @@ class StoredRun(ABC, Generic[LineT]):
         :raises InputError: If the folder holds no such run, or its files are damaged, changed or links.
         """
         refuse_links(folder, (HEADER_FILE, LINES_FILE, *cls.folders))
+        log = cls(folder, cls.open_header(folder))
+        log.drop_cut_line()
+        for name in cls.folders:
+            try:
+                (folder / name).mkdir(exist_ok=True)
+            except OSError as error:
+                raise cannot_write(folder / name, error) from error
+        return log
+
+    @classmethod
+    def open_header(cls, folder: Path) -> dict[str, Any]:
+        """The header of the run in a folder.
+
+        :raises InputError: If the folder holds no such run, or it is damaged.
+        """
         path = folder / HEADER_FILE
         try:
-            header = cls.read_header(path)
+            return cls.read_header(path)
         except FileNotFoundError:
             raise InputError(f"{shown(folder)} holds no run to go on with. Start one without --resume.") from None
         except InputError:
@@ -185,14 +205,6 @@ class StoredRun(ABC, Generic[LineT]):
             raise InputError(
                 f"{shown(path)} cannot be read ({shown(reason_of(error))}). Start again in another --out."
             ) from error
-        log = cls(folder, header)
-        log.drop_cut_line()
-        for name in cls.folders:
-            try:
-                (folder / name).mkdir(exist_ok=True)
-            except OSError as error:
-                raise cannot_write(folder / name, error) from error
-        return log
 
     @classmethod
     def read_header(cls, path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class RunLog(StoredRun[Line]):
     schema_version = 5
     folders = (PICTURES_FOLDER,)
     identity = ("settings", "budget", "model", "data", "plan")
+    goes_on_as_logged = True
     indifferent = frozenset({"batch_size"})
 
     @classmethod
