@@ -10,6 +10,7 @@ import certificate_tables
 import data_tables
 import format_examples
 import fusion_tables
+import report_tables
 import threat_tables
 from interop_tables import interoperability
 
@@ -28,6 +29,7 @@ INCLUDED = (
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
     *("threats", "threat_ids", "threat_documents", "formats"),
+    *("report_keys", "references"),
     *(f"format_{name}" for name in FORMAT_EXAMPLES),
 )
 #: Results that are no single table, and are shown by a page in another way.
@@ -119,6 +121,8 @@ def write_all(folder: Path) -> None:
     own.append(("threats.md", threat_tables.threats(table)))
     own.append(("threat_ids.md", threat_tables.ids(table)))
     own.append(("threat_documents.md", threat_tables.documents(table)))
+    own.append(("report_keys.md", report_tables.keys(table)))
+    own.append(("references.md", report_tables.references(table)))
     own.append(("formats.md", format_examples.overview(table)))
     own += [(f"format_{name}.md", format_examples.example(name)) for name in FORMAT_EXAMPLES]
     own.append(("interoperability.md", interoperability(table)))

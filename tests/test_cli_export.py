@@ -14,7 +14,7 @@ import pytest
 from audits import SETTINGS, read_report, run_audit
 
 from art_multimodal import cli
-from art_multimodal.evaluations.audit import RunLog, write_reports
+from art_multimodal.evaluations.audit import Audit, RunLog, stored_report, write_reports
 from art_multimodal.evaluations.audit.gate import Gate
 from art_multimodal.evaluations.formats import FORMATS
 
@@ -65,6 +65,33 @@ def test_verdicts_of_the_command_line_are_exported(folder, tmp_path, capsys) -> 
     assert f'tests="4" failures="{failed}" errors="0"' in (tmp_path / "x" / "junit.xml").read_text()
 
 
+def test_a_report_of_the_first_version_is_read_as_one_of_this(folder, tmp_path, capsys) -> None:
+    from art_multimodal.store import opened_document, sealed_document
+
+    header = opened_document((folder / "run.json").read_bytes())
+    # Runs did not say when they began.
+    del header["began"]
+    (folder / "run.json").write_text(sealed_document(header))
+    expected = write_reports(RunLog.open(folder), [Gate("pgd", "accuracy", 1.0)])
+    assert "began" not in expected and "began" not in (folder / "report.md").read_text()
+    assert run(capsys, folder, "--as", "junit,sarif", "--out", tmp_path / "now")[0] == 0
+    changed(_of_version_1)(folder)
+    before = files_in(folder)
+    assert run(capsys, folder, "--as", "junit,sarif", "--out", tmp_path / "then")[0] == 0
+    assert files_in(tmp_path / "then") == files_in(tmp_path / "now") and files_in(folder) == before
+    assert stored_report.read_report(folder) == json.loads(json.dumps(expected))
+
+
+def test_a_run_that_went_on_with_another_batch_size_is_exported(finished, tmp_path, capsys) -> None:
+    """What may differ stays as it was logged, the date among it: the report is still what the log says."""
+    folder = Path(shutil.copytree(finished, tmp_path / "audit"))
+    before = read_report(folder)
+    settings = replace(SETTINGS, attacks="pgd", limit=4, steps=1, batch_size=3)
+    report = write_reports(Audit(settings, folder, device="cpu").evaluate(resume=True))
+    assert report == before
+    assert run(capsys, folder, "--as", "junit", "--out", tmp_path / "out")[0] == 0
+
+
 def with_verdicts(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     """Change a limit of a folder that has one of the command line."""
 
@@ -84,6 +111,13 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (folder / "report.json").write_text(json.dumps(report))
 
     return apply
+
+
+def _of_version_1(report: dict[str, Any]) -> None:
+    """A report as the first version wrote it: without what came later, and with flags by another correction."""
+    for key in ("began", "by_class", "weakest", "references", "repeat", "next_steps"):
+        report.pop(key, None)
+    report |= {"report_version": 1, "flags": [*report["flags"], "another"]}
 
 
 def _linked(folder: Path) -> None:
@@ -136,6 +170,15 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], Any]]] = {
     ),
     "a further key": ("(under a\\x1bb)", changed(lambda report: report.update({"a\x1bb": 1}))),
     "another model": ("(under model)", changed(lambda report: report["model"].update(spec="demo:shapes"))),
+    "a better number of an earlier version": (
+        "(under results)",
+        changed(lambda report: (_of_version_1(report), report["results"]["pgd"].update(accuracy=1.0))),
+    ),
+    "a further key of an earlier version": (
+        "(under surprise)",
+        changed(lambda report: (_of_version_1(report), report.update(surprise=1))),
+    ),
+    "no whole version": ("(report 1.0", changed(lambda report: report.update(report_version=1.0))),
     "another version": ("another version of art-multimodal (report 7", changed(lambda r: r.update(report_version=7))),
     "a limit without a number": ("has no limit", with_verdicts(lambda one: one.pop("limit"))),
     "a limit that passes": ("(under verdicts)", with_verdicts(lambda one: one.update(outcome="PASS"))),

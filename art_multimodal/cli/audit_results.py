@@ -141,7 +141,7 @@ def _curve_table(report: dict[str, Any]) -> Table:
 
 def _recall_table(report: dict[str, Any]) -> Table:
     from art_multimodal.evaluations.audit.rendering import percent
-    from art_multimodal.evaluations.audit.summary import RECALL_AT
+    from art_multimodal.evaluations.audit.results import RECALL_AT
 
     defended = bool(report["defences"])
     # 80 columns do not hold more.

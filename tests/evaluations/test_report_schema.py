@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from importlib.resources import files
 from typing import Any
 
@@ -18,6 +18,7 @@ from judged import every_outcome, gate, judged
 
 from art_multimodal import cli
 from art_multimodal.evaluations.audit import AuditSettings, stored_report
+from art_multimodal.evaluations.audit.findings.references import Reference
 from art_multimodal.evaluations.audit.report import REPORT_VERSION
 from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 from art_multimodal.evaluations.standards import STANDARDS
@@ -98,6 +99,17 @@ def _renamed_limit(report: dict[str, Any]) -> None:
     report |= judged(report, gate("FAIL", threshold=0.3))
 
 
+def _interval_of_one_end(report: dict[str, Any]) -> None:
+    report["by_class"]["pgd"]["accuracy_ci95"][0] = 0.5
+
+
+def _figure_without_a_source(report: dict[str, Any]) -> None:
+    figure = asdict(Reference("CLIP", "ViT-B/32", "nothing", "1/255", 0.6, 0.1, "PGD", 16, "a paper", "https://a.b"))
+    report["references"]["comparable"] = [figure]
+    VALIDATOR.validate(report)
+    del figure["source"]
+
+
 WRONG: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "a number is misspelt": ("pgd", _misspelt),
     "a key is missing": ("'standards' is a required property", lambda report: report.pop("standards")),
@@ -109,7 +121,11 @@ WRONG: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
         lambda report: report["results"]["pgd"].update(accuracy_ci95=[0.5]),
     ),
     "removals are told in part": ("dependency", lambda report: report["results"]["pgd"].update(share_removed_mean=0.1)),
-    "another version": ("1 was expected", lambda report: report.update(report_version=2)),
+    "another version": ("2 was expected", lambda report: report.update(report_version=1)),
+    "a class has a share without an interval": ("0.5 is not valid", _interval_of_one_end),
+    "a published figure has no source": ("'source' is a required", _figure_without_a_source),
+    "a step has another key": ("promise", lambda report: report["next_steps"][0].update(promise="robust")),
+    "a classifier without classes": ("None is not of type 'object'", lambda report: report.update(by_class=None)),
     "an unknown standard": ("mitre", lambda report: report["standards"]["pgd"].update(mitre=["AML.T0015"])),
     "a row without an attack is gone": ("'clean' is a required property", lambda r: r["results"].pop("clean")),
     "samples without modalities": ("by_modality", lambda report: report.update(task="samples")),

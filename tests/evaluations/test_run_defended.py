@@ -124,7 +124,7 @@ def test_both_numbers_are_on_every_page_with_the_names_of_the_defences(finished:
     line = next(line for line in markdown.splitlines() if line.startswith("| pgd |"))
     cells = [cell.strip() for cell in line.split("|")]
     assert [cells[3], cells[5]] == both
-    assert f"<td>{both[0]}</td>" in html and f"<td>{both[1]}<br>" in html
+    assert f'<td data-th="accuracy">{both[0]}</td>' in html and f'<td data-th="naive">{both[1]}<br>' in html
     assert html.count('class="naive"') == len(report["results"]) - 1
     for page in (html, markdown.replace("\\", "")):
         assert page.count("spatial_smoothing:window_size=3; jpeg:quality=75; spelling") >= 2

@@ -72,6 +72,20 @@ def trained_on(spec: str) -> str:
     return spec if split is None or "split" in options else _joined(name, {"split": split, **options})
 
 
+def measured_set(spec: str) -> str | None:
+    """The name of the data set that a source is, where it is the split that is measured on; ``None`` where it is not.
+
+    :param spec: Of any source.
+    :raises InputError: If the data set is not known.
+    """
+    scheme, _, rest = spec.partition(":")
+    if scheme != "data":
+        return None
+    name, options = _named(rest)
+    split = NAMED_DATA[name].default_split
+    return name if options.get("split", split) == split else None
+
+
 def _named(rest: str) -> tuple[str, dict[str, str]]:
     name, options = split_spec(rest, OPTIONS, "data:NAME:split=NAME,root=FOLDER")
     return find_name(name), options

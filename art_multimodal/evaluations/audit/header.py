@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def header_of(
         protocol["word_curve"] = _word_curve(budget)
     return {
         "schema_version": RunLog.schema_version,
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": settings.as_json(),
         "task": subject.task,
         "attacks": list(attacks),

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
-from art_multimodal.evaluations.audit.passes import Pass, entry_of, passes_in, smoothed_passes
-from art_multimodal.evaluations.audit.rows import Row, worst_of
+from art_multimodal.evaluations.audit.passes import Pass, passes_in, smoothed_passes
+from art_multimodal.evaluations.audit.rows import Row, outcomes_of
 from art_multimodal.evaluations.audit.summary import as_an_attacker_would, members_of, summary_rows
 from art_multimodal.evaluations.suite import RETRIEVAL
 from art_multimodal.evaluations.suite.selection import CERTIFIED, FLIPPED, SMOOTHED
@@ -38,9 +38,9 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
         as_an_attacker_would(rows)
     found = {CLEAN: clean}
     for name in passes:
-        found[name] = _of_members([name], rows, clean)
+        found[name] = outcomes_of([name], rows, clean)
     for name in summary_rows(header["attacks"])[1 + len(header["attacks"]) :]:
-        found[name] = _of_members(members_of(name, largest), rows, clean)
+        found[name] = outcomes_of(members_of(name, largest), rows, clean)
     return found | (_of_smoothed(rows) if smoothed else {})
 
 
@@ -53,13 +53,3 @@ def _of_smoothed(rows: Mapping[str, Row]) -> dict[str, Outcomes]:
         FLIPPED: {i: was and flipped[i] for i, was in right.items() if not was or i in flipped},
         CERTIFIED: {index: was and index in certified for index, was in right.items()},
     }
-
-
-def _of_members(members: list[str], rows: Mapping[str, Row], clean: Outcomes) -> Outcomes:
-    """Who survives all of several passes, of those that all are done with."""
-    if all(entry_of(name).of_everyone for name in members):
-        # An outage is no attack: one that was wrong before may be right.
-        done = set.intersection(*(set(rows[name].correct) for name in members))
-        return {index: all(rows[name].correct[index] for name in members) for index in sorted(done)}
-    attacked, survived = worst_of([rows[name] for name in members])
-    return {index: right and index in survived for index, right in clean.items() if not right or index in attacked}

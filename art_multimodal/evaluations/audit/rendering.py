@@ -30,7 +30,7 @@ def _environment(escape: bool) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "interval": interval, "budget": budget_text, "number": number, "md": md}
-    environment.filters |= {"points": points, "eps_of": eps_of}
+    environment.filters |= {"points": points, "eps_of": eps_of, "code": code, "as_is": Markup}
     return environment
 
 
@@ -60,6 +60,12 @@ def eps_of(ball: dict[str, Any], budget: dict[str, Any]) -> str:
 def number(value: float | None) -> str:
     """A count or a mean, short; a dash for ``None``."""
     return "–" if value is None else f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.1f}"
+
+
+def code(command: str) -> str:
+    """A command in Markdown: a block to copy from where it is harmless, else text."""
+    harmless = re.fullmatch(r"[\w\s@%+=:,./'{}-]+", command, flags=re.ASCII) and "\n" not in command
+    return f"```\n{command}\n```" if harmless else md(command)
 
 
 def md(text: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import AttackLine, Line, Ranked, SampleRecord
+from art_multimodal.evaluations.audit.passes import entry_of
 from art_multimodal.functional.statistics import proportion_ci95
 
 #: Of a sample in retrieval: the rank of its best caption for the image, and that of the image for each caption.
@@ -18,6 +19,8 @@ class Row:
     """What the lines of one attack add up to."""
 
     correct: dict[int, bool] = field(default_factory=dict)
+    #: Of samples that are wrong, which class is named.
+    mistaken: dict[int, int] = field(default_factory=dict)
     ranks: dict[int, Ranks] = field(default_factory=dict)
     text_queries: dict[int, int] = field(default_factory=dict)
     broken_by: dict[int, str] = field(default_factory=dict)
@@ -58,6 +61,8 @@ class Row:
             self.ranks[index] = sample.verdict.ranks
         elif sample.verdict.predicted < 0:
             self.silent.add(index)
+        elif not sample.right:
+            self.mistaken[index] = sample.verdict.predicted
         if detail.certified:
             self.certified.add(index)
         if detail.text_queries is not None:
@@ -78,6 +83,21 @@ def worst_of(rows: Sequence[Row]) -> tuple[set[int], set[int]]:
     attacked = set.intersection(*(set(row.correct) | row.not_applicable for row in rows))
     attacked &= {index for row in rows for index in row.correct}
     return attacked, {index for index in attacked if all(row.correct.get(index, True) for row in rows)}
+
+
+def outcomes_of(members: Sequence[str], rows: Mapping[str, Row], clean: Mapping[int, bool]) -> dict[int, bool]:
+    """Which samples survive all of several passes, of those that all are done with.
+
+    :param members: Names of the passes.
+    :param rows: By the names of passes.
+    :param clean: Of each sample whether it is right before any attack.
+    """
+    if all(entry_of(name).of_everyone for name in members):
+        # An outage is no attack: one that was wrong before may be right.
+        done = set.intersection(*(set(rows[name].correct) for name in members))
+        return {index: all(rows[name].correct[index] for name in members) for index in sorted(done)}
+    attacked, survived = worst_of([rows[name] for name in members])
+    return {index: right and index in survived for index, right in clean.items() if not right or index in attacked}
 
 
 def accuracy_of(right: int, n: int) -> dict[str, Any]:

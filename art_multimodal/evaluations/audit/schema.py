@@ -143,6 +143,9 @@ def check_header(header: dict[str, Any]) -> None:
     entries(
         header["data"], {**data, "class_names": tuple[str, ...], "templates": tuple[str, ...]}, "data of the header"
     )
+    if "began" in header:
+        entries(header, {"began": str}, "the header")
+    _check_settings(header["settings"])
     if "smoothing" in header:
         smoothing = {"budget": some, "elements": some, "seen_whole": tuple[str, ...], "exact": bool}
         found = entries(entries(header, {"smoothing": some}, "the header")["smoothing"], smoothing, "smoothing")
@@ -160,6 +163,31 @@ def check_header(header: dict[str, Any]) -> None:
             entry_of(name)
         except InputError:
             raise ValueError(f"{shown(name)[:60]} is no attack") from None
+
+
+#: Of the settings, what a command that repeats the run is made of.
+_SETTINGS: dict[str, Any] = {
+    **dict.fromkeys(("model", "data", "task", "norm", "language_model"), str),
+    **dict.fromkeys(("attacks",), str | None),
+    **dict.fromkeys(("limit", "group_size"), int | None),
+    "draws": int,
+    "seed": Annotated[int, Within(0, 2**63 - 1)],
+    **dict.fromkeys(("templates", "classes"), tuple[str, ...] | None),
+    **dict.fromkeys(("defences", "protected_words"), tuple[str, ...]),
+    "native_size": bool,
+    "smaller_eps": tuple[Any, ...],
+    "smoothing_keep": dict[str, float],
+}
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    entries(settings, {name: hint for name, hint in _SETTINGS.items() if name in settings}, "the settings")
+    for name in ("eps", "eps_step"):
+        for radius in (settings.get(name), *(settings.get("smaller_eps", ()) if name == "eps" else ())):
+            if isinstance(radius, dict):
+                entries({name: radius}, {name: dict[str, float]}, "the settings")
+            else:
+                entries({name: radius}, {name: float | None}, "the settings")
 
 
 def _check_plan(header: dict[str, Any]) -> None:

@@ -19,6 +19,9 @@ from art_multimodal.store import HEADER_FILE, LINES_FILE, read_regular, refuse_l
 from art_multimodal.store.files import reason_of
 
 REPORT_FILE = "report.json"
+#: Of the versions that are read besides the one that is written, the parts that came out differently then; they, and
+#: what such a report has not, are taken from the log.
+_EARLIER: dict[int, frozenset[str]] = {1: frozenset({"report_version", "flags"})}
 #: Bytes of a report; it is far smaller.
 _MOST_BYTES = 256 << 20
 
@@ -37,17 +40,18 @@ def read_report(folder: Path) -> dict[str, Any]:
     """Read the report of an audit; nothing in the folder is changed.
 
     :param folder: Of the run.
-    :return: What ``report.json`` holds.
+    :return: What ``report.json`` holds; of an earlier version, what the one that is written now would hold.
     :raises InputError: If there is none, a file of the run is a link or damaged, or the report says something else than
         the log.
     """
     refuse_links(folder, (HEADER_FILE, LINES_FILE, REPORT_FILE))
     header = _header(folder)
     report = _parsed(folder / REPORT_FILE)
-    if report.get("report_version") != REPORT_VERSION:
+    version = report.get("report_version")
+    if version != REPORT_VERSION and not (type(version) is int and version in _EARLIER):
         raise InputError(
             f"{shown(folder / REPORT_FILE)} was written by another version of art-multimodal (report "
-            f"{shown(report.get('report_version'))[:40]}, here {REPORT_VERSION}). {_ANEW}"
+            f"{shown(version)[:40]}, here {REPORT_VERSION}). {_ANEW}"
         )
     try:
         expected = json.loads(json.dumps(report_of(RunLog(folder, header), _gates(report))))
@@ -55,14 +59,17 @@ def read_report(folder: Path) -> dict[str, Any]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{shown(folder / REPORT_FILE)} is damaged: {error}. {_ANEW}") from error
-    keys = [*expected, *(key for key in report if key not in expected)]
+    # In the order of the report: what follows from other parts comes after them.
+    keys = [*report, *(key for key in expected if key not in report)]
+    if version != REPORT_VERSION:
+        keys = [key for key in report if key not in _EARLIER[version]]
     changed = [key for key in keys if report.get(key) != expected.get(key)]
     if changed:
         raise InputError(
             f"{shown(folder / REPORT_FILE)} says something else than the log of the run (under {shown(changed[0])}): "
             f"it was changed, or the run has gone on. {_ANEW}"
         )
-    return report
+    return report if version == REPORT_VERSION else expected
 
 
 def _gates(report: dict[str, Any]) -> list[Gate]:

@@ -13,7 +13,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.lines import CLEAN, AttackLine, Classified, CleanLine, Line, SampleRecord
 from art_multimodal.evaluations.audit.passes import goes_on_after
 from art_multimodal.evaluations.audit.subject import Subject, answering
-from art_multimodal.evaluations.audit.summary import summarise
+from art_multimodal.evaluations.audit.summary import RunningSummary
 from art_multimodal.evaluations.audit.work import seed_of
 from art_multimodal.evaluations.evidence.bundle import Bundle
 from art_multimodal.evaluations.evidence.data import TEXT, BundledSamples
@@ -137,9 +137,12 @@ class _Asking:
     def run(self) -> Rescoring:
         found, header = self.found, self.bundle.header
         found.tallies = {name: Tally() for name in (CLEAN, *self.bundle.passes)}
-        threes = list(self._lines())
-        kinds = [[three[place] for three in threes] for place in range(3)]
-        report, now, eight = (summarise(header, lines)["results"] for lines in kinds)
+        # Added up as they come: memory does not grow with the log.
+        numbers = [RunningSummary(header) for _ in range(3)]
+        for three in self._lines():
+            for of_kind, line in zip(numbers, three, strict=True):
+                of_kind.add(line)
+        report, now, eight = (of_kind.result()["results"] for of_kind in numbers)
         found.report, found.now, found.eight_bit = report, now, eight if self.images else None
         return found
 
