@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: How long one process waits for another that is alive. One that dies is noticed at once, so this only has to be longer
 #: than any work between two meetings, such as an audit's whole share.
 _PATIENCE = timedelta(days=30)
+#: Whether this process works by itself for the time being.
+_alone = False
 
 
 def process_count() -> int:
@@ -110,6 +112,21 @@ def failing_together() -> Iterator[None]:
             raise InputError(message)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the body this process is the only one: each of several works on something else, and they do not meet.
+
+    Its device stays its own, once it has met the others.
+    """
+    process_count()
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
 def share_of(count: int, index: int | None = None) -> slice:
     """The part of ``count`` things in a row that is a process's own; parts differ by one at most, and may be empty.
 
@@ -145,6 +162,8 @@ def _whole(name: str, default: str | None, low: int, high: int) -> int:
 
 
 def _state() -> PartialState | None:
+    if _alone:
+        return None
     count = _whole("WORLD_SIZE", "1", 1, _MOST_PROCESSES)
     if count == 1:
         return None

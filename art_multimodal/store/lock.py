@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -33,8 +34,19 @@ class FolderLock:
 
         :raises InputError: If another command holds it, or the file cannot be written.
         """
+        if not self.taken():
+            raise InputError(
+                f"Another command is writing to {shown(self.path.parent)} (it holds {LOCK_FILE} there). Wait until "
+                "it has ended, or choose another --out."
+            )
+
+    def taken(self) -> bool:
+        """Take hold of the folder unless another command holds it, and say whether this one may go on.
+
+        :raises InputError: If the file cannot be written.
+        """
         if self._descriptor is not None or os.name != "posix":
-            return
+            return True
         import fcntl
 
         try:
@@ -49,13 +61,18 @@ class FolderLock:
             os.close(descriptor)
             if error.errno == errno.EMLINK:
                 raise InputError(f"Cannot write {shown(self.path)}: {error.strerror}. Choose another --out.") from error
-            if error.errno in _BUSY:
-                raise InputError(
-                    f"Another command is writing to {shown(self.path.parent)} (it holds {LOCK_FILE} there). Wait until "
-                    "it has ended, or choose another --out."
-                ) from error
-            return
+            return error.errno not in _BUSY
         self._descriptor = descriptor
+        return True
+
+    def wait(self, pause: float = 0.2) -> None:
+        """Take hold of the folder as soon as no other command holds it.
+
+        :param pause: Seconds between two looks.
+        :raises InputError: If the file cannot be written.
+        """
+        while not self.taken():
+            time.sleep(pause)
 
     def release(self) -> None:
         """Let go of the folder."""

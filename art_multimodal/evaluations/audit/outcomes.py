@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
@@ -26,22 +26,31 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
     :return: By row, in the order of the report; attacks that do not know of the defences as ``naive:NAME``,
         and those within smaller radii as ``eps=1/255:NAME``.
     """
+    rows, clean = rows_of(header, lines)
     passes = passes_in(header)
     # Rows are of those within the largest radius.
     largest = [name for name in passes if not Pass.of(name).eps]
-    smoothed = smoothed_passes(header.get("smoothing"))
-    rows = {name: Row() for name in (CLEAN, *passes, *smoothed)}
-    for line in lines:
-        rows[line.attack].add(line)
-    clean = dict(rows[CLEAN].correct)
-    if header["task"] == RETRIEVAL:
-        as_an_attacker_would(rows)
     found = {CLEAN: clean}
     for name in passes:
         found[name] = outcomes_of([name], rows, clean)
     for name in summary_rows(header["attacks"])[1 + len(header["attacks"]) :]:
         found[name] = outcomes_of(members_of(name, largest), rows, clean)
-    return found | (_of_smoothed(rows) if smoothed else {})
+    return found | (_of_smoothed(rows) if smoothed_passes(header.get("smoothing")) else {})
+
+
+def rows_of(header: Mapping[str, Any], lines: Iterable[Line]) -> tuple[dict[str, Row], Outcomes]:
+    """What a log says by pass, and which samples are right before any attack.
+
+    :param header: Of the run.
+    :param lines: Of its log.
+    """
+    rows = {name: Row() for name in (CLEAN, *passes_in(header), *smoothed_passes(header.get("smoothing")))}
+    for line in lines:
+        rows[line.attack].add(line)
+    clean = dict(rows[CLEAN].correct)
+    if header["task"] == RETRIEVAL:
+        as_an_attacker_would(rows)
+    return rows, clean
 
 
 def _of_smoothed(rows: Mapping[str, Row]) -> dict[str, Outcomes]:

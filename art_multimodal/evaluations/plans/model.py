@@ -7,81 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from art_multimodal.errors import InputError
-from art_multimodal.evaluations.audit.radii import Radius, name_of, nested
+from art_multimodal.evaluations.audit.radii import name_of, nested
 from art_multimodal.evaluations.audit.settings import TASKS, AuditSettings
-from art_multimodal.evaluations.budget_settings import BudgetSettings, settings
-from art_multimodal.evaluations.plans.attacks import ALL, check_row, selection
+from art_multimodal.evaluations.plans.attacks import check_row, selection
+from art_multimodal.evaluations.plans.parts import (
+    Budgets,
+    Part,
+    Samples,
+    as_distance,
+    as_share,
+    as_tuple,
+    attacks_by_family,
+    budget_of,
+    or_empty,
+    several,
+)
 from art_multimodal.shown import brief, shown
 
 #: The form of plans that this version reads.
 VERSION = 1
 #: Of limits: the row, and of each radius (``""`` is the largest) the share.
 Limits = dict[str, dict[str, float]]
-
-
-class _Part(BaseModel):
-    """Entries, all of them known; nothing is taken for something else."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-def _number(value: Any) -> float | None:
-    """A number that a float can hold; ``None`` for anything else."""
-    try:
-        return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
-    except OverflowError:
-        return None
-
-
-def _distance(value: Any, where: str) -> float:
-    """``1/255`` or a number."""
-    if (number := _number(value)) is not None:
-        return number
-    if isinstance(value, str):
-        numerator, slash, denominator = value.partition("/")
-        try:
-            return float(numerator) / float(denominator) if slash else float(numerator)
-        except (ValueError, ZeroDivisionError):
-            pass
-    raise ValueError(f"{where}: {brief(repr(value), 60)} is no distance. Write a number or a fraction, such as 1/255.")
-
-
-def _radius(value: Any, where: str) -> Radius:
-    if isinstance(value, dict) and value:
-        return {str(name): _distance(one, f"{where}.{brief(name, 40)}") for name, one in value.items()}
-    return _distance(value, where)
-
-
-def _radii(value: Any) -> Any:
-    if value == []:
-        raise ValueError("budgets.eps names no radius. Leave it out, or write some, such as [1/255, 2/255].")
-    return [_radius(one, "budgets.eps") for one in (value if isinstance(value, list) else [value])]
-
-
-def _norm(value: Any) -> Any:
-    return {math.inf: "inf", 2: "2"}.get(value, value) if isinstance(value, (int, float)) else value
-
-
-def _several(value: Any) -> Any:
-    """One name as a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-def _attacks(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    for family, names in value.items():
-        if names != ALL and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise ValueError(f"attacks.{brief(family, 60)} is a list of names, or {ALL}; not {brief(repr(names), 60)}.")
-    return value
-
-
-def _or(empty: Any) -> BeforeValidator:
-    """An entry under which nothing stands, as where all lines are comments."""
-    return BeforeValidator(lambda value: empty if value is None else value)
 
 
 def _limits(what: str) -> BeforeValidator:
@@ -92,48 +40,17 @@ def _limits(what: str) -> BeforeValidator:
         for row, given in value.items():
             at = given if isinstance(given, dict) else {"": given}
             found[str(row)] = {
-                str(radius): _share(share, f"the {what} of {brief(row, 60)}") for radius, share in at.items()
+                str(radius): as_share(share, f"the {what} of {brief(row, 60)}") for radius, share in at.items()
             }
         return found
 
     return BeforeValidator(read)
 
 
-def _share(value: Any, what: str) -> float:
-    share = _number(value)
-    if share is None or not math.isfinite(share):
-        raise ValueError(f"{what} is a share in [0, 1], not {brief(repr(value), 40)}.")
-    if not 0 <= share <= 1:
-        hint = f" Did you mean {share / 100:g}?" if 1 < share <= 100 else ""
-        raise ValueError(f"{what} is a share in [0, 1], not {share:g}.{hint}")
-    return share
-
-
-def _budget_fields() -> dict[str, Any]:
-    """An entry for each setting of the budget, as it is declared there; none that is not given."""
-    special: dict[str, Any] = {
-        "eps": Annotated[list[Any], BeforeValidator(_radii)],
-        "eps_step": Annotated[Any, BeforeValidator(lambda value: _radius(value, "budgets.eps_step"))],
-        "norm": Annotated[Literal["inf", "2"], BeforeValidator(_norm)],
-        "protected_words": list[str],
-    }
-    return {name: (special.get(name, setting.kind) | None, None) for name, setting in settings().items()}
-
-
-class Samples(_Part):
-    """Which samples: so many, drawn with the seed, which is that of the attacks, too."""
-
-    limit: Annotated[int | None, Field(ge=1)] = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-
-
-Budgets: Any = create_model("Budgets", __base__=_Part, __doc__=BudgetSettings.__doc__, **_budget_fields())
-
-
-class Detectors(_Part):
+class Detectors(Part):
     """Of what tells attacked samples from clean ones: how many clean ones it may take for attacked."""
 
-    false_positives: Annotated[float, BeforeValidator(lambda value: _share(value, "detectors.false_positives"))]
+    false_positives: Annotated[float, BeforeValidator(lambda value: as_share(value, "detectors.false_positives"))]
 
 
 @dataclass(frozen=True)
@@ -152,28 +69,28 @@ class Limit:
     share: float
 
 
-class Plan(_Part):
+class Plan(Part):
     """A plan of an audit.
 
     :raises InputError: Where entries do not go together.
     """
 
     plan: Literal[1]
-    models: Annotated[list[str], BeforeValidator(_several), Field(min_length=1)]
+    models: Annotated[list[str], BeforeValidator(several), Field(min_length=1)]
     data: str
     task: Literal[TASKS] = "classification"  # type: ignore[valid-type]
-    samples: Annotated[Samples, _or({})] = Samples()
-    attacks: Annotated[dict[str, list[str] | str], BeforeValidator(_attacks), Field(min_length=1)]
-    budgets: Annotated[Budgets, _or({})] = Budgets()
-    defences: Annotated[list[str], _or([])] = []
+    samples: Annotated[Samples, or_empty({})] = Samples()
+    attacks: Annotated[dict[str, list[str] | str], BeforeValidator(attacks_by_family), Field(min_length=1)]
+    budgets: Annotated[Budgets, or_empty({})] = Budgets()
+    defences: Annotated[list[str], or_empty([])] = []
     draws: Annotated[int, Field(ge=1, le=10_000)] = 10
     templates: list[str] | None = None
     classes: list[str] | None = None
     native_size: bool = False
-    floors: Annotated[Limits, _limits("floor"), _or({})] = {}
-    ceilings: Annotated[Limits, _limits("ceiling"), _or({})] = {}
-    detectors: Annotated[Detectors | None, _or(None)] = None
-    warn_margin: Annotated[float, BeforeValidator(lambda value: _share(value, "warn_margin"))] = 0.0
+    floors: Annotated[Limits, _limits("floor"), or_empty({})] = {}
+    ceilings: Annotated[Limits, _limits("ceiling"), or_empty({})] = {}
+    detectors: Annotated[Detectors | None, or_empty(None)] = None
+    warn_margin: Annotated[float, BeforeValidator(lambda value: as_share(value, "warn_margin"))] = 0.0
 
     @model_validator(mode="after")
     def _fit_together(self) -> Plan:
@@ -247,13 +164,6 @@ class Plan(_Part):
         :raises InputError: For settings that cannot be used.
         """
         attacks, on_samples = selection(self.attacks)
-        budget = {name: value for name, value in self.budgets if value is not None}
-        if "eps" in budget:
-            budget["eps"], budget["smaller_eps"] = nested(budget["eps"])
-        if "protected_words" in budget:
-            budget["protected_words"] = tuple(budget["protected_words"])
-        if budget.get("norm") == "2" and "eps" not in budget:
-            raise InputError("with the norm 2 give budgets.eps: a Euclidean length over the whole image, such as 0.5.")
         return AuditSettings(
             model,
             self.data,
@@ -261,13 +171,13 @@ class Plan(_Part):
             self.task,
             self.samples.limit,
             seed=self.samples.seed,
-            templates=_tuple(self.templates),
-            classes=_tuple(self.classes),
+            templates=as_tuple(self.templates),
+            classes=as_tuple(self.classes),
             native_size=self.native_size,
             defences=tuple(self.defences),
             draws=self.draws,
             attacks_on_samples=on_samples,
-            **budget,
+            **budget_of(self.budgets),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -289,11 +199,7 @@ def _matching(given: str, names: Sequence[str]) -> str | None:
     if given in names:
         return given
     try:
-        size = _distance(given, "")
-        return next((name for name in names if math.isclose(_distance(name, ""), size, rel_tol=1e-3)), None)
+        size = as_distance(given, "")
+        return next((name for name in names if math.isclose(as_distance(name, ""), size, rel_tol=1e-3)), None)
     except ValueError:
         return None
-
-
-def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)

@@ -1,9 +1,4 @@
-"""A plan from its file: YAML that holds nothing but plain values, each of them known.
-
-Nothing is built but numbers, strings, lists and mappings (``yaml.safe_load``). Anchors, aliases and merged mappings,
-by which a short file becomes an endless one, are refused before anything is built, and so are deep files and keys that
-stand there twice.
-"""
+"""A plan from its file: see :mod:`art_multimodal.evaluations.yaml_files`."""
 
 from __future__ import annotations
 
@@ -13,19 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
-
-from art_multimodal.errors import InputError, one_line, unknown_name
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.plans.model import PARTS, Plan
-from art_multimodal.shown import brief, shown
+from art_multimodal.evaluations.yaml_files import LARGEST, Kind, parse_file
 from art_multimodal.store import read_text_option
 
-#: Bytes of a file.
-LARGEST = 64 * 1024
-#: Lists and mappings inside one another; a plan needs four.
-_DEEPEST = 10
+_KIND = Kind("a plan", "data: demo:digits", "art-multimodal plan init writes one that has all entries.", PARTS)
 
 
 @dataclass(frozen=True)
@@ -65,89 +53,8 @@ def parse_plan(text: str, name: str = "the plan") -> DeclaredPlan:
     :param name: Begins each error.
     :raises InputError: If it is no plan.
     """
-    try:
-        plan = Plan.model_validate(_plain(text))
-    except _NotAPlan as error:
-        raise InputError(f"{shown(name)}: {error}") from error
-    except ValidationError as error:
-        raise InputError(f"{shown(name)}: {_said(error)}") from error
-    except InputError as error:
-        raise InputError(f"{shown(name)}: {error}") from error
+    plan = parse_file(Plan, _KIND, text, name)
     return DeclaredPlan(plan, hashlib.sha256(text.encode()).hexdigest())
-
-
-class _NotAPlan(Exception):
-    """What is wrong with a text, in one line."""
-
-
-def _plain(text: str) -> dict[Any, Any]:
-    """Mappings, lists, strings and numbers of a YAML text."""
-    try:
-        _check_events(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        _check_keys(node)
-        value = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" in line {mark.line + 1}" if mark is not None else ""
-        raise _NotAPlan(f"this is no YAML{where}: {brief(error.problem or error.context or '', 100)}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _NotAPlan(f"this is no YAML: {one_line(error, 100)}.") from error
-    if not isinstance(value, dict):
-        raise _NotAPlan("a plan is entries such as 'data: demo:digits'. art-multimodal plan init writes one.")
-    return value
-
-
-def _check_events(text: str) -> None:
-    deep = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise _NotAPlan(f"line {line} has an anchor or an alias (& or *). Write out what it stands for.")
-        if getattr(event, "tag", None) is not None:
-            raise _NotAPlan(f"line {line} has a tag (!). A plan holds plain values.")
-        deep += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if deep > _DEEPEST:
-            raise _NotAPlan(f"line {line} lies more than {_DEEPEST} lists and mappings deep.")
-
-
-def _check_keys(node: yaml.Node | None) -> None:
-    if node is None:
-        return
-    if isinstance(node, yaml.SequenceNode):
-        for inner in node.value:
-            _check_keys(inner)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise _NotAPlan(f"line {line} has a list or a mapping for a key.")
-        if key.tag.endswith(":merge"):
-            raise _NotAPlan(f"line {line} merges a mapping (<<). Write out what it stands for.")
-        if key.value in seen:
-            raise _NotAPlan(f"{brief(key.value, 60)} stands there twice, again in line {line}. Keep one of them.")
-        seen.add(key.value)
-        _check_keys(value)
-
-
-def _said(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
-    first = error.errors(include_url=False)[0]
-    place = [part for part in first["loc"] if part != "[key]"]
-    where = brief(".".join(map(str, place)), 80)
-    if first["type"] == "extra_forbidden":
-        inside: type[BaseModel] = PARTS.get(tuple(place[:-1]), Plan)
-        of = f"entry of {brief('.'.join(map(str, place[:-1])), 60)}" if len(place) > 1 else "entry of a plan"
-        return str(unknown_name(of, brief(place[-1], 60), inside.model_fields))
-    if first["type"] == "missing":
-        return f"{where} is missing. art-multimodal plan init writes a plan that has all entries."
-    if first["type"] == "value_error":
-        # What our own checks say names the place.
-        return str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
-    given = brief(repr(first["input"]), 60)
-    return f"{where} cannot be {given}: {first['msg'][0].lower()}{shown(first['msg'][1:])}."
 
 
 def lines_of(plan: Plan) -> Iterator[str]:
