@@ -16,6 +16,7 @@ import typer
 from art_multimodal import __version__
 from art_multimodal.cli.audit import EXAMPLES as AUDIT_EXAMPLES
 from art_multimodal.cli.audit import audit
+from art_multimodal.cli.benchmark import app as benchmarks
 from art_multimodal.cli.certify import EXAMPLES as CERTIFY_EXAMPLES
 from art_multimodal.cli.certify import certify
 from art_multimodal.cli.compare import EXAMPLES as COMPARE_EXAMPLES
@@ -76,6 +77,7 @@ app.command(cls=Command, epilog=COMPARE_EXAMPLES)(compare)
 app.command(cls=Command, epilog=EXPORT_EXAMPLES)(export)
 app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
 app.add_typer(plans, name="plan")
+app.add_typer(benchmarks, name="benchmark")
 
 
 def _show_version(asked: bool) -> None:

@@ -115,7 +115,9 @@ def _check_keys(node: yaml.Node | None) -> None:
 
 def _said(error: ValidationError, kind: Kind) -> str:
     """The first thing that is wrong, in one line."""
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # What is misspelt is missing, too: its name says more.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     place = [part for part in first["loc"] if part != "[key]"]
     where = brief(".".join(map(str, place)), 80)
     if first["type"] == "extra_forbidden":

@@ -83,6 +83,7 @@ class Rescoring:
     :param tallies: How samples compare, by pass.
     :param changed: The samples that differ, rounding apart.
     :param near: Those that differ by rounding.
+    :param said: By pass of each sample that is kept, what the model says now.
     """
 
     model: str
@@ -96,6 +97,7 @@ class Rescoring:
     tallies: dict[str, Tally] = field(default_factory=dict)
     changed: list[Changed] = field(default_factory=list)
     near: list[Changed] = field(default_factory=list)
+    said: dict[str, dict[int, Verdict]] = field(default_factory=dict)
 
     @property
     def confirmed(self) -> bool:
@@ -160,6 +162,8 @@ class _Asking:
                 said[line.attack] = self._asked(line)
             except InputError as error:
                 raise InputError(f"{line.attack} on batch {line.batch} of the bundle: {error}") from error
+            now = {index: verdict for index, (verdict, _) in said[line.attack].items()}
+            self.found.said.setdefault(line.attack, {}).update(now)
             yield self._three(line, lines, said, counted)
 
     def _asked(self, line: Line) -> dict[int, tuple[Verdict, Verdict]]:

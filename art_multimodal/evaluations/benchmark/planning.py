@@ -1,0 +1,170 @@
+"""What a benchmark is going to cost: model calls of each cell, and seconds from a short calibration. Nothing is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from art_multimodal.datasets import UnreadableSample
+from art_multimodal.evaluations.audit.lines import CLEAN
+from art_multimodal.evaluations.audit.passes import Pass
+from art_multimodal.evaluations.audit.plan import Plan, PlannedPass, plan_of
+from art_multimodal.evaluations.audit.run import Audit
+from art_multimodal.evaluations.benchmark.config import Cell
+from art_multimodal.evaluations.benchmark.folder import reason_of_failure
+
+#: Samples of a calibration, at most, and how often each question is timed; the shortest time counts.
+_SAMPLES, _TIMES = 32, 3
+#: Where no gradient can be timed: it takes some two times as long as a forward pass.
+_BACKWARD = 2.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a model takes on its data.
+
+    :param forward: Seconds of a forward pass, for each sample.
+    :param backward: Seconds of the backward pass besides.
+    :param right: Share of the samples that it has right: only these are attacked.
+    """
+
+    forward: float
+    backward: float
+    right: float
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """What a cell costs.
+
+    :param cell: The cell.
+    :param finished: Whether it is done already.
+    :param plan: What is run; ``None`` where it cannot be opened.
+    :param calibration: Likewise.
+    :param reason: Why it cannot be opened; else empty.
+    """
+
+    cell: Cell
+    finished: bool = False
+    plan: Plan | None = None
+    calibration: Calibration | None = None
+    reason: str = ""
+
+    @property
+    def calls(self) -> tuple[float, float, float]:
+        """Forward passes, backward passes and texts at most: if every sample is right before any attack."""
+        passes = () if self.plan is None else self.plan.passes
+        return sum(p.forward for p in passes), sum(p.backward for p in passes), sum(p.texts for p in passes)
+
+    @property
+    def unknown(self) -> list[str]:
+        """Passes whose cost nobody knows."""
+        return [] if self.plan is None else [one.name for one in self.plan.passes if one.cost is None]
+
+    @property
+    def seconds(self) -> float | None:
+        """An estimate: of the samples that the calibration had right, each attack what it usually asks."""
+        if self.plan is None or self.calibration is None:
+            return None
+        return sum(_seconds(one, self.calibration) for one in self.plan.passes)
+
+
+def _seconds(one: PlannedPass, calibration: Calibration) -> float:
+    # A text is taken to cost what a sample does.
+    usual = (one.forward + one.texts) * calibration.forward + one.backward * calibration.backward
+    everyone = one.name == CLEAN or Pass.of(one.name).entry.of_everyone
+    return one.typical * usual * (1.0 if everyone else calibration.right)
+
+
+def plan_cells(cells: Sequence[Cell], finished: Callable[[Cell], bool], device: str = "auto") -> list[PlannedCell]:
+    """Open each cell that is not finished, and time its model on its data.
+
+    :param cells: To be planned.
+    :param finished: Whether one is done.
+    :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    """
+    known: dict[tuple[Any, ...], Calibration] = {}
+    found = []
+    for cell in cells:
+        if finished(cell):
+            found.append(PlannedCell(cell, finished=True))
+            continue
+        try:
+            with TemporaryDirectory() as folder:
+                # Nothing is run, and nothing written there.
+                audit = Audit(cell.settings, Path(folder) / "nothing", device)
+                settings = cell.settings
+                key = (settings.model, settings.data, settings.defences, settings.templates, settings.classes)
+                if key not in known:
+                    known[key] = calibrate(audit)
+                found.append(PlannedCell(cell, False, plan_of(audit), known[key]))
+        except Exception as error:
+            found.append(PlannedCell(cell, reason=reason_of_failure(error)))
+    return found
+
+
+def calibrate(audit: Audit) -> Calibration:
+    """Time a model on some of its samples.
+
+    :param audit: Of the model and data; nothing of it is run.
+    :raises InputError: If none of the samples can be read.
+    """
+    subject, size = audit.subject, audit.settings.batch_size
+    indices, samples = _readable(audit)
+    rows = max(subject.by_shape(samples), key=len)
+    picked, chosen = [indices[row] for row in rows], [samples[row] for row in rows]
+    if not subject.class_names:
+        # Ranks need the whole gallery; what is timed is the pass that embeds images.
+        return _of_retrieval(audit, chosen)
+    said: list[Any] = []
+    forward = _shortest(lambda: said.append(subject.answers(picked, chosen, size))) / len(chosen)
+    forward /= subject.views.draws * (1 + len(subject.weighed))
+    x, y = subject.stack(chosen), subject.labels(chosen)
+    one_hot = np.eye(subject.estimator.nb_classes, dtype=np.float32)[y]
+    both = _shortest(lambda: subject.estimator.loss_gradient(x, one_hot)) / len(chosen)
+    right = sum(record.right for record in said[-1]) / len(chosen)
+    return Calibration(forward, max(both - forward, 0.0), right)
+
+
+def _of_retrieval(audit: Audit, samples: Sequence[Any]) -> Calibration:
+    estimator = audit.subject.estimator
+    images = np.stack([sample.image for sample in samples])
+    forward = _shortest(lambda: estimator.image_features(images, audit.settings.batch_size)) / len(samples)
+    # In retrieval all samples are attacked.
+    return Calibration(forward, _BACKWARD * forward, 1.0)
+
+
+def _readable(audit: Audit) -> tuple[list[int], list[Any]]:
+    """Some samples that can be read."""
+    most = min(_SAMPLES, max(1, audit.settings.batch_size))
+    indices: list[int] = []
+    samples: list[Any] = []
+    for index in map(int, audit.order):
+        try:
+            samples.append(audit.subject.read(index))
+        except UnreadableSample as error:
+            reason = error
+            continue
+        indices.append(index)
+        if len(samples) == most:
+            break
+    if not samples:
+        raise reason
+    return indices, samples
+
+
+def _shortest(ask: Callable[[], Any]) -> float:
+    """Seconds of a question, once it has been asked before."""
+    ask()
+    found = []
+    for _ in range(_TIMES):
+        started = time.perf_counter()
+        ask()
+        found.append(time.perf_counter() - started)
+    return min(found)
