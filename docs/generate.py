@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import certificate_tables
+import cost_tables
 import data_tables
 import format_examples
 import fusion_tables
@@ -28,6 +29,7 @@ INCLUDED = (
     *("defence_names", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
+    "attack_calls",
     *("threats", "threat_ids", "threat_documents", "formats"),
     *("report_keys", "references"),
     *(f"format_{name}" for name in FORMAT_EXAMPLES),
@@ -118,6 +120,7 @@ def write_all(folder: Path) -> None:
     own.append(("data_sets.md", data_tables.data_sets(table)))
     own.append(("data_prompts.md", data_tables.data_prompts(table)))
     own.append(("data_protocols.md", data_tables.data_protocols(table)))
+    own.append(("attack_calls.md", cost_tables.calls(table)))
     own.append(("threats.md", threat_tables.threats(table)))
     own.append(("threat_ids.md", threat_tables.ids(table)))
     own.append(("threat_documents.md", threat_tables.documents(table)))

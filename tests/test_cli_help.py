@@ -21,6 +21,8 @@ COMMANDS = [
     ["list"],
     ["plan", "init"],
     ["plan", "check"],
+    ["benchmark", "run"],
+    ["benchmark", "amend"],
 ]
 PAGES = [["--help"], *([*command, "--help"] for command in COMMANDS)]
 LISTED = ("models", "data", "attacks", "defences", "formats", "fusions", "masks", "methods", "standards")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,23 +105,17 @@ def test_a_cell_that_fails_stops_no_other_and_is_tried_again(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Benchmark(parse_config(CONFIG), tmp_path / "out", "cpu")
-    evaluate, failing = (
-        Audit.evaluate,
-        {job.cells[0].settings: RuntimeError("out of\nluck"), job.cells[3].settings: InputError("no such thing")},
-    )
+    # As an audit keeps its settings, once it knows the task.
+    keys = [replace(cell.settings, attacks_on_samples=None) for cell in job.cells]
+    failing = {keys[0]: RuntimeError("out of\nluck"), keys[3]: InputError("no such thing")}
+    evaluate, told = Audit.evaluate, []
 
     def broken(self: Audit, *arguments, **options):
         if (error := failing.get(self.settings)) is not None:
             raise error
         return evaluate(self, *arguments, **options)
 
-    failing = {id_: error for id_, error in failing.items()}
     monkeypatch.setattr(Audit, "evaluate", broken)
-    told = []
-    # for_task leaves what is compared here alone but for the attacks on samples.
-    from dataclasses import replace
-
-    failing = {replace(one, attacks_on_samples=None): error for one, error in failing.items()}
     with one_thread():
         outcome = job.run(lambda cell, what, why: told.append((str(cell), what, why)))
     assert [(str(cell), failure.reason) for cell, failure in outcome.failed] == [
@@ -177,8 +173,6 @@ def test_a_changed_configuration_computes_what_it_changes_alone(undisturbed: Pat
 
 
 def test_a_run_that_was_changed_by_hand_is_not_taken_for_finished(undisturbed: Path, tmp_path: Path) -> None:
-    import shutil
-
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
     job = Benchmark(parse_config(CONFIG), out, "cpu")

@@ -35,12 +35,14 @@ class PlannedPass:
     :param samples: How many may be attacked.
     :param cost: Of each sample, at most; ``None`` where it is not known.
     :param typical: What part of it is usual.
+    :param calls: What each attacked sample costs exactly; ``None`` where that depends on what is found.
     """
 
     name: str
     samples: int
     cost: Cost | None
     typical: float = 1.0
+    calls: Cost | None = None
 
     @property
     def forward(self) -> float:
@@ -94,7 +96,10 @@ def plan_of(audit: Audit) -> Plan:
         if cost is not None:
             looking = LOOK if name in audit.subject.looks else Cost()
             cost = (cost + looking).times(1 if one.naive else draws)
-        passes.append(PlannedPass(name, samples, cost, attack.typical_share))
+        # How much who looks at gradients, or answers behind a defence, asks depends on what is found.
+        exact = attack.calls is not None and name not in audit.subject.looks and not audit.settings.defences
+        calls = attack.calls(audit.budget_of(name), texts) if exact and attack.calls is not None else None
+        passes.append(PlannedPass(name, samples, cost, attack.typical_share, calls))
     if audit.smoothed is not None:
         passes.append(PlannedPass(SMOOTHED, samples, Cost(float(audit.smoothed.votes))))
         passes.append(PlannedPass(FLIPPED, samples, None))
@@ -109,7 +114,8 @@ def _texts(audit: Audit) -> Texts:
         name = one_text(subject.estimator)
         found = [str(subject.read(int(index)).x[name][0]) for index in looked_at] if name else []
         votes = len(losses_on_votes(subject.estimator.multimodal))
-        return Texts(len(subject.class_names), float(bool(name)), 0.0, *_words_and_edits(found), axes, votes)
+        words, edits = _words_and_edits(found)
+        return Texts(len(subject.class_names), float(bool(name)), 0, words, edits, axes, votes, subject.task)
     if subject.task == RETRIEVAL:
         data: Any = subject.data
         captions = [data.captions_of(int(index)) for index in looked_at]
@@ -122,7 +128,7 @@ def _texts(audit: Audit) -> Texts:
         found = [text for prompts in subject.estimator.prompts for text in prompts]
         classes, own, shared = len(subject.class_names), 0.0, len(found)
         found = found[:_LOOKED_AT]
-    return Texts(classes, own, shared, *_words_and_edits(found))
+    return Texts(classes, own, shared, *_words_and_edits(found), task=subject.task)
 
 
 def _words_and_edits(texts: Sequence[str]) -> tuple[float, float]:

@@ -263,11 +263,11 @@ def _columns_of(broken: Sequence[_Break], entry: Entry, subject: Subject) -> dic
 
     :raises InputError: If one is changed by more than that.
     """
-    right = entry.right(WORST if WORST in entry.columns else CLEAN)
+    right: set[int] = set().union(*(entry.right(column) for column in entry.columns if column != CLEAN))
     rule = TextRule(entry.budget, entry.data["class_names"])
     found: dict[str, set[int]] = {}
     for one in broken:
-        # Who is wrong already is not attacked, and may be changed as one likes.
+        # What is broken in every column already may be changed as one likes.
         if one.index not in right:
             continue
         changed, fault = _changes(one, entry, subject, rule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -63,6 +63,11 @@ class PlannedCell:
         return sum(p.forward for p in passes), sum(p.backward for p in passes), sum(p.texts for p in passes)
 
     @property
+    def calls_are_exact(self) -> bool:
+        """Whether each attack asks the same of every sample that is right before: then only their number is open."""
+        return self.plan is not None and all(one.calls is not None for one in self.plan.passes if one.name != CLEAN)
+
+    @property
     def unknown(self) -> list[str]:
         """Passes whose cost nobody knows."""
         return [] if self.plan is None else [one.name for one in self.plan.passes if one.cost is None]
@@ -75,9 +80,25 @@ class PlannedCell:
         return sum(_seconds(one, self.calibration) for one in self.plan.passes)
 
 
+def calls_of(plan: Plan, attacked: Mapping[str, int]) -> dict[str, tuple[float, float]]:
+    """Forward and backward passes of each attack whose cost does not depend on what it finds, by its name.
+
+    :param plan: Of an audit.
+    :param attacked: Of each pass how many samples it was run on: those that are right before any attack.
+    """
+    return {
+        one.name: (attacked[one.name] * one.calls.forward, attacked[one.name] * one.calls.backward)
+        for one in plan.passes
+        if one.calls is not None and one.name in attacked
+    }
+
+
 def _seconds(one: PlannedPass, calibration: Calibration) -> float:
     # A text is taken to cost what a sample does.
-    usual = (one.forward + one.texts) * calibration.forward + one.backward * calibration.backward
+    forward, backward = one.forward, one.backward
+    if one.calls is not None:
+        forward, backward = one.samples * one.calls.forward, one.samples * one.calls.backward
+    usual = (forward + one.texts) * calibration.forward + backward * calibration.backward
     everyone = one.name == CLEAN or Pass.of(one.name).entry.of_everyone
     return one.typical * usual * (1.0 if everyone else calibration.right)
 

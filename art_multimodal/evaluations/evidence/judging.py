@@ -76,7 +76,8 @@ def _classified(subject: Subject, y: np.ndarray, attacked: Attacked, batch_size:
 
     def near(logged: Sequence[Classified]) -> list[bool]:
         possible = _possible(subject, seen, y)
-        return [bool(possible[row, one.predicted]) for row, one in enumerate(logged)]
+        # A label is no score: another one is no rounding.
+        return [bool(possible[row, one.predicted]) and one.label == int(y[row]) for row, one in enumerate(logged)]
 
     verdicts = [Classified(int(truth), int(label)) for truth, label in zip(y, labels, strict=True)]
     return Asked(verdicts, near)

@@ -5,7 +5,7 @@ Each attack says it beside its entry, in these terms.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from art_multimodal.attacks.budget import Budget
@@ -53,6 +53,7 @@ class Texts:
     :param edits: Single typing errors in all words of a text, on average.
     :param point_axes: Of each modality of numbers, along how many axes its points lie: 2 for pixels.
     :param votes: How many losses on the votes of single modalities the model allows.
+    :param task: What the model is asked to do.
     """
 
     classes: int
@@ -62,10 +63,28 @@ class Texts:
     edits: float
     point_axes: tuple[int, ...] = (2,)
     votes: int = 0
+    task: str = ""
 
 
 #: What an attack costs at most.
 CostOf = Callable[[Budget, Texts], Cost]
+#: What it costs exactly; ``None`` where that depends on what it finds.
+CallsOf = Callable[[Budget, Texts], Cost | None]
+
+
+def asks(steps: int, gradients: int, looks: int | Mapping[str, int]) -> CallsOf:
+    """What each attacked sample is asked about, exactly: nothing that is found on the way ends the attack sooner.
+
+    :param steps: Forward passes in each gradient step.
+    :param gradients: Those among them that a gradient is taken of.
+    :param looks: Further forward passes, by task where tasks differ; of others the attack promises nothing.
+    """
+
+    def cost(budget: Budget, texts: Texts) -> Cost | None:
+        further = looks if isinstance(looks, int) else looks.get(texts.task)
+        return None if further is None else Cost(steps * budget.max_iter + further, gradients * budget.max_iter)
+
+    return cost
 
 
 def fixed(forward: float, backward: float = 0.0) -> CostOf:

@@ -15,7 +15,7 @@ from art_multimodal.errors import noting
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.evaluations.suite.costs import CostOf
+from art_multimodal.evaluations.suite.costs import CallsOf, CostOf
 from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.pairs import is_pairs
 from art_multimodal.registry import Registry
@@ -124,6 +124,7 @@ class AttackEntry:
     :param fits: Of one that there is for each modality, whether it works on that of an estimator, by its name, within a
         budget.
     :param cost: Passes at most; ``None`` where nobody knows, and a plan says so.
+    :param calls: Passes of each attacked sample, exactly; ``None`` where they depend on what is found.
     :param typical_share: What part of these at most it usually asks for, where that is far less.
     :param of_everyone: Whether it is run on samples that are wrong before, too, and its accuracy is over all: an
         outage is no attack.
@@ -145,6 +146,7 @@ class AttackEntry:
     of_everyone: bool = False
     within_radius: bool = False
     cost: CostOf | None = None
+    calls: CallsOf | None = None
     typical_share: float = 1.0
 
     @property

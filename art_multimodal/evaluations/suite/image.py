@@ -171,6 +171,9 @@ class AwayFromCaptions(PreparedAttack):
         return Attacked(inside_budget(found, x, self.budget), None)
 
 
+#: ART's APGD asks about a first batch once more, which is not counted.
+AUTO_CALLS = costs.asks(2, 1, {ZERO_SHOT: 4, PAIRS: 5, RETRIEVAL: 5})
+
 register(
     AttackEntry(
         "pgd",
@@ -181,6 +184,7 @@ register(
         tasks=(ZERO_SHOT, RETRIEVAL),
         within_radius=True,
         cost=costs.DESCENT,
+        calls=costs.asks(1, 1, {ZERO_SHOT: 1, RETRIEVAL: 2}),
     )
 )
 register(
@@ -192,6 +196,7 @@ register(
         image_attack(art_pgd),
         within_radius=True,
         cost=costs.DESCENT,
+        calls=costs.asks(1, 1, 3),
     )
 )
 register(
@@ -204,6 +209,7 @@ register(
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         within_radius=True,
         cost=costs.auto_descent,
+        calls=AUTO_CALLS,
     )
 )
 register(
@@ -217,6 +223,7 @@ register(
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         within_radius=True,
         cost=costs.auto_descent,
+        calls=AUTO_CALLS,
     )
 )
 register(
@@ -254,5 +261,6 @@ register(
         tasks=(RETRIEVAL,),
         within_radius=True,
         cost=costs.DESCENT,
+        calls=costs.asks(1, 1, 1),
     )
 )

@@ -98,6 +98,7 @@ register(
         words=True,
         within_radius=True,
         cost=DESCENT_AND_WORDS,
+        calls=costs.asks(1, 1, {ZERO_SHOT: 1, PAIRS: 3, RETRIEVAL: 1}),
     )
 )
 register(
@@ -111,6 +112,7 @@ register(
         words=True,
         within_radius=True,
         cost=DESCENT_AND_WORDS,
+        calls=costs.asks(1, 1, 3),
     )
 )
 register(
@@ -144,5 +146,6 @@ register(
         words=True,
         within_radius=True,
         cost=costs.total(scales, costs.words, costs.words),
+        calls=costs.asks(5, 5, 3),
     )
 )

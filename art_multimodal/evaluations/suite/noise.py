@@ -104,7 +104,8 @@ register(
         also_on_gallery(NoiseOnImages),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         within_radius=True,
-        cost=costs.fixed(DRAWS),
+        cost=costs.fixed(DRAWS + 1),
+        calls=costs.asks(0, 0, {ZERO_SHOT: DRAWS, PAIRS: DRAWS, RETRIEVAL: DRAWS + 1}),
     )
 )
 register(

@@ -207,6 +207,7 @@ _add(
     partial(Descent, loss="margin"),
     within_radius=True,
     cost=costs.steps(1, 2),
+    calls=costs.asks(1, 1, 1),
 )
 for _loss, _summary in (
     ("confidence", "raising what its own vote adds to each wrong class, with the weight that the fusion gives it"),
@@ -240,6 +241,7 @@ _add(
     Descent,
     within_radius=True,
     cost=costs.steps(1, 2),
+    calls=costs.asks(1, 1, 1),
 )
 _add(
     f"modality_swap{EACH}",

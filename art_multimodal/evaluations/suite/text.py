@@ -175,6 +175,7 @@ for _name, _build, _what, _cost in (
             tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
             words=_build is bert_attack,
             cost=_cost,
+            calls=costs.asks(0, 0, 1),
         )
     )
     register(
@@ -187,6 +188,7 @@ for _name, _build, _what, _cost in (
             tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
             words=_build is bert_attack,
             cost=_cost,
+            calls=costs.asks(0, 0, 2),
         )
     )
     register(
