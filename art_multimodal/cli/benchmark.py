@@ -34,7 +34,8 @@ EXAMPLES = """\
 art-multimodal benchmark benchmark.yaml --dry-run
 art-multimodal benchmark benchmark.yaml --out results
 art-multimodal benchmark benchmark.yaml --out results --cells 3/10
-art-multimodal benchmark amend results/leaderboard.json audit/evidence --by Ann"""
+art-multimodal benchmark amend results/leaderboard.json audit/evidence \\
+  --by "Ann Author\""""
 
 
 class BenchmarkGroup(Group):

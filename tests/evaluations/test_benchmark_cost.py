@@ -49,9 +49,9 @@ def test_seconds_are_calls_by_what_a_call_takes() -> None:
     )
     config = parse_config("benchmark: 1\nmodels: [a]\ndata: [b]\npreset: quick")
     (cell,) = Benchmark(config, "/nonexistent").cells
-    planned = PlannedCell(cell, False, Plan(passes), Calibration(0.1, 0.3, 0.5))
+    planned = PlannedCell(cell, False, Plan(passes), Calibration(0.1, 0.3, 0.01, 0.5))
     # Attacks are made on the half that is right; what is missing is asked of everyone.
-    expected = 0.1 * 100 + 0.5 * (0.1 * 1100 + 0.3 * 1000) + 0.5 * 0.1 * 5200 + 0.1 * 100
+    expected = 0.1 * 100 + 0.5 * (0.1 * 1100 + 0.3 * 1000) + 0.5 * (0.1 * 5000 + 0.01 * 200) + 0.1 * 100
     assert planned.seconds == pytest.approx(expected)
     assert planned.calls == (100 + 1400 + 5000 + 100, 1000, 200) and planned.unknown == ["typographic"]
     assert not planned.calls_are_exact

@@ -246,7 +246,7 @@ BASE = {"benchmark": 1, "models": ["demo:digits"], "data": ["demo:digits"], "pre
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"modles": ["a"]}, "Unknown entry of a benchmark 'modles'. Did you mean models?"),
+        ({"modles": ["a"]}, "Unknown entry of a benchmark 'modles'. Did you mean models"),
         ({"models": [{"model": "a", "defense": []}]}, "Unknown entry of models 'defense'. Did you mean defences?"),
         ({"data": [{"dta": "a"}]}, "Unknown entry of data 'dta'. Did you mean data?"),
         ({"budgets": {"step": 3}}, "Unknown entry of budgets 'step'. Did you mean steps"),

@@ -173,7 +173,7 @@ def test_another_budget_or_subject_is_refused(board: Path, tmp_path: Path, chang
 def test_another_model_is_refused(run: Path, board: Path, break_in: Path) -> None:
     spoilt(board, break_in, "has other weights here", model="demo:digits/robust")
     only = read_leaderboard(board)
-    replace(only, entries=only.entries[1:]).write(board.parent)
+    replace(only, entries=only.entries[1:]).write(board)
     spoilt(board, break_in, "is of demo:digits on demo:digits, and no entry .* has the same model")
 
 
@@ -325,3 +325,51 @@ def test_edits_are_those_of_a_plain_recursion() -> None:
     for _ in range(60):
         a, b = ("".join(rng.choice(list("ab"), rng.integers(0, 5))) for _ in range(2))
         assert edit_distance(a, b, 9) == slow(a, b)
+
+
+#: Weak benchmarks, and what others break of them, of further kinds of models.
+OTHERS = {
+    "pairs": (
+        "demo:shapes",
+        "classification",
+        "image: [art_pgd], text: [bert_attack]",
+        "apgd,text_exhaustive",
+        "12/255",
+    ),
+    "captions": ("demo:scenes", "retrieval", "image: [similarity_pgd], text: [bert_attack]", "pgd_targeted", "24/255"),
+    "samples": ("demo:views", "classification", "pix: [apgd]", "pgd_multimodal,modality_swap", "0.2"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_of_models_are_broken_likewise(kind: str, tmp_path: Path) -> None:
+    spec, task, attacks, theirs, eps = OTHERS[kind]
+    by_name = ", ".join(f"{name}: {eps}" for name in ("pix", "fou", "kar"))
+    given = f"{{{by_name}}}" if kind == "samples" else eps
+    config = (
+        f"benchmark: 1\nmodels: ['{spec}']\ndata: '{spec}'\ntask: {task}\nattacks: {{{attacks}}}\n"
+        f"samples: {{limit: 10}}\nbudgets: {{eps: {given}, eps_step: 0.0001, steps: 1}}"
+    )
+    job = Benchmark(parse_config(config), tmp_path / "out", "cpu")
+    with one_thread():
+        assert not job.run().failed
+    job.write()
+    board = tmp_path / "out" / "leaderboard.json"
+    (before,) = read_leaderboard(board).entries
+    cell = job.cells[0].settings
+    stronger = replace(cell, attacks=theirs.partition(",")[0], attacks_on_samples=None, steps=40, eps_step=None)
+    with one_thread():
+        kept(stronger, tmp_path / "stronger")
+    entered(board, tmp_path / "stronger")
+    (after,) = read_leaderboard(board).entries
+    assert after.right("worst") < before.right("worst")
+    if kind == "samples":
+        # All modalities at once: not the row of one of them. One of another sample is no change within a radius.
+        assert after.right("pix") == before.right("pix")
+        with one_thread():
+            kept(replace(stronger, attacks=theirs), tmp_path / "beyond")
+        spoilt(board, tmp_path / "beyond", "modality_swap@.* changes sample .* by more than the leaderboard allows")
+    if kind == "captions":
+        with one_thread():
+            kept(replace(stronger, limit=6), tmp_path / "smaller")
+        spoilt(board, tmp_path / "smaller", "all ranks depend on the gallery")

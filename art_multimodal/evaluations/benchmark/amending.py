@@ -36,6 +36,7 @@ from art_multimodal.evaluations.evidence.rescoring import Rescoring, rescore
 from art_multimodal.evaluations.suite import RETRIEVAL
 from art_multimodal.models.loading import load_model
 from art_multimodal.shown import brief, shown
+from art_multimodal.store import FolderLock
 
 #: Samples that are named in an error.
 _NAMED = 3
@@ -105,9 +106,7 @@ def amend(
     board, opened = read_leaderboard(path), Bundle(bundle, digest)
     if not by.strip():
         raise InputError("--by is empty: say who found it.")
-    for entry in board.entries:
-        if any(one.bundle == opened.digest for one in entry.amendments):
-            raise InputError(f"The bundle {opened.digest[:12]}... has been entered already. There is nothing to do.")
+    _check_new(board, opened)
     matching = _matching(board, opened)
     first = matching[0]
     loaded = load_model(model or first.model["spec"])
@@ -117,22 +116,33 @@ def amend(
     if first.task == RETRIEVAL:
         _check_gallery(found, first, subject)
     broken = _broken(opened, found, subject, {index for one in matching for index in places(one.samples)})
-    lowered, refused = [], []
+    confirmed: dict[str, dict[str, set[int]]] = {}
+    refused = []
     for entry in matching:
         try:
-            by_column = _columns_of(broken, entry, subject)
+            confirmed[entry.key] = _columns_of(broken, entry, subject)
         except InputError as error:
             refused.append(error)
-            continue
-        if (one := _lowered(entry, by_column, by, source, date, opened.digest)) is not None:
-            lowered.append(one)
-    if len(refused) == len(matching):
+    if not confirmed:
         raise refused[0]
-    if lowered:
-        new = {one.entry.key: one.entry for one in lowered}
-        entries = tuple(new.get(entry.key, entry) for entry in board.entries)
-        Leaderboard(board.title, entries).write(path.parent)
+    with FolderLock(path.parent) as lock:
+        # The file may have been written meanwhile.
+        lock.wait()
+        board = read_leaderboard(path)
+        _check_new(board, opened)
+        entries, lowered = [], []
+        for entry in board.entries:
+            one = _lowered(entry, confirmed.get(entry.key, {}), by, source, date, opened.digest)
+            entries.append(entry if one is None else one.entry)
+            lowered += [] if one is None else [one]
+        if lowered:
+            Leaderboard(board.title, tuple(entries)).write(path)
     return lowered
+
+
+def _check_new(board: Leaderboard, bundle: Bundle) -> None:
+    if any(one.bundle == bundle.digest for entry in board.entries for one in entry.amendments):
+        raise InputError(f"The bundle {bundle.digest[:12]}... has been entered already. There is nothing to do.")
 
 
 def _matching(board: Leaderboard, bundle: Bundle) -> list[Entry]:

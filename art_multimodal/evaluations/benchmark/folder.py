@@ -19,6 +19,7 @@ from art_multimodal.store import (
     FolderLock,
     cannot_write,
     check_place,
+    open_regular,
     opened_document,
     read_regular,
     refuse_links,
@@ -31,7 +32,7 @@ CELLS, WORK = "cells", "work"
 STEM = "benchmark"
 TABLES = tuple(f"{STEM}.{ending}" for ending in ("json", "csv", "md", "html", "tex"))
 LEADERBOARD_FILES = ("leaderboard.json", "leaderboard.md")
-_FAILED = "failed.json"
+_FAILED, _BEGUN = "failed.json", "begun"
 #: Bytes of a note about a failure.
 _MOST_BYTES = 1 << 20
 #: Lines of a traceback that are kept.
@@ -142,6 +143,29 @@ class BenchmarkFolder:
             note["traceback"] = [shown(line) for line in lines[-_LINES:]]
         write_atomically(self._work(cell) / _FAILED, sealed_document(note))
         return failure
+
+    def begun(self, cell: Cell) -> int:
+        """How often a cell was begun, and whoever did so came to no end."""
+        try:
+            return (self._work(cell) / _BEGUN).stat().st_size
+        except OSError:
+            return 0
+
+    def begin(self, cell: Cell) -> None:
+        """Note that a cell is begun.
+
+        :raises InputError: If that cannot be written.
+        """
+        path = self._work(cell) / _BEGUN
+        try:
+            with open_regular(path, "ab") as stream:
+                stream.write(b".")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def ended(self, cell: Cell) -> None:
+        """Note that whoever had begun a cell has come to an end with it."""
+        (self._work(cell) / _BEGUN).unlink(missing_ok=True)
 
     def succeeded(self, cell: Cell) -> None:
         """Forget that a cell failed before."""

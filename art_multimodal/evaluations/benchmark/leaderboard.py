@@ -25,7 +25,7 @@ from art_multimodal.shown import brief, shown
 from art_multimodal.store import opened_document, read_regular, sealed_document, write_atomically
 from art_multimodal.store.files import reason_of
 
-FILE, PAGE = "leaderboard.json", "leaderboard.md"
+FILE = "leaderboard.json"
 KIND, SCHEMA_VERSION = "leaderboard of robustness", 1
 _MOST_BYTES = 256 << 20
 #: Places of samples, as ``"0-4,7"``.
@@ -128,14 +128,15 @@ class Leaderboard:
     title: str
     entries: tuple[Entry, ...] = field(default=())
 
-    def write(self, folder: Path) -> None:
-        """Write ``leaderboard.json`` and ``leaderboard.md``.
+    def write(self, path: Path) -> None:
+        """Write the file, and beside it the same to be read: ``leaderboard.md``.
 
+        :param path: Of the file.
         :raises InputError: If they cannot be written.
         """
         head = {"kind": KIND, "schema_version": SCHEMA_VERSION, "title": self.title}
-        write_atomically(folder / FILE, sealed_document({**head, "entries": [plain(one) for one in self.entries]}))
-        write_atomically(folder / PAGE, page(self))
+        write_atomically(path, sealed_document({**head, "entries": [plain(one) for one in self.entries]}))
+        write_atomically(path.with_suffix(".md"), page(self))
 
 
 def update(folder: Path, config: BenchmarkConfig, measured: Sequence[Measured]) -> None:
@@ -152,7 +153,7 @@ def update(folder: Path, config: BenchmarkConfig, measured: Sequence[Measured]) 
         amendments = known[entry.key].amendments if entry.key in known else ()
         found[entry.key] = replace(entry, amendments=amendments)
     others = [one for one in before if one.key not in found]
-    Leaderboard(config.title, (*found.values(), *others)).write(folder)
+    Leaderboard(config.title, (*found.values(), *others)).write(folder / FILE)
 
 
 def entry_of_cell(one: Measured) -> Entry:

@@ -18,9 +18,10 @@ from art_multimodal.evaluations.audit.plan import Plan, PlannedPass, plan_of
 from art_multimodal.evaluations.audit.run import Audit
 from art_multimodal.evaluations.benchmark.config import Cell
 from art_multimodal.evaluations.benchmark.folder import reason_of_failure
+from art_multimodal.evaluations.suite import ZERO_SHOT
 
-#: Samples of a calibration, at most, and how often each question is timed; the shortest time counts.
-_SAMPLES, _TIMES = 32, 3
+#: Samples and texts of a calibration, at most, and how often each question is timed; the shortest time counts.
+_SAMPLES, _TEXTS, _TIMES = 32, 64, 3
 #: Where no gradient can be timed: it takes some two times as long as a forward pass.
 _BACKWARD = 2.0
 
@@ -31,11 +32,13 @@ class Calibration:
 
     :param forward: Seconds of a forward pass, for each sample.
     :param backward: Seconds of the backward pass besides.
+    :param text: Seconds to read a text.
     :param right: Share of the samples that it has right: only these are attacked.
     """
 
     forward: float
     backward: float
+    text: float
     right: float
 
 
@@ -94,11 +97,10 @@ def calls_of(plan: Plan, attacked: Mapping[str, int]) -> dict[str, tuple[float, 
 
 
 def _seconds(one: PlannedPass, calibration: Calibration) -> float:
-    # A text is taken to cost what a sample does.
     forward, backward = one.forward, one.backward
     if one.calls is not None:
         forward, backward = one.samples * one.calls.forward, one.samples * one.calls.backward
-    usual = (forward + one.texts) * calibration.forward + backward * calibration.backward
+    usual = forward * calibration.forward + backward * calibration.backward + one.texts * calibration.text
     everyone = one.name == CLEAN or Pass.of(one.name).entry.of_everyone
     return one.typical * usual * (1.0 if everyone else calibration.right)
 
@@ -140,25 +142,36 @@ def calibrate(audit: Audit) -> Calibration:
     indices, samples = _readable(audit)
     rows = max(subject.by_shape(samples), key=len)
     picked, chosen = [indices[row] for row in rows], [samples[row] for row in rows]
-    if not subject.class_names:
-        # Ranks need the whole gallery; what is timed is the pass that embeds images.
-        return _of_retrieval(audit, chosen)
-    said: list[Any] = []
-    forward = _shortest(lambda: said.append(subject.answers(picked, chosen, size))) / len(chosen)
-    forward /= subject.views.draws * (1 + len(subject.weighed))
-    x, y = subject.stack(chosen), subject.labels(chosen)
-    one_hot = np.eye(subject.estimator.nb_classes, dtype=np.float32)[y]
-    both = _shortest(lambda: subject.estimator.loss_gradient(x, one_hot)) / len(chosen)
-    right = sum(record.right for record in said[-1]) / len(chosen)
-    return Calibration(forward, max(both - forward, 0.0), right)
-
-
-def _of_retrieval(audit: Audit, samples: Sequence[Any]) -> Calibration:
-    estimator = audit.subject.estimator
-    images = np.stack([sample.image for sample in samples])
-    forward = _shortest(lambda: estimator.image_features(images, audit.settings.batch_size)) / len(samples)
+    said = subject.answers(picked, chosen, size) if subject.class_names else []
     # In retrieval all samples are attacked.
-    return Calibration(forward, _BACKWARD * forward, 1.0)
+    right = sum(record.right for record in said) / len(said) if said else 1.0
+    # A full batch, in which some stand several times: attacks fill theirs.
+    full = [chosen[place % len(chosen)] for place in range(max(len(chosen), min(size, _SAMPLES)))]
+    x, y = subject.stack(full), subject.labels(full)
+    draws = subject.views.draws
+    if not subject.class_names:
+        images = np.stack([sample.image for sample in full])
+        forward = _shortest(lambda: subject.estimator.image_features(images, size)) / len(full)
+        return Calibration(forward, _BACKWARD * forward, _of_texts(subject.model), right)
+    forward = _shortest(lambda: subject.estimator.predict(x, batch_size=size)) / len(full)
+    one_hot = np.eye(subject.estimator.nb_classes, dtype=np.float32)[y]
+    both = _shortest(lambda: subject.estimator.loss_gradient(x, one_hot)) / len(full)
+    # Of a model that joins both, a text is read with its sample.
+    text = _of_texts(subject.model) if subject.task == ZERO_SHOT else forward / draws
+    return Calibration(forward / draws, max(both - forward, 0.0) / draws, text, right)
+
+
+def _of_texts(model: Any) -> float:
+    """Seconds in which a dual encoder reads a text."""
+    import torch
+
+    texts = [f"a photo of the number {number}." for number in range(_TEXTS)]
+
+    def read() -> None:
+        with torch.no_grad():
+            model.encode_text(model.tokenize(texts).to(model.device))
+
+    return _shortest(read) / len(texts)
 
 
 def _readable(audit: Audit) -> tuple[list[int], list[Any]]:

@@ -136,10 +136,12 @@ class Benchmark:
     def _run(self, watch: Watch) -> None:
         # A failure of an earlier run is tried again; one that another process has noted meanwhile is not.
         before = {cell.id: self.folder.failure(cell) for cell in self.share}
+        # One that takes its process with it must not stand in the way of the others for ever: it comes last.
+        order = sorted(self.share, key=self.folder.begun)
         going_on = True
         while going_on:
             going_on = False
-            for cell in self.share:
+            for cell in order:
                 if self.is_finished(cell) or self.folder.failure(cell) != before[cell.id]:
                     continue
                 with self.folder.held(cell) as held:
@@ -150,13 +152,16 @@ class Benchmark:
 
     def _one(self, cell: Cell, watch: Watch) -> None:
         watch(cell, STARTED, "")
+        self.folder.begin(cell)
         try:
             self._audit(cell)
         except Exception as error:
             watch(cell, FAILED, self.folder.failed(cell, error).reason)
+            self.folder.ended(cell)
             return
         finally:
             _free_memory()
+        self.folder.ended(cell)
         self.folder.succeeded(cell)
         self._finished.add(cell.id)
         watch(cell, FINISHED, "")
