@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +35,7 @@ art-multimodal benchmark benchmark.yaml --dry-run
 art-multimodal benchmark benchmark.yaml --out results
 art-multimodal benchmark benchmark.yaml --out results --cells 3/10
 art-multimodal benchmark amend results/leaderboard.json audit/evidence \\
-  --by "Ann Author\""""
+  --by Ann"""
 
 
 class BenchmarkGroup(Group):
@@ -232,7 +232,7 @@ def amend(
     check_count("batch size", batch_size)
     if data_root is not None:
         os.environ[VARIABLE] = data_root
-    today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
     try:
         when = datetime.strptime(date or today, "%Y-%m-%d").strftime("%Y-%m-%d")
     except ValueError:
