@@ -11,8 +11,8 @@ from art_multimodal.evaluations.audit.curve import radii_of
 from art_multimodal.evaluations.audit.lines import CLEAN, CleanLine
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.outcomes import Outcomes, rows_of
-from art_multimodal.evaluations.audit.rows import outcomes_of
 from art_multimodal.evaluations.audit.passes import Pass, attacked_alone, passes_in
+from art_multimodal.evaluations.audit.rows import outcomes_of
 from art_multimodal.evaluations.benchmark.config import Cell
 from art_multimodal.store import HEADER_FILE
 
