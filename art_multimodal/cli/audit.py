@@ -28,6 +28,7 @@ from art_multimodal.cli.common import (
     MaxSkipped,
     NativeSize,
     Overwrite,
+    Resize,
     Resume,
     Rule,
     Strict,
@@ -38,7 +39,7 @@ from art_multimodal.cli.common import (
 from art_multimodal.cli.declared import FAIL_ON, given_options, limits_without_rows, models_of, settings_of
 from art_multimodal.cli.display import say
 from art_multimodal.cli.evidence import print_estimate, write_evidence
-from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec
+from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec, resize_name
 from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries, smoothing_of
 from art_multimodal.cli.presets import PRESETS, Filled, with_preset
 from art_multimodal.errors import InputError
@@ -133,6 +134,7 @@ def audit(
     classes: Classes = None,
     data_root: DataRoot = None,
     native_size: NativeSize = False,
+    resize: Resize = None,
     strict: Strict = False,
     max_skipped: MaxSkipped = 0.5,
     defence: Annotated[
@@ -243,6 +245,7 @@ def audit(
         "templates": parse_names(templates, "--templates", None),
         "classes": parse_names(classes, "--classes", ","),
         "native_size": native_size,
+        "resize": resize_name(resize),
         "defence": tuple(map(defence_spec, defence or ())),
         "draws": draws,
         "seed": seed,
@@ -370,6 +373,7 @@ def _settings(given: Mapping[str, Any], budget: Mapping[str, Any]) -> tuple[Audi
         templates=given["templates"],
         classes=given["classes"],
         native_size=given["native_size"],
+        resize=given["resize"],
         defences=given["defence"],
         draws=given["draws"],
         **{option: value for option, value in chosen.items() if value is not None},

@@ -24,6 +24,7 @@ from art_multimodal.cli.common import (
     MaxSkipped,
     NativeSize,
     Overwrite,
+    Resize,
     Rule,
     Strict,
     Templates,
@@ -31,7 +32,7 @@ from art_multimodal.cli.common import (
     attack_steps,
 )
 from art_multimodal.cli.display import say
-from art_multimodal.cli.names import DEVICES, data_spec, model_spec
+from art_multimodal.cli.names import DEVICES, data_spec, model_spec, resize_name
 from art_multimodal.cli.options import (
     check_one_of,
     parse_names,
@@ -120,6 +121,7 @@ def certify(
     classes: Classes = None,
     data_root: DataRoot = None,
     native_size: NativeSize = False,
+    resize: Resize = None,
     strict: Strict = False,
     max_skipped: MaxSkipped = 0.5,
     out: Annotated[Path, typer.Option(metavar="FOLDER", rich_help_panel=RUN, help="folder for log and reports")] = Path(
@@ -201,6 +203,7 @@ def certify(
         templates=parse_names(templates, "--templates", None),
         classes=parse_names(classes, "--classes", ","),
         native_size=native_size,
+        resize=resize_name(resize),
     )
     job = Certification(settings, out, DEVICES.find(device), strict, max_skipped)
     named = [job.add_budget(gate.budget, "--fail-under") if gate.budget is not None else None for gate in gates]

@@ -20,6 +20,15 @@ Classes = Annotated[
 NativeSize = Annotated[
     bool, typer.Option("--native-size", rich_help_panel=DATA, help="do not reduce photos to the model's size")
 ]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=DATA,
+        help="how photos are resized where the model is deployed, such as opencv_linear: see list resizes",
+        show_default="as the model was published",
+    ),
+]
 DataRoot = Annotated[
     str | None,
     typer.Option(

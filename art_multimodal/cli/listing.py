@@ -114,6 +114,13 @@ def _masks() -> Iterable[tuple[str, str, str]]:
                 yield heading, name, said.rstrip(".") + edits
 
 
+def _resizes() -> Iterable[tuple[str, str, str]]:
+    from art_multimodal.functional.resizing import RESIZERS
+
+    for name, resizer in RESIZERS.items():
+        yield "", name, resizer.summary
+
+
 #: What can be listed: how it is read, and how one of it is used.
 _LISTINGS: dict[str, tuple[Callable[[], Iterable[tuple[str, str, str]]], str]] = {
     "models": (_models, "art-multimodal audit MODEL --data DATA"),
@@ -124,6 +131,7 @@ _LISTINGS: dict[str, tuple[Callable[[], Iterable[tuple[str, str, str]]], str]] =
     "fusions": (_fusions, "in Python, ModularModel(towers, NAME, class_names)"),
     "masks": (_masks, "art-multimodal certify MODEL --data DATA --keep NAME=K --masks NAME"),
     "methods": (_methods, "art-multimodal train METHOD MODEL --data DATA --out FOLDER"),
+    "resizes": (_resizes, "--resize NAME"),
     "standards": (_standards, "in reports and exports, for each row; docs/threat_models.md"),
 }
 _NAMES = Names(
@@ -138,6 +146,7 @@ _NAMES = Names(
         "fusion": "fusions",
         "mask": "masks",
         "method": "methods",
+        "resize": "resizes",
         "standard": "standards",
         "trainers": "methods",
     }

@@ -165,6 +165,21 @@ def attack_names(text: str | None, strict: bool = True) -> str | None:
     return ",".join(found)
 
 
+def resize_name(name: str | None) -> str | None:
+    """``"cv2.INTER_AREA"`` as ``"opencv_area"``: what libraries call their resizes.
+
+    :raises InputError: For unknown ones; the nearest names are suggested.
+    """
+    if name is None:
+        return None
+    from art_multimodal.functional.resizing import RESIZERS
+
+    aliases = {f"{prefix}{own}": own for own in RESIZERS if "_" not in own for prefix in ("pil_", "pillow_")}
+    opencv = [own for own in RESIZERS if own.startswith("opencv_")]
+    aliases |= {f"{prefix}{own.removeprefix('opencv_')}": own for own in opencv for prefix in ("cv2.inter_", "cv2_")}
+    return Names("resize", "--resize", tuple(RESIZERS), aliases).find(name)
+
+
 def mask_name(name: str) -> str:
     """``"MMCert"`` as ``"independent"``: what papers call masks.
 

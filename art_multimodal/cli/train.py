@@ -7,8 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from art_multimodal.cli.common import RUN, Classes, DataRoot, Device, MaxSkipped, Overwrite, Resume, Strict, Templates
-from art_multimodal.cli.names import DEVICES, NORMS, SCHEDULES, TASKS, data_spec, method_name, model_spec
+from art_multimodal.cli.common import (
+    RUN,
+    Classes,
+    DataRoot,
+    Device,
+    MaxSkipped,
+    Overwrite,
+    Resize,
+    Resume,
+    Strict,
+    Templates,
+)
+from art_multimodal.cli.names import DEVICES, NORMS, SCHEDULES, TASKS, data_spec, method_name, model_spec, resize_name
 from art_multimodal.cli.options import (
     check_one_of,
     parse_distance,
@@ -214,6 +225,7 @@ def train(
     templates: Templates = None,
     classes: Classes = None,
     data_root: DataRoot = None,
+    resize: Resize = None,
     strict: Strict = False,
     max_skipped: MaxSkipped = 0.5,
     device: Device = "auto",
@@ -305,6 +317,7 @@ def train(
         protected_words=parse_names(protect, "--protect", ",") or (),
         keep=parse_keep(keep),
         elements=parse_elements(elements),
+        resize=resize_name(resize),
     )
     shown = is_main_process()
     with TrainingDisplay(shown) as display:

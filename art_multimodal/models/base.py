@@ -77,7 +77,8 @@ class ImageTextModel(Model):
         self.preprocess = preprocess
 
     def facts(self) -> dict[str, Any]:
-        return {**super().facts(), "image_size": list(self.image_size)}
+        facts = {**super().facts(), "image_size": list(self.image_size)}
+        return facts | ({"resize": self.preprocess.interpolation} if self.preprocess.is_deployed else {})
 
     @property
     def image_size(self) -> tuple[int, int]:

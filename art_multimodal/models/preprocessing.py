@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.resampling import FILTERS, resample
+from art_multimodal.functional.resizing import RESIZERS
 from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 RESIZE_MODES = ("shortest", "squash", "longest")
-INTERPOLATIONS = ("bicubic", "bilinear", "nearest", *FILTERS)
+#: What models declare: Pillow's filters.
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
 #: Most pixels of a side that a model works on; beyond those of known models, and a picture of it takes 50 MB.
 LARGEST_SIDE = 2048
 
@@ -31,7 +33,8 @@ class ImagePreprocessing(nn.Module):
     :param size: Height and width that the image tower works on.
     :param mean: Per channel, subtracted.
     :param std: Per channel, divides.
-    :param interpolation: ``"bicubic"``, ``"bilinear"``, ``"nearest"``, ``"lanczos"``, ``"box"`` or ``"hamming"``.
+    :param interpolation: ``"bicubic"``, ``"bilinear"``, ``"nearest"``, ``"lanczos"``, ``"box"`` or ``"hamming"``, as
+        Pillow has them; or another name of :data:`~art_multimodal.functional.resizing.RESIZERS`.
     :param resize_mode: ``"shortest"`` (shorter side to ``size``, then centre crop: CLIP), ``"squash"`` (aspect ratio
         not kept: SigLIP) or ``"longest"`` (longer side to ``size``, then pad).
     :param first_resize: What is resized to before a centre crop to ``size``, where that is not ``size``: the length of
@@ -57,14 +60,16 @@ class ImagePreprocessing(nn.Module):
         super().__init__()
         if resize_mode not in RESIZE_MODES:
             raise ValueError(f"resize_mode must be one of {RESIZE_MODES}, not {resize_mode!r}.")
-        if interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, not {interpolation!r}.")
+        if interpolation not in RESIZERS:
+            raise ValueError(f"interpolation must be one of {tuple(RESIZERS)}, not {interpolation!r}.")
         self.size = (int(size[0]), int(size[1]))
         self.interpolation = interpolation
         self.resize_mode = resize_mode
         self.first_resize = (first_resize, first_resize) if isinstance(first_resize, int) else first_resize
         self.fill = fill
         self.crop_rounds_down = crop_rounds_down
+        #: Whether the resize is another one than the model was published with; see :meth:`resized_by`.
+        self.is_deployed = False
         # Not saved: they belong to the adapter's configuration, not to the checkpoint.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
@@ -85,23 +90,67 @@ class ImagePreprocessing(nn.Module):
         top, left = self._crop_corner(sides)
         return images[..., top : top + self.size[0], left : left + self.size[1]]
 
+    def resized_by(self, name: str) -> ImagePreprocessing:
+        """The same preprocessing with the resize that was deployed; sides, crop and normalisation stay.
+
+        :param name: A name of :data:`~art_multimodal.functional.resizing.RESIZERS`.
+        :raises InputError: If there is none of that name.
+        """
+        resizer = RESIZERS[name]
+        other = ImagePreprocessing(
+            self.size,
+            self.mean.flatten().tolist(),
+            self.std.flatten().tolist(),
+            resizer.name,
+            self.resize_mode,
+            self.first_resize,
+            self.fill,
+            self.crop_rounds_down,
+        ).to(self.mean)
+        other.is_deployed = True
+        return other.train(self.training)
+
+    def matrices(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """The resize and the crop of a picture as matrices: it becomes ``down @ picture @ across.T``, float64.
+
+        :return: ``[size[0], height]`` and ``[size[1], width]``; for ``"longest"`` as large as the picture without its
+            padding.
+        """
+        sides, resizer = self._resized_sides(height, width), RESIZERS[self.interpolation]
+        down, across = resizer.matrix(height, sides[0]), resizer.matrix(width, sides[1])
+        if self.resize_mode == "longest":
+            return down, across
+        top, left = self._crop_corner(sides)
+        return down[top : top + self.size[0]], across[left : left + self.size[1]]
+
     def reduce_photo(self, photo: Image) -> Image:
         """Bring a PIL image larger than ``size`` to it, as the published transforms do; leave smaller ones alone.
 
+        With another resize than Pillow's the result is rounded to 8 bits, too.
+
         Attacks on photos of many megapixels would cost minutes each and change pixels that the model never sees.
         """
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.functional import resize
-
         sides = (photo.height, photo.width)
         if not all(side > target for side, target in zip(sides, self.size, strict=True)):
             return photo
         sides = self._resized_sides(*sides)
-        resized = resize(photo, list(sides), InterpolationMode(self.interpolation))
+        resized = self._resized_photo(photo, sides)
         if self.resize_mode == "longest":
             return resized
         top, left = self._crop_corner(sides)
         return resized.crop((left, top, left + self.size[1], top + self.size[0]))
+
+    def _resized_photo(self, photo: Image, sides: tuple[int, int]) -> Image:
+        if self.interpolation in INTERPOLATIONS:
+            from torchvision.transforms import InterpolationMode
+            from torchvision.transforms.functional import resize
+
+            return resize(photo, list(sides), InterpolationMode(self.interpolation))
+        from PIL import Image
+
+        pixels = torch.from_numpy(np.array(photo, dtype=np.float64)).movedim(-1, 0)
+        resized = RESIZERS[self.interpolation](pixels / 255, sides)
+        return Image.fromarray((resized * 255).round().clamp(0, 255).byte().movedim(0, -1).contiguous().numpy())
 
     def _resized_sides(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the resize, before any crop or padding."""
@@ -126,8 +175,9 @@ class ImagePreprocessing(nn.Module):
     def _interpolate(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         if self.interpolation == "nearest":
             return F.interpolate(images, size, mode="nearest-exact")
-        if self.interpolation in FILTERS:
-            return resample(images, size, self.interpolation).clamp(0.0, 1.0)
+        if self.interpolation not in ("bicubic", "bilinear"):
+            return RESIZERS[self.interpolation](images, size)
+        # The same as their matrices, and faster.
         resized = F.interpolate(images, size, mode=self.interpolation, align_corners=False, antialias=True)
         return resized.clamp(0.0, 1.0)
 

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.base import Model
+from art_multimodal.models.base import ImageTextModel, Model
 from art_multimodal.models.checked_json import read_json
 from art_multimodal.models.families.family import facts_of, load_files, save_files
+from art_multimodal.models.resized import with_resize
 from art_multimodal.shown import shown
 from art_multimodal.store import sync_folder
 
@@ -46,6 +47,9 @@ def save_model(model: Model, folder: str | Path, trained_from: str | None = None
         raise InputError(f"{folder} is a file. Choose a folder to save the model in.")
     facts: dict[str, Any] = {"format": _FORMAT, **facts_of(model)}
     facts |= {"trained_from": trained_from, "weights_sha256": weights_sha256(model)}
+    if isinstance(model, ImageTextModel) and model.preprocess.is_deployed:
+        # The formats of libraries have no word for it.
+        facts["resize"] = model.preprocess.interpolation
 
     def fill(part: Path) -> None:
         save_files(model, part)
@@ -90,7 +94,8 @@ def load_saved_model(folder: str | Path) -> Any:
                 f"{path} is not the file that was saved there: it was changed, cut or removed. Restore the folder, or "
                 "save the model again. (open_clip:ARCH/FILE and hf:FOLDER read their formats unchecked.)"
             )
-    return load_files(folder, facts)
+    model = load_files(folder, facts)
+    return with_resize(model, str(facts["resize"])) if "resize" in facts else model
 
 
 def saved_folder(folder: str | Path) -> Path | None:

@@ -384,17 +384,3 @@ def test_filters_that_are_not_known():
     processor.resample = 9
     with pytest.raises(InputError):
         preprocessing_of(processor)
-
-
-@pytest.mark.parametrize("name", ["lanczos", "box", "hamming"])
-def test_resampling_is_pillows(name):
-    from art_multimodal.models.resampling import resample
-
-    draw = np.random.default_rng(1)
-    values = draw.integers(0, 256, (50, 37), dtype=np.uint8)
-    for size in ((20, 30), (75, 80), (50, 11)):
-        expected = np.asarray(
-            Image.fromarray(values.astype(np.float32)).resize(size[::-1], Image.Resampling[name.upper()])
-        )
-        found = resample(torch.from_numpy(values.astype(np.float64)), size, name)
-        np.testing.assert_allclose(found, expected, atol=1e-2)

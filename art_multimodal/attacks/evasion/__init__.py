@@ -2,6 +2,7 @@
 
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack, DecouplingRecord
 from art_multimodal.attacks.evasion.for_each_sample import ImageAttackOnPairs, for_each_pair, for_each_sample
+from art_multimodal.attacks.evasion.image_scaling import ImageScalingAttack, ScalingRecord
 from art_multimodal.attacks.evasion.multimodal import (
     CoAttack,
     IndependentAttack,
@@ -33,10 +34,12 @@ __all__ = [
     "DecouplingRecord",
     "ExhaustiveTextAttack",
     "ImageAttackOnPairs",
+    "ImageScalingAttack",
     "IndependentAttack",
     "ModalitySwapAttack",
     "ProjectedGradientDescentDualEncoder",
     "ProjectedGradientDescentMultimodal",
+    "ScalingRecord",
     "SetLevelGuidanceAttack",
     "SlowDownAttack",
     "SurrogateGradient",

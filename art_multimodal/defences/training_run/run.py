@@ -39,6 +39,7 @@ from art_multimodal.models.families.modular.source import fusion_to_fit
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.multimodal import MultimodalModel
+from art_multimodal.models.resized import with_resize
 from art_multimodal.models.saving import check_can_be_saved, weights_sha256
 from art_multimodal.out_folders import check_no_strangers
 from art_multimodal.processes import failing_together, is_main_process, process_count
@@ -116,6 +117,10 @@ class TrainingRun:
             # What is already known to differ need not wait for models and images.
             check_same_run({**before, "model": {}, "data": {}, "text_attack": {}}, self._header_of(settings))
         model = None if fusion_to_fit(settings.model) else load_model(settings.model)
+        if settings.resize is not None:
+            if model is None:
+                raise InputError(f"{settings.model} takes arrays and resizes no pictures: leave out --resize.")
+            model = with_resize(model, settings.resize)
         method, fusion = METHODS[settings.method], model is None or model.kind != DualEncoder.kind
         kind = "model over several modalities" if model is None else model.kind
         check_method_for(f"{settings.model} is a {kind}. {settings.method}", method, fusion)

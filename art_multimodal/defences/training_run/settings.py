@@ -9,6 +9,7 @@ from typing import Any
 from art_multimodal.datasets.named.spec import trained_on
 from art_multimodal.defences.trainer import METHODS, ScoreAscent, TrainingSettings
 from art_multimodal.errors import InputError, check_count
+from art_multimodal.functional.resizing import RESIZERS
 from art_multimodal.processes import process_count
 
 TASKS = ("classification", "retrieval")
@@ -41,6 +42,8 @@ class RunSettings:
         texts from which words are hidden, they and those of the data stay.
     :param keep: Where the method hides elements: how many are kept of each modality, by name.
     :param elements: What its elements are, by name, as ``elements_of`` reads it; default: as that has it.
+    :param resize: How photos are resized where the model will be deployed, a name of
+        :data:`~art_multimodal.functional.resizing.RESIZERS`; saved with the model. ``None`` for as published.
     """
 
     method: str
@@ -62,9 +65,12 @@ class RunSettings:
     protected_words: tuple[str, ...] = ()
     keep: dict[str, int] | None = None
     elements: dict[str, str] | None = None
+    resize: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", trained_on(self.data))
+        if self.resize is not None:
+            RESIZERS[self.resize]
         method = METHODS[self.method]
         if method.ablates and not self.keep:
             raise InputError(f"{self.method} hides elements: say how many are kept, such as --keep image=16,text=3.")
@@ -125,6 +131,9 @@ class RunSettings:
     def as_json(self) -> dict[str, Any]:
         """The settings in JSON's types; the batch is that of all processes together."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        if self.resize is None:
+            # As runs had it before there was such a setting.
+            del values["resize"]
         values |= {
             "training": self.training.as_json(),
             "options": {**METHODS[self.method].options, **self.options},

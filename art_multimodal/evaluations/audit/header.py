@@ -17,6 +17,7 @@ from art_multimodal.evaluations.audit.threats.samples import protocol_of_samples
 from art_multimodal.evaluations.audit.word_curve import CURVED
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT, Budget, entry_of
 from art_multimodal.evaluations.suite.exhaustive import word_curve
+from art_multimodal.functional.resizing import RESIZERS
 from art_multimodal.versions import library_versions
 
 _DECISION = {
@@ -172,6 +173,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: Iterable[st
             f"square) draw for {settings.together} samples together, by their place in the order (--group-size)"
         ),
     }
+    if settings.resize is not None:
+        said["resize"] = f"{settings.resize}: {RESIZERS[settings.resize].summary}; instead of the model's own"
     said |= off_the_grid(budget)
     if task == RETRIEVAL:
         said |= {

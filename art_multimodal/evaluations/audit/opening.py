@@ -34,6 +34,7 @@ from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.multimodal import MultimodalModel
+from art_multimodal.models.resized import with_resize
 from art_multimodal.prompts import check_templates
 from art_multimodal.shown import shown
 
@@ -51,11 +52,12 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
 
 def _model(settings: AuditSettings) -> Any:
     if settings.loaded_model is None:
-        return load_model(settings.model)
-    given = settings.loaded_model
-    # One of another library becomes a dual encoder.
-    model = given if getattr(given, "kind", None) in _OPENING else as_dual_encoder(given)
-    return model.eval()
+        model = load_model(settings.model)
+    else:
+        given = settings.loaded_model
+        # One of another library becomes a dual encoder.
+        model = (given if getattr(given, "kind", None) in _OPENING else as_dual_encoder(given)).eval()
+    return model if settings.resize is None else with_resize(model, settings.resize)
 
 
 def _labelled(settings: AuditSettings, classes: Sequence[str] | None, model: ImageTextModel) -> LabelledImages:

@@ -13,6 +13,7 @@ from art_multimodal.evaluations.audit.radii import Radius, check_all_named, chec
 from art_multimodal.evaluations.budget_settings import BudgetSettings, as_json
 from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 from art_multimodal.evaluations.suite.entry import SAMPLES, SAMPLES_TOGETHER
+from art_multimodal.functional.resizing import RESIZERS
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.shown import shown
 
@@ -47,6 +48,8 @@ class AuditSettings(BudgetSettings):
     :param native_size: Attack photos at their own size, instead of reducing larger ones to the model's.
     :param defences: In front of the model, in this order, as for ``parse_defence``.
     :param draws: Of random defences: evaluations of each answer, and draws that an attack's gradient is the mean of.
+    :param resize: How photos are resized where the model was deployed, a name of
+        :data:`~art_multimodal.functional.resizing.RESIZERS`; ``None`` for as the model was published.
     :param smoothing: How the model is smoothed, and within which budget that is certified and attacked, in further rows
         of the report; ``None`` for none.
     :param smaller_eps: Further radii, ascending, all inside ``eps``: attacks whose budget is a radius are run within
@@ -67,6 +70,7 @@ class AuditSettings(BudgetSettings):
     defences: tuple[str, ...] = ()
     draws: int = 10
     attacks_on_samples: str | None = field(default=None, kw_only=True)
+    resize: str | None = field(default=None, kw_only=True)
     smoothing: AuditedSmoothing | None = field(default=None, kw_only=True)
     smaller_eps: tuple[Radius, ...] = field(default=(), kw_only=True)
     #: The plan that was declared, in JSON types, as the header of the run keeps it.
@@ -83,6 +87,8 @@ class AuditSettings(BudgetSettings):
                 raise InputError(f"{name} must be a list of strings, not the single string {value!r:.60}.")
         if self.task not in TASKS:
             raise InputError(f"The task must be {' or '.join(TASKS)}, not {self.task!r}.")
+        if self.resize is not None:
+            RESIZERS[self.resize]
         if self.smoothing is not None and self.task == "retrieval":
             raise InputError("Certificates (--keep) are of classifiers: leave them out in retrieval.")
         self.check_budget()
@@ -161,9 +167,10 @@ class AuditSettings(BudgetSettings):
         values = {
             name: getattr(self, name) for name in names if name not in ("attacks_on_samples", "declared", "smoothing")
         }
-        if not self.smaller_eps:
-            # As logs had it before there could be several.
-            del values["smaller_eps"]
+        for name in ("smaller_eps", "resize"):
+            if not values[name]:
+                # As logs had it before there were such settings.
+                del values[name]
         # In full, so that a run knows itself again whatever becomes the default.
         values["group_size"] = self.together
         found = {name: as_json(value) for name, value in values.items()}

@@ -8,6 +8,7 @@ from art_multimodal.evaluations.certification.lines import WITHOUT
 from art_multimodal.evaluations.certification.log import KIND, CertificationLog
 from art_multimodal.evaluations.smoothing.budgets import budget_name
 from art_multimodal.evaluations.suite import SAMPLES
+from art_multimodal.functional.resizing import RESIZERS
 from art_multimodal.versions import library_versions
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _protocol(job: Certification) -> dict[str, str]:
             "photos larger than the model's resolution are reduced to it first; elements are those of the reduced "
             "ones, which the attacker changes (--native-size counts on the photo itself)"
         )
+    if settings.resize is not None:
+        said["resize"] = f"{settings.resize}: {RESIZERS[settings.resize].summary}; instead of the model's own"
     if job.radii is not None:
         said["radii"] = job.radii.protocol
     for row in job.all_rows:

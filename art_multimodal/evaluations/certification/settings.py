@@ -32,6 +32,7 @@ class CertificationSettings(SmoothingSettings):
     :param templates: Prompt templates instead of the data's own.
     :param classes: Class names instead of the data's own.
     :param native_size: Photos at their own size, instead of reducing larger ones to the model's.
+    :param resize: How photos are resized where the model was deployed; see :class:`AuditSettings`.
     """
 
     model: Any
@@ -46,6 +47,7 @@ class CertificationSettings(SmoothingSettings):
     templates: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     native_size: bool = False
+    resize: str | None = None
     #: What was given as ``model`` and ``data`` where that is no name; these then say its class.
     loaded_model: Any = field(default=None, repr=False, compare=False)
     loaded_data: Any = field(default=None, repr=False, compare=False)
@@ -63,6 +65,7 @@ class CertificationSettings(SmoothingSettings):
             templates=self.templates,
             classes=self.classes,
             native_size=self.native_size,
+            resize=self.resize,
             protected_words=self.protected_words,
             loaded_model=self.loaded_model,
             loaded_data=self.loaded_data,
@@ -80,6 +83,7 @@ class CertificationSettings(SmoothingSettings):
 
     def as_json(self) -> dict[str, Any]:
         """The settings in JSON types, but for the budgets: any can be read off the same votes."""
-        left_out = ("opening", "budgets", "loaded_model", "loaded_data")
+        # Without a resize as logs had it before there was one.
+        left_out = ("opening", "budgets", "loaded_model", "loaded_data", *(() if self.resize else ("resize",)))
         names = [one.name for one in fields(self) if one.name not in left_out]
         return {name: as_json(getattr(self, name)) for name in names}

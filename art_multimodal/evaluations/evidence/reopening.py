@@ -39,6 +39,7 @@ _SETTINGS: dict[str, Any] = {
     "seed": Annotated[int, Within(0, 2**63 - 1)],
     "draws": Annotated[int, Within(1, 10_000)],
     "group_size": Annotated[int, Within(1, LARGEST_COUNT)],
+    "resize": str | None,
 }
 #: How a model is named that runs a file, and one that had no name.
 _RUNS_A_FILE, _LOADED = "python:", "loaded:"
@@ -91,7 +92,10 @@ def reopen(bundle: Bundle, model: Any, batch_size: int, device_type: str) -> Reo
     """
     header, task = bundle.header, bundle.header["task"]
     try:
-        settings = entries(header["settings"], _SETTINGS, "the settings")
+        stored = header["settings"]
+        # A run has no such entry where the resize is the model's own.
+        stored = {"resize": None, **stored} if isinstance(stored, dict) else stored
+        settings = entries(stored, _SETTINGS, "the settings")
         _check_for_summary(header)
         spec = entries(header["model"], {"spec": str, "weights_sha256": str}, "the model of the run")
         if task not in _KINDS:
@@ -169,6 +173,7 @@ def _subject(
         templates=tuple(header["data"]["templates"]) if task == ZERO_SHOT else None,
         defences=tuple(header.get("defences", ())),
         draws=settings["draws"],
+        resize=settings["resize"],
     )
     return reader, open_subject(asked, device_type), numbers
 

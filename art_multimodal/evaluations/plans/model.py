@@ -87,6 +87,7 @@ class Plan(Part):
     templates: list[str] | None = None
     classes: list[str] | None = None
     native_size: bool = False
+    resize: str | None = None
     floors: Annotated[Limits, _limits("floor"), or_empty({})] = {}
     ceilings: Annotated[Limits, _limits("ceiling"), or_empty({})] = {}
     detectors: Annotated[Detectors | None, or_empty(None)] = None
@@ -174,6 +175,7 @@ class Plan(Part):
             templates=as_tuple(self.templates),
             classes=as_tuple(self.classes),
             native_size=self.native_size,
+            resize=self.resize,
             defences=tuple(self.defences),
             draws=self.draws,
             attacks_on_samples=on_samples,
