@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from art_multimodal.functional.perturbations import norm_of
+
+if TYPE_CHECKING:
+    from art_multimodal.attacks.evasion.universal.perturbation import UniversalPerturbation
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Budget:
     :param text: What may be done to texts.
     :param max_share: Largest share of the image that a pasted word may cover.
     :param balls: Of samples of several modalities, how far each may move, by name; those that hold numbers.
+    :param universal: One perturbation for all images, that is at hand.
     """
 
     norm: str = "inf"
@@ -66,6 +71,7 @@ class Budget:
     text: TextBudget = field(default_factory=TextBudget)
     max_share: float = 0.1
     balls: Mapping[str, Ball] = field(default_factory=dict)
+    universal: UniversalPerturbation | None = None
 
     @property
     def art_norm(self) -> float | int:

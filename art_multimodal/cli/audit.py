@@ -33,6 +33,7 @@ from art_multimodal.cli.common import (
     Rule,
     Strict,
     Templates,
+    UniversalFile,
     Votes,
     attack_steps,
 )
@@ -135,6 +136,7 @@ def audit(
     data_root: DataRoot = None,
     native_size: NativeSize = False,
     resize: Resize = None,
+    universal: UniversalFile = None,
     strict: Strict = False,
     max_skipped: MaxSkipped = 0.5,
     defence: Annotated[
@@ -246,6 +248,7 @@ def audit(
         "classes": parse_names(classes, "--classes", ","),
         "native_size": native_size,
         "resize": resize_name(resize),
+        "universal": universal,
         "defence": tuple(map(defence_spec, defence or ())),
         "draws": draws,
         "seed": seed,
@@ -374,6 +377,7 @@ def _settings(given: Mapping[str, Any], budget: Mapping[str, Any]) -> tuple[Audi
         classes=given["classes"],
         native_size=given["native_size"],
         resize=given["resize"],
+        universal=given["universal"],
         defences=given["defence"],
         draws=given["draws"],
         **{option: value for option, value in chosen.items() if value is not None},

@@ -29,6 +29,16 @@ Resize = Annotated[
         show_default="as the model was published",
     ),
 ]
+UniversalFile = Annotated[
+    str | None,
+    typer.Option(
+        "--universal",
+        metavar="FILE",
+        rich_help_panel="What is attacked, and how",
+        help="one perturbation for all images, as art-multimodal universal writes it, or an array: a row of its own",
+        show_default=False,
+    ),
+]
 DataRoot = Annotated[
     str | None,
     typer.Option(

@@ -29,9 +29,13 @@ from art_multimodal.cli.listing import EXAMPLES as LIST_EXAMPLES
 from art_multimodal.cli.listing import list_entries
 from art_multimodal.cli.names import option_name
 from art_multimodal.cli.plan import app as plans
+from art_multimodal.cli.preprocessing import EXAMPLES as PREPROCESSING_EXAMPLES
+from art_multimodal.cli.preprocessing import preprocessing
 from art_multimodal.cli.presets import SECTION as PRESETS_SECTION
 from art_multimodal.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from art_multimodal.cli.train import train
+from art_multimodal.cli.universal import EXAMPLES as UNIVERSAL_EXAMPLES
+from art_multimodal.cli.universal import universal
 from art_multimodal.cli.usage import explain
 from art_multimodal.cli.verify import EXAMPLES as VERIFY_EXAMPLES
 from art_multimodal.cli.verify import verify
@@ -75,6 +79,8 @@ app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
 app.command(cls=Command, epilog=VERIFY_EXAMPLES)(verify)
 app.command(cls=Command, epilog=COMPARE_EXAMPLES)(compare)
 app.command(cls=Command, epilog=EXPORT_EXAMPLES)(export)
+app.command(cls=Command, epilog=UNIVERSAL_EXAMPLES)(universal)
+app.command(cls=Command, epilog=PREPROCESSING_EXAMPLES)(preprocessing)
 app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
 app.add_typer(plans, name="plan")
 app.add_typer(benchmarks, name="benchmark")

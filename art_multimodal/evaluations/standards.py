@@ -41,6 +41,7 @@ STANDARDS: dict[str, Standard] = {
             "AML.T0041": "Physical Environment Access",
             "AML.T0043.000": "Craft Adversarial Data: White-Box Optimization",
             "AML.T0043.001": "Craft Adversarial Data: Black-Box Optimization",
+            "AML.T0043.002": "Craft Adversarial Data: Black-Box Transfer",
             "AML.T0043.003": "Craft Adversarial Data: Manual Modification",
             "AML.M0009": "Use Multi-Modal Sensors (a mitigation, which the row puts to the test)",
         },
@@ -133,7 +134,8 @@ _ONE_OF_SEVERAL = (SINGLE_SOURCE, "modality_swap", "time_shift", "modality_missi
 
 RULES: tuple[Rule, ...] = (
     Rule("mitre_atlas", ("AML.T0043.000",), (WHITE_BOX,)),
-    Rule("mitre_atlas", ("AML.T0043.001",), (BLACK_BOX,), but=_UNSEARCHED),
+    Rule("mitre_atlas", ("AML.T0043.001",), (BLACK_BOX,), but=(*_UNSEARCHED, "universal")),
+    Rule("mitre_atlas", ("AML.T0043.002",), (BLACK_BOX,), ("universal",)),
     Rule("mitre_atlas", ("AML.T0043.003",), (BLACK_BOX,), _UNSEARCHED, but=("noise",)),
     Rule("mitre_atlas", ("AML.T0041",), _ATTACKS, ("typographic",)),
     Rule("mitre_atlas", ("AML.T0015",), _ATTACKS, but=("noise",)),

@@ -94,6 +94,12 @@ THREAT_MODELS: dict[str, ThreatModel] = {
         _NO_TEXT,
         "such a failure is found out before the model is asked.",
     ),
+    "universal": ThreatModel(
+        "Whoever can lay one and the same pattern over all images: in a camera's firmware, on its lens, in a filter, a "
+        "watermark or a file that is passed on. It was learned on other models; this one was never asked.",
+        _NO_TEXT,
+        "nothing stands between what is photographed and the model, and images are not handed in.",
+    ),
     "noise": ThreatModel(
         "Nobody: noise of the size that an attacker may use, which attacks with gradients have to beat.",
         _NO_TEXT,

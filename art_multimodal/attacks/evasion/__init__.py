@@ -24,6 +24,12 @@ from art_multimodal.attacks.evasion.text import (
     WordChange,
 )
 from art_multimodal.attacks.evasion.typographic import TypographicAttack, TypographicRecord
+from art_multimodal.attacks.evasion.universal import (
+    UniversalPatch,
+    UniversalPatchAttack,
+    UniversalPerturbation,
+    UniversalPerturbationAttack,
+)
 from art_multimodal.attacks.evasion.vote_flipping import VoteFlippingAttack
 
 __all__ = [
@@ -47,6 +53,10 @@ __all__ = [
     "TimeShift",
     "TypographicAttack",
     "TypographicRecord",
+    "UniversalPatch",
+    "UniversalPatchAttack",
+    "UniversalPerturbation",
+    "UniversalPerturbationAttack",
     "VoteFlippingAttack",
     "WordChange",
     "for_each_pair",

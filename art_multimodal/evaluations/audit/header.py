@@ -14,6 +14,7 @@ from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.evaluations.audit.threats import THREATS, Circumstances, off_the_grid
 from art_multimodal.evaluations.audit.threats.samples import protocol_of_samples
+from art_multimodal.evaluations.audit.universal import universal_facts
 from art_multimodal.evaluations.audit.word_curve import CURVED
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT, Budget, entry_of
 from art_multimodal.evaluations.suite.exhaustive import word_curve
@@ -88,6 +89,7 @@ def header_of(
             **({"modalities": _balls(subject, budget)} if budget.balls else {}),
         },
         **({"plan": dict(settings.declared)} if settings.declared is not None else {}),
+        **({"universal": universal_facts(budget.universal)} if budget.universal is not None else {}),
         **({"smaller": _smaller(smaller, attacks, subject)} if smaller else {}),
         "protocol": protocol,
         "notes": list(subject.notes),

@@ -28,6 +28,7 @@ from art_multimodal.evaluations.audit.shown_samples import are_whole
 from art_multimodal.evaluations.audit.smoothed import Smoothed
 from art_multimodal.evaluations.audit.summary import summary_rows, weighed_modalities
 from art_multimodal.evaluations.audit.unfinished import UnfinishedAudit
+from art_multimodal.evaluations.audit.universal import names_with_universal, with_universal
 from art_multimodal.evaluations.audit.work import PICTURES_PER_ATTACK, Worker
 from art_multimodal.evaluations.evidence.keeping import NONE, keeper_for
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of, select_attacks
@@ -88,13 +89,16 @@ class Audit(Evaluation):
         nb_classes = len(self.estimator.gallery if task == RETRIEVAL else self.subject.class_names)
         modalities = self.estimator.modalities if task == SAMPLES else {}
         self.budget = settings.budget(self.subject.data.protected_words, modalities)
-        self.attacks = select_attacks(settings.attacks, nb_classes, task, self.estimator, self.budget)
+        self.budget = with_universal(settings, self.budget, task)
+        names = names_with_universal(settings, task)
+        self.attacks = select_attacks(names, nb_classes, task, self.estimator, self.budget)
         self.subject.weighed = weighed_modalities(self.attacks, task)
         self.subject.looks = who_looks(self.attacks, tuple(modalities))
         if self.subject.views.draws > 1:
             # Random defences draw in every pass: what they draw must not depend on how many samples it holds.
             self.budget = replace(self.budget, batch_size=settings.together)
-        self.smaller = settings.smaller_budgets(self.budget, modalities)
+        smaller = settings.smaller_budgets(self.budget, modalities).items()
+        self.smaller = {name: replace(budget, universal=self.budget.universal) for name, budget in smaller}
         within = {name: within_a_radius(self.attacks, budget) for name, budget in self.smaller.items()}
         self.passes = passes_of(self.attacks, bool(settings.defences), within)
         self.prepared = {name: self.subject.prepare_pass(name, self.budget_of(name)) for name in self.passes}

@@ -50,6 +50,8 @@ class AuditSettings(BudgetSettings):
     :param draws: Of random defences: evaluations of each answer, and draws that an attack's gradient is the mean of.
     :param resize: How photos are resized where the model was deployed, a name of
         :data:`~art_multimodal.functional.resizing.RESIZERS`; ``None`` for as the model was published.
+    :param universal: File of one perturbation for all images, ours or a published array: a row of its own, which counts
+        for that of images. It must keep to ``eps``.
     :param smoothing: How the model is smoothed, and within which budget that is certified and attacked, in further rows
         of the report; ``None`` for none.
     :param smaller_eps: Further radii, ascending, all inside ``eps``: attacks whose budget is a radius are run within
@@ -71,6 +73,7 @@ class AuditSettings(BudgetSettings):
     draws: int = 10
     attacks_on_samples: str | None = field(default=None, kw_only=True)
     resize: str | None = field(default=None, kw_only=True)
+    universal: str | None = field(default=None, kw_only=True)
     smoothing: AuditedSmoothing | None = field(default=None, kw_only=True)
     smaller_eps: tuple[Radius, ...] = field(default=(), kw_only=True)
     #: The plan that was declared, in JSON types, as the header of the run keeps it.
@@ -167,7 +170,7 @@ class AuditSettings(BudgetSettings):
         values = {
             name: getattr(self, name) for name in names if name not in ("attacks_on_samples", "declared", "smoothing")
         }
-        for name in ("smaller_eps", "resize"):
+        for name in ("smaller_eps", "resize", "universal"):
             if not values[name]:
                 # As logs had it before there were such settings.
                 del values[name]

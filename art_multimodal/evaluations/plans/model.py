@@ -88,6 +88,7 @@ class Plan(Part):
     classes: list[str] | None = None
     native_size: bool = False
     resize: str | None = None
+    universal: str | None = None
     floors: Annotated[Limits, _limits("floor"), or_empty({})] = {}
     ceilings: Annotated[Limits, _limits("ceiling"), or_empty({})] = {}
     detectors: Annotated[Detectors | None, or_empty(None)] = None
@@ -176,6 +177,7 @@ class Plan(Part):
             classes=as_tuple(self.classes),
             native_size=self.native_size,
             resize=self.resize,
+            universal=self.universal,
             defences=tuple(self.defences),
             draws=self.draws,
             attacks_on_samples=on_samples,

@@ -8,6 +8,7 @@ from art_multimodal.evaluations.audit.threats.pictures_and_words import (
     OnBoth,
     OnImages,
     OnTexts,
+    UniversalOnImages,
     WordsInImages,
     WorstOfAll,
     off_the_grid,
@@ -20,7 +21,16 @@ from art_multimodal.evaluations.suite import SAMPLES, entry_of
 #: In the order of a summary.
 THREATS: dict[str, Threat] = {
     threat.name: threat
-    for threat in (OnImages(), OnTexts(), OnBoth(), WordsInImages(), Noise(), WorstOfAll(), Removal())
+    for threat in (
+        OnImages(),
+        OnTexts(),
+        OnBoth(),
+        WordsInImages(),
+        UniversalOnImages(),
+        Noise(),
+        WorstOfAll(),
+        Removal(),
+    )
 }
 
 

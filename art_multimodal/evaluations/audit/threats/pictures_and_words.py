@@ -108,6 +108,24 @@ class WordsInImages(Threat):
         return {"typographic": f"a word on a label that covers at most {share} of the image"}
 
 
+class UniversalOnImages(Threat):
+    """One perturbation for all images, from a file."""
+
+    name = "universal"
+    colour = "#7a4fb0"
+
+    def sentence(self, report: dict[str, Any], row: dict[str, Any], quote: Quote) -> str:
+        return f"When one and the same perturbation is added to every image, {consequence(report, row)}."
+
+    def protocol(self, of: Circumstances) -> dict[str, str]:
+        return {
+            "universal": (
+                "one perturbation for all images, learned elsewhere and read from a file; brought to the size of each "
+                "image bilinearly, and inside the radius; it counts for the row of images, too"
+            )
+        }
+
+
 class Noise(Threat):
     """Noise that knows nothing of the model."""
 
