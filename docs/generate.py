@@ -19,6 +19,7 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
 OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
+    *("image_scaling",),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost"),
 )
 #: Formats that a page shows an example of.
@@ -26,7 +27,7 @@ FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")
 #: What other pages include, by the names of the generated files.
 INCLUDED = (
     *OWN_PAGE,
-    *("defence_names", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
+    *("defence_names", "resizes", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
     "attack_calls",
@@ -84,6 +85,14 @@ def defence_names() -> str:
     return table(("written", "of", "random", "what it does"), rows)
 
 
+def resizes() -> str:
+    """What `--resize` takes."""
+    from art_multimodal.functional.resizing import RESIZERS
+
+    rows = ((f"`{name}`", "" if one.saturates else "no", one.summary) for name, one in RESIZERS.items())
+    return table(("written", "clipped to [0, 1]", "what it is"), rows)
+
+
 def measurement(path: Path) -> str:
     """One benchmark's results, as they were written."""
     result = json.loads(path.read_text(encoding="utf-8"))
@@ -111,6 +120,7 @@ def write_all(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     own = [(f"{stem}.md", measurement(RESULTS / f"{stem}.json")) for stem in OWN_PAGE]
     own.append(("defence_names.md", defence_names()))
+    own.append(("resizes.md", resizes()))
     own.append(("fusion_overview.md", fusion_tables.overview(RESULTS, table)))
     own.append(("fusion_methods.md", fusion_tables.methods(table)))
     own.append(("fusions_measured.md", fusion_tables.measured(RESULTS, table)))

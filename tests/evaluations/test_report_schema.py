@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 from audits import PAIRS as PAIRS_SETTINGS
@@ -40,7 +41,10 @@ def reports(tmp_path_factory, finished, finished_pairs, finished_retrieval) -> d
     folders["defended"] = run_audit(defended, out / "defended").folder
     some = replace(PAIRS_SETTINGS, attacks="art_pgd", limit=4, steps=1, max_queries=10, smoothing=smoothed)
     folders["smoothed"] = run_audit(some, out / "smoothed").folder
+    published = tmp_path_factory.mktemp("published") / "array.npy"
+    np.save(published, np.full((3, 16, 16), 8 / 255, dtype=np.float32))
     several = replace(SETTINGS, attacks="pgd,noise", limit=4, steps=1, smaller_eps=(4 / 255,))
+    several = replace(several, universal=str(published), resize="opencv_linear")
     folders["radii"] = run_audit(several, out / "radii").folder
     return {name: read_report(folder) for name, folder in folders.items()}
 

@@ -44,8 +44,9 @@ class LearnedOnce(EvasionAttack):
     """Base of attacks that learn one change for all images; a subclass says what is changed, and how.
 
     Unlabelled images suffice. In each step a bandit (:class:`~art_multimodal.functional.bandit.UpperConfidence`)
-    chooses surrogates, and their mean objective on a batch is raised. The reward of a surrogate is how much it
-    withstands, so that those are asked most on which the change does worst:
+    chooses surrogates, and their objectives on a batch are raised; of several the gradients are brought to one length
+    first, so that none weighs more because its loss is steeper. The reward of a surrogate is how much it withstands, so
+    that those are asked most on which the change does worst:
 
     * ``loss="similarity"``: with ``c`` the cosine of the embeddings before and after, ``-c`` is raised and ``(1 + c) /
       2`` withstood; with a target, ``c`` that of the image's and the text's, ``c`` is raised and ``(1 - c) / 2``
@@ -126,7 +127,7 @@ class LearnedOnce(EvasionAttack):
             chosen = bandit.choose(self.arms)
             for arm in chosen:
                 gradient, resistance = self._gradient(goals[arm], clean, rows, learned, draw)
-                total += gradient / len(chosen)
+                total += gradient / gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
                 bandit.reward(arm, resistance)
             learned = self.stepped(learned, total)
         self.records = [
