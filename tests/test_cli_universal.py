@@ -53,6 +53,8 @@ def test_a_row_of_its_own_that_counts_for_images(learned: Path, tmp_path: Path) 
     assert results["universal"]["queries"] == 1 and results["universal"]["knowledge"] == "black box"
     assert found["universal"]["surrogates"] == ["demo:digits", "demo:digits/robust"]
     assert found["settings"]["universal"] == str(learned) and "one perturbation" in found["protocol"]["universal"]
+    # The command that repeats the run has it, too.
+    assert f"--universal {learned}" in found["repeat"]["command"]
     # Projected into the smaller radius it does less.
     (small, large) = found["curves"]["universal"]["points"][-2:]
     assert small["accuracy"] >= large["accuracy"]

@@ -168,7 +168,7 @@ def check_header(header: dict[str, Any]) -> None:
 #: Of the settings, what a command that repeats the run is made of.
 _SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("model", "data", "task", "norm", "language_model"), str),
-    **dict.fromkeys(("attacks",), str | None),
+    **dict.fromkeys(("attacks", "resize", "universal"), str | None),
     **dict.fromkeys(("limit", "group_size"), int | None),
     "draws": int,
     "seed": Annotated[int, Within(0, 2**63 - 1)],

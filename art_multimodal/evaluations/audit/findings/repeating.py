@@ -20,7 +20,7 @@ OUT = "again"
 PLAN_FILE, TEMPLATES_FILE, CLASSES_FILE = "plan.yaml", "templates.txt", "classes.txt"
 #: Begins the name of what had none.
 _LOADED = "loaded:"
-_PLAIN = {"task": "--task", "limit": "--limit", "seed": "--seed", "draws": "--draws"}
+_PLAIN = {name: f"--{name}" for name in ("task", "limit", "seed", "draws", "resize", "universal")}
 #: Begins the names of settings of the smoothed model.
 _SMOOTHING = "smoothing_"
 #: Options of the smoothed model that are not called as the settings are.
