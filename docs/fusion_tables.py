@@ -79,7 +79,7 @@ def _weights(one: dict[str, Any], table: Table) -> str:
         for name, entry in one["values"].items()
         for modality, (before, after) in entry["weights"].items()
         # Of a mean the weight says nothing.
-        if before[1] == before[1]
+        if None not in (before[1], after[1])
     ]
     if not rows:
         return ""

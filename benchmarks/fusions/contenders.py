@@ -73,6 +73,8 @@ def trained(contender: Contender, problem: Problem, seed: int) -> FusionClassifi
     model = fitting_model(
         contender.fusion, problem.modalities, problem.class_names, x, width=WIDTH, **contender.options
     )
+    if problem.start is not None:
+        problem.start(model, seed, WIDTH)
     classifier = FusionClassifier(model, device_type="cpu")
     attack, more = None, {}
     if contender.schedule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from art_multimodal.modalities import Modality, table
 from art_multimodal.sample_arrays import samples
+from benchmarks.fusions.starts import Start, matching
 
 #: Test samples of a data set, at most.
 TESTED = 300
@@ -27,6 +28,7 @@ class Problem:
     :param test: Others, which nothing is chosen by.
     :param radii: Of the l_inf balls, small, middle and large, by name.
     :param epochs: Passes over the samples.
+    :param start: What towers have learned before, if anything.
     """
 
     modalities: tuple[Modality, ...]
@@ -35,6 +37,7 @@ class Problem:
     test: tuple[np.ndarray, np.ndarray]
     radii: dict[str, tuple[float, float, float]]
     epochs: int
+    start: Start | None = None
 
 
 def _demo(make: Callable[[str], Any], radii: dict[str, tuple[float, float, float]], epochs: int) -> Problem:
@@ -58,12 +61,15 @@ def views() -> Problem:
     return _demo(ViewsData, dict.fromkeys(("pix", "fou", "kar"), (0.05, 0.1, 0.2)), 30)
 
 
-def _spoken(task: str) -> Problem:
-    """Pairs of the embedded set to test on, and pairs of other written digits and other speakers to train on."""
+def _spoken(task: str, pairings: int, epochs: int) -> Problem:
+    """Pairs of the embedded set to test on, and pairs of other written digits and other speakers to train on.
+
+    :param pairings: How often each digit and each recording stands in a pair to train on, with another one each time.
+    """
     from art_multimodal.demo.spoken import label_of
     from art_multimodal.demo.spoken_data import SpokenData
     from art_multimodal.demo.views_data import ViewsData
-    from tools.demo_models.cut_spoken import HELD_OUT, paired, spectrograms
+    from tools.demo_models.cut_spoken import HELD_OUT, SEED, paired, spectrograms
 
     test, written = SpokenData(task), ViewsData("train")
     with np.load(SHARED / "spoken_digits.npz") as file:
@@ -71,8 +77,10 @@ def _spoken(task: str) -> Problem:
     # As many of each digit and speaker as there are written digits.
     rows = np.flatnonzero(~np.isin(given["speaker"], HELD_OUT) & (given["take"] < 25))
     digits = given["digit"][rows].astype(np.int64)
-    seen, heard = paired(task, written.labels, digits, given["speaker"][rows]).T
-    speech = [one.astype(np.float32) / 255 for one in spectrograms(given, rows[heard].tolist())]
+    drawn = [paired(task, written.labels, digits, given["speaker"][rows], SEED + number) for number in range(pairings)]
+    seen, heard = np.concatenate(drawn).T
+    frames = [one.astype(np.float32) / 255 for one in spectrograms(given, rows.tolist())]
+    speech = [frames[row] for row in heard]
     train = samples(digit=written.samples(seen)["pix"], speech=speech)
     labels = label_of(task, written.labels[seen], digits[heard])
     tested = np.random.default_rng(0).permutation(len(test))[:TESTED]
@@ -82,18 +90,19 @@ def _spoken(task: str) -> Problem:
         (train, labels),
         (test.samples(tested), test.labels[tested]),
         {"digit": (0.05, 0.1, 0.2), "speech": (0.01, 0.02, 0.05)},
-        20,
+        epochs,
     )
 
 
 def spoken_redundant() -> Problem:
     """``demo:spoken/redundant``: a written and a spoken digit, both the same."""
-    return _spoken("redundant")
+    return _spoken("redundant", 1, 20)
 
 
 def spoken_complementary() -> Problem:
     """``demo:spoken/complementary``: the sum of a written and a spoken digit, of which neither says anything alone."""
-    return _spoken("complementary")
+    # Of one pairing no fusion learns to add.
+    return _spoken("complementary", 8, 15)
 
 
 def night() -> Problem:
@@ -107,7 +116,7 @@ def rgbd() -> Problem:
     """``demo:rgbd``: whether colours and depth show one place; each alone says nothing."""
     from art_multimodal.demo.rgbd_data import RgbdData
 
-    return _demo(RgbdData, dict.fromkeys(("rgb", "depth"), (2 / 255, 4 / 255, 8 / 255)), 20)
+    return replace(_demo(RgbdData, dict.fromkeys(("rgb", "depth"), (2 / 255, 4 / 255, 8 / 255)), 10), start=matching)
 
 
 def rosmap() -> Problem:

@@ -25,7 +25,9 @@ RESULTS = Path(__file__).parents[1] / "results" / "fusions.json"
 PROTOCOL = (
     f"Towers of width {WIDTH} for each modality, trained from nothing (AdamW, learning rate {LEARNING_RATE:g}, batches "
     f"of {BATCH}, each modality missing in {MISSING:.0%} of the samples) as the fusion's paper trains it; at most "
-    f"{TESTED} test samples, which nothing was chosen by. Single source: a sample counts as right if no attack on "
+    f"{TESTED} test samples, which nothing was chosen by. Towers of `demo:rgbd` learn first which colours and depths "
+    "belong together, without labels; of `demo:spoken/complementary` each digit and recording stands in eight pairs. "
+    "Single source: a sample counts as right if no attack on "
     "that modality alone misleads it: PGD on cross-entropy, on the margin, and where the fusion weighs votes on these "
     f"(confidence, agreement, towards every other class), {STEPS} steps, {STARTS} random start. Joint: nor any of "
     "those on one, nor PGD on all at once. What falls at a smaller radius counts as fallen at larger ones. Noise: "
@@ -84,9 +86,7 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
                 for one, of in radii.items()
             },
             "weights": _weights(found, radii),
-            "decoupling": {
-                one: np.nanmean([c[f"decoupling/{one}"] for c in found], axis=0).round(4).tolist() for one in radii
-            },
+            "decoupling": {one: _decoupling([cell[f"decoupling/{one}"] for cell in found]) for one in radii},
             "training_seconds": round(float(np.mean([c["seconds/training"] for c in found])), 1),
         }
         rows.append([name, len(found), *(_cell(shares[title]) for title in columns)])
@@ -116,13 +116,21 @@ def _cell(estimate: dict[str, Any]) -> str:
     return f"{100 * estimate['value']:.1f} ± {50 * (high - low):.1f}"
 
 
+def _decoupling(found: list[np.ndarray]) -> list[float | None]:
+    """Mean share that is removed, and of how many samples of how many that succeeds; ``None`` where of none."""
+    means = [[number for number in column if not np.isnan(number)] for column in np.transpose(found)]
+    return [round(float(np.mean(numbers)), 4) if numbers else None for numbers in means]
+
+
 def _weights(cells: list[dict[str, np.ndarray]], radii: dict[str, Any]) -> dict[str, Any]:
     """Mean weight and correlation with the own loss of the attacked modality, before and after."""
     found = {}
     for name in radii:
         if f"weights/{name}/before" in cells[0]:
             parts = [[cell[f"weights/{name}/{when}"] for cell in cells] for when in ("before", "after")]
-            found[name] = [np.mean(part, axis=0).round(3).tolist() for part in parts]
+            # Where all weights are one there is no correlation.
+            means = [np.mean(part, axis=0).round(3).tolist() for part in parts]
+            found[name] = [[None if np.isnan(number) else number for number in mean] for mean in means]
     return found
 
 
@@ -158,7 +166,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "command": "python -m benchmarks.fusions; python -m benchmarks.fusions.tables",
         "problems": tables,
     }
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for table in tables.values():
         print(table["title"])
         for row in (table["header"], *table["rows"]):
