@@ -9,8 +9,17 @@ from art_multimodal.errors import InputError
 from art_multimodal.shown import brief
 
 _REPORTS = {"report.json", "report.md", "report.html"}
-#: Files and folders of audits and training runs, and of nothing else in their place.
-_OWN = {"run.json", "log.jsonl", "samples.csv", "training.json", "steps.jsonl", *_REPORTS}
+#: Files and folders of audits, training runs and matrices of transfer, and of nothing else in their place.
+_OWN = {
+    "run.json",
+    "log.jsonl",
+    "samples.csv",
+    "training.json",
+    "steps.jsonl",
+    "transfer.json",
+    "transfer.csv",
+    *_REPORTS,
+}
 #: Folders of them; a run that was killed at once leaves them empty.
 _OWN_FOLDERS = {"pictures", "evidence", "best", "last", "state", "tensorboard"}
 

@@ -85,7 +85,7 @@ def test_lists_say_the_modality_once_and_name_everything(capsys) -> None:
     lines = run(capsys, "list", "attacks")[1].splitlines()
     headings = [line for line in lines if line and not line.startswith((" ", "Use:"))]
     # Those that there are for each modality stand together, last, whatever they are about.
-    once = {name: attack for name, attack in ATTACKS.items() if not attack.of_each}
+    once = {name: attack for name, attack in ATTACKS.items() if not attack.of_each or attack.of_surrogates}
     each = [name for name in ATTACKS if name not in once]
     assert headings[:-1] == list(dict.fromkeys(attack.modality for attack in once.values()))
     assert headings[-1].startswith("each modality") and all(name.endswith("@MODALITY") for name in each)
@@ -127,7 +127,7 @@ def test_version(capsys) -> None:
         (["adit"], "No such command 'adit'. Did you mean 'audit'? See art-multimodal --help."),
         (
             ["frobnicate"],
-            "No such command 'frobnicate'. Commands: audit, certify, train, verify, compare, export, universal, "
+            "No such command 'frobnicate'. Commands: audit, certify, train, transfer, verify, compare, export, universal, "
             "preprocessing, list, plan, bench",
         ),
         (["plan"], "Missing command. See art-multimodal plan --help."),

@@ -12,6 +12,7 @@ from art_multimodal.functional.perturbations import norm_of
 
 if TYPE_CHECKING:
     from art_multimodal.attacks.evasion.universal.perturbation import UniversalPerturbation
+    from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Budget:
     :param max_share: Largest share of the image that a pasted word may cover.
     :param balls: Of samples of several modalities, how far each may move, by name; those that hold numbers.
     :param universal: One perturbation for all images, that is at hand.
+    :param surrogates: Models that attackers have of their own, by name, with the classes of the one under attack.
     """
 
     norm: str = "inf"
@@ -72,6 +74,7 @@ class Budget:
     max_share: float = 0.1
     balls: Mapping[str, Ball] = field(default_factory=dict)
     universal: UniversalPerturbation | None = None
+    surrogates: Mapping[str, ZeroShotClassifier] = field(default_factory=dict)
 
     @property
     def art_norm(self) -> float | int:

@@ -62,6 +62,8 @@ art-multimodal audit hf:openai/clip-vit-base-patch32 --data csv:captions.csv \\
   --task retrieval --limit 100
 art-multimodal audit demo:digits demo:digits/robust --data demo:digits \\
   --attacks worst_image --fail-under worst_image.accuracy=0.3 --out both
+art-multimodal audit python:my_api:ask --data folder:photos \\
+  --surrogate open_clip:ViT-B-32/openai --max-queries 200
 art-multimodal audit demo:views/late --data demo:views --keep pix=4,fou=20 \\
   --certify-budget pix=1 --fail-under certified.accuracy=0.3
 art-multimodal audit --plan plan.yaml"""
@@ -145,6 +147,14 @@ def audit(
             metavar="NAME",
             rich_help_panel=_DEFENCES,
             help="in front of the model, e.g. jpeg:quality=75; repeat for several; see list defences",
+        ),
+    ] = None,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            rich_help_panel=_WHAT,
+            help="of the attackers' own: images are made on it and scored on MODEL, rows transfer@...; repeat",
         ),
     ] = None,
     draws: Annotated[
@@ -250,6 +260,7 @@ def audit(
         "resize": resize_name(resize),
         "universal": universal,
         "defence": tuple(map(defence_spec, defence or ())),
+        "surrogate": tuple(map(model_spec, surrogate or ())),
         "draws": draws,
         "seed": seed,
         **({"data": with_root(data_spec(data), data_root)} if data is not None else {}),
@@ -263,7 +274,7 @@ def audit(
         there |= {"model"} if names else set()
         said = {name: value for name, value in given.items() if name in there} | budget
         settings, set_by_preset = settings_of(declared, said, data_root), Filled()
-        given["model"] = models_of(declared.plan)
+        given["model"] = models_of(declared.plan, given["model"])
     smoothing = _smoothing(
         keep,
         masks,
@@ -379,6 +390,7 @@ def _settings(given: Mapping[str, Any], budget: Mapping[str, Any]) -> tuple[Audi
         resize=given["resize"],
         universal=given["universal"],
         defences=given["defence"],
+        surrogates=given["surrogate"],
         draws=given["draws"],
         **{option: value for option, value in chosen.items() if value is not None},
         attacks_on_samples=filled.attacks_on_samples,

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 #: What makes the exit code 1, besides --fail-under: a verdict as bad as this.
 FAIL_ON = Names("verdict", "--fail-on", ("fail", "warn"))
 #: Parameters of the command by the entry of the plan that they would change, where they differ from its settings.
-_ENTRIES = {"defence": "defences", "limit": "samples.limit", "seed": "samples.seed", "model": "models"}
+_ENTRIES = {
+    "defence": "defences",
+    "surrogate": "surrogates",
+    "limit": "samples.limit",
+    "seed": "samples.seed",
+    "model": "models",
+}
 
 
 def given_options(ctx: Any, parameters: Iterable[str]) -> set[str]:
@@ -29,9 +35,19 @@ def given_options(ctx: Any, parameters: Iterable[str]) -> set[str]:
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
-def models_of(plan: Plan) -> list[str]:
-    """The models of a plan, as they are loaded."""
-    return [model_spec(name) for name in plan.models]
+def models_of(plan: Plan, given: Iterable[str] | None = None) -> list[str]:
+    """The models of a plan, as they are loaded.
+
+    :param given: Models of the command line, as they are loaded; ``None`` where nothing will be.
+    :raises InputError: If one runs code of its own and stands in the plan alone.
+    """
+    found = [model_spec(name) for name in plan.models]
+    if alone := [name for name in found if given is not None and name.startswith("python:") and name not in given]:
+        raise InputError(
+            f"The plan names {shown(brief(alone[0], 80))}, which would run code, and a file that is loaded runs none: "
+            "name the models of the plan on the command line, too, if you trust them."
+        )
+    return found
 
 
 def settings_of(declared: DeclaredPlan, options: Mapping[str, Any], data_root: str | None = None) -> AuditSettings:
@@ -57,7 +73,8 @@ def settings_of(declared: DeclaredPlan, options: Mapping[str, Any], data_root: s
         radii = (*options.pop("smaller_eps", ()), options["eps"])
         options["eps"] = tuple(name_of(eps, settings.norm) for eps in radii)
     says: dict[str, Any] = {name: getattr(settings, name, None) for name in options}
-    says |= {"model": models_of(plan), "defence": settings.defences}
+    says |= {"model": [model_spec(name) for name in plan.models], "defence": settings.defences}
+    says["surrogate"] = tuple(model_spec(name) for name in plan.surrogates)
     says["eps"] = tuple(name_of(eps, settings.norm) for eps in (*settings.smaller_eps, settings.eps))
     for name, value in options.items():
         if name == "preset":

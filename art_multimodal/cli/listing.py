@@ -56,7 +56,7 @@ def _attacks() -> Iterable[tuple[str, str, str]]:
     # Those that there are for each modality last, together.
     for of_each in (False, True):
         for name, attack in ATTACKS.items():
-            if attack.of_each == of_each:
+            if (attack.of_each and not attack.of_surrogates) == of_each:
                 heading = _OF_EACH if of_each else attack.modality
                 yield heading, name, f"{attack.summary}; {attack.knowledge}"
 

@@ -34,6 +34,7 @@ OPTION_ALIASES = {
     "prompts": "templates",
     "protected-words": "protect",
     "queries": "max-queries",
+    "surrogates": "surrogate",
     "template": "templates",
 }
 
@@ -117,6 +118,9 @@ ATTACK_ALIASES = {
     "char_attack": "character_attack",
     "ensemble": "worst",
     "images": "image",
+    "decision_based": "decision",
+    "label_only": "decision",
+    "transfer_attack": "transfer",
     "linf_pgd": "pgd",
     "mmcoa": "independent",
     "muroan": "decoupling",

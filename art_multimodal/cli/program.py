@@ -34,6 +34,8 @@ from art_multimodal.cli.preprocessing import preprocessing
 from art_multimodal.cli.presets import SECTION as PRESETS_SECTION
 from art_multimodal.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from art_multimodal.cli.train import train
+from art_multimodal.cli.transfer import EXAMPLES as TRANSFER_EXAMPLES
+from art_multimodal.cli.transfer import transfer
 from art_multimodal.cli.universal import EXAMPLES as UNIVERSAL_EXAMPLES
 from art_multimodal.cli.universal import universal
 from art_multimodal.cli.usage import explain
@@ -76,6 +78,7 @@ app = typer.Typer(
 app.command(cls=AuditCommand, epilog=AUDIT_EXAMPLES)(audit)
 app.command(cls=Command, epilog=CERTIFY_EXAMPLES)(certify)
 app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
+app.command(cls=Command, epilog=TRANSFER_EXAMPLES)(transfer)
 app.command(cls=Command, epilog=VERIFY_EXAMPLES)(verify)
 app.command(cls=Command, epilog=COMPARE_EXAMPLES)(compare)
 app.command(cls=Command, epilog=EXPORT_EXAMPLES)(export)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from art_multimodal.evaluations.suite import RETRIEVAL, AttackEntry
 from art_multimodal.evaluations.suite.entry import EACH
-from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE
+from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE, TRANSFER
 
 WHITE_BOX, BLACK_BOX, OUTAGE = "white box", "black box", "outage"
 #: In the place of the name of an attack: the row before any.
@@ -37,6 +37,7 @@ STANDARDS: dict[str, Standard] = {
         "MITRE ATLAS 5.6.1",
         "https://atlas.mitre.org",
         {
+            "AML.T0005": "Create Proxy AI Model",
             "AML.T0015": "Evade AI Model",
             "AML.T0041": "Physical Environment Access",
             "AML.T0043.000": "Craft Adversarial Data: White-Box Optimization",
@@ -134,8 +135,9 @@ _ONE_OF_SEVERAL = (SINGLE_SOURCE, "modality_swap", "time_shift", "modality_missi
 
 RULES: tuple[Rule, ...] = (
     Rule("mitre_atlas", ("AML.T0043.000",), (WHITE_BOX,)),
-    Rule("mitre_atlas", ("AML.T0043.001",), (BLACK_BOX,), but=(*_UNSEARCHED, "universal")),
+    Rule("mitre_atlas", ("AML.T0043.001",), (BLACK_BOX,), but=(*_UNSEARCHED, TRANSFER, "universal")),
     Rule("mitre_atlas", ("AML.T0043.002",), (BLACK_BOX,), ("universal",)),
+    Rule("mitre_atlas", ("AML.T0043.002", "AML.T0005"), (BLACK_BOX,), (TRANSFER,)),
     Rule("mitre_atlas", ("AML.T0043.003",), (BLACK_BOX,), _UNSEARCHED, but=("noise",)),
     Rule("mitre_atlas", ("AML.T0041",), _ATTACKS, ("typographic",)),
     Rule("mitre_atlas", ("AML.T0015",), _ATTACKS, but=("noise",)),

@@ -24,11 +24,13 @@ class ThreatModel:
     :param attacker: Who could do it, and what they have in their hands.
     :param writes: Who writes the text that is changed; a dash where none is.
     :param ignore: When the row may be left aside: continues "not a threat where".
+    :param access: What the attacker sees of the model, where that is not what :data:`ACCESS` says.
     """
 
     attacker: str
     writes: str
     ignore: str
+    access: str = ""
 
 
 _NO_TEXT = "–"
@@ -51,6 +53,19 @@ THREAT_MODELS: dict[str, ThreatModel] = {
         "the attacker",
         "image and text come from different people who do not work together: the rows of each alone say what there "
         "is to lose.",
+    ),
+    "transfer": ThreatModel(
+        "Whoever hands in an image, and has models of their own that are like this one: a public checkpoint of its "
+        "family, or one trained on the same kind of pictures.",
+        _NO_TEXT,
+        "all images come from a camera of one's own; or nothing like the model is public, which is seldom known.",
+        "none: it is asked once, with the result",
+    ),
+    "decision": ThreatModel(
+        "Whoever hands in images to a service that answers with a label, again and again, and compares.",
+        _NO_TEXT,
+        "nobody can ask as often as the budget of queries says: calls are limited, or copies of one image noticed.",
+        "the label of each answer, as often as the budget says; no scores, no weights",
     ),
     "typographic": ThreatModel(
         "Whoever can put a label into the picture, with a sticker or a pen, and needs no computer for it.",

@@ -13,6 +13,7 @@ from art_multimodal.registry import Registry, imported, split_scheme
 
 if TYPE_CHECKING:
     from art_multimodal.models.dual_encoder import DualEncoder
+    from art_multimodal.models.families.custom.answers import AnsweringModel
     from art_multimodal.models.fusion import FusionModel
     from art_multimodal.models.multimodal import MultimodalModel
 
@@ -22,25 +23,27 @@ MODEL_SOURCES: Registry[ModelSource] = Registry("model source")
 _FIRST = ("open_clip", "hugging_face", "mmbt")
 
 
-def load_model(spec: str) -> DualEncoder | FusionModel | MultimodalModel:
+def load_model(spec: str) -> DualEncoder | FusionModel | MultimodalModel | AnsweringModel:
     """Load a dual encoder, a fusion model or a model over other modalities by name, in evaluation mode, on the CPU.
 
     :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``open_clip:ARCHITECTURE/BASE+PATH`` (an image
         tower alone over a base), ``open_clip:hf-hub:ORG/NAME``, ``open_clip:local-dir:FOLDER``, ``hf:NAME_OR_FOLDER``,
-        ``mmbt:FOLDER``, ``checkpoint:FOLDER``, or ``python:FILE:FUNCTION``, which runs that file. Its ``notes`` say
-        what was left out, resized or changed.
+        ``mmbt:FOLDER``, ``checkpoint:FOLDER``, ``python:FILE:FUNCTION``, which runs that file, or
+        ``python:MODULE:FUNCTION``, which imports that module; see :func:`load_python`. Its ``notes`` say what was left
+        out, resized or changed.
     :raises InputError: If the name is unknown or its weights cannot be used.
     """
     scheme, rest = split_scheme("The model", spec, MODEL_SOURCES)
     source = MODEL_SOURCES[scheme]
     if not source.foreign:
         return source.load(rest)
-    from art_multimodal.models.multimodal import MultimodalModel
+    from art_multimodal.models.dual_encoder import DualEncoder
+    from art_multimodal.models.fusion import FusionModel
     from art_multimodal.models.trial import check_answers, refusing
 
     with refusing(spec):
         model = source.load(rest)
-        if not isinstance(model, MultimodalModel):
+        if isinstance(model, (DualEncoder, FusionModel)):
             check_answers(model, spec)
     return model
 

@@ -11,6 +11,7 @@ from art_multimodal.errors import InputError
 
 if TYPE_CHECKING:
     from art_multimodal.models.dual_encoder import DualEncoder
+    from art_multimodal.models.families.custom.answers import AnsweringModel
     from art_multimodal.models.fusion import FusionModel
     from art_multimodal.models.multimodal import MultimodalModel
 
@@ -27,7 +28,7 @@ class ModelSource:
 
     form: str
     summary: str
-    load: Callable[[str], DualEncoder | FusionModel | MultimodalModel]
+    load: Callable[[str], DualEncoder | FusionModel | MultimodalModel | AnsweringModel]
     foreign: bool = False
 
     @property

@@ -98,9 +98,12 @@ def test_selection() -> None:
     removal = [name for name, entry in ATTACKS.items() if entry.modality == "decoupling"]
     assert select_attacks("decoupling, image", 10) == (*BALL, *removal)
     for task in (ZERO_SHOT, PAIRS, RETRIEVAL):
-        fitting = [(name, entry) for name, entry in ATTACKS.items() if task in entry.tasks]
+        fitting = [(name, entry) for name, entry in ATTACKS.items() if task in entry.tasks and not entry.of_surrogates]
         everything = ",".join(dict.fromkeys(entry.modality for _, entry in reversed(fitting)))
         assert select_attacks(everything, 10, task) == tuple(name for name, _ in fitting)
+    for name in ("transfer", "transfer@clip"):
+        with pytest.raises(InputError, match=f"^{name} is made on surrogates"):
+            select_attacks(name, 10)
     # What goes on after others brings them along.
     assert select_attacks("worst_multimodal", 10) == ("worst_image", "worst_text", "worst_multimodal")
     assert "apgd_dlr" not in select_attacks("image", 2)

@@ -223,7 +223,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a clean sample without a name": (lines_changed(1, 0, name=None), "has no name"),
     "a label that is no class": (lines_changed(1, 0, label=10**6), "label"),
     "as before, and not there before": (lines_changed(0, 0, same=["g0.v0.image"], tensors=None), "nothing before"),
-    "a model that runs a file": (header_changed("model", spec="python:evil.py:make"), "runs a file of that name here"),
+    "a model that runs a file": (header_changed("model", spec="python:evil.py:make"), "runs code of that name here"),
     "a model without a name": (header_changed("model", spec="loaded:Mine"), "came from Python, unnamed"),
     "a model that is none": (header_changed("model", spec=7), "spec of the model"),
     "settings that are none": (header_changed("settings", seed="x"), "seed of the settings"),

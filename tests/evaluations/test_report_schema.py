@@ -45,6 +45,7 @@ def reports(tmp_path_factory, finished, finished_pairs, finished_retrieval) -> d
     np.save(published, np.full((3, 16, 16), 8 / 255, dtype=np.float32))
     several = replace(SETTINGS, attacks="pgd,noise", limit=4, steps=1, smaller_eps=(4 / 255,))
     several = replace(several, universal=str(published), resize="opencv_linear")
+    several = replace(several, surrogates=("demo:digits/robust",))
     folders["radii"] = run_audit(several, out / "radii").folder
     return {name: read_report(folder) for name, folder in folders.items()}
 
@@ -57,7 +58,7 @@ def test_the_schema_is_one_and_says_its_version() -> None:
         "const": REPORT_VERSION,
     }
     settings = SCHEMA["properties"]["settings"]["properties"]
-    own = {"attacks_on_samples", "loaded_model", "loaded_data", "declared", "smoothing"}
+    own = {"attacks_on_samples", "loaded_model", "loaded_data", "loaded_surrogates", "declared", "smoothing"}
     assert {one.name for one in fields(AuditSettings)} - set(settings) == own
     assert {f"smoothing_{one.name}" for one in fields(AuditedSmoothing)} <= set(settings)
     names = SCHEMA["properties"]["standards"]["additionalProperties"]["propertyNames"]["enum"]

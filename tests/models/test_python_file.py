@@ -79,7 +79,7 @@ WRONG = [
     ),
     ("def load():\n    raise SystemExit(0)", "load", r"line 2: load\(\) ends with SystemExit"),
     ("import sys; sys.exit('bye')", "load", "it ends with SystemExit: bye"),
-    ("def load(name): pass", "load", r"load\(\) ends with TypeError"),
+    ("def load(a, b, c): pass", "load", r"load\(\) in wrong.py takes 3 arguments: a model takes images"),
     ("def load(): pass", "load", r"load\(\) in wrong.py returns cannot be used.*not NoneType"),
     ("def load(): return 'demo:digits'", "load", "load_model"),
     ("import torch\ndef load(): return torch.nn.Linear(2, 2)", "load", "CustomDualEncoder"),

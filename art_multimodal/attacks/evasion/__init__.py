@@ -23,6 +23,7 @@ from art_multimodal.attacks.evasion.text import (
     TextRecord,
     WordChange,
 )
+from art_multimodal.attacks.evasion.transfer import TransferAttack
 from art_multimodal.attacks.evasion.typographic import TypographicAttack, TypographicRecord
 from art_multimodal.attacks.evasion.universal import (
     UniversalPatch,
@@ -51,6 +52,7 @@ __all__ = [
     "SurrogateGradient",
     "TextRecord",
     "TimeShift",
+    "TransferAttack",
     "TypographicAttack",
     "TypographicRecord",
     "UniversalPatch",

@@ -35,6 +35,7 @@ from art_multimodal.devices import device_type_of
 from art_multimodal.errors import InputError
 from art_multimodal.language.proposing import notes_on_words
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.families.custom.answers import AnsweringModel
 from art_multimodal.models.families.modular.source import fusion_to_fit
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
@@ -117,6 +118,8 @@ class TrainingRun:
             # What is already known to differ need not wait for models and images.
             check_same_run({**before, "model": {}, "data": {}, "text_attack": {}}, self._header_of(settings))
         model = None if fusion_to_fit(settings.model) else load_model(settings.model)
+        if isinstance(model, AnsweringModel):
+            raise InputError(f"{settings.model} only answers: it has no weights that could be trained.")
         if settings.resize is not None:
             if model is None:
                 raise InputError(f"{settings.model} takes arrays and resizes no pictures: leave out --resize.")

@@ -203,7 +203,7 @@ _NOISE = (
 
 def _alike(one: str, other: str) -> bool:
     """Whether two attacks change the same: images, or the same modality."""
-    if "@" in other:
+    if "@" in other and not entry_of(other).of_surrogates:
         return one.partition("@")[2] == other.partition("@")[2]
     return "@" not in one and entry_of(one).modality == "image"
 

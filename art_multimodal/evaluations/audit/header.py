@@ -88,6 +88,7 @@ def header_of(
             "word_curve": list(word_curve(budget)) if curved else [],
             **({"modalities": _balls(subject, budget)} if budget.balls else {}),
         },
+        **({"surrogates": {one.name: one.as_json() for one in subject.surrogates}} if subject.surrogates else {}),
         **({"plan": dict(settings.declared)} if settings.declared is not None else {}),
         **({"universal": universal_facts(budget.universal)} if budget.universal is not None else {}),
         **({"smaller": _smaller(smaller, attacks, subject)} if smaller else {}),

@@ -18,7 +18,7 @@ class RunLog(StoredRun[Line]):
     what = "an audit"
     schema_version = 5
     folders = (PICTURES_FOLDER,)
-    identity = ("settings", "budget", "model", "data", "plan")
+    identity = ("settings", "budget", "model", "data", "plan", "surrogates")
     goes_on_as_logged = True
     indifferent = frozenset({"batch_size"})
 

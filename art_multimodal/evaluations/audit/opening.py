@@ -19,17 +19,20 @@ from art_multimodal.errors import InputError
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
+from art_multimodal.evaluations.audit.answering import open_answering
 from art_multimodal.evaluations.audit.classification import ClassificationSubject
 from art_multimodal.evaluations.audit.defending import behind
 from art_multimodal.evaluations.audit.multimodal import MultimodalSubject
 from art_multimodal.evaluations.audit.retrieval import RetrievalSubject
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
-from art_multimodal.evaluations.suite import SAMPLES
+from art_multimodal.evaluations.audit.surrogates import notes_on, open_surrogates
+from art_multimodal.evaluations.suite import SAMPLES, ZERO_SHOT
 from art_multimodal.evaluations.suite.selection import check_modality_names
 from art_multimodal.labels import class_indices
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.families.custom.answers import AnsweringModel
 from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
@@ -46,8 +49,24 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
     """
     model = _model(settings)
     if settings.task == "retrieval":
-        return _open_retrieval(settings, model, device_type)
-    return _OPENING[model.kind](settings, model, device_type)
+        subject = _open_retrieval(settings, model, device_type)
+    else:
+        subject = _OPENING[model.kind](settings, model, device_type)
+    return _with_surrogates(settings, subject, device_type) if settings.surrogates else subject
+
+
+def _with_surrogates(settings: AuditSettings, subject: Subject, device_type: str) -> Subject:
+    if subject.task != ZERO_SHOT:
+        raise InputError(
+            f"--surrogate is for models that classify images; {settings.model} is asked about {subject.task} here. "
+            "Leave it out."
+        )
+    templates = subject.templates or settings.templates or subject.data.templates
+    subject.surrogates = open_surrogates(
+        settings.surrogates, settings.loaded_surrogates, subject.class_names, templates, device_type
+    )
+    subject.own_notes += notes_on(subject.surrogates, str(subject.describe(settings.model)["weights_sha256"]))
+    return subject
 
 
 def _model(settings: AuditSettings) -> Any:
@@ -60,7 +79,9 @@ def _model(settings: AuditSettings) -> Any:
     return model if settings.resize is None else with_resize(model, settings.resize)
 
 
-def _labelled(settings: AuditSettings, classes: Sequence[str] | None, model: ImageTextModel) -> LabelledImages:
+def _labelled(
+    settings: AuditSettings, classes: Sequence[str] | None, model: ImageTextModel | AnsweringModel
+) -> LabelledImages:
     data = settings.loaded_data
     if data is None:
         return open_images(settings.data, classes, _transform(settings, model))
@@ -86,7 +107,7 @@ def _captioned(settings: AuditSettings, model: ImageTextModel) -> CaptionedImage
     return data
 
 
-def _transform(settings: AuditSettings, model: ImageTextModel) -> Callable[[Any], Any] | None:
+def _transform(settings: AuditSettings, model: ImageTextModel | AnsweringModel) -> Callable[[Any], Any] | None:
     """What is done to photos as they are read."""
     return None if settings.native_size else model.preprocess.reduce_photo
 
@@ -133,6 +154,10 @@ def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -
         class_indices(data.class_names, model.class_names),
         settings.seed,
     )
+
+
+def _open_answering(settings: AuditSettings, model: AnsweringModel, device_type: str) -> Subject:
+    return open_answering(settings, model, _labelled(settings, settings.classes, model))
 
 
 def _open_samples(settings: AuditSettings, model: MultimodalModel, device_type: str) -> Subject:
@@ -184,4 +209,5 @@ _OPENING: dict[str, Callable[[AuditSettings, Any, str], Subject]] = {
     DualEncoder.kind: _open_zero_shot,
     FusionModel.kind: _open_pairs,
     MultimodalModel.kind: _open_samples,
+    AnsweringModel.kind: _open_answering,
 }

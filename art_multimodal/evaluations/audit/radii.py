@@ -104,7 +104,8 @@ def within_a_radius(attacks: Iterable[str], budget: Budget) -> tuple[str, ...]:
     found = []
     for name in attacks:
         modality = name.partition("@")[2]
-        if entry_of(name).within_radius and (not modality or modality in budget.balls):
+        entry = entry_of(name)
+        if entry.within_radius and (not modality or entry.of_surrogates or modality in budget.balls):
             found.append(name)
     return tuple(found)
 

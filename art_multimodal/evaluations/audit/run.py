@@ -28,11 +28,12 @@ from art_multimodal.evaluations.audit.shown_samples import are_whole
 from art_multimodal.evaluations.audit.smoothed import Smoothed
 from art_multimodal.evaluations.audit.summary import summary_rows, weighed_modalities
 from art_multimodal.evaluations.audit.unfinished import UnfinishedAudit
-from art_multimodal.evaluations.audit.universal import names_with_universal, with_universal
+from art_multimodal.evaluations.audit.universal import with_universal
 from art_multimodal.evaluations.audit.work import PICTURES_PER_ATTACK, Worker
 from art_multimodal.evaluations.evidence.keeping import NONE, keeper_for
-from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of, select_attacks
+from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of
 from art_multimodal.evaluations.suite.looking import who_looks
+from art_multimodal.evaluations.suite.selection import selected
 from art_multimodal.evaluations.suite.text import one_text
 from art_multimodal.language.proposing import notes_on_words
 from art_multimodal.out_folders import check_apart, check_no_strangers
@@ -85,20 +86,26 @@ class Audit(Evaluation):
         order = np.random.default_rng(settings.seed).permutation(len(self.subject.data))
         self.order = order[: settings.limit] if settings.limit else order
         self.subject.select(self.order)
+        self.subject.look(self.order)
         task = self.subject.task
         nb_classes = len(self.estimator.gallery if task == RETRIEVAL else self.subject.class_names)
         modalities = self.estimator.modalities if task == SAMPLES else {}
         self.budget = settings.budget(self.subject.data.protected_words, modalities)
         self.budget = with_universal(settings, self.budget, task)
-        names = names_with_universal(settings, task)
-        self.attacks = select_attacks(names, nb_classes, task, self.estimator, self.budget)
+        surrogates = {one.name: one.classifier for one in self.subject.surrogates}
+        self.budget = replace(self.budget, surrogates=surrogates)
+        selection = selected(settings.attacks, nb_classes, task, self.estimator, self.budget)
+        self.attacks = selection.names
+        self.subject.own_notes += selection.notes
         self.subject.weighed = weighed_modalities(self.attacks, task)
         self.subject.looks = who_looks(self.attacks, tuple(modalities))
         if self.subject.views.draws > 1:
             # Random defences draw in every pass: what they draw must not depend on how many samples it holds.
             self.budget = replace(self.budget, batch_size=settings.together)
         smaller = settings.smaller_budgets(self.budget, modalities).items()
-        self.smaller = {name: replace(budget, universal=self.budget.universal) for name, budget in smaller}
+        self.smaller = {
+            name: replace(budget, universal=self.budget.universal, surrogates=surrogates) for name, budget in smaller
+        }
         within = {name: within_a_radius(self.attacks, budget) for name, budget in self.smaller.items()}
         self.passes = passes_of(self.attacks, bool(settings.defences), within)
         self.prepared = {name: self.subject.prepare_pass(name, self.budget_of(name)) for name in self.passes}

@@ -54,6 +54,8 @@ class AuditSettings(BudgetSettings):
         for that of images. It must keep to ``eps``.
     :param smoothing: How the model is smoothed, and within which budget that is certified and attacked, in further rows
         of the report; ``None`` for none.
+    :param surrogates: Models that attackers have of their own, as for ``load_model`` or loaded: dual encoders, which
+        images are made on that are scored on the model. Only where images are classified.
     :param smaller_eps: Further radii, ascending, all inside ``eps``: attacks whose budget is a radius are run within
         each. Steps are as long in units of the radius.
     """
@@ -76,16 +78,20 @@ class AuditSettings(BudgetSettings):
     universal: str | None = field(default=None, kw_only=True)
     smoothing: AuditedSmoothing | None = field(default=None, kw_only=True)
     smaller_eps: tuple[Radius, ...] = field(default=(), kw_only=True)
+    surrogates: tuple[Any, ...] = field(default=(), kw_only=True)
     #: The plan that was declared, in JSON types, as the header of the run keeps it.
     declared: Mapping[str, Any] | None = field(default=None, repr=False, compare=False, kw_only=True)
     #: What was given as ``model`` and ``data`` where that is no name; these then say its class.
     loaded_model: Any = field(default=None, repr=False, compare=False)
     loaded_data: Any = field(default=None, repr=False, compare=False)
+    #: Likewise, in the place of each surrogate; ``None`` where it was named.
+    loaded_surrogates: tuple[Any, ...] = field(default=(), repr=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("model", "data"):
             self._keep_loaded(name)
-        for name in ("templates", "classes", "protected_words", "defences"):
+        self._keep_surrogates()
+        for name in ("templates", "classes", "protected_words", "defences", "surrogates"):
             if isinstance(value := getattr(self, name), str):
                 raise InputError(f"{name} must be a list of strings, not the single string {value!r:.60}.")
         if self.task not in TASKS:
@@ -170,15 +176,28 @@ class AuditSettings(BudgetSettings):
         values = {
             name: getattr(self, name) for name in names if name not in ("attacks_on_samples", "declared", "smoothing")
         }
-        for name in ("smaller_eps", "resize", "universal"):
+        for name in ("smaller_eps", "resize", "universal", "surrogates"):
+            # As logs had it before there could be any.
             if not values[name]:
-                # As logs had it before there were such settings.
                 del values[name]
         # In full, so that a run knows itself again whatever becomes the default.
         values["group_size"] = self.together
         found = {name: as_json(value) for name, value in values.items()}
         smoothing = {} if self.smoothing is None else self.smoothing.as_json()
         return found | {f"smoothing_{name}": value for name, value in smoothing.items()}
+
+    def _keep_surrogates(self) -> None:
+        """The same of surrogates, each of which may be a name or a model."""
+        if isinstance(self.surrogates, str):
+            return
+        before = (*self.loaded_surrogates, *(None for _ in self.surrogates))[: len(self.surrogates)]
+        names, loaded = [], []
+        for given, kept in zip(self.surrogates, before, strict=True):
+            named = isinstance(given, str)
+            names.append(given if named else f"{_LOADED}{type(given).__name__}")
+            loaded.append(None if named and not given.startswith(_LOADED) else kept if named else given)
+        object.__setattr__(self, "surrogates", tuple(names))
+        object.__setattr__(self, "loaded_surrogates", tuple(loaded))
 
     def _keep_loaded(self, name: str) -> None:
         """Set what was given as model or data aside, and put a name in its place, which logs and reports show."""

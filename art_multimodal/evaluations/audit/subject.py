@@ -20,6 +20,7 @@ from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.lines import Pictured, SampleRecord
 from art_multimodal.evaluations.audit.passes import entry_of, is_naive
 from art_multimodal.evaluations.audit.pictures import save_pictures
+from art_multimodal.evaluations.audit.surrogates import Surrogate
 from art_multimodal.evaluations.suite import Attacked, Budget, Estimator, PreparedAttack
 from art_multimodal.evaluations.suite.looking import AlsoLooking
 from art_multimodal.models.base import ImageTextModel
@@ -49,6 +50,8 @@ class Subject(ABC):
     own_notes: tuple[str, ...] = ()
     #: Names of the attacks that also look whether gradients are hidden.
     looks: tuple[str, ...] = ()
+    #: What attackers have of their own.
+    surrogates: tuple[Surrogate, ...] = ()
     #: Modalities whose importance is measured: what is predicted when all of one is removed.
     weighed: tuple[str, ...] = ()
 
@@ -186,6 +189,13 @@ class Subject(ABC):
         """Take notice of the samples that will be asked for, in their order, before any work.
 
         Texts that the model cannot read in full are left out, with the samples that have no other.
+        """
+
+    def look(self, order: np.ndarray) -> None:  # noqa: B027 (most models need none)
+        """Find out by asking, before any work, what nobody knows of the model otherwise; here there is nothing.
+
+        :param order: Of the samples that will be asked for.
+        :raises InputError: If its answers cannot be used.
         """
 
     @property

@@ -35,7 +35,8 @@ from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHO
 from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE, SMOOTHED_ROWS
 
 #: Modalities whose attacks count for the row of another one, too.
-_ALONE_TOO = {"image": ("image", "universal"), "multimodal": ("image", "universal", "text", "multimodal")}
+_OF_IMAGES = ("image", "universal", "transfer", "decision")
+_ALONE_TOO = {"image": _OF_IMAGES, "multimodal": (*_OF_IMAGES, "text", "multimodal")}
 
 
 def summary_rows(attacks: Iterable[str], smoothed: bool = False) -> list[str]:

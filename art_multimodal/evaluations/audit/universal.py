@@ -12,8 +12,6 @@ from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.budget_settings import in_255ths
 from art_multimodal.evaluations.suite import SAMPLES
-from art_multimodal.evaluations.suite.selection import DEFAULTS
-from art_multimodal.evaluations.suite.universal import UNIVERSAL
 from art_multimodal.shown import shown
 
 
@@ -38,13 +36,6 @@ def with_universal(settings: AuditSettings, budget: Budget, task: str) -> Budget
             f"--eps is {lengths[1]}: audit within {lengths[0]}, or choose a smaller perturbation."
         )
     return replace(budget, universal=found)
-
-
-def names_with_universal(settings: AuditSettings, task: str) -> str | None:
-    """The names of attacks with that of the perturbation, where there is one."""
-    if settings.universal is None:
-        return settings.attacks
-    return f"{DEFAULTS[task] if settings.attacks is None else settings.attacks},{UNIVERSAL}"
 
 
 def universal_facts(found: UniversalPerturbation) -> dict[str, Any]:

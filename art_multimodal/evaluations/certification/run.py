@@ -13,6 +13,7 @@ from art.evaluations.evaluation import Evaluation
 
 from art_multimodal.datasets.reading import MAX_SKIPPED, check_max_skipped
 from art_multimodal.devices import device_type_of
+from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.batches import Batch
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.certification.header import header_of
@@ -26,6 +27,7 @@ from art_multimodal.evaluations.smoothing.budgets import EditBudget, budget_name
 from art_multimodal.evaluations.smoothing.counting import Counted
 from art_multimodal.evaluations.smoothing.rows import EnsembleRow, Row
 from art_multimodal.evaluations.smoothing.verdicts import Verdict
+from art_multimodal.models.families.custom.answers import AnsweringModel
 from art_multimodal.out_folders import check_apart, check_no_strangers
 from art_multimodal.processes import failing_together, is_main_process
 from art_multimodal.store import FolderLock, Unfinished, Watch, merge, own_log, shared_out
@@ -66,6 +68,8 @@ class Certification(Evaluation):
         check_no_strangers(self.out)
         self.settings = settings
         self.subject = open_subject(settings.opening, device_type_of(device))
+        if isinstance(self.subject.model, AnsweringModel):
+            raise InputError(f"{settings.model} only answers: a certificate is of a model whose inside is there.")
         check_apart(self.out, self.subject.data.folders)
         self.estimator = self.subject.estimator
         # Sources list samples class by class: a seeded order makes a limited run a fair sample of all of them.

@@ -22,17 +22,18 @@ from art_multimodal.evaluations.evidence.fixtures import Group
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
 from art_multimodal.evaluations.typed_json import Within, entries
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.families.custom.answers import AnsweringModel
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.shown import shown
 
-#: By task the kind of model that it is for.
+#: By task the kinds of model that it is for, the usual one first.
 _KINDS = {
-    ZERO_SHOT: DualEncoder.kind,
-    RETRIEVAL: DualEncoder.kind,
-    PAIRS: FusionModel.kind,
-    SAMPLES: MultimodalModel.kind,
+    ZERO_SHOT: (DualEncoder.kind, AnsweringModel.kind),
+    RETRIEVAL: (DualEncoder.kind,),
+    PAIRS: (FusionModel.kind, AnsweringModel.kind),
+    SAMPLES: (MultimodalModel.kind,),
 }
 #: What the settings must say.
 _SETTINGS: dict[str, Any] = {
@@ -106,13 +107,13 @@ def reopen(bundle: Bundle, model: Any, batch_size: int, device_type: str) -> Reo
     if own:
         model = spec["spec"]
         if model.startswith((_RUNS_A_FILE, _LOADED)):
-            why = "runs a file of that name here" if model.startswith(_RUNS_A_FILE) else "came from Python, unnamed"
+            why = "runs code of that name here" if model.startswith(_RUNS_A_FILE) else "came from Python, unnamed"
             raise InputError(f"The bundle's model, {shown(model)[:80]}, {why}: name one as MODEL that you trust.")
     name = model if isinstance(model, str) else type(model).__name__
     loaded = load_model(model) if isinstance(model, str) else model
-    if getattr(loaded, "kind", None) != _KINDS[task]:
+    if getattr(loaded, "kind", None) not in _KINDS[task]:
         kind = getattr(loaded, "kind", type(loaded).__name__)
-        raise InputError(f"{shown(name)} is a {kind}, and the bundle is of a {_KINDS[task]} (task {task}).")
+        raise InputError(f"{shown(name)} is a {kind}, and the bundle is of a {_KINDS[task][0]} (task {task}).")
     reader, subject, numbers = _subject(bundle, loaded, name, settings, batch_size, device_type)
     # Random defences draw in every pass, as in the audit.
     size = settings["group_size"] if subject.views.draws > 1 else batch_size
@@ -146,7 +147,8 @@ def _subject(
     header, task = bundle.header, bundle.header["task"]
     classes = tuple(header["data"]["class_names"])
     numbers = tuple(range(len(classes)))
-    if task in (PAIRS, SAMPLES):
+    answers = model.kind == AnsweringModel.kind
+    if task in (PAIRS, SAMPLES) and not answers:
         numbers = _numbers(classes, model.class_names, name)
     if task == SAMPLES:
         known = [one["name"] for one in header["data"]["modalities"]]
@@ -170,7 +172,7 @@ def _subject(
         task="retrieval" if task == RETRIEVAL else "classification",
         batch_size=batch_size,
         seed=settings["seed"],
-        templates=tuple(header["data"]["templates"]) if task == ZERO_SHOT else None,
+        templates=(tuple(header["data"]["templates"]) or None) if task == ZERO_SHOT and not answers else None,
         defences=tuple(header.get("defences", ())),
         draws=settings["draws"],
         resize=settings["resize"],

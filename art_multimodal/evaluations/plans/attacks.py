@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from art_multimodal.errors import InputError, unknown_name
-from art_multimodal.evaluations.suite.entry import ATTACKS, EACH
+from art_multimodal.evaluations.suite.entry import ATTACKS, EACH, form_of
 from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE, SMOOTHED_ROWS
 from art_multimodal.shown import brief
 
@@ -43,22 +43,24 @@ def selection(attacks: Mapping[str, Collection[str] | str]) -> tuple[str, str]:
 def _both(family: str, name: str) -> tuple[str, str]:
     attack, at, modality = name.partition("@")
     each, once = ATTACKS.items(), ATTACKS
-    of_each = attack + EACH in once
+    form = form_of(attack)
+    of_each = form is not None
     if not of_each and (at or attack not in once):
-        known = {other.removesuffix(EACH) for other, _ in each}
+        known = {other.partition("@")[0] for other, _ in each}
         raise unknown_name(f"attack on {brief(family, 60)}", brief(name, 60), known)
     if at:
-        group = once[attack + EACH].on(modality).modality
+        assert form is not None
+        group = once[form].on(modality).modality
         _check_family(family, name, group)
         return name, name
-    if of_each and once[attack + EACH].modality == EACH:
+    if form is not None and once[form].modality == EACH:
         # On images and texts the family is that of the attack; otherwise it is the modality.
         if attack in once and family == once[attack].modality:
             return name, f"{name}@{family}"
         if family in families():
             _check_family(family, name, once[attack].modality if attack in once else "a modality by its name")
         return f"{name}@{family}", f"{name}@{family}"
-    _check_family(family, name, once[attack if attack in once else attack + EACH].modality)
+    _check_family(family, name, once[attack if attack in once or form is None else form].modality)
     return name, name
 
 
@@ -76,7 +78,7 @@ def check_row(row: str, attacks: Mapping[str, Collection[str] | str], kind: str)
     :param kind: ``"floor"`` or ``"ceiling"``.
     :raises InputError: Naming the nearest rows.
     """
-    known = {*families(), *attacks, *(name for name in ATTACKS if not name.endswith(EACH))}
+    known = {*families(), *attacks, *(name for name in ATTACKS if "@" not in name)}
     known |= {one for names in attacks.values() if not isinstance(names, str) for one in names}
     # Of an audit with --keep, which no plan declares.
     known |= {*SMOOTHED_ROWS} if kind == "floor" else set()
@@ -85,6 +87,6 @@ def check_row(row: str, attacks: Mapping[str, Collection[str] | str], kind: str)
         raise InputError(
             "a ceiling is for the success of attacks; without an attack there is none: give clean a floor."
         )
-    if row in known or row == "clean" or (at and attack + EACH in ATTACKS):
+    if row in known or row == "clean" or (at and form_of(attack)):
         return
     raise unknown_name(f"row for a {kind}", brief(row, 60), {*known, "clean"})

@@ -89,6 +89,7 @@ class Plan(Part):
     native_size: bool = False
     resize: str | None = None
     universal: str | None = None
+    surrogates: Annotated[list[str], BeforeValidator(several), or_empty([])] = []
     floors: Annotated[Limits, _limits("floor"), or_empty({})] = {}
     ceilings: Annotated[Limits, _limits("ceiling"), or_empty({})] = {}
     detectors: Annotated[Detectors | None, or_empty(None)] = None
@@ -99,6 +100,12 @@ class Plan(Part):
         for model in self.models:
             if self.models.count(model) > 1:
                 raise ValueError(f"the model {brief(model, 80)} is named twice.")
+        for one in self.surrogates:
+            if one.startswith("python:"):
+                raise ValueError(
+                    f"the surrogate {brief(one, 80)} would run code, and a file that is loaded runs none: give it with "
+                    "--surrogate, and leave it out here."
+                )
         selection(self.attacks)
         # Ranges are checked where they are declared.
         self.settings(self.models[0])
@@ -181,12 +188,17 @@ class Plan(Part):
             defences=tuple(self.defences),
             draws=self.draws,
             attacks_on_samples=on_samples,
+            surrogates=tuple(self.surrogates),
             **budget_of(self.budgets),
         )
 
     def as_json(self) -> dict[str, Any]:
         """The plan in JSON types, with its own defaults, and without what it leaves to those of audits."""
-        return self.model_dump(mode="json", exclude_none=True)
+        found = self.model_dump(mode="json", exclude_none=True)
+        if not self.surrogates:
+            # As runs had it before there could be any.
+            del found["surrogates"]
+        return found
 
 
 #: By the place in a plan, the entries that there may be.

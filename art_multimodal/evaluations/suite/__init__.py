@@ -25,7 +25,8 @@ from art_multimodal.registry import import_all
 
 # Imported in the order of a report's rows.
 from art_multimodal.evaluations.suite import image, text, exhaustive, samples, multimodal  # isort: skip
-from art_multimodal.evaluations.suite import typographic, noise, worst, decoupling  # isort: skip
+from art_multimodal.evaluations.suite import typographic, noise, transfer, decision  # isort: skip
+from art_multimodal.evaluations.suite import worst, decoupling  # isort: skip
 
 # And whatever else there is.
 import_all(__name__, __path__)
@@ -43,6 +44,7 @@ __all__ = [
     "Estimator",
     "PreparedAttack",
     "TextBudget",
+    "decision",
     "decoupling",
     "entry_of",
     "exhaustive",
@@ -53,6 +55,7 @@ __all__ = [
     "samples",
     "select_attacks",
     "text",
+    "transfer",
     "typographic",
     "worst",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.errors import noting
+from art_multimodal.estimators.answers import AnsweringClassifier
 from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
@@ -22,7 +23,7 @@ from art_multimodal.registry import Registry
 
 #: What an audit attacks: a classifier of images, one of pairs, or what finds captions of images and images of captions.
 #: Which of them it is, its ``texts_are_prompts`` and ``classifies`` say.
-Estimator = ZeroShotClassifier | FusionClassifier | ImageTextRetriever
+Estimator = ZeroShotClassifier | FusionClassifier | ImageTextRetriever | AnsweringClassifier
 
 #: What a model is asked to do, each with the estimator that does it: to classify images by prompts, image-text pairs,
 #: or samples of any modalities; or to find captions.
@@ -30,6 +31,12 @@ ZERO_SHOT, PAIRS, SAMPLES, RETRIEVAL = "zero-shot", "pairs", "samples", "retriev
 
 #: Ends the name of an entry that there is once for each modality: ``pgd@MODALITY`` becomes ``pgd@depth``.
 EACH = "@MODALITY"
+#: Likewise of one that there is for each surrogate, and for all at once.
+EACH_SURROGATE = "@SURROGATE"
+FORMS = (EACH, EACH_SURROGATE)
+
+#: What attacks need of a model: its layers or gradients, the scores of its answers, or the labels alone.
+INSIDE, SCORES, LABELS = "inside", "scores", "labels"
 
 #: Samples that are attacked together, by their place in the order: what draws one stream of random numbers for all of
 #: them, as ART's attacks do, does not depend on how many the model sees at a time.
@@ -128,6 +135,8 @@ class AttackEntry:
     :param typical_share: What part of these at most it usually asks for, where that is far less.
     :param of_everyone: Whether it is run on samples that are wrong before, too, and its accuracy is over all: an
         outage is no attack.
+    :param needs: Of the model: :data:`INSIDE`, :data:`SCORES` or :data:`LABELS`. Of one that only answers, attacks that
+        need more are not run.
     :param within_radius: Whether its budget is a radius, alone or besides: an audit within several of them runs it in
         each. One on a single modality is, where that has a radius.
     """
@@ -148,18 +157,24 @@ class AttackEntry:
     cost: CostOf | None = None
     calls: CallsOf | None = None
     typical_share: float = 1.0
+    needs: str = INSIDE
 
     @property
     def of_each(self) -> bool:
-        """Whether there is one for each modality."""
-        return self.name.endswith(EACH)
+        """Whether there is one for each modality, or for each surrogate."""
+        return self.name.endswith(FORMS)
+
+    @property
+    def of_surrogates(self) -> bool:
+        """Whether it is made on surrogates, or one of them."""
+        return self.name.partition("@")[0] + EACH_SURROGATE in ATTACKS
 
     def on(self, modality: str) -> AttackEntry:
-        """The attack on one modality, of an entry that there is for each.
+        """The attack on one modality, or on one surrogate, of an entry that there is for each.
 
         :param modality: Its name.
         """
-        name = f"{self.name.removesuffix(EACH)}@{modality}"
+        name = f"{self.name.partition('@')[0]}@{modality}"
         group = modality if self.modality == EACH else self.modality
         return replace(self, name=name, modality=group, make=partial(self.make, modality=modality))
 
@@ -189,7 +204,12 @@ def entry_of(name: str) -> AttackEntry:
     :raises InputError: If the name is not known.
     """
     attack, at, modality = name.partition("@")
-    return ATTACKS[attack + EACH].on(modality) if at else ATTACKS[name]
+    return ATTACKS[form_of(attack) or attack + EACH].on(modality) if at else ATTACKS[name]
+
+
+def form_of(attack: str) -> str | None:
+    """The name under which an attack stands for one on each modality, or on each surrogate; ``None`` where none is."""
+    return next((attack + form for form in FORMS if attack + form in ATTACKS), None)
 
 
 def task_of(estimator: Estimator) -> str:

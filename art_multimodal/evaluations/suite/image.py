@@ -24,6 +24,7 @@ from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.entry import (
     PAIRS,
     RETRIEVAL,
+    SCORES,
     ZERO_SHOT,
     Attacked,
     AttackEntry,
@@ -247,6 +248,7 @@ register(
         image_attack(square),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         applies=square_applies,
+        needs=SCORES,
         within_radius=True,
         cost=costs.queries,
     )

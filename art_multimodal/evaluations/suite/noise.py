@@ -10,6 +10,7 @@ from art_multimodal.attacks.budget import Budget
 from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.entry import (
     EACH,
+    LABELS,
     PAIRS,
     RETRIEVAL,
     SAMPLES,
@@ -103,6 +104,7 @@ register(
         f"noise within the radius, of {DRAWS} draws the worst: what no attack with gradients may be worse than (ours)",
         also_on_gallery(NoiseOnImages),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
+        needs=LABELS,
         within_radius=True,
         cost=costs.fixed(DRAWS + 1),
         calls=costs.asks(0, 0, {ZERO_SHOT: DRAWS, PAIRS: DRAWS, RETRIEVAL: DRAWS + 1}),

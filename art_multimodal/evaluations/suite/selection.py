@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.errors import InputError, unknown_name
-from art_multimodal.evaluations.suite.entry import ATTACKS, EACH, PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT, AttackEntry
+from art_multimodal.estimators.answers import AnsweringClassifier
+from art_multimodal.evaluations.suite.entry import (
+    ATTACKS,
+    EACH,
+    FORMS,
+    INSIDE,
+    LABELS,
+    PAIRS,
+    RETRIEVAL,
+    SAMPLES,
+    ZERO_SHOT,
+    AttackEntry,
+)
 
 _WORKS_ON = {
     ZERO_SHOT: "does not work on zero-shot classification",
@@ -31,6 +44,11 @@ DEFAULTS = {
     **dict.fromkeys((ZERO_SHOT, PAIRS, RETRIEVAL), "image,text,multimodal,decoupling"),
     SAMPLES: f"{SINGLE_SOURCE},multimodal,modality_swap,modality_missing,modality_removed,decoupling",
 }
+#: Likewise of a model that only answers.
+ANSWERS = "image,decision,noise"
+#: What is run besides where surrogates are given, the one that stands for all of them at once, and what is run where a
+#: perturbation is given.
+TRANSFER, ENSEMBLE, UNIVERSAL = "transfer", "ensemble", "universal"
 
 
 def groups_of_samples() -> tuple[str, ...]:
@@ -44,7 +62,7 @@ def check_modality_names(names: Iterable[str]) -> None:
 
     :raises InputError: Naming it.
     """
-    taken = {"clean", *SMOOTHED_ROWS, *groups_of_samples(), *(name.removesuffix(EACH) for name in ATTACKS)}
+    taken = {"clean", *SMOOTHED_ROWS, *groups_of_samples(), *(name.partition("@")[0] for name in ATTACKS)}
     if wrong := [name for name in names if name in taken]:
         raise InputError(f"A modality cannot be called {wrong[0]!r} in an audit, whose report has a row of that name.")
 
@@ -63,6 +81,9 @@ def entries_for(task: str, estimator: Any = None, budget: Budget | None = None) 
         if not entry.of_each:
             bound.append(entry)
             continue
+        if entry.of_surrogates:
+            bound += [entry.on(name) for name in surrogate_names(budget)]
+            continue
         assert budget is not None
         bound += [entry.on(name) for name in estimator.modalities if entry.fits(estimator, name, budget)]
     if task == SAMPLES:
@@ -72,6 +93,42 @@ def entries_for(task: str, estimator: Any = None, budget: Budget | None = None) 
     for entry in bound:
         found[entry.name] = entry
     return found
+
+
+def surrogate_names(budget: Budget | None) -> list[str]:
+    """Names of surrogates, and of all at once where there are several."""
+    names = [] if budget is None else [*budget.surrogates]
+    return [*names, ENSEMBLE] if len(names) > 1 else names
+
+
+def why_not(entry: AttackEntry, estimator: Any) -> str:
+    """Why an attack cannot be made on a model that only answers; empty where it can."""
+    if not isinstance(estimator, AnsweringClassifier) or entry.needs == LABELS:
+        return ""
+    if entry.needs == INSIDE:
+        return "need gradients or layers, and the model only answers"
+    if not estimator.answers_with_scores:
+        return "need scores, and the model answers with labels"
+    return "are not made on pairs of a model that only answers" if estimator.of_pairs else ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is run, and what is not.
+
+    :param names: Of attacks, in the order of the registry.
+    :param not_run: Names of those that were asked for and cannot be made on the model, each with the reason.
+    """
+
+    names: tuple[str, ...]
+    not_run: Mapping[str, str]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not run, a line for each reason."""
+        reasons = dict.fromkeys(self.not_run.values())
+        named = {why: ", ".join(name for name, of in self.not_run.items() if of == why) for why in reasons}
+        return tuple(f"NOT RUN: {names}, which {why}" for why, names in named.items())
 
 
 def select_attacks(
@@ -91,11 +148,25 @@ def select_attacks(
     :return: In the order of the registry, with those that a chosen one goes on after.
     :raises InputError: For an unknown name, one that cannot work, or none.
     """
+    return selected(names, nb_classes, task, estimator, budget).names
+
+
+def selected(
+    names: str | None, nb_classes: int, task: str = ZERO_SHOT, estimator: Any = None, budget: Budget | None = None
+) -> Selection:
+    """The same, with what was asked for and cannot be made on a model that only answers.
+
+    Where the budget has surrogates, or a perturbation, attacks by them are run whatever is named.
+    """
+    if names is None:
+        names = ANSWERS if isinstance(estimator, AnsweringClassifier) else DEFAULTS[task]
+    if budget is not None:
+        names += f",{TRANSFER}" * bool(budget.surrogates) + f",{UNIVERSAL}" * (budget.universal is not None)
     entries = entries_for(task, estimator, budget)
     fitting = {name: entry for name, entry in entries.items() if entry.minimum_classes <= nb_classes}
     groups = _groups(fitting, estimator if task == SAMPLES else None)
     chosen: set[str] = set()
-    for name in filter(None, (part.strip() for part in (DEFAULTS[task] if names is None else names).split(","))):
+    for name in filter(None, (part.strip() for part in names.split(","))):
         if name in groups:
             chosen.update(groups[name])
         elif name in fitting:
@@ -112,8 +183,13 @@ def select_attacks(
         if name in chosen:
             after = fitting[name].goes_on_after
             chosen.update(other for other in fitting if any(stands_for(form, other) for form in after))
+    not_run = {name: why for name in fitting if name in chosen and (why := why_not(fitting[name], estimator))}
     # Registry order, whatever order they were named in: a report's rows then compare.
-    return tuple(name for name in fitting if name in chosen)
+    found = Selection(tuple(name for name in fitting if name in chosen and name not in not_run), not_run)
+    if not found.names:
+        able = ", ".join(name for name, entry in fitting.items() if not why_not(entry, estimator))
+        raise InputError(f"{'; '.join(found.notes)}. Use {able}, or transfer with --surrogate MODEL.")
+    return found
 
 
 def stands_for(form: str, name: str) -> bool:
@@ -141,6 +217,9 @@ def _refused(name: str, task: str, groups: Mapping[str, list[str]], estimator: A
     """The error for a name that cannot be used."""
     modalities = {entry.modality for _, entry in ATTACKS.items() if entry.modality != EACH}
     attack, at, modality = name.partition("@")
+    if attack + FORMS[1] in ATTACKS:
+        what = f"There is no surrogate {modality!r}." if at else "There is no surrogate."
+        return InputError(f"{name} is made on surrogates, of classifiers of images. {what} Give them with --surrogate.")
     if at and attack + EACH in ATTACKS:
         if task != SAMPLES:
             return InputError(f"{name} {_WORKS_ON[task]}: it is for models over several modalities.")

@@ -20,10 +20,8 @@ from art_multimodal.evaluations.suite.entry import (
 )
 from art_multimodal.evaluations.suite.gallery import also_on_gallery
 from art_multimodal.evaluations.suite.image import inside_budget
+from art_multimodal.evaluations.suite.selection import UNIVERSAL
 from art_multimodal.pairs import is_pairs
-
-#: The row, and the group of such attacks.
-UNIVERSAL = "universal"
 
 
 class FromFile(PreparedAttack):

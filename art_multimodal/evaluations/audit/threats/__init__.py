@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from art_multimodal.evaluations.audit.threats.black_boxes import OnLabels, OnSurrogates
 from art_multimodal.evaluations.audit.threats.certified import Certified
 from art_multimodal.evaluations.audit.threats.pictures_and_words import (
     Noise,
@@ -22,14 +23,8 @@ from art_multimodal.evaluations.suite import SAMPLES, entry_of
 THREATS: dict[str, Threat] = {
     threat.name: threat
     for threat in (
-        OnImages(),
-        OnTexts(),
-        OnBoth(),
-        WordsInImages(),
-        UniversalOnImages(),
-        Noise(),
-        WorstOfAll(),
-        Removal(),
+        *(OnImages(), OnTexts(), OnBoth(), OnSurrogates(), OnLabels()),
+        *(UniversalOnImages(), WordsInImages(), Noise(), WorstOfAll(), Removal()),
     )
 }
 
