@@ -21,6 +21,7 @@ OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
     *("universal", "image_scaling"),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost"),
+    *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost", "transfer"),
 )
 #: Formats that a page shows an example of.
 FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")

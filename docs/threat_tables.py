@@ -20,7 +20,7 @@ def threats(table: Table) -> str:
                 f"`{family}`",
                 ", ".join(f"`{entry.name}`" for entry in members),
                 model.attacker,
-                "; ".join(f"{one}: {ACCESS.get(one, one)}" for one in access),
+                "; ".join(f"{one}: {model.access or ACCESS.get(one, one)}" for one in access),
                 model.writes,
                 f"Where {model.ignore}",
             )

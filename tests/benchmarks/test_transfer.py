@@ -1,0 +1,53 @@
+"""The measurement of transfer in miniature: every cell is kept, and a second run makes none."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_models_and_cells_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    script = runpy.run_path(str(ROOT / "benchmarks" / "transfer.py"))
+    rng, arrays = np.random.default_rng(0), {}
+    for part, count in (("train", 256), ("test", 8)):
+        arrays[f"y_{part}"] = rng.integers(10, size=count)
+        arrays[f"x_{part}"] = rng.integers(256, size=(count, 32, 32, 3)).astype(np.uint8)
+        # Classes differ in how bright they are.
+        arrays[f"x_{part}"] //= 1 + arrays[f"y_{part}"].astype(np.uint8)[:, None, None, None]
+    np.savez(tmp_path / "data.npz", **arrays)
+    given = ["--data", str(tmp_path / "data.npz"), "--folder", str(tmp_path / "kept"), "--epochs", "8", "--steps", "2"]
+    given += [
+        "--samples",
+        "8",
+        "--eps",
+        "24",
+        "--variants",
+        "plain steps",
+        "momentum",
+        "--out",
+        str(tmp_path / "r.json"),
+    ]
+    result = script["main"](given)
+    assert json.loads((tmp_path / "r.json").read_text()) == result and str(tmp_path) not in json.dumps(result)
+    helps, matrix = result["tables"]
+    assert [row[0] for row in helps["rows"]] == ["noise", "plain steps", "momentum"]
+    assert [row[0] for row in matrix["rows"]] == ["accuracy before", "noise", *script["TOWERS"], "all others"]
+    for shown in (helps, matrix):
+        assert all(len(row) == len(shown["header"]) for row in shown["rows"])
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.safetensors")}
+    assert len(kept) == 3
+
+    def never(*arguments: object, **named: object) -> None:
+        raise AssertionError("it is there already")
+
+    monkeypatch.setattr(script["TransferAttack"], "generate", never)
+    assert script["main"](given) == result
+    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
