@@ -19,9 +19,8 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
 OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
-    *("universal", "image_scaling"),
+    *("universal", "image_scaling", "transfer"),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost"),
-    *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost", "transfer"),
 )
 #: Formats that a page shows an example of.
 FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")

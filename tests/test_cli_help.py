@@ -127,8 +127,8 @@ def test_version(capsys) -> None:
         (["adit"], "No such command 'adit'. Did you mean 'audit'? See art-multimodal --help."),
         (
             ["frobnicate"],
-            "No such command 'frobnicate'. Commands: audit, certify, train, transfer, verify, compare, export, universal, "
-            "preprocessing, list, plan, bench",
+            "No such command 'frobnicate'. Commands: audit, certify, train, transfer, verify, compare, export, "
+            "universal, preprocessing, list, plan, bench",
         ),
         (["plan"], "Missing command. See art-multimodal plan --help."),
         (["plan", "chek"], "No such command 'chek'. Did you mean 'check'? See art-multimodal plan --help."),

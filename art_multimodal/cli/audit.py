@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ import typer
 
 from art_multimodal.cli.audit_display import AuditDisplay
 from art_multimodal.cli.audit_results import failed_limits, print_reports, print_results
+from art_multimodal.cli.audit_settings import settings_from, smoothing_from
 from art_multimodal.cli.budget import Budget, taking_budget
 from art_multimodal.cli.common import (
     KEEP,
@@ -41,15 +42,14 @@ from art_multimodal.cli.declared import FAIL_ON, given_options, limits_without_r
 from art_multimodal.cli.display import say
 from art_multimodal.cli.evidence import print_estimate, write_evidence
 from art_multimodal.cli.names import DEVICES, TASKS, attack_names, data_spec, defence_spec, model_spec, resize_name
-from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries, smoothing_of
-from art_multimodal.cli.presets import PRESETS, Filled, with_preset
+from art_multimodal.cli.options import check_one_of, parse_names, print_notes, quiet_libraries
+from art_multimodal.cli.presets import PRESETS, Filled
 from art_multimodal.errors import InputError
 from art_multimodal.processes import failing_together, gathered, is_main_process
 from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
-    from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog
-    from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
+    from art_multimodal.evaluations.audit import Audit, RunLog
 
 #: The exit code.
 GATE_FAILED = 1
@@ -267,7 +267,7 @@ def audit(
     }
     on_warn = FAIL_ON.find(fail_on) == "warn"
     if plan is None:
-        settings, set_by_preset = _settings(given, budget)
+        settings, set_by_preset = settings_from(given, budget)
     else:
         declared = read_plan(plan)
         there = given_options(ctx, (*given, "models"))
@@ -275,7 +275,7 @@ def audit(
         said = {name: value for name, value in given.items() if name in there} | budget
         settings, set_by_preset = settings_of(declared, said, data_root), Filled()
         given["model"] = models_of(declared.plan, given["model"])
-    smoothing = _smoothing(
+    smoothing = smoothing_from(
         keep,
         masks,
         elements,
@@ -348,54 +348,12 @@ def audit(
         raise typer.Exit(GATE_FAILED)
 
 
-def _smoothing(keep: str | None, masks: str | None, elements: str | None, **others: Any) -> AuditedSmoothing | None:
-    """How the model is smoothed, too; nothing where nothing was said of it.
-
-    :raises InputError: For options of a model that is not smoothed, and for what cannot be used.
-    """
-    if keep is None:
-        given = [name for name, value in {"masks": masks, "elements": elements, **others}.items() if value is not None]
-        if given:
-            name = "certify-budget" if given[0] == "budget" else given[0].replace("_", "-")
-            raise InputError(f"--{name} is of the smoothed model: give --keep, too, such as --keep image=16.")
-        return None
-    from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
-
-    return AuditedSmoothing(**smoothing_of(keep, masks, elements, **others))
-
-
 def _check_there(data: str | None, names: Sequence[str]) -> None:
     """Say what is missing of what a plan would name."""
     if data is None:
         raise InputError("Missing option '--data'. For example: --data folder:photos. See art-multimodal audit --help.")
     if not names:
         raise InputError("Missing argument MODEL. For example: art-multimodal audit demo:digits --data demo:digits.")
-
-
-def _settings(given: Mapping[str, Any], budget: Mapping[str, Any]) -> tuple[AuditSettings, Filled]:
-    """The settings from options, without a model; and what a preset has set of them."""
-    from art_multimodal.evaluations.audit import AuditSettings
-
-    if budget.get("norm") == "2" and "eps" not in budget:
-        raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
-    chosen, filled = with_preset(given["preset"], {"attacks": given["attacks"], "limit": given["limit"], **budget})
-    settings = AuditSettings(
-        model="",
-        data=given["data"],
-        task=given["task"],
-        seed=given["seed"],
-        templates=given["templates"],
-        classes=given["classes"],
-        native_size=given["native_size"],
-        resize=given["resize"],
-        universal=given["universal"],
-        defences=given["defence"],
-        surrogates=given["surrogate"],
-        draws=given["draws"],
-        **{option: value for option, value in chosen.items() if value is not None},
-        attacks_on_samples=filled.attacks_on_samples,
-    )
-    return settings, filled
 
 
 def _run(job: Audit, resume: bool, preset: str = "") -> RunLog:
