@@ -74,8 +74,7 @@ class PromptHead(RememberedFeatures):
         return self.remember(model, [self.tokens, *model.text_parameters()], self._encode)
 
     def _encode(self) -> Tensor:
-        dual_encoder = self._dual_encoder[0]
-        features = torch.cat([dual_encoder.encode_text(tokens) for tokens in self.tokens.split(_TEXTS_PER_BATCH)])
+        features = self._embedded(self.tokens)
         # The mean's length does not matter: the sum has its direction.
         sums = features.new_zeros(self.nb_classes, features.shape[1])
         return F.normalize(sums.index_add(0, self.class_of, features[self.text_of]), dim=-1)
@@ -92,7 +91,7 @@ class PromptHead(RememberedFeatures):
         row_of = {text: row for row, text in enumerate(texts)}
         with torch.no_grad():
             tokens = dual_encoder.tokenize(texts).to(self.tokens.device)
-            features = torch.cat([dual_encoder.encode_text(part) for part in tokens.split(_TEXTS_PER_BATCH)])
+            features = self._embedded(tokens)
             places = [
                 (number * self.nb_classes + index, row_of[text])
                 for number, entry in enumerate(prompts)
@@ -103,6 +102,17 @@ class PromptHead(RememberedFeatures):
             sums = features.new_zeros(len(prompts) * self.nb_classes, features.shape[1])
             sums.index_add_(0, class_of, features[text_of])
         return F.normalize(sums, dim=-1).view(len(prompts), self.nb_classes, -1)
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        """Unit embeddings ``[M, D]`` of texts.
+
+        Of many texts what they have in common from their beginning on is computed once: 1,000 classes in 80 templates
+        take a quarter of the work.
+        """
+        dual_encoder = self._dual_encoder[0]
+        if len(tokens) > _TEXTS_PER_BATCH and dual_encoder.shares_prefixes and not torch.is_grad_enabled():
+            return dual_encoder.encode_texts_sharing_prefixes(tokens)[0]
+        return torch.cat([dual_encoder.encode_text(part) for part in tokens.split(_TEXTS_PER_BATCH)])
 
     def forward(self, image_features: Tensor) -> Tensor:
         return self.similarity(image_features, self.class_features())

@@ -15,7 +15,7 @@ from art.defences.trainer import AdversarialTrainerFBFPyTorch, AdversarialTraine
 from art.estimators.classification import PyTorchClassifier
 from tiny import TinyEncoder
 
-from art_multimodal import InputError, ZeroShotClassifier
+from art_multimodal import InputError, ZeroShotClassifier, load_model
 from art_multimodal.demo.towers import byte_tokens
 
 CLASSES = ("cat", "dog", "bird", "fish")
@@ -321,3 +321,33 @@ def test_bad_input(tiny: TinyEncoder, tiny_classifier: ZeroShotClassifier, tiny_
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny_classifier.predict(tiny_images)
+
+
+def test_beginnings_of_many_prompts_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model("demo:digits")
+    names = [f"kind {number} of digit" for number in range(70)]
+    templates = ["a photo of the {}.", "a drawing of a {} on paper", "the {}", "a {}!"]
+    classifier = ZeroShotClassifier(model, names, templates, device_type="cpu")
+    tokens = model.tokenize([text for prompts in classifier.prompts for text in prompts])
+    with torch.no_grad():
+        each = model.encode_text(tokens).view(len(names), len(templates), -1)
+    expected = torch.nn.functional.normalize(each.sum(dim=1), dim=-1)
+    asked: list[int] = []
+    real = type(model).encode_texts_sharing_prefixes
+
+    def counted(self, tokens: torch.Tensor, normalize: bool = True):
+        features, count = real(self, tokens, normalize)
+        asked.append(count)
+        return features, count
+
+    monkeypatch.setattr(type(model), "encode_texts_sharing_prefixes", counted)
+    # 280 texts of some 25 bytes, a tree of tokens after another: float32 rounds by 1e-7 of each.
+    torch.testing.assert_close(classifier.class_features(), expected, atol=5e-6, rtol=0)
+    assert len(asked) == 1 and asked[0] < 0.8 * model.count_tokens(tokens)
+    torch.testing.assert_close(classifier.prompt_features(classifier.prompts), expected, atol=5e-6, rtol=0)
+    assert len(asked) == 2
+    # Few are one pass as they stand, and so are those of a model that learns.
+    ZeroShotClassifier(model, names[:4], templates, device_type="cpu").class_features()
+    with classifier.model.trainable():
+        assert classifier.model.head.class_features().requires_grad
+    assert len(asked) == 2
