@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from art_multimodal import cli
+from art_multimodal.cli.presets import PRESETS
 
 PLAN: dict[str, Any] = {
     "plan": 1,
@@ -214,6 +215,24 @@ def test_a_plan_that_was_written_is_taken_as_it_is(tmp_path: Path, capsys, model
     assert (code, err) == (0, "") and int(re.search(r"(\d+) limits", printed)[1]) > 6
     assert run(capsys, "plan", "init", model, "--data", data, *more, "--out", str(path))[0] == 2
     assert path.read_text() != text
+
+
+def test_a_plan_of_a_preset_has_its_attacks_budget_and_samples(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "plan.yaml"
+    given = ["demo:digits", "--data", "demo:digits", "--preset", "Quick", "--out", str(path)]
+    assert run(capsys, "plan", "init", *given)[0] == 0
+    plan, quick = yaml.safe_load(path.read_text()), PRESETS["quick"].values
+    named = [name for family, attacks in plan["attacks"].items() if family != "noise" for name in attacks]
+    assert named == quick["attacks"].split(",")
+    assert plan["samples"]["limit"] == quick["limit"]
+    assert (plan["budgets"]["steps"], plan["budgets"]["max_queries"]) == (quick["steps"], quick["max_queries"])
+    assert "# 50 samples: an interval of some 14 points" in path.read_text()
+    assert run(capsys, "plan", "check", str(path))[0] == 0
+    views = ["demo:views/concat", "--data", "demo:views", "--preset", "quick", "--out", str(tmp_path / "views.yaml")]
+    assert run(capsys, "plan", "init", *views)[0] == 0
+    assert "modality_missing@pix" in (tmp_path / "views.yaml").read_text()
+    code, _, err = run(capsys, "plan", "init", *given[:3], "--preset", "slow")
+    assert code == 2 and "quick" in err
 
 
 def test_a_plan_that_was_written_runs(tmp_path: Path, capsys) -> None:

@@ -12,11 +12,14 @@ from art_multimodal.cli.display import say
 from art_multimodal.cli.help import Command, Group
 from art_multimodal.cli.names import DEVICES, TASKS, data_spec, model_spec
 from art_multimodal.cli.options import quiet_libraries
+from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
 
 EXAMPLES = """\
 art-multimodal plan init demo:digits --data demo:digits --out plan.yaml
+art-multimodal plan init open_clip:ViT-B-32/openai --data folder:photos \\
+  --preset quick
 art-multimodal plan check plan.yaml
 art-multimodal audit --plan plan.yaml --out audit"""
 
@@ -27,6 +30,10 @@ def init(
     task: Annotated[
         str, typer.Option(metavar="classification|retrieval", help="retrieval: of captions and images")
     ] = "classification",
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(PRESETS), help="attacks, budget and samples of that preset of audit"),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="of the plan; never over another one")] = Path("plan.yaml"),
 ) -> None:
     """Write a plan for a model and data, with comments: the attacks that work on them, and limits as suggestions."""
@@ -36,7 +43,14 @@ def init(
     from art_multimodal.store import write_atomically
 
     _check_free(out)
-    settings = AuditSettings(model_spec(model), data_spec(data), task=TASKS.find(task))
+    chosen, filled = with_preset(preset, {})
+    settings = AuditSettings(
+        model_spec(model),
+        data_spec(data),
+        task=TASKS.find(task),
+        **chosen,
+        attacks_on_samples=filled.attacks_on_samples,
+    )
     with TemporaryDirectory() as folder:
         # Nothing is run, and nothing written there.
         text = draft(Audit(settings, Path(folder) / "nothing", DEVICES.find("cpu")))

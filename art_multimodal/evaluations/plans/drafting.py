@@ -22,7 +22,7 @@ from art_multimodal.shown import shown
 #: modalities, whose default is a large one, as shares of it.
 _OF_IMAGES = ("1/255", "2/255", "4/255")
 _TIMES, _SHARES = (1.0, 2.0, 4.0), (0.25, 0.5, 1.0)
-#: Samples: an interval of some seven points to either side.
+#: Samples, where the audit does not say how many.
 _SAMPLES = 200
 #: Settings of the budget that are written where attacks on texts are.
 _OF_TEXTS = ("max_words", "max_edits", "top_k", "language_model")
@@ -47,9 +47,12 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield f"data: {_value(audit.settings.data)}"
     yield f"task: {audit.settings.task}"
     yield ""
-    yield from _comment("200 samples: an interval of some 7 points to either side. The seed is of the attacks, too.")
+    limit = audit.settings.limit or _SAMPLES
+    # Of a share of one half, by the normal distribution.
+    points = f"an interval of some {98 / limit**0.5:.0f} points to either side"
+    yield from _comment(f"{limit} samples: {points}. The seed is of the attacks, too.")
     yield "samples:"
-    yield f"  limit: {min(_SAMPLES, len(audit.subject.data))}"
+    yield f"  limit: {min(limit, len(audit.subject.data))}"
     yield f"  seed: {audit.settings.seed}"
     yield ""
     yield from _comment(f"By what changes. 'all' stands for every attack on it. Planned passes: {_passes(audit)}.")
@@ -73,7 +76,7 @@ def _lines(audit: Audit) -> Iterator[str]:
 
 
 def _attacks(audit: Audit) -> dict[str, list[str]]:
-    """The attacks that an audit runs by default, and noise, by family."""
+    """The attacks that the audit runs, and noise, by family."""
     entries = entries_for(audit.subject.task, audit.estimator, audit.budget)
     chosen = [*audit.attacks, *(name for name, entry in entries.items() if entry.modality == NOISE)]
     found: dict[str, list[str]] = {}
