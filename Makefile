@@ -72,6 +72,10 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/demo_views.py
 	$(BIN)/python benchmarks/demo_spoken.py
 	$(BIN)/python benchmarks/fusion_costs.py
+	$(BIN)/python benchmarks/plain_audit.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/thousand_classes.py
+	$(BIN)/python benchmarks/model_calls.py
 	$(BIN)/python -m benchmarks.fusions
 	$(BIN)/python -m benchmarks.fusions.tables
 	$(BIN)/python -m benchmarks.certificates
