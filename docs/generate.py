@@ -12,6 +12,7 @@ import data_tables
 import format_examples
 import fusion_tables
 import report_tables
+import glossary
 import threat_tables
 from interop_tables import interoperability
 
@@ -21,6 +22,7 @@ OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
     *("universal", "image_scaling", "transfer"),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost"),
+    *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost", "model_calls"),
 )
 #: Formats that a page shows an example of.
 FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")
@@ -136,6 +138,7 @@ def write_all(folder: Path) -> None:
     own.append(("threat_documents.md", threat_tables.documents(table)))
     own.append(("report_keys.md", report_tables.keys(table)))
     own.append(("references.md", report_tables.references(table)))
+    own.append(("glossary.md", glossary.page()))
     own.append(("formats.md", format_examples.overview(table)))
     own += [(f"format_{name}.md", format_examples.example(name)) for name in FORMAT_EXAMPLES]
     own.append(("interoperability.md", interoperability(table)))

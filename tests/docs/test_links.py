@@ -1,0 +1,151 @@
+"""Links of all pages: what they lead to is there, headings included; addresses elsewhere have the right form."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from .pages import DOCS, ROOT, blocks_of, page_files, prose_of  # docs/ is found from here on
+
+import glossary  # isort: skip
+
+PAGES = page_files()
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+#: Made when the site is built: from the registries and from results.
+GENERATED = DOCS / "generated"
+#: Depth of the headings that Sphinx gives an anchor (myst_heading_anchors).
+DEPTH = 3
+_LINK = re.compile(r"(?<!\\)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+_BARE = re.compile(r"https?://[^\s)>\]`\"']+")
+
+
+def links_of(page: Path) -> list[tuple[int, str]]:
+    """Where the links of a page lead to, with the lines that they stand in."""
+    found = []
+    for number, line in prose_of(page):
+        # What stands in code is no link.
+        found += [
+            (number, match[2]) for match in _LINK.finditer(re.sub(r"``.*?``|`[^`]*`", lambda m: "_" * len(m[0]), line))
+        ]
+        # But a link may be around code.
+        found += [(number, match[1]) for match in re.finditer(r"\[`[^`]*`\]\(([^()\s]+)\)", line)]
+    return list(dict.fromkeys(found))
+
+
+@cache
+def anchors_of(page: Path) -> frozenset[str]:
+    """All anchors of a page."""
+    found: dict[str, int] = {}
+    anchors = []
+    for _, line in prose_of(page):
+        heading = re.match(rf"^(#{{1,{DEPTH}}}) +(.*)$", line)
+        if heading:
+            anchor = glossary.anchor_of(heading[2])
+            anchors.append(f"{anchor}-{found[anchor]}" if anchor in found else anchor)
+            found[anchor] = found.get(anchor, 0) + 1
+    return frozenset(anchors)
+
+
+@cache
+def generated() -> frozenset[str]:
+    """Names of the pages that are made."""
+    written = (DOCS / "generate.py").read_text(encoding="utf-8")
+    names = {match[1] for match in re.finditer(r'"([\w]+)\.md"', written)}
+    stems = {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")}
+    formats = {f"format_{name}" for name in re.findall(r'"([\w-]+)"', written)}
+    return frozenset(f"{name}.md" for name in names | stems | formats)
+
+
+def fault(page: Path, target: str) -> str | None:
+    """What is wrong with a link; ``None`` if it leads somewhere."""
+    if re.match(r"^[a-z]+:", target):
+        parts = urlsplit(target)
+        good = parts.scheme == "mailto" or (
+            parts.scheme in ("http", "https") and "." in parts.netloc and not parts.username
+        )
+        return None if good else "is no address"
+    name, _, anchor = target.partition("#")
+    path = (page.parent / name).resolve() if name else page
+    if path.parent == GENERATED:
+        return None if path.name in generated() else "is no page that is made"
+    if not path.is_relative_to(ROOT):
+        return "leads out of the repository"
+    if not path.exists():
+        return "is not there"
+    # Pages of the site lead to pages of the site: nothing else is beside them where it is read.
+    if page.parent == DOCS and path.parent != DOCS and path.suffix == ".md":
+        return "is no page of the site"
+    if anchor and path.suffix == ".md" and anchor not in anchors_of(path):
+        return f"has no heading #{anchor}"
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page: Path) -> None:
+    faults = [
+        f"{page.name}:{line}: {target} {said}" for line, target in links_of(page) if (said := fault(page, target))
+    ]
+    assert not faults
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_addresses_have_the_right_form(page: Path) -> None:
+    for number, line in prose_of(page):
+        for address in _BARE.findall(line):
+            parts = urlsplit(address.rstrip(".,;:"))
+            local = parts.hostname in ("localhost", "127.0.0.1")
+            assert parts.hostname and ("." in parts.hostname or local), f"{page.name}:{number}: {address}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_what_is_included_is_made(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language.startswith("{include}"):
+            name = block.language.split()[-1]
+            assert name.startswith("generated/") and Path(name).name in generated(), block.place
+
+
+def test_every_page_is_in_the_contents_once() -> None:
+    entries = [
+        line.strip()
+        for block in blocks_of(DOCS / "index.md")
+        if block.language.startswith("{toctree}")
+        for line in block.text.splitlines()
+        if line.strip() and not line.startswith(":")
+    ]
+    assert len(entries) == len(set(entries))
+    assert {entry for entry in entries if not entry.startswith("generated/")} == {
+        page.stem for page in DOCS.glob("*.md") if page.stem != "index"
+    }
+    captions = [block.text.splitlines()[0] for block in blocks_of(DOCS / "index.md") if block.language == "{toctree}"]
+    assert all(caption.startswith(":caption: ") for caption in captions)
+
+
+def test_every_word_is_defined_once() -> None:
+    words = glossary.definitions()
+    assert len(words) > 30
+    names = [one.term.casefold() for one in words]
+    assert sorted(names) == names and [name for name in names if names.count(name) > 1] == []
+    for one in words:
+        assert one.anchor in anchors_of(DOCS / one.page), one
+    assert "**Modality**: [Concepts](../concepts.md#what-is-attacked)" in glossary.page()
+
+
+def test_wrong_links_are_found(tmp_path: Path) -> None:
+    page = DOCS / "start.md"
+    assert fault(page, "concepts.md#what-is-measured") is None and fault(page, "#5-run-it") is None
+    assert fault(page, "https://arxiv.org/abs/2103.00020") is None
+    for target in (
+        "nowhere.md",
+        "concepts.md#nowhere",
+        "#nowhere",
+        "http://x",
+        "../../elsewhere.md",
+        "generated/no.md",
+    ):
+        assert fault(page, target), target
+    assert fault(page, "../README.md") == "is no page of the site"
