@@ -77,7 +77,9 @@ GIVEN: dict[str, list[tuple[str, str]]] = {
         ("image_text_pairs(images, questions)", _SHAPES),
         ("CustomFusion(", "net, tokenizer = towers()"),
     ],
-    "docs/formats.md": [("read_report", "run('audit demo:digits --data demo:digits --attacks pgd --out audit')")],
+    "docs/formats.md": [
+        ("read_report", "run('art-multimodal audit demo:digits --data demo:digits --attacks pgd --out audit')")
+    ],
     "docs/interoperability.md": [
         (
             "zero_shot_classifier",
@@ -100,14 +102,25 @@ labels = np.array([0, 1, 0])
     "docs/evidence.md": [
         (
             "compare before after",
-            "run('audit demo:digits --data demo:digits --attacks pgd --out before')\n"
-            "run('audit demo:digits --data demo:digits --attacks pgd --out after')",
+            "run('art-multimodal audit demo:digits --data demo:digits --attacks pgd --out before')\n"
+            "run('art-multimodal audit demo:digits --data demo:digits --attacks pgd --out after')",
         )
     ],
 }
 BLOCKS = [block for page in page_files() for block in blocks_of(page) if not block.language.startswith("{")]
 RUN = [block for block in BLOCKS if not block.reason and (block.language == "python" or is_console(block))]
-HERE = sorted({block.page for block in RUN if is_console(block) or block.page not in OWN_TESTS})
+#: Pages that were not run from top to bottom yet. A page leaves this list by running, and none comes in.
+NOT_YET = (
+    "docs/audit.md",
+    "docs/defences.md",
+    "docs/evidence.md",
+    "docs/fusions.md",
+    "docs/multimodal_attacks.md",
+    "docs/trainers.md",
+    "docs/training.md",
+    "docs/worst_case.md",
+)
+HERE = sorted({block.page for block in RUN if is_console(block) or block.page not in OWN_TESTS} - set(NOT_YET))
 
 
 def test_every_block_is_of_a_known_kind() -> None:
@@ -119,6 +132,7 @@ def test_every_block_is_of_a_known_kind() -> None:
 
 
 def test_pages_with_a_test_of_their_own_are_read_by_it() -> None:
+    assert len(NOT_YET) <= 8 and set(NOT_YET) <= {block.page for block in RUN}
     for page, test in OWN_TESTS.items():
         assert Path(page).name in (ROOT / test).read_text(encoding="utf-8"), page
         assert any(block.page == page and block.language == "python" for block in BLOCKS), page
