@@ -11,8 +11,8 @@ import cost_tables
 import data_tables
 import format_examples
 import fusion_tables
-import report_tables
 import glossary
+import report_tables
 import threat_tables
 from interop_tables import interoperability
 
@@ -22,7 +22,6 @@ OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
     *("universal", "image_scaling", "transfer"),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost"),
-    *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost", "model_calls"),
 )
 #: Formats that a page shows an example of.
 FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")

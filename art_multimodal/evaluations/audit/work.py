@@ -18,6 +18,7 @@ from art_multimodal.evaluations.audit.subject import Subject
 from art_multimodal.evaluations.audit.unfinished import Begun, UnfinishedAudit
 from art_multimodal.evaluations.evidence.keeping import Keeper, NullKeeper
 from art_multimodal.evaluations.suite import PreparedAttack
+from art_multimodal.evaluations.suite.looking import AlsoLooking, is_looked_at
 
 #: Pictures kept for each attack.
 PICTURES_PER_ATTACK = 6
@@ -76,6 +77,9 @@ class Worker:
         """
         assert begun.clean is not None
         subject, entry, started = self.subject, entry_of(name), time.perf_counter()
+        prepared = self.prepared[name]
+        if isinstance(prepared, AlsoLooking) and not is_looked_at(batch.number):
+            prepared = prepared.prepared
         # Who is attacked is what the log says was right, on whatever machine the run goes on.
         right = [record.right for record in begun.clean.samples]
         # In retrieval ranks can always get worse, so nothing has fallen for good.
@@ -83,7 +87,7 @@ class Worker:
         records = {row: fallen[index] for row, index in enumerate(batch.indices) if index in fallen}
         everyone = entry.of_everyone or not subject.only_right
         rows = [r for r in range(len(right)) if r not in records and (right[r] or everyone)]
-        fits = [entry.applies(subject.shape_of(batch.samples[row]), self.prepared[name].budget) for row in rows]
+        fits = [entry.applies(subject.shape_of(batch.samples[row]), prepared.budget) for row in rows]
         chosen = np.array([row for row, fit in zip(rows, fits, strict=True) if fit], dtype=np.int64)
         queries: float = 0
         gradients: float = 0
@@ -94,7 +98,7 @@ class Worker:
             x, labels = subject.stack(samples), subject.labels(samples)
             with subject.counted() as count:
                 seed = seed_of(self.seed, name, batch.number, group)
-                attacked = subject.attacked(self.prepared[name], is_naive(name), x, labels, seed)
+                attacked = subject.attacked(prepared, is_naive(name), x, labels, seed)
                 said = subject.judged(indices, samples, attacked, self.budget.batch_size)
             fell = [bool(right[row] and not one.right) for row, one in zip(chosen[places], said, strict=True)]
             taking.take(indices, samples, x, attacked, fell)

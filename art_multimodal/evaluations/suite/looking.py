@@ -18,6 +18,9 @@ from art_multimodal.evaluations.suite.gallery import also_on_gallery
 #: The cost of a look at every sample of a batch: two gradients, two answers, and two lengths of steps along a gradient
 #: and eight random directions.
 LOOK = Cost(24, 2)
+#: Groups of samples that are looked at: the first ones, and later one in so many. A look takes as long as some 15 steps
+#: of each sample that it takes, and what it may find is a property of the model.
+FIRST_GROUPS, EVERY = 4, 16
 #: Looks by itself, and compares its members besides.
 _LOOKS_ANYWAY = "worst_image"
 #: What the headline of images rests on: its row is where a reader looks first.
@@ -37,6 +40,11 @@ def who_looks(attacks: Sequence[str], modalities: Sequence[str] = ()) -> tuple[s
         return tuple(first[modality] for modality in modalities if modality in first)
     of_images = [name for name, entry in follow.items() if entry.modality in ("image", "multimodal")]
     return (_PREFERRED,) if _PREFERRED in of_images else tuple(of_images[:1])
+
+
+def is_looked_at(group: int) -> bool:
+    """Whether an attack that looks does so in a group of samples, by its number: the same in every run."""
+    return group < FIRST_GROUPS or group % EVERY == 0
 
 
 class Look(PreparedAttack):
