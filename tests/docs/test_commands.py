@@ -6,10 +6,12 @@ import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from art_multimodal.cli.program import _command
+from art_multimodal.cli.program import app
 
 from .pages import ROOT, Block, blocks_of, commands_of, page_files, prose_of, section_of
 
@@ -17,6 +19,8 @@ from .pages import ROOT, Block, blocks_of, commands_of, page_files, prose_of, se
 PROGRAMS = ("art-multimodal", "pip", "python", "make", "torchrun", "accelerate")
 #: Options without a value.
 FLAGS = ("--resume", "--overwrite")
+#: Not the one that the command line keeps: a command that was parsed by itself remembers another name of its help.
+PROGRAM: Any = typer.main.get_command(app)
 
 
 def is_console(block: Block) -> bool:
@@ -47,7 +51,7 @@ def test_commands_are_those_of_the_program(block: Block) -> None:
         if arguments is None:
             check_other(line)
             continue
-        group = _command()
+        group = PROGRAM
         command = group
         while arguments and arguments[0] in getattr(command, "commands", {}):
             command = command.commands[arguments.pop(0)]
