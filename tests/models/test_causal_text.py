@@ -132,7 +132,7 @@ def test_gradients_in_training_are_those_of_the_full_length(make, texts, name):
             torch.testing.assert_close(other[key], gradient, rtol=1e-7, atol=1e-10 * scale, msg=key)
 
 
-@pytest.mark.parametrize("name", [*CAUSAL, "digits"])
+@pytest.mark.parametrize("name", [*CAUSAL, "clip", "digits"])
 @torch.no_grad()
 def test_no_position_is_computed_twice_or_for_nothing(make, name, monkeypatch):
     encoder, _ = make(name)
@@ -168,7 +168,7 @@ def test_the_word_that_stands_for_an_end_token(open_clip_architectures):
 
 
 def test_what_is_not_known_to_be_causal_is_left_alone(make):
-    for name in (*OTHERS, "clip", "siglip"):
+    for name in (*OTHERS, "metaclip_2", "siglip"):
         assert make(name)[0].causal_text is None, name
     assert TinyEncoder().causal_text is None
 
@@ -187,6 +187,19 @@ def test_what_is_not_known_to_be_causal_is_left_alone(make):
         assert encoder.causal_text is not None
         change(encoder.model)
         assert encoder.causal_text is None
+
+
+def test_a_clip_of_transformers_is_taken_apart_where_it_is_as_published(make):
+    encoder = make("clip")[0]
+    assert encoder.causal_text is not None
+    for change in (
+        lambda model: setattr(model, "get_text_features", model.get_text_features),
+        lambda model: setattr(model.text_model.config, "_attn_implementation", "flash_attention_2"),
+        lambda model: model.text_model.encoder.layers[0].register_forward_hook(lambda *_: None),
+    ):
+        other = copy.deepcopy(encoder)
+        change(other.model)
+        assert other.causal_text is None
 
 
 @torch.no_grad()

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.models.causal_text import is_as_built
+from art_multimodal.models.causal_text import CausalText, is_as_built
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.families.hugging_face.text import causal_text_of
 from art_multimodal.models.fast_gradients import embeds_patches
 from art_multimodal.models.preprocessing import ImagePreprocessing, check_sides
 from art_multimodal.models.texts import check_context, reserved_positions
@@ -74,6 +75,10 @@ class HuggingFaceEncoder(DualEncoder):
     @property
     def patch_tower(self) -> PatchTower | None:
         return _patch_tower_of(self.model, self.image_size)
+
+    @property
+    def causal_text(self) -> CausalText | None:
+        return causal_text_of(self.model)
 
     def text_tower(self, tokens: Tensor) -> Tensor:
         if not self._uses_mask:
