@@ -13,6 +13,7 @@ import format_examples
 import fusion_tables
 import glossary
 import report_tables
+import test_time_tables
 import threat_tables
 from interop_tables import interoperability
 
@@ -20,7 +21,7 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 #: Results that a page of the docs includes, by the names of their files.
 OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
-    *("universal", "image_scaling", "transfer"),
+    *("universal", "image_scaling", "transfer", "test_time"),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "certificate_cost"),
 )
 #: Formats that a page shows an example of.
@@ -33,7 +34,7 @@ INCLUDED = (
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
     "attack_calls",
     *("threats", "threat_ids", "threat_documents", "formats"),
-    *("report_keys", "references"),
+    *("report_keys", "references", "test_time_broken"),
     *(f"format_{name}" for name in FORMAT_EXAMPLES),
 )
 #: Results that are no single table, and are shown by a page in another way.
@@ -132,6 +133,7 @@ def write_all(folder: Path) -> None:
     own.append(("data_prompts.md", data_tables.data_prompts(table)))
     own.append(("data_protocols.md", data_tables.data_protocols(table)))
     own.append(("attack_calls.md", cost_tables.calls(table)))
+    own.append(("test_time_broken.md", test_time_tables.broken(RESULTS, table)))
     own.append(("threats.md", threat_tables.threats(table)))
     own.append(("threat_ids.md", threat_tables.ids(table)))
     own.append(("threat_documents.md", threat_tables.documents(table)))

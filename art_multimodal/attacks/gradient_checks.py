@@ -35,6 +35,9 @@ ART_SMALLEST_LENGTH = 1e-7
 #: Answers to one input differ when scores are further apart than this, relative to the largest; rounding is not.
 SCORE_TOLERANCE = 1e-4
 
+#: How often a defence that computes at test time is asked about one image, each time with other random draws.
+ASKS = 10
+
 #: In flags, in front of the name of an attack: how many samples it could not work on.
 NOT_TRIED_BY = "not_tried_by:"
 
@@ -58,6 +61,8 @@ class GradientChecks:
         so far apart that it is lost in rounding. Attacks on the margin still work.
     :param gradient_not_finite: Those for which one of the two gradients holds NaN or infinity.
     :param random: Those that are answered otherwise when asked again.
+    :param random_verdicts: Those about which a defence that computes at test time gives different labels in
+        :data:`ASKS` asks, each with other random draws.
     :param gradient_no_guide: Those whose gradient is neither zero nor broken, and yet small steps along it mislead the
         model no more than steps in random directions.
     """
@@ -68,6 +73,7 @@ class GradientChecks:
     gradient_not_finite: int = 0
     random: int = 0
     gradient_no_guide: int = 0
+    random_verdicts: int = 0
 
     def flags(self) -> dict[str, int]:
         """The counts by name."""
@@ -114,6 +120,7 @@ def check_gradients(
         broken = ~(_finite(of_loss) & _finite(of_margin))
         zero = ~broken & ~_flat(of_margin).any(axis=1)
         saturated = ~broken & ~zero & _lost(of_loss, norm_of(norm))
+        verdicts = _verdicts(estimator, x, batch_size)
         first, second = (estimator.predict(x, batch_size=batch_size) for _ in range(2))
         unguided = np.zeros(len(x), dtype=bool)
         if eps > 0:
@@ -135,7 +142,15 @@ def check_gradients(
         gradient_not_finite=int(broken.sum()),
         random=int(apart.any(axis=1).sum()),
         gradient_no_guide=int(unguided.sum()),
+        random_verdicts=int((verdicts != verdicts[0]).any(axis=0).sum()),
     )
+
+
+def _verdicts(estimator: Any, x: np.ndarray, batch_size: int) -> np.ndarray:
+    """Labels ``(A, N)`` of several asks, of which there is one where nothing computes at test time."""
+    if getattr(estimator, "test_time_defence", None) is None:
+        return np.zeros((1, len(x)), dtype=np.int64)
+    return estimator.verdicts(x, ASKS, batch_size)
 
 
 def _margin_gradient(
@@ -223,6 +238,7 @@ def suspicions(flags: Mapping[str, int], attacked: int) -> list[str]:
     :return: Nothing where nothing is suspicious.
     """
     checked, left = flags.get("checked", 0), flags.get("left_by_gradients", 0)
+    lottery = flags.get("random_verdicts", 0)
     zero, broken = flags.get("gradient_zero", 0), flags.get("gradient_not_finite", 0)
     random, unguided = flags.get("random", 0), flags.get("gradient_no_guide", 0)
     square = flags.get("square_beats_gradients", 0)
@@ -232,6 +248,11 @@ def suspicions(flags: Mapping[str, int], attacked: int) -> list[str]:
         said.append(
             f"The model answers {random} of {checked} inputs otherwise when asked again: {distrust}. Attack with the "
             "expectation over its random choices, or switch them off."
+        )
+    if lottery:
+        said.append(
+            f"Asked {ASKS} times, the defence gives {lottery} of {checked} images more than one label: their verdicts "
+            "are a matter of luck, and an attacker may ask until he has it. Read accuracy with that in mind."
         )
     if zero and zero >= ZERO_SHARE * checked:
         said.append(

@@ -1,77 +1,18 @@
-"""ART's preprocessors by name: ``"jpeg:quality=75"``."""
+"""Defences by name: ART's preprocessors, ``"jpeg:quality=75"``, ours for texts, and those that compute at test time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from art.defences.preprocessor.preprocessor import Preprocessor
 
+from art_multimodal.defences.entry import DEFENCES, DefenceEntry, DefenceOption
 from art_multimodal.errors import InputError
-from art_multimodal.registry import Registry
 from art_multimodal.store import read_text_option
 
 _BOX = {"clip_values": (0.0, 1.0), "channels_first": True}
-
-
-@dataclass(frozen=True)
-class DefenceOption:
-    """A setting of a defence.
-
-    :param default: Used when it is not given; ``None`` for none.
-    :param low: Least number that is allowed.
-    :param high: Largest one.
-    :param kind: ``int``, ``float``, or ``str`` for a path.
-    """
-
-    default: Any
-    low: float = 0
-    high: float = float("inf")
-    kind: type = int
-
-    def read(self, name: str, text: str) -> Any:
-        """Return what a user wrote as a value.
-
-        :raises InputError: If it is none, or out of range.
-        """
-        if self.kind is str:
-            return text
-        try:
-            value = self.kind(text)
-        except ValueError:
-            what = "a whole number" if self.kind is int else "a number"
-            raise InputError(f"{name} must be {what}{self._range}, not {text!r}.") from None
-        if not self.low <= value <= self.high:
-            raise InputError(f"{name} must be a number{self._range}, not {text}.")
-        return value
-
-    @property
-    def _range(self) -> str:
-        return f" of at least {self.low:g}" if self.high == float("inf") else f" from {self.low:g} to {self.high:g}"
-
-
-@dataclass(frozen=True)
-class DefenceEntry:
-    """A defence as audits know it.
-
-    :param modality: ``"image"`` or ``"text"``.
-    :param summary: One line for listings and reports.
-    :param build: Makes the preprocessor from its options; of texts with ``known_words``, too.
-    :param options: By name.
-    :param random: Whether it draws random numbers in every call.
-    """
-
-    modality: str
-    summary: str
-    build: Callable[..., Preprocessor]
-    options: Mapping[str, DefenceOption] = field(default_factory=dict)
-    random: bool = False
-
-    def form(self, name: str) -> str:
-        """The defence as it is written with all of its options, each at its default."""
-        options = (f"{key}={'FILE' if option.kind is str else option.default}" for key, option in self.options.items())
-        return ":".join(part for part in (name, ",".join(options)) if part)
 
 
 @dataclass(frozen=True)
@@ -92,8 +33,8 @@ class Defence:
         options = ",".join(f"{name}={value}" for name, value in self.options.items() if value is not None)
         return f"{self.name}:{options}" if options else self.name
 
-    def build(self, known_words: Sequence[str] = ()) -> Preprocessor:
-        """Make the preprocessor.
+    def build(self, known_words: Sequence[str] = ()) -> Any:
+        """Make the preprocessor, or the ``TestTimeDefence``.
 
         :param known_words: Words that repair of texts takes for right.
         :raises InputError: If a file of words cannot be used.
@@ -102,9 +43,6 @@ class Defence:
         if self.entry.modality == "text":
             options["known_words"] = known_words
         return self.entry.build(**options)
-
-
-DEFENCES: Registry[DefenceEntry] = Registry("defence")
 
 
 def parse_defence(spec: str) -> Defence:
@@ -212,3 +150,6 @@ DEFENCES.add(
         {"vocabulary": DefenceOption(None, kind=str)},
     ),
 )
+
+# Those that compute at test time come last in listings.
+from art_multimodal.defences.test_time import named as _named  # noqa: E402, F401

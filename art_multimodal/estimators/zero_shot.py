@@ -14,6 +14,7 @@ from art_multimodal.errors import InputError
 from art_multimodal.estimators.asking.dual_encoder import PromptsAsking
 from art_multimodal.estimators.defences import with_text_defences
 from art_multimodal.estimators.image_classifier import ImageClassifier, default_loss, fresh_optimizer
+from art_multimodal.estimators.test_time import AtTestTime, TestTimeModule, check_embeds
 from art_multimodal.estimators.zero_shot_module import ZeroShotModule
 from art_multimodal.modalities import Modality
 from art_multimodal.models.dual_encoder import DualEncoder
@@ -65,6 +66,7 @@ class ZeroShotClassifier(ImageClassifier):
         input_shape: tuple[int, int, int] | None = None,
         preprocessing_defences: Preprocessor | list[Preprocessor] | None = None,
         postprocessing_defences: Postprocessor | list[Postprocessor] | None = None,
+        test_time_defence: AtTestTime | None = None,
         device_type: str = "gpu",
         _probabilities: bool = False,
     ) -> None:
@@ -82,6 +84,8 @@ class ZeroShotClassifier(ImageClassifier):
         :param preprocessing_defences: ART preprocessors in front of the model: of images, or of texts
             (:class:`TextPreprocessor`), which then repair every prompt.
         :param postprocessing_defences: ART postprocessors, applied to the predictions, which then are probabilities.
+        :param test_time_defence: What computes at test time in front of the model (``defences.test_time``), inside of
+            ``estimator.model``, so that attacks go through it.
         :param device_type: ``"gpu"`` (where there is one) or ``"cpu"``.
         :raises InputError: For class names, templates or prompts that cannot be used, or a text beyond the context.
         """
@@ -94,8 +98,13 @@ class ZeroShotClassifier(ImageClassifier):
             else fill_templates(self._class_names, self._templates or ())
         )
         model, preprocessing_defences = with_text_defences(model, preprocessing_defences)
+        self._test_time_defence = test_time_defence
+        if test_time_defence is None:
+            module = ZeroShotModule(model, self._prompts, _probabilities)
+        else:
+            module = TestTimeModule(model, self._prompts, test_time_defence, _probabilities)
         super().__init__(
-            model=ZeroShotModule(model, self._prompts, probabilities=_probabilities).train(model.training),
+            model=module.train(model.training),
             loss=loss or default_loss(_probabilities),
             input_shape=input_shape or (3, *model.image_size),
             nb_classes=len(self._class_names),
@@ -154,6 +163,29 @@ class ZeroShotClassifier(ImageClassifier):
         """For each class its prompts."""
         return self._prompts
 
+    @property
+    def test_time_defence(self) -> AtTestTime | None:
+        """What computes at test time in front of the model, if anything does."""
+        return self._test_time_defence
+
+    def verdicts(self, x: np.ndarray, asks: int = 10, batch_size: int = 128) -> np.ndarray:
+        """Return what a test-time defence answers when it is asked several times, each time with other random draws.
+
+        :param x: Images ``(N, 3, H, W)`` in [0, 1].
+        :param asks: How often each image is asked about.
+        :return: Labels ``(asks, N)``; rows are equal where nothing is random.
+        """
+        asked = [self if self._test_time_defence is None else self._asked_again(number) for number in range(asks)]
+        return np.stack([one.predict_labels(x, batch_size) for one in asked])
+
+    def _asked_again(self, number: int) -> ZeroShotClassifier:
+        assert self._test_time_defence is not None
+        return self.with_test_time_defence(self._test_time_defence.asked_again(number))
+
+    def with_test_time_defence(self, defence: AtTestTime | None) -> ZeroShotClassifier:
+        """Return a classifier with the same weights, prompts and other defences behind a test-time defence, or none."""
+        return self._variant(test_time_defence=defence)
+
     def with_prompts(self, prompts: Sequence[str | Sequence[str]]) -> ZeroShotClassifier:
         """Return a classifier with the same weights, defences and classes, and other prompts.
 
@@ -192,7 +224,14 @@ class ZeroShotClassifier(ImageClassifier):
         if not len(x):
             return np.zeros((0, self.nb_classes), dtype=np.float32)
         features = self.prompt_features(prompts)
-        return self.scores(self.image_features(x, batch_size), features)
+        if self._test_time_defence is not None:
+            per_image = features.ndim == 3
+            starts = range(0, len(x), batch_size)
+            rows = [slice(start, start + batch_size) for start in starts]
+            return np.concatenate(
+                [self.scores(self._seen(x[one], batch_size), features[one] if per_image else features) for one in rows]
+            )
+        return self.scores(self._seen(x, batch_size), features)
 
     def with_templates(self, templates: str | Sequence[str]) -> ZeroShotClassifier:
         """Return a classifier with the same weights, defences and classes, and other templates."""
@@ -215,6 +254,7 @@ class ZeroShotClassifier(ImageClassifier):
             "input_shape": self._input_shape,
             "preprocessing_defences": self.preprocessing_defences,
             "postprocessing_defences": self.postprocessing_defences,
+            "test_time_defence": self._test_time_defence,
             "device_type": "cpu" if self._device.type == "cpu" else "gpu",
             "_probabilities": self.model.probabilities,
             **texts,
@@ -223,7 +263,15 @@ class ZeroShotClassifier(ImageClassifier):
         return type(self)(model or self.dual_encoder, self._class_names, **settings)
 
     def image_features(self, x: np.ndarray, batch_size: int = 128) -> Tensor:
-        """Return unnormalised image embeddings ``(N, D)`` on the model's device, behind ART's preprocessing."""
+        """Return unnormalised image embeddings ``(N, D)`` on the model's device, behind ART's preprocessing.
+
+        :raises InputError: Behind a test-time defence, which answers with scores.
+        """
+        check_embeds(self)
+        return self._seen(x, batch_size)
+
+    def _seen(self, x: np.ndarray, batch_size: int) -> Tensor:
+        """What the head of the model meets: embeddings, or behind a test-time defence the images themselves."""
         self.model.eval()
         x, _ = self._apply_preprocessing(self._shaped(x), y=None, fit=False)
         with torch.no_grad():

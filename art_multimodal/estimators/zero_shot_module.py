@@ -114,11 +114,20 @@ class PromptHead(RememberedFeatures):
             return dual_encoder.encode_texts_sharing_prefixes(tokens)[0]
         return torch.cat([dual_encoder.encode_text(part) for part in tokens.split(_TEXTS_PER_BATCH)])
 
+    @property
+    def dual_encoder(self) -> DualEncoder:
+        """The model that embeds the prompts."""
+        return self._dual_encoder[0]
+
     def forward(self, image_features: Tensor) -> Tensor:
         return self.similarity(image_features, self.class_features())
 
     def similarity(self, image_features: Tensor, class_features: Tensor) -> Tensor:
-        """Logits ``[N, K]`` of image features against class features; see :func:`similarity_logits`."""
+        """Logits ``[N, K]`` of what :class:`ImageEncoder` returns against class features."""
+        return self.similarity_of(image_features, class_features)
+
+    def similarity_of(self, image_features: Tensor, class_features: Tensor) -> Tensor:
+        """Logits ``[N, K]`` of image embeddings against class features; see :func:`similarity_logits`."""
         return similarity_logits(self._dual_encoder[0], image_features, class_features)
 
 

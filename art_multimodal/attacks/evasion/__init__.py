@@ -1,5 +1,6 @@
 """Evasion attacks."""
 
+from art_multimodal.attacks.evasion.alarm_evasion import AlarmEvasion
 from art_multimodal.attacks.evasion.decoupling import DecouplingAttack, DecouplingRecord
 from art_multimodal.attacks.evasion.for_each_sample import ImageAttackOnPairs, for_each_pair, for_each_sample
 from art_multimodal.attacks.evasion.image_scaling import ImageScalingAttack, ScalingRecord
@@ -34,6 +35,7 @@ from art_multimodal.attacks.evasion.universal import (
 from art_multimodal.attacks.evasion.vote_flipping import VoteFlippingAttack
 
 __all__ = [
+    "AlarmEvasion",
     "BertAttack",
     "CharacterAttack",
     "CoAttack",

@@ -25,6 +25,7 @@ from art_multimodal.attacks.evasion.image_ascent import (
 )
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.defences import preprocessed
+from art_multimodal.estimators.test_time import check_embeds
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.functional.losses import embedding_kl, embedding_l2
 from art_multimodal.labels import label_indices
@@ -186,6 +187,8 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
         check_image_budget(self)
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
+        if self.loss in EMBEDDING_LOSSES:
+            check_embeds(self.estimator)
         if self.loss in EMBEDDING_LOSSES and self.num_random_init == 0:
             raise ValueError(
                 "Embedding losses have no gradient at the clean image: num_random_init must be at least 1."

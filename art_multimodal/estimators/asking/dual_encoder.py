@@ -16,6 +16,7 @@ from art_multimodal.estimators.asking.asking import Asking, Seen, all_present
 from art_multimodal.estimators.asking.embedding import TextTable
 from art_multimodal.estimators.asking.memory import memory_of
 from art_multimodal.estimators.defences import preprocessed
+from art_multimodal.estimators.test_time import check_embeds
 from art_multimodal.groups import image_groups
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import Tokens
@@ -67,6 +68,7 @@ class DualEncoderAsking(Asking):
         return fused
 
     def embedded(self, seen: Seen) -> Tensor:
+        check_embeds(self.estimator)
         return seen["image"].values
 
     def _encode_texts(self, tokens: Tokens) -> tuple[Tensor, int]:

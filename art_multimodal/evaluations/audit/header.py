@@ -207,6 +207,8 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: Iterable[st
             "the same attacks made on the model without its defences, and scored with them; the row of a modality is "
             "the worst case of both kinds"
         )
+        if (at_test_time := getattr(subject.estimator, "test_time_defence", None)) is not None:
+            said["test_time"] = _test_time(at_test_time, settings.draws)
         if subject.views.draws > 1:
             said["random_defences"] = (
                 f"{settings.draws} draws: attacks are made on the mean embedding over them, gradients included, each "
@@ -218,6 +220,25 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: Iterable[st
                 )
             )
     return said
+
+
+def _test_time(defence: Any, draws: int) -> str:
+    how = (
+        "its steps count as constant for attacks that know of it (BPDA)"
+        if defence.gradient == "bpda"
+        else "attacks that know of it follow its steps, with smooth stand-ins for signs and thresholds"
+    )
+    random = (
+        f", in expectation over {draws} draws; it answers once, with other draws, which belong to the pixels and the "
+        "seed"
+        if defence.random
+        else ""
+    )
+    passes = defence.passes()
+    return (
+        f"{type(defence).__name__} computes at test time, {passes.forward} forward and {passes.backward} backward "
+        f"passes of the image tower for each answer; {how}{random}"
+    )
 
 
 def _word_curve(budget: Budget) -> str:

@@ -21,7 +21,7 @@ from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.evaluations.audit.answering import open_answering
 from art_multimodal.evaluations.audit.classification import ClassificationSubject
-from art_multimodal.evaluations.audit.defending import behind
+from art_multimodal.evaluations.audit.defending import at_test_time, behind, refuse_test_time
 from art_multimodal.evaluations.audit.multimodal import MultimodalSubject
 from art_multimodal.evaluations.audit.retrieval import RetrievalSubject
 from art_multimodal.evaluations.audit.settings import AuditSettings
@@ -118,6 +118,7 @@ def _open_retrieval(settings: AuditSettings, model: Any, device_type: str) -> Su
     for name, value in (("--templates", settings.templates), ("--classes", settings.classes)):
         if value is not None:
             raise InputError(f"Retrieval has captions and no classes: leave out {name}.")
+    refuse_test_time(settings.defences, "Retrieval looks for texts of images")
     data = _captioned(settings, model)
     views = behind(model, settings.defences, data.protected_words, settings.draws)
     retrievers = views.map(lambda one: ImageTextRetriever(one, device_type=device_type))
@@ -135,12 +136,16 @@ def _open_zero_shot(settings: AuditSettings, model: DualEncoder, device_type: st
     names = data.class_names
     views = behind(model, settings.defences, (*names, *data.protected_words, *templates), settings.draws)
     classifiers = views.map(lambda one: ZeroShotClassifier(one, names, templates, device_type=device_type))
+    if settings.smoothing is not None:
+        refuse_test_time(settings.defences, "Certificates (--keep) ask the model about what is left of an image")
+    classifiers = at_test_time(classifiers, settings.defences, settings.draws, settings.seed)
     return ClassificationSubject(classifiers, data, range(len(names)), settings.seed, templates)
 
 
 def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -> Subject:
     if settings.templates is not None:
         raise InputError(f"{settings.model} is a fusion model: it reads the texts of the data, not --templates.")
+    refuse_test_time(settings.defences, f"{settings.model} is a fusion model")
     if settings.loaded_data is None:
         classes, transform = settings.classes, _transform(settings, model)
         data = open_answers(settings.data, settings.model, model.class_names, classes, transform)

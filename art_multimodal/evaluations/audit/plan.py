@@ -87,7 +87,8 @@ def plan_of(audit: Audit) -> Plan:
     """The plan of an audit: passes at most, since a sample that is wrong or falls early costs less."""
     texts, samples = _texts(audit), len(audit.order)
     draws = audit.subject.views.draws
-    clean = Cost(1.0 + len(audit.subject.weighed), shared_texts=texts.shared).times(draws)
+    answering, attacking = audit.subject.views.passes
+    clean = Cost(1.0 + len(audit.subject.weighed), shared_texts=texts.shared).times(draws * answering)
     passes = [PlannedPass(CLEAN, samples, clean)]
     for name in audit.passes:
         one = Pass.of(name)
@@ -95,7 +96,7 @@ def plan_of(audit: Audit) -> Plan:
         cost = None if attack.cost is None else attack.cost(audit.budget_of(name), texts)
         if cost is not None:
             looking = LOOK if name in audit.subject.looks else Cost()
-            cost = (cost + looking).times(1 if one.naive else draws)
+            cost = (cost + looking).times(1 if one.naive else draws * attacking)
         # How much who looks at gradients, or answers behind a defence, asks depends on what is found.
         exact = attack.calls is not None and name not in audit.subject.looks and not audit.settings.defences
         calls = attack.calls(audit.budget_of(name), texts) if exact and attack.calls is not None else None

@@ -23,10 +23,9 @@ from art_multimodal.evaluations.suite.entry import (
 from art_multimodal.evaluations.suite.gallery import also_on_gallery
 from art_multimodal.evaluations.suite.image import inside_budget
 from art_multimodal.evaluations.suite.samples import WithinBall
+from art_multimodal.evaluations.suite.selection import NOISE
 from art_multimodal.pairs import is_pairs
 
-#: The row, and the group of such attacks.
-NOISE = "noise"
 #: Draws for each sample, of which the worst counts; every other one goes as far as it may everywhere.
 DRAWS = 10
 

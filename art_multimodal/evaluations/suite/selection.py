@@ -34,6 +34,8 @@ class UnknownAttack(InputError):
     """A name that no attack has."""
 
 
+#: The row, and the group, of random noise.
+NOISE = "noise"
 #: Attacks on one modality alone, whichever.
 SINGLE_SOURCE = "single_source"
 #: Rows of a smoothed model: what it says, what an attack on its votes leaves, and what is certified of it.
@@ -158,11 +160,16 @@ def selected(
 
     Where the budget has surrogates, or a perturbation, attacks by them are run whatever is named.
     """
+    defence = getattr(estimator, "test_time_defence", None)
+    if names is None and defence is not None:
+        names = "image"
     if names is None:
         names = ANSWERS if isinstance(estimator, AnsweringClassifier) else DEFAULTS[task]
     if budget is not None:
         names += f",{TRANSFER}" * bool(budget.surrogates) + f",{UNIVERSAL}" * (budget.universal is not None)
     entries = entries_for(task, estimator, budget)
+    if defence is not None:
+        return _on_scores(names, nb_classes, entries, type(defence).__name__)
     fitting = {name: entry for name, entry in entries.items() if entry.minimum_classes <= nb_classes}
     groups = _groups(fitting, estimator if task == SAMPLES else None)
     chosen: set[str] = set()
@@ -190,6 +197,30 @@ def selected(
         able = ", ".join(name for name, entry in fitting.items() if not why_not(entry, estimator))
         raise InputError(f"{'; '.join(found.notes)}. Use {able}, or transfer with --surrogate MODEL.")
     return found
+
+
+def _on_scores(names: str, nb_classes: int, entries: Mapping[str, AttackEntry], defence: str) -> Selection:
+    """The same behind a defence that computes at test time: attacks that need nothing of images but class scores."""
+    fitting = {
+        name: entry
+        for name, entry in entries.items()
+        if (entry.modality in ("image", NOISE, TRANSFER, UNIVERSAL) or name == "worst_image")
+        and entry.minimum_classes <= nb_classes
+    }
+    groups = _groups(fitting, None)
+    chosen: set[str] = set()
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        found = groups.get(name, [name] if name in fitting else [])
+        if not found:
+            if name not in _groups(entries, None) and name not in entries:
+                raise UnknownAttack(unknown_name("attack", name, {*groups, *fitting}))
+            raise InputError(
+                f"{name} does not go with a defence that computes at test time ({defence}). Use {', '.join(fitting)}."
+            )
+        chosen.update(found)
+    if not chosen:
+        raise InputError(f"No attack was named. Known: {', '.join(dict.fromkeys([*groups, *fitting]))}.")
+    return Selection(tuple(name for name in fitting if name in chosen), {})
 
 
 def stands_for(form: str, name: str) -> bool:

@@ -1,0 +1,89 @@
+"""What is known of a defence by its name: its options, and how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from art_multimodal.errors import InputError
+from art_multimodal.registry import Registry
+
+
+@dataclass(frozen=True)
+class DefenceOption:
+    """A setting of a defence.
+
+    :param default: Used when it is not given; ``None`` for none.
+    :param low: Least number that is allowed.
+    :param high: Largest one.
+    :param kind: ``int``, ``float``, which is also written as a fraction, or ``str`` for a path.
+    :param choices: Words that are allowed, where it is one of a few.
+    """
+
+    default: Any
+    low: float = 0
+    high: float = float("inf")
+    kind: type = int
+    choices: tuple[str, ...] = ()
+
+    def read(self, name: str, text: str) -> Any:
+        """Return what a user wrote as a value.
+
+        :raises InputError: If it is none, or out of range.
+        """
+        if self.choices:
+            if text not in self.choices:
+                raise InputError(f"{name} must be {' or '.join(self.choices)}, not {text!r}.")
+            return text
+        if self.kind is str:
+            return text
+        try:
+            value = float(Fraction(text)) if self.kind is float and "/" in text else self.kind(text)
+        except (ValueError, ZeroDivisionError):
+            what = "a whole number" if self.kind is int else "a number"
+            raise InputError(f"{name} must be {what}{self._range}, not {text!r}.") from None
+        if not self.low <= value <= self.high:
+            raise InputError(f"{name} must be a number{self._range}, not {text}.")
+        return value
+
+    @property
+    def shown(self) -> str:
+        """The default as a listing shows it."""
+        if self.kind is str and not self.choices:
+            return "FILE"
+        return f"{self.default:.4g}" if self.kind is float else str(self.default)
+
+    @property
+    def _range(self) -> str:
+        return f" of at least {self.low:g}" if self.high == float("inf") else f" from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class DefenceEntry:
+    """A defence as audits know it.
+
+    :param modality: ``"image"`` or ``"text"``.
+    :param summary: One line for listings and reports.
+    :param build: Makes it from its options; of texts with ``known_words``, too.
+    :param options: By name.
+    :param random: Whether it draws random numbers in every call.
+    :param test_time: Whether it is a ``TestTimeDefence``, which computes inside of a zero-shot classifier; else it is
+        an ART preprocessor in front of the model.
+    """
+
+    modality: str
+    summary: str
+    build: Callable[..., Any]
+    options: Mapping[str, DefenceOption] = field(default_factory=dict)
+    random: bool = False
+    test_time: bool = False
+
+    def form(self, name: str) -> str:
+        """The defence as it is written with all of its options, each at its default."""
+        options = (f"{key}={option.shown}" for key, option in self.options.items())
+        return ":".join(part for part in (name, ",".join(options)) if part)
+
+
+DEFENCES: Registry[DefenceEntry] = Registry("defence")

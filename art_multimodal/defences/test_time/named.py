@@ -1,0 +1,87 @@
+"""Defences that compute at test time, by the names that ``--defence`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from art_multimodal.defences.entry import DEFENCES, DefenceEntry, DefenceOption
+
+#: How attacks that know the defence come through it; ``smooth`` answers otherwise than the defence, and is for Python.
+_GRADIENT = DefenceOption("unrolled", kind=str, choices=("unrolled", "bpda"))
+
+
+def _number(default: float, low: float, high: float) -> DefenceOption:
+    return DefenceOption(default, low, high, kind=float)
+
+
+def _build(kind: str, **options: Any) -> Any:
+    from art_multimodal.defences import test_time
+
+    return getattr(test_time, kind)(**options)
+
+
+def _register(name: str, kind: str, summary: str, random: bool = True, **options: DefenceOption) -> None:
+    build: Callable[..., Any] = partial(_build, kind)
+    options = {**options, "gradient": _GRADIENT}
+    DEFENCES.add(name, DefenceEntry("image", summary, build, options, random=random, test_time=True))
+
+
+_register(
+    "ttc",
+    "TestTimeCounterattack",
+    "test time: counterattack away from the image's own embedding (TTC, arXiv:2503.03613)",
+    eps=_number(4 / 255, 0, 1),
+    max_iter=DefenceOption(2, 0, 100),
+    beta=_number(2.0, -100, 100),
+    threshold=_number(0.2, 1e-6, 100),
+)
+_register(
+    "r_tpt",
+    "RobustPromptTuning",
+    "test time: prompts tuned on views, views weighed by how alike they are (R-TPT, arXiv:2504.11195)",
+    views=DefenceOption(64, 1, 1000),
+    selected=_number(0.1, 1e-6, 1),
+    neighbours=DefenceOption(20, 1, 1000),
+    temperature=_number(0.01, 1e-6, 1e6),
+    lr=_number(0.005, 0, 100),
+)
+_register(
+    "et3",
+    "EnergyGuidedTransformation",
+    "test time: gradient steps to lower energy (ET3, arXiv:2603.26984)",
+    random=False,
+    eps=_number(1.0, 0, 1000),
+    max_iter=DefenceOption(2, 0, 100),
+)
+_register(
+    "dbd",
+    "DirectionalBiasDefence",
+    "test time: embedding moved along the shift of 31 transformations (DBD, arXiv:2606.06186)",
+    kept=DefenceOption(16, 1, 31),
+    threshold=_number(0.8, -1, 1 - 1e-6),
+    amplification=_number(2.5, 0, 100),
+)
+_register(
+    "resize_pad",
+    "RandomResizePad",
+    "test time: random size and place on a canvas (arXiv:1711.01991)",
+    smallest=_number(0.8, 0.1, 1),
+)
+_register(
+    "view_voting",
+    "ViewVoting",
+    "test time: mean of the probabilities of random views",
+    views=DefenceOption(8, 1, 1000),
+    smallest=_number(0.7, 0.01, 1),
+    sigma=_number(0.03, 0, 10),
+)
+_register(
+    "purification",
+    "Purification",
+    "test time: steps of denoising by total variation",
+    random=False,
+    strength=_number(0.05, 0, 100),
+    max_iter=DefenceOption(5, 0, 1000),
+)
