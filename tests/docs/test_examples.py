@@ -40,6 +40,10 @@ OWN_TESTS = {
 #: Stand for weights that would have to be fetched.
 STANDS_FOR = {
     "open_clip:ViT-B-32/laion2b_s34b_b79k": "demo:digits",
+    "open_clip:ViT-B-32/openai": "demo:digits",
+    "open_clip:ViT-L-14/openai": "demo:digits",
+    "open_clip:RN50/openai": "demo:digits/robust",
+    "open_clip:ViT-B-16/laion2b_s34b_b88k": "demo:scenes",
     "hf:openai/clip-vit-base-patch32": "demo:digits",
     "hf:dandelin/vilt-b32-finetuned-vqa": "demo:shapes",
 }
@@ -48,6 +52,8 @@ SMALL = {
     "audit": {"--limit": "4", "--steps": "1", "--max-queries": "10", "--device": "cpu"},
     "train": {"--limit": "40", "--epochs": "1", "--steps": "1", "--device": "cpu"},
     "certify": {"--limit": "4", "--attack-steps": "1", "--device": "cpu"},
+    "transfer": {"--limit": "4", "--steps": "1", "--device": "cpu"},
+    "universal": {"--limit": "4", "--steps": "1", "--device": "cpu"},
 }
 _DIGITS = """
 import numpy as np
@@ -57,6 +63,11 @@ data = open_data("demo:digits")
 names = data.class_names
 images = np.stack([data.image(i) for i in range(4)])
 labels = np.array([data.label_of(i) for i in range(4)])
+"""
+_SURROGATES = """
+first = ZeroShotClassifier(load_model("demo:digits"), names, data.templates)
+second = ZeroShotClassifier(load_model("demo:digits/robust"), names, data.templates)
+target = first
 """
 _SHAPES = """
 import numpy as np
@@ -96,6 +107,15 @@ labels = np.array([0, 1, 0])
     "docs/multimodal_attacks.md": [
         ("CoAttack(", _DIGITS),
         ("truth=pairs", "pairs = adversarial = captioned(pairs=True)"),
+    ],
+    "docs/preprocessing.md": [
+        (
+            "--deployed pipeline.npz",
+            "import numpy as np\nnp.savez('pipeline.npz', pixels=np.zeros((20, 3, 32, 32), 'f4'))",
+        )
+    ],
+    "docs/transfer.md": [
+        ("TransferAttack([first, second]", _DIGITS + _SURROGATES),
     ],
     "docs/typographic.md": [("TypographicAttack", _DIGITS)],
     "docs/worst_case.md": [("WorstCase", _DIGITS + 'estimator = ZeroShotClassifier(load_model("demo:digits"), names)')],
@@ -149,7 +169,8 @@ def test_the_blocks_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(FORMATS, "_entries", dict(FORMATS._entries))
     real = art_multimodal.load_model
     monkeypatch.setattr(art_multimodal, "load_model", lambda name, *rest: real(STANDS_FOR.get(name, name), *rest))
-    write_photos(tmp_path / "photos")
+    for folder in ("photos", "others"):
+        write_photos(tmp_path / folder)
     names: dict[str, Any] = {one.__name__: one for one in (run, captioned, sensors, towers, open_data)}
     printed = ""
     for block in (block for block in RUN if block.page == page):
