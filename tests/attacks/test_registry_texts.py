@@ -11,6 +11,7 @@ from art_multimodal.datasets import open_captioned
 from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.suite import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, TextBudget, select_attacks
+from art_multimodal.evaluations.suite.selection import TRANSFER, UNIVERSAL
 from art_multimodal.language.words import words_of
 from art_multimodal.pairs import is_pairs
 
@@ -166,7 +167,8 @@ def test_an_entry_says_whether_the_language_model_is_asked(task: str, digits_cla
         estimator.gallery = [("one",), ("another",), ("a third",)]
     asking = set()
     for name, entry in ATTACKS.items():
-        if task in entry.tasks:
+        # Those of surrogates and of a perturbation have nothing to ask where none is given.
+        if task in entry.tasks and entry.modality not in (TRANSFER, UNIVERSAL):
             try:
                 entry.prepare(estimator, Budget(text=TextBudget(language_model="./nowhere")))
             except InputError as error:

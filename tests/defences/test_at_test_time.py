@@ -8,7 +8,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from defences.guarded import DEFENCES, NAMES, LinearEncoder, classifier, images, small_clip
 from tiny import TinyEncoder
 
 from art_multimodal import InputError, ZeroShotClassifier
@@ -29,6 +28,8 @@ from art_multimodal.defences.test_time.prompt_tuning import TunablePrompts
 from art_multimodal.estimators.test_time import BareModel
 from art_multimodal.evaluations.audit.subject import counted_queries
 from art_multimodal.functional.losses import margin_loss
+
+from .guarded import DEFENCES, NAMES, LinearEncoder, classifier, images, small_clip
 
 
 @pytest.fixture(scope="module")

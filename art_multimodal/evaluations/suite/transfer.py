@@ -19,11 +19,8 @@ from art_multimodal.evaluations.suite.entry import (
     register,
 )
 from art_multimodal.evaluations.suite.image import inside_budget
+from art_multimodal.evaluations.suite.selection import ENSEMBLE, TRANSFER
 
-#: The row, and the group of such attacks.
-TRANSFER = "transfer"
-#: In the place of a surrogate's name: all of them at once.
-ENSEMBLE = "ensemble"
 #: Fewest gradient steps: nobody counts what an attacker asks of models of their own.
 LEAST_STEPS = 50
 
