@@ -59,7 +59,9 @@ class LinearEncoder(DualEncoder):
 def small_clip(seed: int = 0) -> SmallClip:
     """A random transformer of each kind, with a causal text tower."""
     generator = torch.Generator().manual_seed(seed)
-    model = SmallClip(image_width=16, text_width=16, embedding=8).eval()
+    with torch.random.fork_rng():  # vectors keep what they begin with
+        torch.manual_seed(seed)
+        model = SmallClip(image_width=16, text_width=16, embedding=8).eval()
     for parameter in model.parameters():
         if parameter.ndim > 1:
             parameter.data = torch.randn(parameter.shape, generator=generator) * parameter[0].numel() ** -0.5

@@ -231,10 +231,11 @@ def test_prompt_tuning_lowers_the_entropy_that_it_looks_at(clip) -> None:
     assert (entropy[1] < entropy[0]).all()
 
 
-def test_a_lottery_is_flagged_and_a_fixed_answer_is_not(clip) -> None:
-    x = images(8, seed=3).numpy()
+def test_a_lottery_is_flagged_and_a_fixed_answer_is_not() -> None:
+    # A model whose classes lie close together: of each image draws decide.
+    clip, x = small_clip(4), images(8, seed=3).numpy()
     y = classifier(clip).predict_labels(x)
-    wild = classifier(clip, TestTimeCounterattack(eps=0.9, threshold=1e-6))
+    wild = classifier(clip, TestTimeCounterattack(eps=0.3, threshold=1e-6))
     verdicts = wild.verdicts(x, asks=10)
     assert verdicts.shape == (10, 8)
     np.testing.assert_array_equal(wild.verdicts(x, asks=10), verdicts)
