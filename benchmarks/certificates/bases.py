@@ -60,6 +60,8 @@ def trained(base: str, problem: Problem, seed: int) -> FusionClassifier:
     torch.manual_seed(seed)
     x, y = problem.train
     model = fitting_model("concat", problem.modalities, problem.class_names, x, width=WIDTH, hidden=HIDDEN)
+    if problem.start is not None:
+        problem.start(model, seed, WIDTH)
     classifier = FusionClassifier(model, device_type="cpu")
     keep = BASES[base](problem)
     settings = TrainingSettings(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, seed=seed)

@@ -10,6 +10,7 @@ import numpy as np
 from art_multimodal.ablation import Blocks, Elements, Points, Steps, mean_fill
 from art_multimodal.modalities import Modality, spectrogram
 from art_multimodal.sample_arrays import samples
+from benchmarks.fusions.starts import Start, matching
 
 #: Test samples of a data set, and how many of these are attacked.
 TESTED, ATTACKED = 100, 25
@@ -24,6 +25,7 @@ class Problem:
     :param elements: What is counted and hidden in each modality, by name; the fill is the mean of what is trained on.
     :param keep: How many elements of each modality a vote sees: an eighth.
     :param epochs: Of training under masks.
+    :param start: What towers have learned before, if anything.
     """
 
     class_names: tuple[str, ...]
@@ -32,6 +34,7 @@ class Problem:
     elements: Mapping[str, Elements]
     keep: Mapping[str, int]
     epochs: int
+    start: Start | None = None
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -98,7 +101,8 @@ def rgbd() -> Problem:
 
     parts = [(data.samples(), data.labels) for data in (RgbdData("train"), RgbdData("test"))]
     data = RgbdData("test")
-    return _problem(tuple(data.class_names), *parts, {name: Blocks(of, 8) for name, of in data.modalities.items()}, 15)
+    made = _problem(tuple(data.class_names), *parts, {name: Blocks(of, 8) for name, of in data.modalities.items()}, 15)
+    return replace(made, start=matching)
 
 
 #: Steps that a recording is stretched to.
