@@ -138,7 +138,7 @@ def test_the_example_with_ray_runs(config: Path, results: Path, monkeypatch, cap
     ray.remote, ray.get, ray.init = remote, list, lambda: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.chdir(config.parent)
-    exec(example("ray").replace("/shared/results", str(results)), {})
+    exec(example("ray").replace('"results"', repr(str(results))), {})
     assert capsys.readouterr().out.endswith("0 cells failed\n")
 
 
