@@ -5,6 +5,7 @@ Without a launcher there is one process, nothing is imported, and every function
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from collections.abc import Iterator
@@ -179,4 +180,9 @@ def _state() -> PartialState | None:
 
     # Without a GPU it has to be told so, or it would take this for the only process. All calls share one state.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    return PartialState(cpu=cpu, timeout=_PATIENCE)
+    ours = not torch.distributed.is_initialized()
+    state = PartialState(cpu=cpu, timeout=_PATIENCE)
+    if ours:
+        # Its threads hold tensors: where they outlive the interpreter, a process that has done everything aborts.
+        atexit.register(state.destroy_process_group)
+    return state

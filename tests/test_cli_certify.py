@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from launched import two_processes
 
 from art_multimodal import cli
 
@@ -136,16 +134,8 @@ def without_times(value: Any) -> Any:
 def test_two_processes_write_what_one_writes(tmp_path: Path, capsys) -> None:
     given = [*DIGITS[:-4], "--limit", "40", "--device", "cpu"]
     assert run(capsys, *given, "--out", str(tmp_path / "one"))[0] == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "art_multimodal", "certify", *given, "--out", str(tmp_path / "two")]
-    done = subprocess.run(
-        [*command, "--fail-under", "certified.image=1=1"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 1, done.stderr[-2000:]
+    options = [*given, "--out", str(tmp_path / "two"), "--fail-under", "certified.image=1=1"]
+    done = two_processes("-m", "art_multimodal", "certify", *options, ends_with=1)
     assert done.stderr.count("gate failed") == 1 and done.stdout.count("best control") == 1
     assert without_times(report_of(tmp_path / "two")) == without_times(report_of(tmp_path / "one"))
     lines = [[json.loads(x) for x in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("one", "two")]

@@ -5,7 +5,9 @@ torchrun --nproc_per_node 2 tests/defences/two_processes.py FOLDER
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import distributed, nn
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
@@ -161,6 +163,8 @@ def checkpoints(folder: Path, resume: bool) -> dict[str, torch.Tensor]:
 def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
+    # Runs after what the first meeting registers.
+    atexit.register(lambda: (folder / f"left-{os.environ['RANK']}").write_text(str(not distributed.is_initialized())))
     losses = {}
     for name, data in RUNS:
         weights, losses[f"{name}-{data}"] = trained(name, data)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from audits import ONE_THREAD, one_thread
+from launched import two_processes
 
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.run import Audit
@@ -215,11 +216,7 @@ def test_shares_are_all_cells_once() -> None:
 
 def test_two_processes_of_a_launcher_share_the_cells(undisturbed: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "art_multimodal", "benchmark", str(config), "--out", str(out), "--device", "cpu"]
-    environment = {**os.environ, **ONE_THREAD, "COLUMNS": "80"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = two_processes("-m", "art_multimodal", "benchmark", str(config), "--out", str(out), "--device", "cpu")
     # One of them prints, and each cell was started once.
     assert done.stdout.count("benchmark.html") == 1
     assert done.stderr.count("started: ") == done.stderr.count("finished: ") == 4

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from audits import ONE_THREAD, one_thread
+from audits import one_thread
 from evidence import samples_of
+from launched import two_processes
 
 from art_multimodal import cli
 from art_multimodal.evaluations.evidence.bundle import Bundle
@@ -19,11 +17,7 @@ OPTIONS += ["2", "--group-size", "4", "--batch-size", "4", "--fixtures", "all", 
 
 
 def test_two_processes_keep_what_one_keeps(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "art_multimodal", "audit", "demo:digits", *OPTIONS, "--out", str(tmp_path / "two")]
-    environment = {**os.environ, **ONE_THREAD, "COLUMNS": "80"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = two_processes("-m", "art_multimodal", "audit", "demo:digits", *OPTIONS, "--out", str(tmp_path / "two"))
     assert done.stdout.count("digest: ") == 1
     with one_thread():
         assert cli.main(["audit", "demo:digits", *OPTIONS, "--out", str(tmp_path / "one")]) == 0

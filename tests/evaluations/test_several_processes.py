@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from audits import ONE_THREAD, header_of, line_of, logged, one_thread, sealed
+from audits import header_of, line_of, logged, one_thread, sealed
+from launched import two_processes
 
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditedSmoothing, AuditSettings, write_reports
@@ -30,13 +28,8 @@ SETTINGS = AuditSettings(
 OPTIONS = ("--data", "demo:digits", "--attacks", "pgd,bert_attack", "--eps", "16/255", "--limit", "40")
 
 
-def two_processes(
-    *arguments: str, model: str = "demo:digits", options: tuple[str, ...] = OPTIONS
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, **ONE_THREAD, "COLUMNS": "80"}
-    command += ["-m", "art_multimodal", "audit", model, *options, "--batch-size", "6", "--group-size", "6", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+SIZES = ("--batch-size", "6", "--group-size", "6", "--device", "cpu")
+AUDIT = ("-m", "art_multimodal", "audit")
 
 
 def without_times(value: Any) -> Any:
@@ -70,8 +63,8 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     # A gate that fails: in both processes, said once.
-    done = two_processes("--device", "cpu", "--out", str(out), "--fail-under", "pgd.accuracy=0.999")
-    assert done.returncode == 1, done.stderr[-2000:]
+    gate = ("--fail-under", "pgd.accuracy=0.999")
+    done = two_processes(*AUDIT, "demo:digits", *OPTIONS, *SIZES, "--out", str(out), *gate, ends_with=1)
     assert done.stderr.count("gate failed") == 1 and done.stdout.count("95 % interval") == 1
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
     reports = [json.loads((folder / "report.json").read_text()) for folder in (out, single)]
@@ -104,8 +97,7 @@ def test_on_samples_of_any_modalities_too(tmp_path: Path) -> None:
     given = [option for eps in radii for option in ("--eps", ",".join(f"{name}={eps[name]}" for name in eps))]
     options = ("--data", "demo:views", "--attacks", attacks, "--steps", "2", "--limit", "14", *given)
     options += ("--keep", "pix=2", "--certify-budget", "pix=1", "--attack-steps", "1")
-    done = two_processes("--device", "cpu", "--out", str(out), model="demo:views", options=options)
-    assert done.returncode == 0, done.stderr[-2000:]
+    two_processes(*AUDIT, "demo:views", *options, *SIZES, "--out", str(out))
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
     reports = [json.loads((folder / "report.json").read_text()) for folder in (out, single)]
     assert without_times(reports[0]) == without_times(reports[1])
