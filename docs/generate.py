@@ -18,6 +18,7 @@ import threat_tables
 from interop_tables import interoperability
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 #: Results that a page of the docs includes, by the names of their files.
 OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
@@ -117,6 +118,12 @@ def benchmarks() -> str:
     return "\n".join(parts)
 
 
+def of_site(notebook: Path) -> str:
+    """A notebook as a page beside the others: its links to pages lead there."""
+    text = notebook.read_text(encoding="utf-8")
+    return text.replace("](../docs/", "](../")
+
+
 def write_all(folder: Path) -> None:
     """Write all generated pages into a folder."""
     folder.mkdir(exist_ok=True)
@@ -143,6 +150,7 @@ def write_all(folder: Path) -> None:
     own.append(("formats.md", format_examples.overview(table)))
     own += [(f"format_{name}.md", format_examples.example(name)) for name in FORMAT_EXAMPLES]
     own.append(("interoperability.md", interoperability(table)))
+    own += [(path.name, of_site(path)) for path in NOTEBOOKS]
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):
         path = folder / name
         # Unchanged pages keep their date, or Sphinx would build everything every time.

@@ -57,7 +57,8 @@ def generated() -> frozenset[str]:
     names = {match[1] for match in re.finditer(r'"([\w]+)\.md"', written)}
     stems = {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")}
     formats = {f"format_{name}" for name in re.findall(r'"([\w-]+)"', written)}
-    return frozenset(f"{name}.md" for name in names | stems | formats)
+    notebooks = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    return frozenset(f"{name}.md" for name in names | stems | formats) | notebooks
 
 
 def fault(page: Path, target: str) -> str | None:
