@@ -24,15 +24,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("report", type=Path)
     parser.add_argument("--out", type=Path, default=PICTURE)
     options = parser.parse_args(arguments)
-    browser = next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
-    if browser is None:
+    browsers = [found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))]
+    if not browsers:
         raise SystemExit("No Chromium was found on the path; install it.")
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--screenshot={shot}"]
-        subprocess.run([*command, f"--window-size={WIDTH},{HEIGHT}", options.report.resolve().as_uri()], check=True)
+        command = [browsers[0], "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        command += [f"--screenshot={shot}", f"--window-size={WIDTH},{HEIGHT}", options.report.resolve().as_uri()]
+        subprocess.run(command, check=True)
         # Of few colours: a page of text is.
         Image.open(shot).convert("RGB").quantize(64).save(options.out, optimize=True)
 
