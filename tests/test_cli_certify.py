@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from launched import two_processes
 
 from art_multimodal import cli
+from art_multimodal.evaluations.certification.brief import brief
+from art_multimodal.evaluations.certification.lines import is_control
 
 DIGITS = ["demo:digits", "--data", "demo:digits", "--keep", "image=4", "--limit", "8", "--device", "cpu"]
 VIEWS = ["demo:views/late", "--data", "demo:views", "--keep", "pix=4,fou=20,kar=20", "--limit", "8", "--device", "cpu"]
@@ -123,6 +127,28 @@ def test_masks_are_listed_with_what_papers_call_them(capsys) -> None:
     printed = capsys.readouterr().out
     assert all(f"  {name} " in printed for name in MASKS)
     assert "MMCert" in printed and "all votes are counted" in printed and "``" not in printed
+
+
+def test_the_page_begins_with_what_the_certificate_is_worth(tmp_path: Path, capsys) -> None:
+    assert run(capsys, *VIEWS, "--budget", "pix=1", "--out", str(tmp_path / "out"))[0] == 0
+    page, report = (tmp_path / "out" / "report.html").read_text(), report_of(tmp_path / "out")
+    assert all(f'id="{name}"' in page for name in re.findall(r'href="#(\w+)"', page)) and page.count('href="#') > 5
+    certified = {name: row["certified"] for name, row in report["results"].items() if "certified" in row}
+    (budget,) = [one["name"] for one in report["budget"]["asked"]]
+    own = certified["certified"][budget]["accuracy"]
+    best = max(of[budget]["accuracy"] for name, of in certified.items() if is_control(name))
+    shown = re.findall(r"<p><strong>([\d.]+) %</strong>", page.partition('class="brief"')[2])[:3]
+    assert shown[1:] == [f"{100 * own:.1f}", f"{100 * best:.1f}"]
+    assert ("Worth nothing" in page) == (own <= best)
+    # Where votes are as good as the whole model and beat the controls, training is not the next step.
+    better = copy.deepcopy(report)
+    results = better["results"]
+    results["certified"]["certified"][budget]["accuracy"] = results["certified"]["accuracy"] = 1.0
+    for name in results:
+        if is_control(name):
+            results[name]["certified"][budget]["accuracy"] = 0.25
+    said = brief(better)
+    assert said and "+75.0 points" in said["worth"] and "train" not in said["next"]
 
 
 def without_times(value: Any) -> Any:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from art_multimodal.evaluations.audit.rendering import md, render
+from art_multimodal.evaluations.certification.brief import brief, contents
 from art_multimodal.evaluations.certification.drawing import staircase
 from art_multimodal.evaluations.certification.lines import ATTACKED, MODEL, is_control
 from art_multimodal.evaluations.certification.log import CertificationLog
@@ -36,6 +37,8 @@ def write_reports(log: CertificationLog) -> dict[str, Any]:
         "asked": {one["name"]: one for one in report["budget"]["asked"]},
         "controls": [name for name in results if is_control(name)],
         "model": MODEL,
+        "brief": brief(report),
+        "contents": contents(report),
         "plot": staircase(report["plot"], [one["edits"] for one in report["budget"]["asked"]]),
     }
     for name, quote in (("report.md", md), ("report.html", str)):
