@@ -7,7 +7,7 @@ OUT ?= build/audit
 # Of the tests; each takes about 1.5 GB of memory.
 WORKERS ?= 2
 
-.PHONY: audit test quick test-slow test-kernels fuzz interop lint benchmarks docs release-check clean
+.PHONY: audit test quick test-slow test-kernels fuzz interop lint benchmarks docs release-check pythons clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -89,6 +89,10 @@ docs: $(READY)
 release-check: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
 	$(BIN)/python tools/release_check.py
+
+# Each Python that is stated, and the lowest versions that are allowed: what was tried stands in docs/versions.md.
+pythons: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.pythons --lowest
 
 clean:
 	rm -rf $(VENV) build docs/_build docs/generated

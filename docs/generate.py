@@ -12,6 +12,7 @@ import data_tables
 import format_examples
 import fusion_tables
 import glossary
+import python_tables
 import report_tables
 import test_time_tables
 import threat_tables
@@ -33,7 +34,7 @@ INCLUDED = (
     *("defence_names", "resizes", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
-    "attack_calls",
+    *("attack_calls", "pythons"),
     *("threats", "threat_ids", "threat_documents", "formats"),
     *("report_keys", "references", "test_time_broken"),
     *(f"format_{name}" for name in FORMAT_EXAMPLES),
@@ -149,6 +150,7 @@ def write_all(folder: Path) -> None:
     own.append(("glossary.md", glossary.page()))
     own.append(("formats.md", format_examples.overview(table)))
     own += [(f"format_{name}.md", format_examples.example(name)) for name in FORMAT_EXAMPLES]
+    own.append(("pythons.md", python_tables.tried(table)))
     own.append(("interoperability.md", interoperability(table)))
     own += [(path.name, of_site(path)) for path in NOTEBOOKS]
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):

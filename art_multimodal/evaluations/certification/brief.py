@@ -47,8 +47,8 @@ def _next(report: Mapping[str, Any], worth: bool) -> str:
     whole, smoothed = results[MODEL]["accuracy"], results[CERTIFIED]["accuracy"]
     if not worth or smoothed < whole - 0.1:
         return (
-            "Train the model with the masks that certify it (art-multimodal train ablation ... --keep ...): one that has "
-            "only seen whole samples votes badly on parts."
+            "Train the model with the masks that certify it (art-multimodal train ablation ... --keep ...): one that "
+            "has only seen whole samples votes badly on parts."
         )
     if not any(name.startswith(ATTACKED) for name in results):
         return "Attack the same smoothed model (--attack-steps 10): the truth lies between the two numbers."
