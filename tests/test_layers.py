@@ -35,6 +35,7 @@ HEIGHTS = (
     {"attacks"},
     {"defences"},
     {"evaluations"},
+    {"interop"},
     {"cli"},
 )
 
