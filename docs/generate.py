@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import attack_cards
 import certificate_tables
 import cost_tables
 import data_tables
@@ -34,7 +35,7 @@ INCLUDED = (
     *("defence_names", "resizes", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
-    *("attack_calls", "pythons"),
+    *("attack_calls", "attack_chart", "pythons"),
     *("threats", "threat_ids", "threat_documents", "formats"),
     *("report_keys", "references", "test_time_broken"),
     *(f"format_{name}" for name in FORMAT_EXAMPLES),
@@ -140,6 +141,8 @@ def write_all(folder: Path) -> None:
     own.append(("data_sets.md", data_tables.data_sets(table)))
     own.append(("data_prompts.md", data_tables.data_prompts(table)))
     own.append(("data_protocols.md", data_tables.data_protocols(table)))
+    own.append(("attack_cards.md", attack_cards.cards()))
+    own.append(("attack_chart.md", attack_cards.chart(table)))
     own.append(("attack_calls.md", cost_tables.calls(table)))
     own.append(("test_time_broken.md", test_time_tables.broken(RESULTS, table)))
     own.append(("threats.md", threat_tables.threats(table)))

@@ -130,6 +130,8 @@ labels = np.array([0, 1, 0])
         )
     ],
 }
+#: Pages whose code imports a package that is optional, by its name.
+WANTS = {"docs/maite.md": "maite"}
 BLOCKS = [block for page in page_files() for block in blocks_of(page) if not block.language.startswith("{")]
 RUN = [block for block in BLOCKS if not block.reason and (block.language == "python" or is_console(block))]
 HERE = sorted({block.page for block in RUN if is_console(block) or block.page not in OWN_TESTS})
@@ -155,6 +157,7 @@ def test_pages_with_a_test_of_their_own_are_read_by_it() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", HERE)
 def test_the_blocks_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    pytest.importorskip(WANTS.get(page, "pytest"), reason="an extra that the page names")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(FORMATS, "_entries", dict(FORMATS._entries))
     real = art_multimodal.load_model

@@ -21,7 +21,7 @@ from art_multimodal.evaluations.audit.radii import within_a_radius
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.work import seed_of
 from art_multimodal.evaluations.budget_settings import settings
-from art_multimodal.evaluations.suite import SAMPLES, ZERO_SHOT, PreparedAttack, entry_of
+from art_multimodal.evaluations.suite import SAMPLES, ZERO_SHOT, AttackEntry, PreparedAttack, entry_of
 from art_multimodal.evaluations.suite.entry import task_of
 from art_multimodal.evaluations.suite.image import inside_budget
 from art_multimodal.evaluations.suite.selection import selected
@@ -147,8 +147,7 @@ class SuiteRunner(Runner):
             chosen = selected(self.name, self.classifier.nb_classes, self.task, self.classifier, self.budget).names
             if self.name not in chosen:
                 raise InputError(f"{self.name} names several attacks: give one of {', '.join(chosen)}.")
-            changes_prompts = entry_of(self.name).modality in ("text", "multimodal") or self.name in ON_PROMPTS
-            if self.task == ZERO_SHOT and changes_prompts:
+            if self.task == ZERO_SHOT and changes_prompts(entry_of(self.name)):
                 raise _of_prompts(self.name)
             names = (*goes_on_after(self.name, chosen), self.name)
             self._ready = {one: entry_of(one).prepare(self.classifier, self.budget) for one in names}
@@ -221,6 +220,11 @@ def _budget(classifier: Any, task: str, given: Mapping[str, Any], batch_size: in
     if task != SAMPLES:
         asked = asked.for_task(task)
     return asked.budget((), classifier.modalities if task == SAMPLES else {})
+
+
+def changes_prompts(entry: AttackEntry) -> bool:
+    """Whether an attack on a zero-shot classifier changes the prompts of classes, which no data set holds."""
+    return entry.modality in ("text", "multimodal") or entry.name in ON_PROMPTS
 
 
 def _of_prompts(name: str) -> InputError:
