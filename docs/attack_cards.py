@@ -20,7 +20,9 @@ _SPENT: dict[str, dict[str, Any]] = {
     "--top-k": {"top_k": 50},
 }
 #: Of the chart, in pixels: it fits into a telephone's screen, of which pages leave 343.
-WIDTH, _LINE, _PAD, _LETTER = 340, 17, 9, 7.9
+WIDTH, _LINE, _PAD = 340, 17, 9
+#: Of a letter, at most: of prose, and of names, whose letters are all as wide.
+PROSE, NAMES = 6.9, 7.9
 
 
 def stem_of(name: str) -> str:
@@ -81,13 +83,13 @@ def drawing() -> str:
     """The chart as SVG: a column of questions, each with its answer below, no line broken by a browser."""
     shapes, y = [], 4
     for number, (said, answer, names) in enumerate(QUESTIONS, start=1):
-        lines = [*_wrapped(f"yes: {answer}"), *_wrapped(", ".join(names))]
+        lines = [("then", line) for line in _wrapped(f"yes: {answer}", PROSE)]
+        lines += [("name", line) for line in _wrapped(", ".join(names), NAMES)]
         height = 2 * _PAD + _LINE * (1 + len(lines))
         shapes.append(f'<rect x="4" y="{y}" width="{WIDTH - 8}" height="{height}" rx="6" class="box"/>')
         baseline = y + _PAD + 12
         shapes.append(f'<text x="14" y="{baseline}" class="asked">{number}. {escape(said)}</text>')
-        for place, line in enumerate(lines, start=1):
-            kind = "name" if place > len(_wrapped(f"yes: {answer}")) else "then"
+        for place, (kind, line) in enumerate(lines, start=1):
             shapes.append(f'<text x="14" y="{baseline + _LINE * place}" class="{kind}">{escape(line)}</text>')
         y += height
         if number < len(QUESTIONS):
@@ -107,11 +109,11 @@ def drawing() -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{title}<style>{style}</style>{drawn}</svg>'
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(text: str, letter: float) -> list[str]:
     """Lines that fit into a box."""
     from textwrap import wrap
 
-    return wrap(text, int((WIDTH - 28) / _LETTER), break_long_words=False)
+    return wrap(text, int((WIDTH - 28) / letter), break_long_words=False)
 
 
 def _in_maite(entry: Any) -> str:

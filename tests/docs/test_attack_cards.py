@@ -59,7 +59,8 @@ def test_the_chart_names_attacks_and_fits_a_telephone() -> None:
     boxes = [float(one.attrib["y"]) + float(one.attrib["height"]) for one in root.iter(f"{space}rect")]
     assert len(boxes) == len(attack_texts.QUESTIONS) and boxes == sorted(boxes)
     for one in root.iter(f"{space}text"):
-        wide = attack_cards._LETTER * len(one.text or "")
+        letter = attack_cards.NAMES if one.attrib["class"] == "name" else attack_cards.PROSE
+        wide = letter * len(one.text or "")
         assert float(one.attrib["x"]) + wide <= attack_cards.WIDTH - 4, one.text
         assert float(one.attrib["y"]) < float(root.attrib["viewBox"].split()[3])
     # In Markdown a block of HTML ends with the first empty line.
