@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from art_multimodal.models.loading import load_model
     from art_multimodal.models.multimodal import MultimodalModel
     from art_multimodal.pairs import image_text_pairs
+    from art_multimodal.plugins import load_plugins
     from art_multimodal.sample_arrays import samples
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "for_each_sample",
     "image_text_pairs",
     "load_model",
+    "load_plugins",
     "samples",
 ]
 
@@ -55,6 +57,7 @@ _HOMES = {
     "for_each_sample": "art_multimodal.attacks.evasion.for_each_sample",
     "image_text_pairs": "art_multimodal.pairs",
     "load_model": "art_multimodal.models.loading",
+    "load_plugins": "art_multimodal.plugins",
     "samples": "art_multimodal.sample_arrays",
 }
 

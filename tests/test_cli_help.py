@@ -26,6 +26,7 @@ COMMANDS = [
 ]
 PAGES = [["--help"], *([*command, "--help"] for command in COMMANDS)]
 LISTED = ("models", "data", "attacks", "defences", "formats", "fusions", "masks", "methods", "standards")
+LISTED += ("inner-attacks", "modalities", "plugins")
 LISTS = [["list", what] for what in LISTED]
 
 
@@ -61,7 +62,8 @@ def test_every_option_is_shown_once_in_a_group(capsys, command: str) -> None:
     params = typer.main.get_command(cli.app).commands[command].params
     expected = {p.opts[0] for p in params if p.param_type_name == "option" and not p.hidden}
     assert sorted(shown) == sorted(expected | {line for line in shown if line not in expected and line == "--task"})
-    assert "Other:\n  -h, --help" in printed.replace("--help              ", "--help")
+    other = printed.partition("\nOther:\n")[2]
+    assert other.startswith("  --plugin MODULE") and "\n  -h, --help" in other
 
 
 def test_the_defaults_shown_are_those_of_the_settings(capsys) -> None:

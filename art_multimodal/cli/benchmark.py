@@ -13,9 +13,10 @@ from rich.console import Console
 from art_multimodal.cli.audit_results import plain_table
 from art_multimodal.cli.common import RUN, DataRoot, Device, MaxSkipped
 from art_multimodal.cli.display import say
-from art_multimodal.cli.help import Command, Group
+from art_multimodal.cli.help import Group
 from art_multimodal.cli.names import DEVICES, data_spec, model_spec
 from art_multimodal.cli.options import quiet_libraries
+from art_multimodal.cli.plugins import add_command
 from art_multimodal.processes import is_main_process
 from art_multimodal.shown import shown
 
@@ -261,5 +262,5 @@ def amend(
 
 
 app = typer.Typer(cls=BenchmarkGroup, epilog=EXAMPLES, help="One table over models, data sets and budgets.")
-app.command(cls=Command, epilog=EXAMPLES)(run)
-app.command(cls=Command, epilog=EXAMPLES)(amend)
+add_command(app, run, EXAMPLES)
+add_command(app, amend, EXAMPLES)

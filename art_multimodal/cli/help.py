@@ -18,7 +18,7 @@ _COLUMN = 26
 #: Of options that name no group.
 _OTHER = "Other"
 #: Where a line is not to end.
-_STAY = "\xa0"
+STAY = "\xa0"
 
 
 class Command(TyperCommand):
@@ -90,7 +90,7 @@ def _option(param: Any, ctx: Any) -> list[str]:
     said = [param.help or ""]
     default = _default(param, ctx)
     if default is not None:
-        said.append(f"[default: {default}]".replace(" ", _STAY))
+        said.append(f"[default: {default}]".replace(" ", STAY))
     if param.required:
         said.append("[required]")
     return entry(name, " ".join(filter(None, said)))
@@ -123,7 +123,7 @@ def entry(name: str, text: str) -> list[str]:
     )
     # Not split(), which would part what is to stay together.
     lines = wrapper.wrap(re.sub(r"[ \n]+", " ", text)) or [indent]
-    lines = [line.replace(_STAY, " ") for line in lines]
+    lines = [line.replace(STAY, " ") for line in lines]
     head = f"  {name}"
     if len(head) > _COLUMN - 2:
         heads = textwrap.wrap(name, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)

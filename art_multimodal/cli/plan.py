@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from art_multimodal.cli.display import say
-from art_multimodal.cli.help import Command, Group
+from art_multimodal.cli.help import Group
 from art_multimodal.cli.names import DEVICES, TASKS, data_spec, model_spec
 from art_multimodal.cli.options import quiet_libraries
+from art_multimodal.cli.plugins import add_command
 from art_multimodal.cli.presets import PRESETS, with_preset
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
@@ -81,5 +82,5 @@ def _check_free(out: Path) -> None:
 
 
 app = typer.Typer(cls=Group, epilog=EXAMPLES, help="Plans of audits, declared before the run.")
-app.command(cls=Command, epilog=EXAMPLES)(init)
-app.command(cls=Command, epilog=EXAMPLES)(check)
+add_command(app, init, EXAMPLES)
+add_command(app, check, EXAMPLES)

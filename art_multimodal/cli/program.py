@@ -29,6 +29,7 @@ from art_multimodal.cli.listing import EXAMPLES as LIST_EXAMPLES
 from art_multimodal.cli.listing import list_entries
 from art_multimodal.cli.names import option_name
 from art_multimodal.cli.plan import app as plans
+from art_multimodal.cli.plugins import add_command
 from art_multimodal.cli.preprocessing import EXAMPLES as PREPROCESSING_EXAMPLES
 from art_multimodal.cli.preprocessing import preprocessing
 from art_multimodal.cli.presets import SECTION as PRESETS_SECTION
@@ -75,16 +76,16 @@ app = typer.Typer(
     context_settings=_SETTINGS,
     epilog=_EXAMPLES,
 )
-app.command(cls=AuditCommand, epilog=AUDIT_EXAMPLES)(audit)
-app.command(cls=Command, epilog=CERTIFY_EXAMPLES)(certify)
-app.command(cls=Command, epilog=TRAIN_EXAMPLES)(train)
-app.command(cls=Command, epilog=TRANSFER_EXAMPLES)(transfer)
-app.command(cls=Command, epilog=VERIFY_EXAMPLES)(verify)
-app.command(cls=Command, epilog=COMPARE_EXAMPLES)(compare)
-app.command(cls=Command, epilog=EXPORT_EXAMPLES)(export)
-app.command(cls=Command, epilog=UNIVERSAL_EXAMPLES)(universal)
-app.command(cls=Command, epilog=PREPROCESSING_EXAMPLES)(preprocessing)
-app.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_entries)
+add_command(app, audit, AUDIT_EXAMPLES, cls=AuditCommand)
+add_command(app, certify, CERTIFY_EXAMPLES)
+add_command(app, train, TRAIN_EXAMPLES)
+add_command(app, transfer, TRANSFER_EXAMPLES)
+add_command(app, verify, VERIFY_EXAMPLES)
+add_command(app, compare, COMPARE_EXAMPLES)
+add_command(app, export, EXPORT_EXAMPLES)
+add_command(app, universal, UNIVERSAL_EXAMPLES)
+add_command(app, preprocessing, PREPROCESSING_EXAMPLES)
+add_command(app, list_entries, LIST_EXAMPLES, "list")
 app.add_typer(plans, name="plan")
 app.add_typer(benchmarks, name="benchmark")
 

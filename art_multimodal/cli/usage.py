@@ -39,6 +39,7 @@ _EXAMPLES = {
     "option": "lambda_img=0.5",
     "out": "results",
     "plan": "plan.yaml",
+    "plugin": "my_plugin",
     "protect": "red,green",
     "preset": "quick",
     "steps": "10",

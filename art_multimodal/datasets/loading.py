@@ -20,7 +20,8 @@ class DataSource:
     :param form: How data of this source are written.
     :param summary: One line for listings.
     :param open: Maps what follows the colon, other class names and a transform of photos to the data.
-    :param open_captioned: Maps what follows the colon and a transform of photos to captioned images.
+    :param open_captioned: Maps what follows the colon and a transform of photos to captioned images; ``None`` where
+        there are no captions.
     :param open_samples: Maps what follows the colon, the modalities of a model, other class names and the model's to
         samples; ``None`` where ``open`` does that, or there are none.
     :param open_images: As ``open``, where that may give samples instead of images.
@@ -29,14 +30,14 @@ class DataSource:
     form: str
     summary: str
     open: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages | LabelledSamples]
-    open_captioned: Callable[[str, PhotoTransform | None], CaptionedImages]
+    open_captioned: Callable[[str, PhotoTransform | None], CaptionedImages] | None = None
     open_samples: Callable[[str, Iterable[Modality], Sequence[str] | None, Sequence[str]], LabelledSamples] | None = (
         None
     )
     open_images: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages] | None = None
 
 
-DATA_SOURCES: Registry[DataSource] = Registry("data source")
+DATA_SOURCES: Registry[DataSource] = Registry("data source", DataSource)
 
 
 def open_data(
@@ -121,6 +122,8 @@ def open_captioned(spec: str, transform: PhotoTransform | None = None) -> Captio
     :raises InputError: If the data have no captions or cannot be used.
     """
     source, rest = _source_of(spec)
+    if source.open_captioned is None:
+        raise InputError(f"{spec} has no captions, which retrieval needs. Use demo:scenes or csv:PATH.")
     return source.open_captioned(rest, transform)
 
 

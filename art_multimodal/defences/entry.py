@@ -86,4 +86,4 @@ class DefenceEntry:
         return ":".join(part for part in (name, ",".join(options)) if part)
 
 
-DEFENCES: Registry[DefenceEntry] = Registry("defence")
+DEFENCES: Registry[DefenceEntry] = Registry("defence", DefenceEntry, home="art_multimodal.defences.registry")

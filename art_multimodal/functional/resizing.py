@@ -167,7 +167,7 @@ _FOUR_TAPS = partial(_sampled, kernel=_SHARP_CUBIC, half_width=2)
 _CORNER, _MIDDLE = partial(_nearest, centred=False), partial(_nearest, centred=True)
 
 #: All resizes by name. Those without a prefix are Pillow's, which models declare.
-RESIZERS: Registry[Resizer] = Registry("resize")
+RESIZERS: Registry[Resizer] = Registry("resize", Resizer)
 
 for _resizer in (
     Resizer("bicubic", "Pillow's bicubic, antialiased: what CLIP was published with", _CLIPS_BICUBIC),

@@ -17,9 +17,11 @@ from art_multimodal.modalities.kinds import (
     video,
 )
 from art_multimodal.modalities.modality import Modality
+from art_multimodal.modalities.registry import KINDS, register
 from art_multimodal.modalities.text import Text, text
 
 __all__ = [
+    "KINDS",
     "FeatureSequence",
     "Image",
     "Modality",
@@ -31,6 +33,7 @@ __all__ = [
     "Video",
     "image",
     "point_cloud",
+    "register",
     "sequence",
     "skeleton",
     "spectrogram",

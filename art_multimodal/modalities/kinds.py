@@ -8,8 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from art_multimodal.modalities.modality import Modality, Values
+from art_multimodal.modalities.registry import register
 
 
+@register
 class Image(Modality):
     """Pixels ``(C, H, W)``; a point is a pixel with all of its channels."""
 
@@ -23,6 +25,7 @@ class Image(Modality):
         return ""
 
 
+@register
 class FeatureSequence(Modality):
     """Time steps ``(T, F)``; a point is a step with all of its features."""
 
@@ -32,6 +35,7 @@ class FeatureSequence(Modality):
     colour: ClassVar[str] = "#b5661f"
 
 
+@register
 class Spectrogram(Modality):
     """Frequencies over time, ``(T, F)`` with time first; a point is one frequency at one time."""
 
@@ -41,6 +45,7 @@ class Spectrogram(Modality):
     colour: ClassVar[str] = "#8a4fa3"
 
 
+@register
 class Video(Modality):
     """Frames ``(T, C, H, W)``; a point is a pixel of a frame."""
 
@@ -50,6 +55,7 @@ class Video(Modality):
     colour: ClassVar[str] = "#1f8a8a"
 
 
+@register
 class Skeleton(Modality):
     """Joints in frames, ``(T, J, D)``; a point is a joint in a frame."""
 
@@ -59,6 +65,7 @@ class Skeleton(Modality):
     colour: ClassVar[str] = "#a33f5f"
 
 
+@register
 class PointCloud(Modality):
     """Points in space, ``(P, D)``."""
 
@@ -67,6 +74,7 @@ class PointCloud(Modality):
     colour: ClassVar[str] = "#5a7d2a"
 
 
+@register
 class Table(Modality):
     """Columns ``(D,)`` of numbers; a point is a column."""
 

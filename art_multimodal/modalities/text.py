@@ -9,9 +9,11 @@ import numpy as np
 
 from art_multimodal.errors import InputError
 from art_multimodal.modalities.modality import Modality, check_removed
+from art_multimodal.modalities.registry import register
 from art_multimodal.texts import check_strings
 
 
+@register
 class Text(Modality):
     """Strings; a point is a word, which white space separates."""
 

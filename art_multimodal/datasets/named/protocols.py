@@ -29,7 +29,7 @@ class Protocol:
     note: str = ""
 
 
-PROTOCOLS: Registry[Protocol] = Registry("protocol")
+PROTOCOLS: Registry[Protocol] = Registry("protocol", Protocol)
 
 PROTOCOLS.add(
     "mmcoa",

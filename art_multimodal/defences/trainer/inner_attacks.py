@@ -227,8 +227,8 @@ class Characters(TextInnerAttack):
 
 
 #: Inner attacks by name; a method may as well be given an object of one's own.
-IMAGE_ATTACKS: Registry[ImageAscent] = Registry("image attack of training")
-TEXT_ATTACKS: Registry[TextInnerAttack] = Registry("text attack of training")
+IMAGE_ATTACKS: Registry[ImageAscent] = Registry("image attack of training", ImageAscent)
+TEXT_ATTACKS: Registry[TextInnerAttack] = Registry("text attack of training", TextInnerAttack)
 for _image in (CrossEntropyAscent(), DistanceAscent(), KLAscent()):
     IMAGE_ATTACKS.add(_image.name, _image)
 for _text in (Words(), Characters()):

@@ -180,7 +180,7 @@ class Method:
         return self.needs_class_texts or self.needs_own_texts or self.of_fusion or "positives" in self.needs
 
 
-METHODS: Registry[Method] = Registry("training method")
+METHODS: Registry[Method] = Registry("training method", Method)
 
 METHODS.add(
     "mmcoa",

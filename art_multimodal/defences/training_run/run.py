@@ -43,6 +43,7 @@ from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.models.resized import with_resize
 from art_multimodal.models.saving import check_can_be_saved, weights_sha256
 from art_multimodal.out_folders import check_no_strangers
+from art_multimodal.plugins import plugins_of_run
 from art_multimodal.processes import failing_together, is_main_process, process_count
 from art_multimodal.versions import library_versions
 
@@ -170,6 +171,8 @@ class TrainingRun:
             self.validation = SampleValidation(data.estimator, data.validation, settings, keeps)
         else:
             self.validation = Validation(data.estimator, data.validation, method, settings, stronger, keeps)
+        named = (METHODS, settings.method)
+        plugins = plugins_of_run((settings.model,), settings.data, model, data.train, [named])
         self.header = self._header_of(settings) | {
             "model": {
                 "spec": settings.model,
@@ -184,7 +187,8 @@ class TrainingRun:
             "notes": list(notes),
             "keep": self.trainer.configuration().get("keep"),
             "device": str(data.estimator.device),
-            "versions": library_versions(),
+            "versions": library_versions() | {one["name"]: one["version"] for one in plugins},
+            **({"plugins": plugins} if plugins else {}),
         }
         self.history: list[dict[str, Any]] = []
         self.resumed = before is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from art_multimodal.defences.entry import DEFENCES
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.radii import within_a_radius
 from art_multimodal.evaluations.audit.settings import AuditSettings
@@ -16,9 +17,11 @@ from art_multimodal.evaluations.audit.threats import THREATS, Circumstances, off
 from art_multimodal.evaluations.audit.threats.samples import protocol_of_samples
 from art_multimodal.evaluations.audit.universal import universal_facts
 from art_multimodal.evaluations.audit.word_curve import CURVED
-from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT, Budget, entry_of
+from art_multimodal.evaluations.suite import ATTACKS, PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT, Budget, entry_of
+from art_multimodal.evaluations.suite.entry import registered_as
 from art_multimodal.evaluations.suite.exhaustive import word_curve
 from art_multimodal.functional.resizing import RESIZERS
+from art_multimodal.plugins import plugins_of_run
 from art_multimodal.versions import library_versions
 
 _DECISION = {
@@ -61,6 +64,16 @@ def header_of(
         )
     if curved:
         protocol["word_curve"] = _word_curve(budget)
+    plugins = plugins_of_run(
+        (settings.model, *settings.surrogates),
+        settings.data,
+        subject.model,
+        subject.data,
+        [
+            *((ATTACKS, registered_as(name)) for name in attacks),
+            *((DEFENCES, spec.partition(":")[0]) for spec in settings.defences),
+        ],
+    )
     return {
         "schema_version": RunLog.schema_version,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,7 +109,8 @@ def header_of(
         "notes": list(subject.notes),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
-        "versions": library_versions(),
+        "versions": library_versions() | {one["name"]: one["version"] for one in plugins},
+        **({"plugins": plugins} if plugins else {}),
     }
 
 

@@ -20,7 +20,8 @@ from art_multimodal.evaluations.audit.passes import passes_in, smoothed_passes
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of
 from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.evaluations.suite.selection import SMOOTHED
-from art_multimodal.evaluations.typed_json import Within, entries, plain, typed
+from art_multimodal.evaluations.typed_json import Matching, Within, entries, plain, typed
+from art_multimodal.plugins import check_loaded
 from art_multimodal.shown import shown
 
 #: In front of the name of a modality: what is predicted without it.
@@ -158,13 +159,32 @@ def check_header(header: dict[str, Any]) -> None:
             raise ValueError(f"of the radius {shown(within['name'])[:60]} attacks are named that are none of the run")
     if "plan" in header:
         _check_plan(header)
+    check_plugins(header)
     for name in header["attacks"]:
         try:
             entry_of(name)
         except InputError:
+            check_loaded(header.get("plugins", ()))
             raise ValueError(f"{shown(name)[:60]} is no attack") from None
 
 
+def check_plugins(header: dict[str, Any]) -> None:
+    """Check what a header says of plug-ins, if anything.
+
+    :raises ValueError: Saying what is wrong.
+    """
+    if "plugins" in header:
+        for one in entries(header, {"plugins": list[Any]}, "the header")["plugins"]:
+            entries(one, _PLUGIN, "a plug-in")
+
+
+#: What is kept of a plug-in that a run needs.
+_PLUGIN: dict[str, Any] = {
+    **dict.fromkeys(("name", "version"), str),
+    "module": Annotated[str, Matching(r"[\w.]+")],
+    "installed": bool,
+    "brings": tuple[str, ...],
+}
 #: Of the settings, what a command that repeats the run is made of.
 _SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("model", "data", "task", "norm", "language_model"), str),

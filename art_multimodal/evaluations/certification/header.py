@@ -9,6 +9,7 @@ from art_multimodal.evaluations.certification.log import KIND, CertificationLog
 from art_multimodal.evaluations.smoothing.budgets import budget_name
 from art_multimodal.evaluations.suite import SAMPLES
 from art_multimodal.functional.resizing import RESIZERS
+from art_multimodal.plugins import plugins_of_run
 from art_multimodal.versions import library_versions
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def header_of(job: Certification) -> dict[str, Any]:
     """Return the header of a run in JSON types."""
     settings, subject = job.settings, job.subject
+    plugins = plugins_of_run((settings.model,), settings.data, subject.model, subject.data)
     return {
         "schema_version": CertificationLog.schema_version,
         "kind": KIND,
@@ -50,7 +52,8 @@ def header_of(job: Certification) -> dict[str, Any]:
         "notes": list(subject.notes),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
-        "versions": library_versions(),
+        "versions": library_versions() | {one["name"]: one["version"] for one in plugins},
+        **({"plugins": plugins} if plugins else {}),
     }
 
 

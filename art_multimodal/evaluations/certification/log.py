@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from art_multimodal.evaluations.audit.schema import check_plugins
 from art_multimodal.evaluations.certification.lines import ATTACKED, MODEL, Line
 from art_multimodal.evaluations.smoothing.verdicts import Verdict
 from art_multimodal.evaluations.typed_json import Within, entries, plain, typed
@@ -30,6 +31,7 @@ class CertificationLog(StoredRun[Line]):
         entries(header, {"settings": some, "model": some, "budget": some, "elements": some}, "the header")
         if "constants" in header:
             entries(header, {"constants": dict[str, float]}, "the header")
+        check_plugins(header)
         entries(header, {"rows": dict[str, tuple[str, ...]], "data": some}, "the header")
         entries(
             header["data"],

@@ -77,7 +77,7 @@ def write_bundle(audit: Audit, log: RunLog) -> Written:
         raise InputError("The audit keeps no samples: give fixtures='all', or --fixtures all.")
     folder = log.folder / EVIDENCE_FOLDER
     names, samples, data = _fixtures(folder, audit, log)
-    environment = _environment(audit)
+    environment = _environment(audit, log.header["versions"])
     hashes = {
         "weights": str(log.header["model"]["weights_sha256"]),
         "data": data,
@@ -133,11 +133,14 @@ def _remove_others(folder: Path, names: list[str]) -> None:
             path.unlink()
 
 
-def _environment(audit: Audit) -> dict[str, Any]:
-    """What numbers depend on besides: packages and the machine, in words that name nobody's."""
+def _environment(audit: Audit, versions: Mapping[str, str]) -> dict[str, Any]:
+    """What numbers depend on besides: packages and the machine, in words that name nobody's.
+
+    :param versions: Of the run, plug-ins among them.
+    """
     import torch
 
-    packages = library_versions()
+    packages = {**versions, **library_versions()}
     for package in _PACKAGES:
         try:
             packages[package] = version(package)

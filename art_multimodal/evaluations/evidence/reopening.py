@@ -26,6 +26,7 @@ from art_multimodal.models.families.custom.answers import AnsweringModel
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.multimodal import MultimodalModel
+from art_multimodal.plugins import check_loaded
 from art_multimodal.shown import shown
 
 #: By task the kinds of model that it is for, the usual one first.
@@ -105,6 +106,7 @@ def reopen(bundle: Bundle, model: Any, batch_size: int, device_type: str) -> Reo
         raise InputError(f"{shown(bundle.folder)} cannot be used: {error}.") from error
     own = model is None
     if own:
+        check_loaded(header.get("plugins", ()), "The bundle")
         model = spec["spec"]
         if model.startswith((_RUNS_A_FILE, _LOADED)):
             why = "runs code of that name here" if model.startswith(_RUNS_A_FILE) else "came from Python, unnamed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from art_multimodal.registry import Registry
@@ -43,12 +44,21 @@ class Format:
     text: Callable[[Report, Options], str]
 
 
-FORMATS: Registry[Format] = Registry("format")
+FORMATS: Registry[Format] = Registry("format", Format)
+
+
+#: Of the folder of an audit, where formats are written, too.
+_OF_RUNS = ("run.json", "log.jsonl", "report.json", "report.md", "report.html", "samples.csv", "evidence", "pictures")
 
 
 def register(one: Format) -> Format:
     """Add a format: from now on ``art-multimodal export`` knows it.
 
-    :raises ValueError: If the name is taken.
+    :raises ValueError: If the name or the file is taken, or the file does not lie in the folder of the report.
     """
+    path = PurePosixPath(one.file)
+    if path.is_absolute() or ".." in path.parts or not path.parts or path.parts[0] in _OF_RUNS:
+        raise ValueError(f"The format {one.name!r} cannot be written to {one.file!r}: name a file of its own.")
+    if taken := next((name for name, other in FORMATS.items() if other.file == one.file), None):
+        raise ValueError(f"The format {one.name!r} is written to {one.file}, as {taken} is.")
     return FORMATS.add(one.name, one)

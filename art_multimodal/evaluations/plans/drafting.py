@@ -46,6 +46,9 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield f"models: [{_value(audit.settings.model)}]"
     yield f"data: {_value(audit.settings.data)}"
     yield f"task: {audit.settings.task}"
+    if used := audit.header().get("plugins"):
+        yield from _comment("Packages or modules that are to be loaded; what is not installed is named by --plugin.")
+        yield f"plugins: {_value([one['name'] for one in used])}"
     yield ""
     limit = audit.settings.limit or _SAMPLES
     # Of a share of one half, by the normal distribution.

@@ -24,6 +24,7 @@ from art_multimodal.evaluations.plans.parts import (
     or_empty,
     several,
 )
+from art_multimodal.plugins import check_declared
 from art_multimodal.shown import brief, shown
 
 #: The form of plans that this version reads.
@@ -90,6 +91,7 @@ class Plan(Part):
     resize: str | None = None
     universal: str | None = None
     surrogates: Annotated[list[str], BeforeValidator(several), or_empty([])] = []
+    plugins: Annotated[list[str], BeforeValidator(several), or_empty([])] = []
     floors: Annotated[Limits, _limits("floor"), or_empty({})] = {}
     ceilings: Annotated[Limits, _limits("ceiling"), or_empty({})] = {}
     detectors: Annotated[Detectors | None, or_empty(None)] = None
@@ -97,6 +99,8 @@ class Plan(Part):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Plan:
+        # Before names are looked for that they bring.
+        check_declared(self.plugins, "the plan")
         for model in self.models:
             if self.models.count(model) > 1:
                 raise ValueError(f"the model {brief(model, 80)} is named twice.")
@@ -195,9 +199,10 @@ class Plan(Part):
     def as_json(self) -> dict[str, Any]:
         """The plan in JSON types, with its own defaults, and without what it leaves to those of audits."""
         found = self.model_dump(mode="json", exclude_none=True)
-        if not self.surrogates:
+        for name in ("surrogates", "plugins"):
             # As runs had it before there could be any.
-            del found["surrogates"]
+            if not found[name]:
+                del found[name]
         return found
 
 

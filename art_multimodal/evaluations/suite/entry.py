@@ -195,7 +195,7 @@ class AttackEntry:
         return f"AttackEntry({self.name!r}: {self.modality}, {self.knowledge})"
 
 
-ATTACKS: Registry[AttackEntry] = Registry("attack")
+ATTACKS: Registry[AttackEntry] = Registry("attack", AttackEntry)
 
 
 def entry_of(name: str) -> AttackEntry:
@@ -205,6 +205,12 @@ def entry_of(name: str) -> AttackEntry:
     """
     attack, at, modality = name.partition("@")
     return ATTACKS[form_of(attack) or attack + EACH].on(modality) if at else ATTACKS[name]
+
+
+def registered_as(name: str) -> str:
+    """The name in the registry of an attack: of ``pgd@depth`` that for each modality."""
+    attack, at, _ = name.partition("@")
+    return form_of(attack) or name if at else name
 
 
 def form_of(attack: str) -> str | None:
@@ -221,9 +227,15 @@ def task_of(estimator: Estimator) -> str:
     return PAIRS if estimator.of_pairs else SAMPLES
 
 
+#: Rows of a report that are no attacks of the suite.
+_ROWS = ("clean", "single_source", "smoothed", "vote_flipping", "certified", "image", "text", "multimodal")
+
+
 def register(entry: AttackEntry) -> AttackEntry:
     """Add an attack to the suite: from now on audits, listings and reports know it.
 
-    :raises ValueError: If the name is taken.
+    :raises ValueError: If the name is taken, also by a row of reports that stands for others.
     """
+    if entry.name.partition("@")[0] in _ROWS:
+        raise ValueError(f"No attack can be called {entry.name!r}: reports have another row of that name.")
     return ATTACKS.add(entry.name, entry)

@@ -9,20 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import nn
 
-from art_multimodal import modalities
 from art_multimodal.errors import InputError, one_line
-from art_multimodal.modalities import Modality
+from art_multimodal.modalities import KINDS, Modality
 from art_multimodal.models.weight_files import check_build, fill_exactly, sizes_of
+from art_multimodal.registry import class_name, not_here
 from art_multimodal.shown import shown
 
 Made = TypeVar("Made", bound=nn.Module)
-
-#: By the name that a kind of modality has.
-_KINDS: dict[str, type[Modality]] = {
-    kind.kind: kind
-    for kind in vars(modalities).values()
-    if isinstance(kind, type) and issubclass(kind, Modality) and kind.numeric
-}
 
 
 def load_described(folder: Path, weights: str, make: Callable[[], Made], what: str) -> Made:
@@ -47,8 +40,9 @@ def load_described(folder: Path, weights: str, make: Callable[[], Made], what: s
 
 
 def modality_facts(modality: Modality) -> dict[str, Any] | None:
-    """Return what a modality of numbers is, in JSON's types; ``None`` for one of another class."""
-    if _KINDS.get(modality.kind) is not type(modality):
+    """Return what a modality of numbers is, in JSON's types; ``None`` for one of a class that is not registered."""
+    kind = modality.kind
+    if not modality.numeric or kind not in KINDS or KINDS[kind] is not type(modality):
         return None
     return {
         "kind": modality.kind,
@@ -58,6 +52,7 @@ def modality_facts(modality: Modality) -> dict[str, Any] | None:
         "clip_values": [_number_facts(value) for value in modality.clip_values],
         "variable": modality.variable,
         "fill": _number_facts(modality.fill),
+        **({} if KINDS.origin(kind) is None else {"class": class_name(type(modality))}),
     }
 
 
@@ -71,10 +66,15 @@ def _number_facts(value: Any) -> Any:
 def made_modality(facts: Mapping[str, Any]) -> Modality:
     """Make a modality of numbers again.
 
+    :raises InputError: If its kind is none that is registered.
     :raises KeyError: If it says too little of itself; what it says may raise ``TypeError`` and ``ValueError``, too.
     """
     low, high = map(_made_number, facts["clip_values"])
-    kind = _KINDS[facts["kind"]]
+    name = str(facts["kind"])
+    known = [other for other, kind in KINDS.items() if kind.numeric]
+    if name not in known:
+        raise not_here("kind of modality", name, known, facts.get("class"))
+    kind = KINDS[name]
     return kind(
         str(facts["name"]),
         tuple(None if size is None else int(size) for size in facts["shape"]),

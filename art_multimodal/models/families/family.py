@@ -7,24 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from art_multimodal.errors import InputError, unknown_name
+from art_multimodal.errors import InputError
 from art_multimodal.models import families
-from art_multimodal.registry import imported
+from art_multimodal.registry import Registry, class_name, imported, not_here
 
 if TYPE_CHECKING:
     from art_multimodal.models.base import Model
 
 #: Families that are not called as their folder is, or stand elsewhere.
 _NAMED = {"demo": "art_multimodal.demo", "hf": f"{families.__name__}.hugging_face"}
-#: Where each family says how, in the ``saving.py`` of its folder; imported when it is needed.
-FAMILIES = {
-    **_NAMED,
-    **{
-        path.parent.name: f"{families.__name__}.{path.parent.name}"
-        for path in sorted(Path(families.__file__).parent.glob("*/saving.py"))
-        if f"{families.__name__}.{path.parent.name}" not in _NAMED.values()
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,16 @@ class Family:
     load: Callable[[Path, Mapping[str, Any]], Any]
 
 
+#: Every family by the name that its models have as ``family``: how they are kept, or the package whose ``saving.py``
+#: says so as ``FAMILY``, which is imported when it is needed.
+FAMILIES: Registry[Family | str] = Registry("family of models", (Family, str))
+for _name, _package in _NAMED.items():
+    FAMILIES.add(_name, _package)
+for _path in sorted(Path(families.__file__).parent.glob("*/saving.py")):
+    if (_package := f"{families.__name__}.{_path.parent.name}") not in _NAMED.values():
+        FAMILIES.add(_path.parent.name, _package)
+
+
 def facts_of(model: Model) -> dict[str, Any]:
     """Return the family of a model, and what loading must know beside its files, in JSON's types.
 
@@ -50,7 +51,9 @@ def facts_of(model: Model) -> dict[str, Any]:
     """
     if model.family is None:
         raise InputError(f"A {type(model).__name__} has no format to be saved in. {model.why_unsaved}")
-    return {"family": model.family, **_family(model.family).facts(model)}
+    found = {"family": model.family, **_family(model.family).facts(model)}
+    # For those who load it where the plug-in is missing.
+    return found if FAMILIES.origin(model.family) is None else {**found, "class": class_name(type(model))}
 
 
 def save_files(model: Model, folder: Path) -> None:
@@ -69,9 +72,10 @@ def load_files(folder: Path, facts: Mapping[str, Any]) -> Any:
     """
     name = str(facts.get("family"))
     if name not in FAMILIES:
-        raise unknown_name("family of models", name, FAMILIES)
+        raise not_here("family of models", name, FAMILIES, facts.get("class"))
     return _family(name).load(folder, facts)
 
 
 def _family(name: str) -> Family:
-    return imported(f"{FAMILIES[name]}.saving:FAMILY")
+    found = FAMILIES[name]
+    return imported(f"{found}.saving:FAMILY") if isinstance(found, str) else found

@@ -14,12 +14,6 @@ from art_multimodal.errors import InputError, one_line
 from art_multimodal.models.multimodal import Features
 from art_multimodal.registry import Registry
 
-#: Every fusion by name: a class whose constructor takes widths, the number of classes, and options.
-FUSIONS: Registry[type[Fusion]] = Registry("fusion")
-#: Models in which modalities meet before there is an embedding of each: no fusion of any towers, but a class each,
-#: with a ``summary`` and a ``paper``.
-WHOLE_MODELS: Registry[Any] = Registry("whole model")
-
 
 class Fusion(nn.Module):
     """Fuse the embeddings of several modalities, and predict from what comes out.
@@ -85,6 +79,13 @@ class Fusion(nn.Module):
     def _there(self, features: Features, present: Mapping[str, Tensor]) -> list[Tensor]:
         """The embeddings in the order of the modalities, zero where a sample lacks one."""
         return [torch.where(present[name][:, None], features[name], 0.0) for name in self.widths]
+
+
+#: Every fusion by name: a class whose constructor takes widths, the number of classes, and options.
+FUSIONS: Registry[type[Fusion]] = Registry("fusion", Fusion, subclasses=True)
+#: Models in which modalities meet before there is an embedding of each: no fusion of any towers, but a class each,
+#: with a ``summary`` and a ``paper``.
+WHOLE_MODELS: Registry[Any] = Registry("whole model", nn.Module, subclasses=True)
 
 
 def new_fusion(name: str, widths: Mapping[str, int], classes: int, **options: Any) -> Fusion:

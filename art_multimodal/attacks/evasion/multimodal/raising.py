@@ -209,7 +209,7 @@ class Agreement(OfVotes):
 
 
 #: By the name that an attack gives.
-LOSSES: Registry[type[Raised]] = Registry("loss")
+LOSSES: Registry[type[Raised]] = Registry("loss", Raised, subclasses=True)
 for _kind in (CrossEntropy, Margin, Fused, Confidence, Agreement):
     LOSSES.add(_kind.name, _kind)
 

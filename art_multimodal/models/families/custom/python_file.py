@@ -19,6 +19,7 @@ from art_multimodal.models.families.custom.answers import AnsweringModel, Limits
 from art_multimodal.models.families.custom.given import as_dual_encoder
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.multimodal import MultimodalModel
+from art_multimodal.registry import look_here_last
 from art_multimodal.shown import shown
 
 _FORM = "python:FILE:FUNCTION, such as python:my_model.py:load, or python:MODULE:FUNCTION, such as python:my.api:ask"
@@ -81,10 +82,7 @@ def _is_module(name: str) -> bool:
 
 def _imported(name: str) -> tuple[Any, Path, bytes]:
     """A module, where its code is, and its text."""
-    here = str(Path.cwd())
-    # Behind everything else: a file here that is called like a library must not take its place.
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
+    look_here_last()
     importlib.invalidate_caches()
     try:
         found = importlib.util.find_spec(name)
@@ -97,8 +95,8 @@ def _imported(name: str) -> tuple[Any, Path, bytes]:
         ) from error
     if found is None:
         raise InputError(
-            f"There is no module {shown(name)}, neither installed nor in {shown(here)}, and no file of that name. "
-            f"Write {_FORM}."
+            f"There is no module {shown(name)}, neither installed nor in {shown(Path.cwd())}, and no file of that "
+            f"name. Write {_FORM}."
         )
     path = Path(found.origin or name)
     module = _guarded(path, "it", lambda: importlib.import_module(name))

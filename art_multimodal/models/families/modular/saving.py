@@ -14,6 +14,7 @@ from art_multimodal.models.families.modular.model import ModularModel, Tower
 from art_multimodal.models.fusions import FUSIONS, Fusion, new_fusion
 from art_multimodal.models.fusions.fusion import option_names
 from art_multimodal.models.weight_files import write_weights
+from art_multimodal.registry import class_name, not_here
 
 _WEIGHTS = "model.safetensors"
 
@@ -53,7 +54,11 @@ def _fusion_facts(fusion: Fusion) -> dict[str, Any]:
     for option, value in found.items():
         if not isinstance(value, int | float | str | None):
             raise InputError(f"The fusion {name} cannot be saved: it has no attribute {option} that is a number.")
-    return {"name": name, "options": found}
+    return {
+        "name": name,
+        "options": found,
+        **({} if FUSIONS.origin(name) is None else {"class": class_name(type(fusion))}),
+    }
 
 
 def _load(folder: Path, facts: Mapping[str, Any]) -> ModularModel:
@@ -65,8 +70,11 @@ def _made(facts: Mapping[str, Any]) -> ModularModel:
         Tower(made_modality(tower["modality"]), made_layer(tower["module"]), int(tower["width"]))
         for tower in facts["towers"]
     ]
+    name = str(facts["fusion"]["name"])
+    if name not in FUSIONS:
+        raise not_here("fusion", name, FUSIONS, facts["fusion"].get("class"))
     fusion = new_fusion(
-        str(facts["fusion"]["name"]),
+        name,
         {tower.modality.name: tower.width for tower in towers},
         len(facts["class_names"]),
         **facts["fusion"]["options"],
@@ -74,7 +82,7 @@ def _made(facts: Mapping[str, Any]) -> ModularModel:
     return ModularModel(towers, fusion, facts["class_names"])
 
 
-def _code(what: str, known: str = "ModularModel, Tower and the modalities of this package") -> InputError:
+def _code(what: str, known: str = "ModularModel, Tower and registered modalities") -> InputError:
     return InputError(
         f"{what}, and code is never saved: what is saved by name are {known}. Keep the state_dict with safetensors "
         "yourself."
