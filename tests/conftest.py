@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 from tiny import TinyEncoder
+from walks import build_wheel
 
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.datasets import LabelledImages, open_data
@@ -70,3 +72,9 @@ def digits_images(digits: LabelledImages) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def digits_classifier(digits: LabelledImages) -> ZeroShotClassifier:
     return ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates, device_type="cpu")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel of the package."""
+    return build_wheel(tmp_path_factory.mktemp("built"))

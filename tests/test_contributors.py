@@ -1,107 +1,136 @@
-"""The page on extending: each walk is made on a copy of the package, where files are added and none is changed.
+"""The page on extending, done literally: its files are written, its commands run, and nothing else is there.
 
-A modality of one's own needs no copy; see tests/modalities/test_own_modality.py.
+The package is the built wheel in a folder of its own. Each command is run in a process of its own, so that none profits
+from a plug-in that an earlier one has loaded.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from walks import Done, digests, install, run
 
-import art_multimodal
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "extending.md"
+WALKS = ("An attack", "A method of training", "A family of models", "A modality")
+#: Those whose last command works with the plug-in alone.
+NEED_IT = ("An attack", "A family of models", "A modality")
 
-PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
-AUDIT = ["--data", "demo:digits", "--limit", "8", "--steps", "2", "--device", "cpu"]
+
+@dataclass(frozen=True)
+class Walk:
+    """A section of the page: files by name, and commands."""
+
+    files: dict[str, str]
+    commands: list[str]
 
 
-def written_files() -> dict[str, str]:
-    """The files of the page, by their place in the package."""
-    blocks = re.findall(r"```python\n# art_multimodal/(\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    return dict(blocks)
+def walks() -> dict[str, Walk]:
+    """The sections of the page that have files, in its order."""
+    found = {}
+    for section in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        heading, _, text = section.partition("\n")
+        files = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", text, re.DOTALL))
+        commands = re.findall(r"^art-multimodal .*$", text, re.MULTILINE)
+        if files or commands:
+            found[heading] = Walk(files, commands)
+    return found
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What has become of all walks."""
+
+    folder: Path
+    done: dict[str, list[Done]]
+    before: dict[str, str]
+    after: dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package, with the further files; no file of it is changed."""
-    root = tmp_path_factory.mktemp("copy")
-    package = root / "art_multimodal"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(art_multimodal.__file__).parent, package, ignore=ignored)
-    written = written_files()
-    written["models/families/colours/__init__.py"] = '"""Models that know the mean colour only."""\n'
-    for name, text in written.items():
-        path = package / name
-        assert not path.exists()
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return root
-
-
-def run(copy: Path, folder: Path, *commands: list[str]) -> str:
-    """What commands print, one after the other, in one process."""
-    script = textwrap.dedent(
-        """
-        import json, sys
-        from pathlib import Path
-        import art_multimodal
-        assert Path(art_multimodal.__file__).parent.parent == Path(sys.argv[1]), art_multimodal.__file__
-        from art_multimodal.cli.program import main
-        for command in json.loads(sys.argv[2]):
-            code = main(command)
-            assert code == 0, (command, code)
-        """
-    )
-    given = [sys.executable, "-c", script, str(copy), json.dumps(commands)]
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    done = subprocess.run(given, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+def walked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    site, folder = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("here")
+    install(wheel, site)
+    before = digests(site)
+    found = walks()
+    for walk in found.values():
+        for name, text in walk.files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    # And the last command of a walk once more, without its plug-in.
+    last = (found[heading].commands[-1] for heading in NEED_IT)
+    further = [re.sub(r" --out \S+ --plugin \S+$", " --out lost", command) for command in last]
+    commands = [command for walk in found.values() for command in walk.commands]
+    done = run(site, folder, [*commands, *further])
+    by_walk = {}
+    for heading, walk in found.items():
+        by_walk[heading], done = done[: len(walk.commands)], done[len(walk.commands) :]
+    return Walked(folder, {**by_walk, "without": done}, before, digests(site))
 
 
 def report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
-def test_an_attack_is_one_file(copy: Path, tmp_path: Path) -> None:
-    audit = ["audit", "demo:digits", *AUDIT, "--attacks", "fgsm,apgd", "--eps", "16/255", "--out", "out"]
-    printed = run(copy, tmp_path, ["list", "attacks"], audit)
-    assert "  fgsm " in printed and "one step along the sign" in printed
-    found = report(tmp_path / "out")["results"]
-    assert found["fgsm"]["accuracy"] < found["clean"]["accuracy"]
-    assert "fgsm" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+def test_four_walks_of_four_end_well_with_no_file_of_the_package_edited(walked: Walked) -> None:
+    found = walks()
+    assert tuple(found) == WALKS
+    well = [heading for heading in WALKS if walked.done[heading] and all(one.code == 0 for one in walked.done[heading])]
+    failed = [one for heading in WALKS for one in walked.done[heading] if one.code]
+    assert len(well) == 4, failed
+    assert [len(walk.files) for walk in found.values()] == [1, 1, 1, 2]
+    assert [len(walk.commands) for walk in found.values()] == [2, 3, 4, 3]
+    edited = [name for name in {*walked.before, *walked.after} if walked.before.get(name) != walked.after.get(name)]
+    assert len(walked.before) > 500 and not edited
 
 
-def test_a_method_with_its_inner_attack_is_one_file(copy: Path, tmp_path: Path) -> None:
-    data = ["--data", "demo:digits", "--limit", "40", "--batch-size", "20", "--epochs", "1", "--steps", "1"]
-    train = ["train", "short", "demo:digits", *data, "--option", "weight=0.5", "--out", "out", "--device", "cpu"]
-    assert "short" in run(copy, tmp_path, ["list", "methods"], train)
-    assert (tmp_path / "out" / "best").is_dir()
+def test_the_attack_is_listed_and_works(walked: Walked) -> None:
+    listed = " ".join(walked.done["An attack"][0].out.split())
+    assert "fgsm one step along the sign of the gradient (ART's); white box [module fast_gradient]" in listed
+    found = report(walked.folder / "attacked")
+    assert found["results"]["fgsm"]["accuracy"] < found["results"]["clean"]["accuracy"]
+    (plugin,) = found["plugins"]
+    assert plugin["module"] == "fast_gradient" and plugin["brings"] == ["attack fgsm"] and not plugin["installed"]
+    assert plugin["version"].startswith("sha256 ") and found["versions"]["fast_gradient"] == plugin["version"]
+    assert found["repeat"]["command"].endswith("--plugin fast_gradient --out again")
+    for page in ("report.html", "report.md"):
+        assert "plug-ins" in (walked.folder / "attacked" / page).read_text(encoding="utf-8")
 
 
-def test_a_family_is_one_folder(copy: Path, tmp_path: Path) -> None:
-    audit = ["audit", "colours:6", *AUDIT, "--attacks", "pgd,bert_attack", "--out", "audit"]
-    data = ["--data", "demo:digits", "--limit", "40", "--batch-size", "20", "--epochs", "1", "--steps", "1"]
-    train = ["train", "tecoa", "colours:6", *data, "--out", "trained", "--device", "cpu"]
-    again = ["audit", "checkpoint:trained", *AUDIT, "--attacks", "pgd", "--out", "again"]
-    printed = run(copy, tmp_path, ["list", "models"], audit, train, again)
-    assert printed.index("  mmbt:") < printed.index("  colours:WIDTH") < printed.index("  python:")
-    assert {"pgd", "bert_attack"} <= set(report(tmp_path / "audit")["results"])
-    assert report(tmp_path / "again")["results"]["clean"]["n"] == 8
+def test_the_method_trains_a_model_that_needs_no_plugin(walked: Walked) -> None:
+    assert "[module short]" in walked.done["A method of training"][0].out
+    training = json.loads((walked.folder / "shorter" / "training.json").read_text(encoding="utf-8"))
+    assert training["settings"]["options"] == {"weight": 0.5} and training["plugins"][0]["module"] == "short"
+    assert "plugins" not in report(walked.folder / "shorter_audit")
 
 
-def test_the_counts_of_the_page() -> None:
-    folders = [Path(name).parent.as_posix() for name in written_files()]
-    assert folders.count("evaluations/suite") == folders.count("defences/trainer") == 1
-    assert set(folders) == {"evaluations/suite", "defences/trainer", "models/families/colours"}
-    # The modality's lines are those of its test.
+def test_the_family_is_saved_and_loaded(walked: Walked) -> None:
+    assert {"pgd", "bert_attack"} <= set(report(walked.folder / "before")["results"])
+    after = report(walked.folder / "after")
+    assert after["results"]["clean"]["n"] == 8 and after["plugins"][0]["module"] == "colours"
+    saved = json.loads((walked.folder / "trained" / "best" / "saved_model.json").read_text(encoding="utf-8"))
+    assert saved["family"] == "colours" and saved["class"] == "colours.Colours"
+
+
+def test_the_modality_is_saved_and_loaded(walked: Walked) -> None:
+    found = report(walked.folder / "heard")
+    assert [one["module"] for one in found["plugins"]] == ["radar", "sweeps"]
+    assert found["data"]["modalities"][0]["kind"] == "radar" and "apgd@front" in found["results"]
+    assert found["results"]["clean"]["accuracy"] > 0.8
+
+
+def test_without_its_plugin_each_says_in_one_line_what_is_missing(walked: Walked) -> None:
+    said = ("unknown attack 'fgsm'", "colours.Colours, a class of a plug-in", "'sweeps'")
+    for one, names in zip(walked.done["without"], said, strict=True):
+        assert one.code == 2 and one.err.startswith("error: ") and one.err.count("\n") == 1
+        assert names in one.err, one.err
+    assert not (walked.folder / "lost").exists()
+
+
+def test_the_lines_of_the_modality_are_those_of_its_test() -> None:
     (radar,) = re.findall(r"# radar.py\n.*?(class Radar.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    test = (Path(__file__).parent / "modalities" / "test_own_modality.py").read_text(encoding="utf-8")
+    test = (ROOT / "tests" / "modalities" / "test_own_modality.py").read_text(encoding="utf-8")
     assert radar.strip() in test

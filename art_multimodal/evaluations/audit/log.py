@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.lines import Line
 from art_multimodal.evaluations.audit.schema import LineReader, check_header, line_to_json
+from art_multimodal.shown import shown
 from art_multimodal.store import StoredRun
 
 PICTURES_FOLDER = "pictures"
@@ -25,6 +28,18 @@ class RunLog(StoredRun[Line]):
     @classmethod
     def check_header(cls, header: dict[str, Any]) -> None:
         check_header(header)
+
+    def check_same(self, wanted: Mapping[str, Any]) -> None:
+        super().check_same(wanted)
+        logged, now = self.header["attacks"], wanted["attacks"]
+        # The same names of modalities stand for other attacks where a plug-in has come or gone.
+        if logged != now and (strange := sorted({*logged} ^ {*now})):
+            came = strange[0] in now
+            cure = "ART_MULTIMODAL_NO_PLUGINS=1 in the environment loads none" if came else "Load the same ones as then"
+            raise InputError(
+                f"The run to resume {'had not' if came else 'had'} the attack {shown(strange[0])[:60]}: plug-ins, or "
+                f"the version of art-multimodal, are others. {cure}; or choose another --out."
+            )
 
     def reader(self) -> LineReader:
         return LineReader(self.header)
