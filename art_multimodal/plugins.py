@@ -200,6 +200,15 @@ def plugins_of_run(
     return plugins_used([*named, *further], parts)
 
 
+def options_for(header: Mapping[str, Any]) -> list[str]:
+    """The options that load the plug-ins of a run which are no installed packages.
+
+    :param header: Of the run.
+    """
+    modules = [str(one["module"]) for one in header.get("plugins", ()) if not one["installed"]]
+    return [part for module in modules for part in ("--plugin", module)]
+
+
 def check_loaded(used: Iterable[Mapping[str, Any]], what: str = "The run") -> None:
     """Refuse to go on without a plug-in that something was made with. Nothing is imported.
 
@@ -245,6 +254,8 @@ def _import(module: str) -> None:
     :raises _Broken: With the reason.
     """
     before, top = set(sys.modules), module.partition(".")[0]
+    if top == __package__:
+        raise _Broken(f"{module} is a part of {top} itself, and no plug-in")
     try:
         import_module(module)
     except (Exception, SystemExit) as error:

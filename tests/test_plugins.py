@@ -157,6 +157,7 @@ def test_what_it_is_the_first_to_import_stays_ours(here: Path) -> None:
     [
         ("nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
         ("json", "json registers nothing: it is no plug-in"),
+        ("art_multimodal.nowhere", "is a part of art_multimodal itself"),
         ("radar.py", "takes the name of a module, such as radar,"),
         ("../radar", "takes the name of a module"),
         ("a b", "takes the name of a module"),

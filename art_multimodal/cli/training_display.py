@@ -26,6 +26,7 @@ from art_multimodal.defences.trainer import StepRecord
 from art_multimodal.defences.training_run import Listener, TrainingRun
 from art_multimodal.defences.training_run.validation import MEASURES
 from art_multimodal.evaluations.audit.rendering import budget_text
+from art_multimodal.plugins import options_for
 
 _COLUMN = 10
 
@@ -124,4 +125,5 @@ class TrainingDisplay(Listener):
         say(f"best: {out / 'best'} (epoch {best['epoch']}); last: {out / 'last'}; numbers: {run.folder.header_file}")
         if run.settings.radii:
             data += " --eps " + ",".join(f"{name}={radius:g}" for name, radius in run.settings.radii.items())
-        say(f"audit it: art-multimodal audit checkpoint:{out} {data}")
+        plugins = "".join(f" {part}" for part in options_for(run.header))
+        say(f"audit it: art-multimodal audit checkpoint:{out} {data}{plugins}")

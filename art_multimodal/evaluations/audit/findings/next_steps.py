@@ -18,6 +18,7 @@ from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
 from art_multimodal.evaluations.suite.selection import CERTIFIED, FLIPPED, SINGLE_SOURCE, SMOOTHED
 from art_multimodal.evaluations.threat_models import threat_model_of
+from art_multimodal.plugins import options_for
 
 #: Folders of the runs that follow.
 TRAINED, AUDITED = "trained", "audit_trained"
@@ -172,7 +173,7 @@ def _train(report: Mapping[str, Any], method: str, family: str) -> str:
     elif family != CLEAN and family != "text" and settings.get("eps") is not None:
         parts += ["--eps", distance_text(settings["eps"])]
         parts += ["--norm", str(settings["norm"])] if settings.get("norm", "inf") != "inf" else []
-    return shlex.join([*parts, "--out", TRAINED])
+    return shlex.join([*parts, *options_for(report), "--out", TRAINED])
 
 
 def _training_data(report: Mapping[str, Any]) -> str:

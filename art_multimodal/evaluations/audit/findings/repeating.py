@@ -13,6 +13,7 @@ from art_multimodal.evaluations.budget_settings import as_json, in_255ths
 from art_multimodal.evaluations.budget_settings import settings as budget_settings
 from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 from art_multimodal.evaluations.suite.entry import SAMPLES_TOGETHER
+from art_multimodal.plugins import options_for
 
 #: Folder of the run that repeats it.
 OUT = "again"
@@ -42,19 +43,13 @@ def repeat_of(header: Mapping[str, Any], gates: Sequence[Gate] = ()) -> dict[str
     if "plan" in header:
         digest = str(header["plan"]["sha256"])[:16]
         said = f"{PLAN_FILE} is the plan of the run (SHA-256 of its text {digest})."
-        arguments = ["--plan", PLAN_FILE, *_plugins(header), "--out", OUT, *asked]
+        arguments = ["--plan", PLAN_FILE, *options_for(header), "--out", OUT, *asked]
         command = shlex.join(["art-multimodal", "audit", *arguments])
         return {"command": command, "said": " ".join([said, *_installed(header)])}
     command = audit_command(header, str(settings.get("model", "")), OUT, asked)
     needed = [name for name in (TEMPLATES_FILE, CLASSES_FILE) if name in command.split()]
     files = [f"{' and '.join(needed)}: those under Protocol, one on a line."] if needed else []
     return {"command": command, "said": " ".join([*files, *_installed(header)])}
-
-
-def _plugins(header: Mapping[str, Any]) -> list[str]:
-    """The options that load plug-ins of a run which are no installed packages."""
-    modules = [str(one["module"]) for one in header.get("plugins", ()) if not one["installed"]]
-    return [part for module in modules for part in ("--plugin", module)]
 
 
 def _installed(header: Mapping[str, Any]) -> list[str]:
@@ -72,7 +67,7 @@ def audit_command(header: Mapping[str, Any], model: str, out: str, further: Sequ
     :param further: More options.
     """
     options = [part for option in _options(header["settings"]) for part in option]
-    return shlex.join(["art-multimodal", "audit", model, *options, *_plugins(header), *further, "--out", out])
+    return shlex.join(["art-multimodal", "audit", model, *options, *options_for(header), *further, "--out", out])
 
 
 def _unnamed(settings: Mapping[str, Any]) -> bool:
