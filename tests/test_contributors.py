@@ -123,7 +123,7 @@ def test_the_modality_is_saved_and_loaded(walked: Walked) -> None:
 
 
 def test_without_its_plugin_each_says_in_one_line_what_is_missing(walked: Walked) -> None:
-    said = ("unknown attack 'fgsm'", "colours.Colours, a class of a plug-in", "'sweeps'")
+    said = ("unknown attack 'fgsm'", "colours.Colours, a class of a plug-in", "radar.Radar, a class of")
     for one, names in zip(walked.done["without"], said, strict=True):
         assert one.code == 2 and one.err.startswith("error: ") and one.err.count("\n") == 1
         assert names in one.err, one.err

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 from walks import Done, build_example, install, run
+
+import art_multimodal.evaluations.audit
 
 AUDIT = "art-multimodal audit demo:digits --data demo:digits --limit 8 --steps 3 --eps 16/255 --attacks momentum,pgd"
 SMALL = "--limit 40 --batch-size 20 --epochs 1 --steps 1 --option least=2 --out pooled"
@@ -78,6 +81,8 @@ def test_an_audit_names_it_in_header_pages_and_evidence(used: tuple[Path, dict[s
         **{"installed": True, "brings": ["attack momentum", "defence grey"]},
     }
     assert found["results"]["momentum"]["accuracy"] < found["results"]["clean"]["accuracy"]
+    schema = Path(art_multimodal.evaluations.audit.__file__).with_name("report.schema.json")
+    jsonschema.validate(found, json.loads(schema.read_text(encoding="utf-8")))
     assert "--plugin" not in found["repeat"]["command"]
     assert found["repeat"]["said"] == "Installed has to be art-multimodal-example 0.1.0."
     environment = json.loads((folder / "audit" / "evidence" / "environment.json").read_text(encoding="utf-8"))
