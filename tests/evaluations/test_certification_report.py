@@ -225,7 +225,10 @@ def test_strings_of_strangers_stay_strings(tmp_path: Path, names: int) -> None:
     tags.feed(page)
     known = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "section", "div", "table", "thead"}
     known |= {"tbody", "tr", "th", "td", "small", "br", "dl", "dt", "dd", "ul", "li", "svg", "rect", "text", "line"}
-    assert {tag for tag, _ in tags.found} <= known | {"path", "title"}
+    assert {tag for tag, _ in tags.found} <= known | {"path", "title", "nav", "a", "strong"}
+    # Links of the contents lead to parts of the page, and there are no others.
+    leads = [value for tag, attributes in tags.found for key, value in dict(attributes).items() if key == "href"]
+    assert leads and all(value.startswith("#") for value in leads)
     assert "&lt;script&gt;" in page and "\x1b" not in page and "\u202e" not in page
     assert not any(name.startswith("on") for _, attributes in tags.found for name in attributes)
     markdown = (tmp_path / "run" / "report.md").read_text()
