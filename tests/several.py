@@ -6,21 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from tiny import fill_at_random, tiny_tokens
 from torch import Tensor, nn
 
 from art_multimodal import FusionClassifier
 from art_multimodal.demo.towers import PAD
-from art_multimodal.modalities import image, sequence, table, text
-from art_multimodal.modalities.modality import Modality
-from art_multimodal.models.families.modular.model import ModularModel, Tower
 from art_multimodal.models.multimodal import Inputs, MultimodalModel, Part
-from art_multimodal.sample_arrays import samples
+from art_multimodal.testing.tiny import TINY_ANSWERS as ANSWERS
+from art_multimodal.testing.tiny import fill_at_random, tiny_tokens
+from art_multimodal.testing.tiny_samples import (
+    COLUMNS,
+    FEATURES,
+    SIDE,
+    WIDTH,
+)
+from art_multimodal.testing.tiny_samples import tiny_modalities as modalities
+from art_multimodal.testing.tiny_samples import tiny_modular as separate
 
-ANSWERS = ("no", "maybe", "yes")
-SIDE, STEPS, FEATURES, COLUMNS, WIDTH = 6, 5, 3, 4, 5
-NOTES = ("a cat", "red", "what is this?", "a cat", "blue", "")
-LENGTHS = (5, 2, 3, 1, 5, 4)
+__all__ = [
+    *("ANSWERS", "COLUMNS", "FEATURES", "LENGTHS", "MODELS", "NOTES", "OF_FUSIONS", "SIDE", "STEPS", "WIDTH"),
+    *("Joint", "MaskedMean", "NoteTower", "by_hand", "classifier", "make", "make_samples", "modalities", "one_hot"),
+    *("separate", "sequences"),
+]
+
 #: Which fusion a method of training is for, where it does not train any.
 OF_FUSIONS = {
     **{name: name for name in ("qmf", "unis_mmc", "mla")},
@@ -28,46 +35,6 @@ OF_FUSIONS = {
 }
 #: The separate models, by the name of their fusion, and the one whose modalities meet at once.
 MODELS = ("concat", "gated", "late", "joint")
-
-
-def modalities(channels: int = 3) -> list[Modality]:
-    low = np.linspace(-1, 0, COLUMNS, dtype=np.float32)
-    return [
-        image("rgb", channels, SIDE, SIDE, fill=0.4),
-        sequence("audio", STEPS, FEATURES, clip_values=(-2.0, 2.0), fill=0.1),
-        table("lab", COLUMNS, clip_values=(low, low + 2), fill=low + 1),
-        text("note"),
-    ]
-
-
-class MaskedMean(nn.Module):
-    """A mean over steps, which divides by their number: no step gives NaN, as in many towers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.step = nn.Linear(FEATURES, WIDTH)
-
-    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        kept = mask.unsqueeze(2).to(values.dtype)
-        return (torch.tanh(self.step(values)) * kept).sum(dim=1) / kept.sum(dim=1)
-
-
-class NoteTower(Tower):
-    def __init__(self, modality: Modality) -> None:
-        super().__init__(modality, nn.EmbeddingBag(259, WIDTH, padding_idx=PAD), WIDTH)
-
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        return tiny_tokens(texts)
-
-
-def separate(fusion: str = "concat", channels: int = 3, seed: int = 0, dropout: float = 0.0) -> ModularModel:
-    rgb, audio, lab, note = modalities(channels)
-    flat = nn.Sequential(nn.Flatten(), nn.Linear(channels * SIDE**2, WIDTH), nn.Tanh(), nn.Dropout(dropout))
-    columns = nn.Sequential(nn.Linear(COLUMNS, WIDTH), nn.Tanh())
-    towers = [Tower(rgb, flat, WIDTH), Tower(audio, MaskedMean(), WIDTH), Tower(lab, columns, WIDTH), NoteTower(note)]
-    model = ModularModel(towers, fusion, ANSWERS)
-    fill_at_random(model, seed, {"towers.rgb.module.1.weight": 0.2, "towers.note.module.weight": 1.0})
-    return model.eval()
 
 
 class Joint(MultimodalModel):
@@ -108,28 +75,6 @@ def make(kind: str, channels: int = 3, seed: int = 0) -> MultimodalModel:
 
 def classifier(kind: str = "concat", channels: int = 3, **settings) -> FusionClassifier:
     return FusionClassifier(make(kind, channels), device_type="cpu", **settings)
-
-
-def sequences(lengths: Sequence[int] = LENGTHS, seed: int = 1) -> list[np.ndarray]:
-    generator = np.random.default_rng(seed)
-    return [generator.uniform(-1.5, 1.5, (length, FEATURES)).astype(np.float32) for length in lengths]
-
-
-def make_samples(
-    channels: int = 3,
-    lengths: Sequence[int] = LENGTHS,
-    notes: Sequence[str] = NOTES,
-    seed: int = 0,
-) -> np.ndarray:
-    generator = np.random.default_rng(seed)
-    count = len(lengths)
-    low = np.linspace(-1, 0, COLUMNS)
-    return samples(
-        rgb=generator.random((count, channels, SIDE, SIDE)),
-        audio=sequences(lengths, seed + 1),
-        lab=low + 2 * generator.random((count, COLUMNS)),
-        note=list(notes),
-    )
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:

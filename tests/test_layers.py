@@ -36,6 +36,7 @@ HEIGHTS = (
     {"defences"},
     {"evaluations"},
     {"interop"},
+    {"testing"},
     {"cli"},
 )
 

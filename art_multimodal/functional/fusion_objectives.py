@@ -105,8 +105,11 @@ def spread(embeddings: Tensor) -> Tensor:
 
     ``5 mean_d relu(1 - sqrt(var_d + 1e-4)) + sum_(i != j) cov_ij^2 / D``, the terms of VICReg.
 
-    :param embeddings: Shape ``[N, D]``, at least two rows.
+    :param embeddings: Shape ``[N, D]``.
+    :return: At least 0; 0 for fewer than two rows, which cannot vary.
     """
+    if len(embeddings) < 2:
+        return embeddings[:0].sum()
     centred = embeddings - embeddings.mean(dim=0)
     deviation = (centred.square().sum(dim=0) / (len(embeddings) - 1) + 1e-4).sqrt()
     covariance = centred.T @ centred / (len(embeddings) - 1)
@@ -120,7 +123,7 @@ def unified_stream(projected: Mapping[str, Tensor], fused_projected: Mapping[str
     With ``c = mean_m z_m`` it is ``5 [sum_m MSE(z_m, u_m) + sum_m MSE(z_m, c)] + sum_m [spread(z_m) + spread(u_m)]``:
     the fused stream holds each view, views agree, and nothing collapses.
 
-    :param projected: Embeddings ``z_m`` of each view by itself, ``[N, D]``, at least two rows.
+    :param projected: Embeddings ``z_m`` of each view by itself, ``[N, D]``.
     :param fused_projected: What each view's projector makes of the fused stream, ``u_m``, by the same names.
     """
     centre = torch.stack(list(projected.values())).mean(dim=0)

@@ -1,0 +1,128 @@
+"""What is in the tree keeps its contracts: no false alarm, and nothing is left out without a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from several import MODELS, make
+from tiny import TinyEncoder, TinyFusion, TinyJointFusion
+
+from art_multimodal import load_model
+from art_multimodal.datasets import open_captioned, open_data
+from art_multimodal.defences.preprocessor import SpellingRepair, UnicodeNormalisation
+from art_multimodal.defences.trainer import METHODS
+from art_multimodal.errors import InputError
+from art_multimodal.evaluations.suite import ATTACKS
+from art_multimodal.models.fusions import FUSIONS
+from art_multimodal.testing import (
+    ContractReport,
+    check_attack,
+    check_data,
+    check_dual_encoder,
+    check_fusion,
+    check_multimodal_model,
+    check_objective,
+    check_preprocessor,
+)
+from art_multimodal.testing.attack_cases import small_budget
+
+#: What iterates is as exact as it can be, and what is deep is not as deep.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "deq": {"max_iter": 1000, "tolerance": 1e-12},
+    "mcmult": {"hidden": 10, "layers": 2, "self_layers": 1},
+}
+#: What papers say otherwise.
+BUT = {
+    "qmf": {"batch-order": "each sample is ranked against the next one (arXiv:2306.02050)"},
+    "unis_mmc": {"gradient": "a modality that is right alone stays where it is (arXiv:2305.09299)"},
+}
+NO_FORMAT, NO_MISSING = {"saved"}, {"missing", "nothing"}
+
+
+def left_out(report: ContractReport) -> set[str]:
+    assert report.held and all(why.strip() for why in report.skipped.values())
+    return set(report.skipped)
+
+
+def test_dual_encoders() -> None:
+    assert left_out(check_dual_encoder(TinyEncoder(dropout=0.3))) == NO_FORMAT | {"shortcuts"}
+    assert left_out(check_dual_encoder(load_model("demo:digits"))) == set()
+    model = TinyEncoder().train()
+    check_dual_encoder(model)
+    assert model.training
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_models_over_several_modalities(kind: str) -> None:
+    expected = NO_FORMAT | ({"unimodal-scores"} if kind == "joint" else set())
+    assert left_out(check_multimodal_model(make(kind))) == expected
+
+
+def test_models_of_pairs() -> None:
+    assert left_out(check_multimodal_model(TinyFusion())) == NO_FORMAT | NO_MISSING
+    assert left_out(check_multimodal_model(TinyJointFusion())) == NO_FORMAT | NO_MISSING | {"unimodal-scores"}
+
+
+@pytest.mark.parametrize(
+    ("name", "skipped"), [("demo:shapes", NO_MISSING), ("demo:views", {"texts"}), ("demo:spoken", {"texts"})]
+)
+def test_models_of_the_demos(name: str, skipped: set[str]) -> None:
+    assert left_out(check_multimodal_model(load_model(name))) == skipped
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_fusions(name: str) -> None:
+    skipped = left_out(check_fusion(name, **OPTIONS.get(name, {})))
+    assert skipped <= {"unimodal-scores", "steps"}
+    assert ("steps" in skipped) != FUSIONS[name].takes_steps
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_objectives(name: str) -> None:
+    assert left_out(check_objective(name, BUT.get(name))) <= {"class-order", *BUT.get(name, {})}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks(name: str) -> None:
+    budgets = None
+    if name.startswith("worst"):
+        # Each runs all of a group.
+        budgets = [replace(small_budget("inf"), max_iter=2, max_queries=8)]
+    assert left_out(check_attack(name, budgets=budgets)) <= {"words", "labels"}
+
+
+def test_preprocessors() -> None:
+    small = SpellingRepair({"cat": 5, "cats": 2, "photo": 4, "of": 8, "a": 7})
+    for preprocessor in (UnicodeNormalisation(), small):
+        assert left_out(check_preprocessor(preprocessor)) == {"range"}
+
+
+def test_preprocessors_of_art() -> None:
+    from art.defences.preprocessor import FeatureSqueezing, SpatialSmoothing
+
+    texts = {"pairs", "strings"}
+    smoothing = SpatialSmoothing(channels_first=True, clip_values=(0, 1))
+    assert left_out(check_preprocessor(smoothing)) == texts | {"idempotent"}
+    squeezing = FeatureSqueezing(clip_values=(0, 1), bit_depth=3)
+    report = check_preprocessor(squeezing, idempotent=True, but={"dtype": "ART's returns float64"})
+    assert left_out(report) == texts | {"dtype"}
+
+
+@pytest.mark.parametrize("name", ["demo:digits", "demo:shapes", "demo:views", "demo:rgbd", "demo:spoken"])
+def test_data(name: str) -> None:
+    skipped = left_out(check_data(open_data(name), again=lambda: open_data(name), limit=6))
+    assert skipped in ({"samples", "rows"}, {"images", "texts"})
+
+
+def test_captions() -> None:
+    assert left_out(check_data(open_captioned("demo:scenes"), limit=6)) == {"classes", "samples", "rows"}
+
+
+def test_excuses_have_a_name_and_a_reason() -> None:
+    with pytest.raises(InputError, match="Did you mean copies"):
+        check_fusion("late", {"copy": "it has a lambda"})
+    with pytest.raises(InputError, match="needs the reason"):
+        check_fusion("late", {"copies": ""})
+    assert check_fusion("late", {"copies": "it has a lambda"}).skipped["copies"] == "it has a lambda"
