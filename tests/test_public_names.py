@@ -50,6 +50,7 @@ def documented() -> list[Any]:
         "art_multimodal.attacks.evasion",
         "art_multimodal.defences.test_time",
         "art_multimodal.interop.maite",
+        "art_multimodal.testing",
     ],
 )
 def test_every_public_name_stands_in_the_reference(package: str) -> None:

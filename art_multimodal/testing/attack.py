@@ -180,8 +180,9 @@ def _labels(case: _Case) -> Iterator[str]:
             continue  # words are removed that the texts still show
         looked = True
         said = run.victim.estimator.predict_labels(run.found.x)
-        for row in np.flatnonzero(np.asarray(run.found.labels) != said):
-            yield f"{run}: the label of sample {row} is {run.found.labels[row]}, the estimator says {said[row]}."
+        labels = np.asarray(run.found.labels)
+        for row in np.flatnonzero(labels != said):
+            yield f"{run}: the label of sample {row} is {labels[row]}, the estimator says {said[row]}."
     if not looked:
         raise NotChecked("labels belong to prompts or texts that are not returned, or there are none")
 
@@ -236,7 +237,8 @@ def _queries(case: _Case) -> Iterator[str]:
         most = _most_asked(run)
         if most is None or run.victim.tower is None:
             continue
-        counted, rows = True, []
+        counted = True
+        rows: list[int] = []
         handle = run.victim.tower.register_forward_hook(lambda module, given, out, rows=rows: rows.append(len(out)))
         try:
             for row in range(2):
@@ -310,9 +312,9 @@ def _beyond(run: Run, name: str, of: Modality, before: np.ndarray, after: np.nda
             yield f"{run}: {name} of sample {row} has removed points that are not the fill."
         return
     if group == "typographic":
-        for row, covered in enumerate(changed.any(axis=1).reshape(len(changed), -1).mean(axis=1)):
+        for place, covered in enumerate(changed.any(axis=1).reshape(len(changed), -1).mean(axis=1)):
             if covered > budget.max_share:
-                yield f"{run}: {covered:.3g} of image {row} are covered, where {budget.max_share:.3g} may be."
+                yield f"{run}: {covered:.3g} of image {place} are covered, where {budget.max_share:.3g} may be."
         return
     if not changed.any():
         return
@@ -379,5 +381,5 @@ def _differences(run: Run, again: Attacked, how: str, atol: float = 0.0) -> Iter
         same = (first == other) if of is None else np.isclose(first, other, rtol=0, atol=atol, equal_nan=True)
         for row in np.flatnonzero(~np.asarray(same, dtype=bool).reshape(len(one), -1).all(axis=1)):
             yield f"{run}: {name} of sample {row} is another one {how}."
-    if run.found.labels is not None and not np.array_equal(run.found.labels, again.labels):
+    if not np.array_equal(np.asarray(run.found.labels), np.asarray(again.labels)):
         yield f"{run}: labels are others {how}."

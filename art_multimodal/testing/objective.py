@@ -272,8 +272,10 @@ def _quantities(seed: int) -> Given:
         return {name: draw(*shape) for name in _MODALITIES}
 
     labels = torch.tensor(_LABELS)
-    embeddings = ("clean_images", "adversarial_images", "original_images", "original_adversarial_images")
-    embeddings += ("clean_texts", "adversarial_texts", "original_texts", "reference_texts", "original_reference_texts")
+    embeddings = (
+        *("clean_images", "adversarial_images", "original_images", "original_adversarial_images"),
+        *("clean_texts", "adversarial_texts", "original_texts", "reference_texts", "original_reference_texts"),
+    )
     return {
         **{name: draw(_COUNT, _WIDTH) for name in embeddings},
         **{name: draw(_CLASSES, _WIDTH) for name in _OF_CLASSES},

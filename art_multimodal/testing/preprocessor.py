@@ -189,7 +189,7 @@ def _gradient(case: _Case) -> Iterator[str]:
 def _pairs(case: _Case) -> Iterator[str]:
     case.demand_texts()
     images = np.random.default_rng(0).random((len(case.x), 3, 4, 4), dtype=np.float32)
-    pairs = image_text_pairs(images.copy(), case.x.ravel().tolist(), allow_empty=True)
+    pairs = image_text_pairs(images.copy(), [str(text) for text in case.x.ravel()], allow_empty=True)
     found = case.result(pairs)
     if found.dtype != pairs.dtype or not np.array_equal(found["image"], images):
         yield "images of pairs were changed."

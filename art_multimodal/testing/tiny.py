@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from art_multimodal.demo.towers import PAD, byte_tokens
 from art_multimodal.errors import InputError
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.fusion import FusionModel, Tokens
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 #: What the tiny fusion models answer.
@@ -65,7 +65,7 @@ class TinyFusion(FusionModel):
     def image_tower(self, pixels: Tensor) -> Tensor:
         return self.image_projection(self.visual(pixels))
 
-    def text_tower(self, tokens: Tensor) -> Tensor:
+    def text_tower(self, tokens: Tokens) -> Tensor:
         return self.text(tokens)
 
     def join(self, image_features: Tensor, text_features: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Fusions against closed forms: what each is said to compute, of one sample, by hand."""
+"""Fusions against closed forms: what each is said to compute, of one sample, by hand.
+
+What all of them have in common tests/testing/test_in_tree.py checks.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from torch.nn import functional as F
 
 from art_multimodal.errors import InputError
 from art_multimodal.models.fusions import (
-    FUSIONS,
     Consensus,
     Equilibrium,
     Fusion,
@@ -65,49 +67,6 @@ def saying(fusion: Fusion, scores: dict[str, Tensor]) -> tuple[dict[str, Tensor]
 
 def answer(fusion: Fusion, features: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
     return fusion.predict(fusion(features, present))
-
-
-# --- all of them
-
-
-@pytest.mark.parametrize("name", FUSIONS)
-def test_gradients_are_those_of_finite_differences(name: str) -> None:
-    fusion, (features, present) = made(name), drawn(count=3)
-    present["b"][1] = False
-    given = [of.requires_grad_() for of in features.values()]
-    assert torch.autograd.gradcheck(
-        lambda *values: answer(fusion, dict(zip(WIDTHS, values, strict=True)), present), given, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("name", FUSIONS)
-def test_a_sample_is_answered_as_it_is_alone(name: str) -> None:
-    fusion, (features, present) = made(name), drawn()
-    present["c"][::2] = False
-    whole = answer(fusion, features, present)
-    for row in range(COUNT):
-        one = {of: values[row : row + 1] for of, values in features.items()}
-        alone = answer(fusion, one, {of: values[row : row + 1] for of, values in present.items()})
-        torch.testing.assert_close(alone[0], whole[row], atol=1e-12, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", FUSIONS)
-def test_the_order_of_modalities_is_a_name_and_no_more(name: str) -> None:
-    """Embeddings are found by name, in whatever order they come."""
-    fusion, (features, present) = made(name), drawn()
-    turned = {of: features[of] for of in reversed(features)}
-    torch.testing.assert_close(answer(fusion, turned, present), answer(fusion, features, present))
-
-
-@pytest.mark.parametrize("name", FUSIONS)
-def test_weights_are_of_modalities_that_are_there(name: str) -> None:
-    fusion, (features, present) = made(name), drawn()
-    present["a"][:3] = False
-    weights = fusion.weights(features, present)
-    if weights is None:
-        return
-    assert list(weights) == list(WIDTHS) and not weights["a"][:3].any()
-    assert all(torch.isfinite(of).all() for of in weights.values())
 
 
 # --- qmf
