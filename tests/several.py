@@ -16,16 +16,41 @@ from art_multimodal.testing.tiny import fill_at_random, tiny_tokens
 from art_multimodal.testing.tiny_samples import (
     COLUMNS,
     FEATURES,
+    LENGTHS,
+    NOTES,
     SIDE,
+    STEPS,
     WIDTH,
+    MaskedMean,
+    NoteTower,
 )
 from art_multimodal.testing.tiny_samples import tiny_modalities as modalities
 from art_multimodal.testing.tiny_samples import tiny_modular as separate
+from art_multimodal.testing.tiny_samples import tiny_samples as make_samples
+from art_multimodal.testing.tiny_samples import tiny_sequences as sequences
 
 __all__ = [
-    *("ANSWERS", "COLUMNS", "FEATURES", "LENGTHS", "MODELS", "NOTES", "OF_FUSIONS", "SIDE", "STEPS", "WIDTH"),
-    *("Joint", "MaskedMean", "NoteTower", "by_hand", "classifier", "make", "make_samples", "modalities", "one_hot"),
-    *("separate", "sequences"),
+    "ANSWERS",
+    "COLUMNS",
+    "FEATURES",
+    "LENGTHS",
+    "MODELS",
+    "NOTES",
+    "OF_FUSIONS",
+    "SIDE",
+    "STEPS",
+    "WIDTH",
+    "Joint",
+    "MaskedMean",
+    "NoteTower",
+    "by_hand",
+    "classifier",
+    "make",
+    "make_samples",
+    "modalities",
+    "one_hot",
+    "separate",
+    "sequences",
 ]
 
 #: Which fusion a method of training is for, where it does not train any.
