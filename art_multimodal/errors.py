@@ -14,6 +14,13 @@ class InputError(ValueError):
 
     The message names what was given, what is allowed and what to do. The command line prints it on one line and exits
     with code 2.
+
+    >>> try:
+    ...     load_model("demo:nothing")
+    ... except InputError as error:
+    ...     print(str(error).split(".")[0])
+    ...
+    Unknown demo model 'nothing'
     """
 
 

@@ -13,12 +13,20 @@ from art_multimodal.texts import as_texts
 
 
 def pair_dtype(image_shape: tuple[int, int, int]) -> np.dtype:
-    """The dtype of a pair whose image has shape ``(C, H, W)``."""
+    """The dtype of a pair whose image has shape ``(C, H, W)``.
+
+    >>> pair_dtype((3, 32, 32)).names
+    ('image', 'text')
+    """
     return np.dtype([("image", np.float32, image_shape), ("text", object)])
 
 
 def image_text_pairs(images: np.ndarray, texts: Sequence[str], allow_empty: bool = False) -> np.ndarray:
     """Join images and texts row by row.
+
+    >>> joined = image_text_pairs(images[:2], ["a zero", "a one"])
+    >>> joined["image"].shape, joined["text"].tolist()
+    ((2, 3, 32, 32), ['a zero', 'a one'])
 
     :param images: Shape ``(N, C, H, W)``, values in [0, 1].
     :param texts: ``N`` strings, not empty; a single one for one image.
@@ -40,12 +48,23 @@ def image_text_pairs(images: np.ndarray, texts: Sequence[str], allow_empty: bool
 
 
 def is_pairs(x: object) -> TypeGuard[np.ndarray]:
-    """Whether ``x`` is an array made by :func:`image_text_pairs`."""
+    """Whether ``x`` is an array made by :func:`image_text_pairs`.
+
+    >>> is_pairs(pairs), is_pairs(images)
+    (True, False)
+    """
     return isinstance(x, np.ndarray) and x.dtype.names == ("image", "text")
 
 
 def check_images(images: np.ndarray | Sequence[np.ndarray], channels: int = 3) -> np.ndarray:
     """Return images as contiguous ``float32``, after checking that they are what every contract here expects.
+
+    >>> check_images(np.zeros((2, 3, 32, 32))).dtype
+    dtype('float32')
+    >>> check_images(np.full((2, 3, 32, 32), 255))
+    Traceback (most recent call last):
+        ...
+    art_multimodal.errors.InputError: Images must lie in [0, 1], but these are whole numbers in [255, 255]. ...
 
     :param images: Shape ``(N, channels, H, W)``, values in [0, 1]; any array that :func:`image_array` takes.
     :raises InputError: Naming what is wrong: shape, channel order, range (0-255) or NaN.

@@ -31,6 +31,15 @@ class Elements:
     Under additions and deletions :meth:`keep` certifies nothing that holds: one insertion moves everything behind it.
     The model is told of neither.
 
+    >>> from art_multimodal.ablation import Blocks
+    >>> from art_multimodal.modalities import image
+    >>> blocks = Blocks(image("image", 3, 32, 32), size=16)
+    >>> isinstance(blocks, Elements), blocks.unit
+    (True, 'block of 16 x 16 pixels')
+    >>> hidden = blocks.keep(images[:1], np.array([[True, False, False, False]]))
+    >>> bool((hidden[0, :, :, 16:] == 0.5).all())
+    True
+
     :param modality: Of the elements; its ``fill`` takes the place of what is hidden, or the value nearest to it that is
         allowed. See :meth:`with_fill`.
     :raises InputError: If the modality has no such elements.
@@ -139,6 +148,11 @@ class Elements:
 
 def mean_fill(modality: Modality, field: np.ndarray) -> np.ndarray:
     """Return the mean value over samples and points: the mean colour ``(C, 1, 1)`` of images, of columns each its own.
+
+    >>> from art_multimodal.modalities import image
+    >>> colour = mean_fill(image("image", 3, 32, 32), images)
+    >>> colour.shape, bool(np.allclose(colour[:, 0, 0], images.mean(axis=(0, 2, 3))))
+    ((3, 1, 1), True)
 
     :param field: Of samples to train on. What they lack does not count.
     :return: Broadcasts to a sample, float32.

@@ -19,6 +19,12 @@ from art_multimodal.modalities.modality import Modality
 class Keep:
     """Hide elements of one modality as a certificate does.
 
+    >>> from art_multimodal.ablation import Blocks
+    >>> from art_multimodal.modalities import image
+    >>> keep = Keep(Blocks(image("image", 3, 32, 32), size=8), masks=4)
+    >>> keep.draw(np.array([16, 16]), np.random.default_rng(0)).sum(axis=1).tolist()
+    [4, 4]
+
     :param elements: What is counted and hidden.
     :param masks: A number ``k``: so many elements are kept, each choice of them equally likely; a sample with fewer
         keeps all it has. Or booleans ``[G, n]``: one of these masks, each equally likely.
@@ -115,6 +121,10 @@ def keeps_of(
     size: tuple[int, int] | None = None,
 ) -> dict[str, Keep]:
     """Return what is kept of each modality that something is hidden of, in the order of the modalities.
+
+    >>> keeps = keeps_of(fusion.modalities, {"image": 4, "text": 2}, size=(32, 32))
+    >>> {name: keep.elements.spec for name, keep in keeps.items()}
+    {'image': 'blocks:8', 'text': 'words'}
 
     :param modalities: Of a model, by name.
     :param given: By name: a :class:`Keep`, or its ``masks``, with the elements that :func:`elements_of` takes by

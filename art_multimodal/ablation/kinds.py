@@ -22,6 +22,11 @@ class Blocks(Elements):
 
     They are blocks of the image that the attacker sees: the samples' own pixels, before the model resizes them.
 
+    >>> from art_multimodal.modalities import image
+    >>> blocks = Blocks(image("image", 3, 32, 32), size=8)
+    >>> blocks.count(images[:2]).tolist(), blocks.spec
+    ([16, 16], 'blocks:8')
+
     :param size: Height and width of a block, in pixels.
     :raises InputError: If the size is less than 1, or the modality does not have exactly two axes of points.
     """
@@ -55,6 +60,10 @@ class Blocks(Elements):
 class Points(Elements):
     """Every point by itself: a pixel with its colours, a column, a joint in a frame, a bin.
 
+    >>> from art_multimodal.modalities import table
+    >>> Points(table("mrna", 20)).count(np.zeros((2, 20), np.float32)).tolist()
+    [20, 20]
+
     :raises InputError: For texts.
     """
 
@@ -79,6 +88,12 @@ class Points(Elements):
 @dataclass(frozen=True)
 class Steps(Elements):
     """Positions along the first axis, with all that stands there: time steps, frames, points of a cloud.
+
+    >>> from art_multimodal import samples
+    >>> from art_multimodal.modalities import sequence
+    >>> field = samples(audio=[np.ones((5, 2)), np.ones((3, 2))])["audio"]
+    >>> Steps(sequence("audio", steps=5, width=2)).count(field).tolist()
+    [5, 3]
 
     :raises InputError: If the first axis holds no points.
     """
@@ -127,6 +142,14 @@ class Words(Elements):
     removes one. Each word is judged by itself, without regard to case, the width of characters and punctuation around
     it, so that an edit elsewhere changes nothing. A plural is another word: list it, too. A text of which nothing is
     left is empty, as one that is missing.
+
+    >>> from art_multimodal.modalities import text
+    >>> words = Words(text(), protected=("circle",))
+    >>> field = np.array(["is the circle red"], dtype=object)
+    >>> words.count(field).tolist()
+    [3]
+    >>> words.keep(field, np.array([[True, False, True]])).tolist()
+    ['is circle red']
 
     :param protected: Words; of a name of several words each one is protected.
     :param mask: What takes the place of a hidden word in :meth:`keep`; by default such words are dropped.
@@ -221,6 +244,10 @@ def elements_of(
     ``words``           words, hidden ones dropped; ``words:[MASK]`` puts that word in their place
     nothing             texts: words; sequences, streams and point clouds: steps; images: blocks; others: points
     ==================  ============================================================================================
+
+    >>> from art_multimodal.modalities import image, text
+    >>> elements_of(image("image", 3, 32, 32)).spec, elements_of(text(), "words:[MASK]").spec
+    ('blocks:8', 'words:[MASK]')
 
     :param protected: Of texts, words that are never hidden.
     :param size: Height and width of the samples' images, where the modality leaves it open.

@@ -94,6 +94,10 @@ def check_gradients(
 
     What counts is what an attack meets: the gradient through the estimator's preprocessing, as ART estimates it.
 
+    >>> checks = check_gradients(classifier, images, labels, "inf", 8 / 255)
+    >>> isinstance(checks, GradientChecks), checks.gradient_zero
+    (True, 0)
+
     :param estimator: A classifier of images, of pairs or of samples.
     :param x: Images ``(N, 3, H, W)``, pairs ``(N,)``, or samples ``(N,)``.
     :param y: Labels ``(N,)``, as indices.
@@ -231,6 +235,11 @@ class _Steps:
 
 def suspicions(flags: Mapping[str, int], attacked: int) -> list[str]:
     """Say in sentences why the numbers of an attack should not be trusted, and what to do.
+
+    >>> suspicions({"gradient_zero": 0, "checked": 8}, attacked=8)
+    []
+    >>> suspicions({"gradient_zero": 8, "checked": 8}, attacked=8)[0].split(",")[0]
+    'The gradient is zero for 8 of 8 samples'
 
     :param flags: Counts, summed over batches: those of :class:`GradientChecks`; ``square_beats_gradients`` out of
         ``left_by_gradients``; ``not_tried_by:NAME`` for attacks that could not work on samples.

@@ -21,6 +21,10 @@ from art_multimodal.texts import as_texts
 class LabelledArrays(LabelledImages):
     """Images in memory with their labels, and texts where a fusion model is asked about them.
 
+    >>> data = LabelledArrays(images, labels, digits.class_names)
+    >>> len(data), data.class_names[data.label_of(1)]
+    (8, 'six')
+
     :param images: ``(N, 3, H, W)`` in [0, 1], one array or, for images of several shapes, a list of ``(3, H, W)``; or
         pairs, made by :func:`image_text_pairs`.
     :param labels: Class indices ``(N,)``, one-hot rows, or names of classes.
@@ -76,6 +80,10 @@ class LabelledArrays(LabelledImages):
 
 class CaptionedArrays(CaptionedImages):
     """Images in memory with their captions, for retrieval.
+
+    >>> data = CaptionedArrays(captioned)
+    >>> len(data), data.captions_of(0) == (captioned["text"][0],)
+    (8, True)
 
     :param images: As for :class:`LabelledArrays`. Of pairs, rows of equal pixels are one image with several captions.
     :param captions: For each image a text, or several; not with pairs.

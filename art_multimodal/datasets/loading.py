@@ -45,6 +45,10 @@ def open_data(
 ) -> LabelledImages | LabelledSamples:
     """Open labelled images by name, which are read later, one at a time; or labelled samples of other modalities.
 
+    >>> data = open_data("demo:digits")
+    >>> len(data), data.class_names[data.label_of(0)], data.image(0).shape
+    (540, 'zero', (3, 32, 32))
+
     :param spec: ``demo:digits``, ``demo:shapes``, ``folder:PATH``, ``csv:PATH``, ``data:NAME``, ``hf:PATH`` or
         ``wds:PATH``; of other modalities ``demo:views`` and other demos, ``npz:FILE``, or ``csv:PATH`` with a column
         for each. See :func:`open_samples`, too.
@@ -81,6 +85,13 @@ def open_samples(
     model: str = "This",
 ) -> LabelledSamples:
     """Open labelled samples of several modalities by name, as a model takes them.
+
+    >>> data = open_samples("demo:views")
+    >>> len(data), list(data.modalities), data.samples(slice(0, 4)).shape
+    (1000, ['pix', 'fou', 'kar'], (4,))
+    >>> np.savez("mine.npz", rgb=np.zeros((4, 3, 8, 8)), mrna=np.zeros((4, 20)), label=np.arange(4))
+    >>> list(open_samples("npz:mine.npz").modalities)
+    ['rgb', 'mrna']
 
     :param spec: ``demo:NAME``; ``npz:FILE``, an array for each modality; ``csv:PATH``, a column for each; or
         ``folder:PATH``, files ``PATH/CLASS/SAMPLE/MODALITY.EXT``.

@@ -32,7 +32,11 @@ class Sample:
 
 
 class LabelledImages(ABC):
-    """Labelled images with the names of their classes. Nothing is read before :meth:`read` asks for it."""
+    """Labelled images with the names of their classes. Nothing is read before :meth:`read` asks for it.
+
+    >>> isinstance(digits, LabelledImages), digits.read(0).label == digits.label_of(0)
+    (True, True)
+    """
 
     #: Names of the classes, in the order of the labels.
     class_names: tuple[str, ...]
@@ -92,7 +96,11 @@ class LabelledImages(ABC):
 
 
 class LabelledSamples(ABC):
-    """Labelled samples of any modalities, with the names of their classes."""
+    """Labelled samples of any modalities, with the names of their classes.
+
+    >>> isinstance(views, LabelledSamples), views.samples(np.array([0, 5])).dtype.names
+    (True, ('pix', 'fou', 'kar'))
+    """
 
     #: What a sample consists of, by name, in the order of the fields.
     modalities: dict[str, Modality]

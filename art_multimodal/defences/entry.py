@@ -15,6 +15,11 @@ from art_multimodal.registry import Registry
 class DefenceOption:
     """A setting of a defence.
 
+    >>> DefenceOption(default=50, low=1, high=100).read("quality", "75")
+    75
+    >>> DefenceOption(default=0.5, low=0, high=1, kind=float).read("strength", "1/4")
+    0.25
+
     :param default: Used when it is not given; ``None`` for none.
     :param low: Least number that is allowed.
     :param high: Largest one.
@@ -63,6 +68,11 @@ class DefenceOption:
 @dataclass(frozen=True)
 class DefenceEntry:
     """A defence as audits know it.
+
+    >>> from art_multimodal.defences.registry import parse_defence
+    >>> entry = parse_defence("jpeg").entry
+    >>> isinstance(entry, DefenceEntry), entry.modality, entry.form("jpeg")
+    (True, 'image', 'jpeg:quality=50')
 
     :param modality: ``"image"`` or ``"text"``.
     :param summary: One line for listings and reports.

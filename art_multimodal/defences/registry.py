@@ -17,7 +17,12 @@ _BOX = {"clip_values": (0.0, 1.0), "channels_first": True}
 
 @dataclass(frozen=True)
 class Defence:
-    """A defence with its options, as it was asked for."""
+    """A defence with its options, as it was asked for.
+
+    >>> defence = parse_defence("jpeg:quality=75")
+    >>> isinstance(defence, Defence), type(defence.build()).__name__
+    (True, 'JpegCompressionWithGradient')
+    """
 
     name: str
     options: Mapping[str, Any]
@@ -47,6 +52,9 @@ class Defence:
 
 def parse_defence(spec: str) -> Defence:
     """Read ``"name:option=value,option=value"``.
+
+    >>> parse_defence("jpeg:quality=75").options["quality"]
+    75
 
     :raises InputError: For an unknown name or option, or a value that is not allowed.
     """

@@ -24,6 +24,11 @@ class SpatialSmoothingWithGradient(SpatialSmoothing):
 
     Each output is one of the pixels in its window, so its gradient goes to that pixel. ART's version in torch has it,
     too, but needs kornia.
+
+    >>> median = SpatialSmoothingWithGradient(3, channels_first=True, clip_values=(0.0, 1.0))
+    >>> smooth, _ = median(images)
+    >>> smooth.shape
+    (8, 3, 32, 32)
     """
 
     def estimate_gradient(self, x: np.ndarray, grad: np.ndarray) -> np.ndarray:
@@ -48,6 +53,11 @@ class JpegCompressionWithGradient(JpegCompression):
     pixels.
 
     | Paper link: https://arxiv.org/abs/2309.06978 (compares such stand-ins; this one is by Shin and Song, 2017)
+
+    >>> jpeg = JpegCompressionWithGradient((0.0, 1.0), quality=75, channels_first=True)
+    >>> defended = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, preprocessing_defences=jpeg)
+    >>> bool(np.abs(defended.loss_gradient(images, np.eye(10)[labels])).max() > 0)
+    True
     """
 
     def estimate_gradient(self, x: np.ndarray, grad: np.ndarray) -> np.ndarray:

@@ -35,6 +35,13 @@ class Scenes:
     every label. All methods that take samples work on values between the steps, too, such as those of an attack: the
     logarithms of the probabilities are linear in them.
 
+    >>> templates = np.zeros((2, 8, 8), dtype=bool)
+    >>> templates[0, 2:6, 2:6] = templates[1, ::2] = True
+    >>> scenes = Scenes(templates, levels=255, conditions=np.array([[1.0, 0.3, 1.0]]))
+    >>> drawn, labels, _ = scenes.draw(4, np.random.default_rng(0))
+    >>> scenes.bayes(drawn).argmax(axis=1).tolist() == labels.tolist()
+    True
+
     :param templates: Where the object of each class lies, booleans ``(K, H, W)``.
     :param levels: Photons that a pixel counts.
     :param conditions: Rows of light in [0, 1], heat in [0, 0.5), and probability, ``(C, 3)``.
@@ -184,6 +191,10 @@ class NightData(LabelledSamples):
 
     By day colours show it, at night heat, at dusk often both. The best possible rule is :func:`bayes`.
 
+    >>> data = NightData()
+    >>> data.class_names, data.samples(slice(0, 4)).dtype.names
+    (('disc', 'square', 'triangle', 'cross'), ('rgb', 'thermal'))
+
     :param split: ``"test"``, or ``"train"``; each is the same whenever it is opened.
     :raises InputError: For another split.
     """
@@ -209,12 +220,19 @@ def bayes(x: np.ndarray) -> np.ndarray:
 
     No classifier is right more often on the average over samples that are drawn so, whatever it was trained on. It
     knows how samples are made, and is told neither light nor heat.
+
+    >>> data = NightData()
+    >>> bool((bayes(data.samples(slice(0, 100))).argmax(axis=1) == data.labels[:100]).mean() > 0.8)
+    True
     """
     return SCENES.bayes(x)
 
 
 def bayes_alone(x: np.ndarray, sensor: str) -> np.ndarray:
     """Probabilities of the four shapes given one image alone, ``(N, 4)``.
+
+    >>> bayes_alone(NightData().samples(slice(0, 4)), "thermal").shape
+    (4, 4)
 
     :param sensor: ``"rgb"`` or ``"thermal"``.
     :raises InputError: For another one.

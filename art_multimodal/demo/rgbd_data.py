@@ -51,6 +51,10 @@ class RgbdData(LabelledSamples):
 
     | Paper link: https://doi.org/10.1007/978-3-319-11752-2_3 (Scharstein et al. 2014, Middlebury stereo datasets)
 
+    >>> data = RgbdData()
+    >>> data.samples(slice(0, 2)).dtype.names
+    ('rgb', 'depth')
+
     :param split: ``"test"``, which no model of ``demo:rgbd`` was trained on, or ``"train"``.
     :raises InputError: For another split, or if scikit-image is not installed.
     """

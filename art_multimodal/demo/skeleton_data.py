@@ -18,6 +18,10 @@ class SkeletonData(LabelledSamples):
 
     Which joint hangs from which is :data:`~art_multimodal.demo.skeleton.PARENTS`.
 
+    >>> data = SkeletonData()
+    >>> data.samples(slice(0, 2))["joint"].shape
+    (2, 32, 13, 3)
+
     :param split: ``"test"`` or ``"train"``; each is the same whenever it is opened.
     :raises InputError: For another split.
     """

@@ -18,6 +18,10 @@ class SpokenData(LabelledSamples):
 
     | Paper link: https://github.com/Jakobovski/free-spoken-digit-dataset (Free Spoken Digit Dataset, CC BY-SA 4.0)
 
+    >>> data = SpokenData("redundant")
+    >>> len(data), data.samples(slice(0, 2)).dtype.names
+    (1000, ('digit', 'speech'))
+
     :param task: ``"complementary"``: the label is the last numeral of the sum, and there are ten pairs of each two
         digits; or ``"redundant"``: both show the same digit, which is the label.
     :raises InputError: For another task.

@@ -20,6 +20,10 @@ class ViewsData(LabelledSamples):
 
     | Paper link: https://doi.org/10.24432/C5HC70 (Multiple Features, UCI Machine Learning Repository, CC BY 4.0)
 
+    >>> data = ViewsData("train")
+    >>> len(data), data.samples(slice(0, 2)).dtype.names
+    (1000, ('pix', 'fou', 'kar'))
+
     :param split: ``"test"``, which no model of ``demo:views`` was trained on, or ``"train"``.
     :raises InputError: For another split.
     """

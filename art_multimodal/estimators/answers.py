@@ -25,6 +25,14 @@ class AnsweringClassifier(BlackBoxClassifierNeuralNetwork):
     want :attr:`answers_with_scores`; of labels ``predict`` returns the rows of the identity. Images are float32 ``(N,
     3, H, W)`` in [0, 1] at any size.
 
+    >>> from art_multimodal.models.families.custom.answers import AnsweringModel
+    >>> def brightness(images):
+    ...     return (images.mean(axis=(1, 2, 3)) > 0.5).astype(int)
+    ...
+    >>> asked = AnsweringClassifier(AnsweringModel(brightness), ["dark", "bright"])
+    >>> asked.predict_labels(np.stack([np.zeros((3, 32, 32)), np.ones((3, 32, 32))])).tolist()
+    [0, 1]
+
     :param model: What is asked.
     :param class_names: ``K`` names, at least two distinct ones, in the order of labels and scores.
     :param input_shape: Shape of an image for ART's attacks; other sizes are asked about, too.

@@ -19,7 +19,14 @@ Split = Callable[[Tensor], dict[str, Tensor]]
 
 
 class RowMismatch(InputError):
-    """Rows arrived that cannot be matched with what is bound; nothing is guessed."""
+    """Rows arrived that cannot be matched with what is bound; nothing is guessed.
+
+    >>> view = fusion.image_view(pairs["text"].tolist())
+    >>> view.predict(pairs["image"][:3])
+    Traceback (most recent call last):
+        ...
+    art_multimodal.estimators.bound.RowMismatch: 3 images came for 8 texts. A view on several texts takes ...
+    """
 
 
 class BoundFusion(RememberedFeatures):

@@ -43,6 +43,13 @@ class FusionClassifier(ClassifierMixin, ViewMaking, PairEstimator):
     :meth:`packed_view` and :func:`for_each_sample` bring ART's attacks to any of them.
 
     | Paper link: https://arxiv.org/abs/2112.12792 (MUROAN's unified view of multimodal models)
+
+    >>> questions = FusionClassifier(load_model("demo:shapes"))
+    >>> [questions.class_names[label] for label in questions.predict_labels(pairs[:3])]
+    ['yes', 'no', 'no']
+    >>> digits_in_views = FusionClassifier(load_model("demo:views"))
+    >>> digits_in_views.predict(x).shape, list(digits_in_views.modalities)
+    ((8, 10), ['pix', 'fou', 'kar'])
     """
 
     estimator_params = PairEstimator.estimator_params + ["nb_classes", "loss"]

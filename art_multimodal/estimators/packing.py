@@ -28,6 +28,12 @@ class PackedView(View):
     (l_inf), or the ellipsoid in which the squares of their shares of eps sum to 1 (l_2). ART's attacks run on it as
     they are, with ``eps=1``. Where all numeric modalities are packed and there is no text, nothing is bound, and rows
     cannot be mixed up. Made by :meth:`FusionClassifier.packed_view`.
+
+    >>> view = sensors.packed_view(["pix", "fou"], eps={"pix": 0.1, "fou": 0.05}, others=x)
+    >>> isinstance(view, PackedView), view.input_shape
+    (True, (316,))
+    >>> bool((view.unpack(view.pack(x), x)["fou"] == x["fou"]).all())
+    True
     """
 
     def __init__(

@@ -43,6 +43,12 @@ class ImageTextRetriever(PairEstimator):
     parameters.
 
     | Paper link: https://arxiv.org/abs/2103.00020 (CLIP)
+
+    >>> retriever = ImageTextRetriever(load_model("demo:scenes"))
+    >>> retriever.predict(captioned).shape
+    (8, 8)
+    >>> retriever.recall(captioned, ks=(1, 5)).image_to_text
+    {1: 1.0, 5: 1.0}
     """
 
     classifies = False

@@ -24,6 +24,13 @@ def straight_through(
 
     | Paper link: https://arxiv.org/abs/1802.00420 (BPDA)
 
+    >>> from art.defences.preprocessor import FeatureSqueezing
+    >>> squeeze = straight_through(FeatureSqueezing(clip_values=(0.0, 1.0), bit_depth=1))
+    >>> grey = torch.full((1, 3, 2, 2), 0.6, requires_grad=True)
+    >>> squeeze(grey).sum().backward()
+    >>> squeeze(grey).unique().tolist(), grey.grad.unique().tolist()
+    ([1.0], [1.0])
+
     :param clip_values: What a preprocessor in numpy is given lies between these, numbers or arrays.
     """
     if isinstance(preprocessor, PreprocessorPyTorch):

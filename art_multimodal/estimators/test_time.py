@@ -19,6 +19,17 @@ from art_multimodal.models.dual_encoder import DualEncoder
 class BareModel:
     """A zero-shot classifier as a test-time defence sees it: the model itself, without any defence.
 
+    >>> from art_multimodal.defences.test_time import Passes, TestTimeDefence
+    >>> class AsItIs(TestTimeDefence):
+    ...     def passes(self):
+    ...         return Passes(forward=1)
+    ...     def one_answer(self, bare: BareModel, images, classes, generators):
+    ...         return bare.logits(bare.embed(images), classes)
+    ...
+    >>> defended = classifier.with_test_time_defence(AsItIs())
+    >>> bool(np.allclose(defended.predict(images), classifier.predict(images), atol=1e-3))
+    True
+
     :param head: Of the classifier.
     """
 

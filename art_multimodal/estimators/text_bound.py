@@ -28,6 +28,10 @@ class TextBoundClassifier(ModalityView):
     With one text, any batch of images may come: every ART attack, defence and metric works. With several, row ``i`` of
     every batch belongs to text ``i``, and a batch of another length raises :class:`RowMismatch`. Made by
     :meth:`FusionClassifier.image_view`.
+
+    >>> view = fusion.image_view(pairs["text"].tolist())
+    >>> isinstance(view, TextBoundClassifier), view.predict(pairs["image"]).shape
+    (True, (8, 2))
     """
 
     def __init__(

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
 
 class ViewMaking(PyTorchEstimator):
-    """Views of a classifier of samples; they share its weights, loss, optimizer and defences."""
+    """Views of a classifier of samples; they share its weights, loss, optimizer and defences.
+
+    >>> isinstance(sensors, ViewMaking)
+    True
+    >>> pixels = sensors.modality_view("pix", others=x)
+    >>> pixels.predict(x["pix"]).argmax(axis=1).tolist() == sensors.predict_labels(x).tolist()
+    True
+    """
 
     _multimodal: MultimodalModel
     _defences: dict[str, list[Preprocessor]]

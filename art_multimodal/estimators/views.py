@@ -172,6 +172,14 @@ class ModalityView(View):
     """A model over several modalities seen as a classifier of one: the others, and its lengths, are bound inside.
 
     Made by :meth:`FusionClassifier.modality_view`.
+
+    >>> from art.attacks.evasion import ProjectedGradientDescent
+    >>> view = sensors.modality_view("fou", others=x)
+    >>> isinstance(view, ModalityView), view.input_shape
+    (True, (76,))
+    >>> attack = ProjectedGradientDescent(view, eps=0.1, eps_step=0.05, max_iter=2, verbose=False)
+    >>> bool(np.abs(attack.generate(x["fou"], y) - x["fou"]).max() <= 0.1 + 1e-6)
+    True
     """
 
     def __init__(

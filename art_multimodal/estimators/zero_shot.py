@@ -43,6 +43,15 @@ class ZeroShotClassifier(ImageClassifier):
     In evaluation mode no gradients are computed for the parameters, which ART's attacks would otherwise pay for.
 
     | Paper link: https://arxiv.org/abs/2103.00020 (CLIP)
+
+    >>> classifier = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, "a photo of the digit {}.")
+    >>> scores = classifier.predict(images)
+    >>> scores.shape, scores.argmax(axis=1).tolist()
+    ((8, 10), [0, 6, 2, 2, 5, 7, 1, 4])
+    >>> from art.attacks.evasion import FastGradientMethod
+    >>> attacked = FastGradientMethod(classifier, eps=8 / 255).generate(images, labels)
+    >>> bool(np.abs(attacked - images).max() <= 8 / 255 + 1e-6)
+    True
     """
 
     #: Whether the texts are the prompts of the classes, which samples share; elsewhere each sample has its own.

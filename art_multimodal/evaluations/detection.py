@@ -57,7 +57,17 @@ class DetectionResult:
 
 
 class DetectorEvaluation(Evaluation):
-    """ROC curves of a fitted detector."""
+    """ROC curves of a fitted detector.
+
+    >>> from art_multimodal.defences.detector.evasion import ModalityDisagreementDetector
+    >>> detector = ModalityDisagreementDetector(retriever, false_positive_rate=0.2)
+    >>> detector.fit(captioned)
+    >>> swapped = image_text_pairs(captioned["image"], captioned["text"][::-1].tolist())
+    >>> result = DetectorEvaluation(detector).evaluate(captioned, {"swapped": swapped})
+    >>> curve = result.curves["swapped"]
+    >>> isinstance(result, DetectionResult), isinstance(curve, DetectionCurve), curve.auc > 0.9
+    (True, True, True)
+    """
 
     def __init__(self, detector: ModalityDisagreementDetector, batch_size: int = 128, seed: int = 0) -> None:
         """
@@ -115,6 +125,10 @@ def auc_ci95(clean: np.ndarray, attacked: np.ndarray, seed: int = 0) -> tuple[fl
     Wilson's does for proportions, and has a width where all samples are in the right order, too; and of DeLong's, which
     knows how much clean and attacked scores vary each.
 
+    >>> low, high = auc_ci95(np.arange(10.0), np.arange(10.0) + 20)
+    >>> round(low, 1), high
+    (0.8, 1.0)
+
     :param clean: Scores ``(N,)``.
     :param attacked: Scores ``(M,)``, which should be higher.
     :param seed: Not used: nothing is drawn.
@@ -153,6 +167,12 @@ def auc_ci95(clean: np.ndarray, attacked: np.ndarray, seed: int = 0) -> tuple[fl
 
 def write_detection_report(result: DetectionResult, folder: Path | str) -> None:
     """Write ``detection.json``, ``detection.md`` and ``detection.html`` with the ROC curves into a folder.
+
+    >>> curve = DetectionCurve(1.0, (0.7, 1.0), 1.0, [0.0, 1.0], [1.0, 1.0], attacked=8)
+    >>> mine = {"name": "mine", "score": "similarity", "false_positive_rate": 0.05}
+    >>> write_detection_report(DetectionResult(mine, 8, 0.0, {"swapped": curve}), "detection")
+    >>> Path("detection", "detection.html").exists()
+    True
 
     :raises InputError: If they cannot be written.
     """

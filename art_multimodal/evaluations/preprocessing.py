@@ -85,6 +85,15 @@ def compare_preprocessing(
 ) -> PreprocessingResult:
     """Compare what was deployed with a model's own preprocessing, on photos.
 
+    >>> from PIL import Image
+    >>> for name in ("zero", "one"):
+    ...     Path("photos", name).mkdir(parents=True)
+    ...     Image.new("RGB", (64, 64), "grey").save(Path("photos", name, "1.png"))
+    ...
+    >>> result = compare_preprocessing("demo:digits", "folder:photos", resize="opencv_linear", device="cpu")
+    >>> isinstance(result, PreprocessingResult), result.photos, result.largest < 1
+    (True, 2, True)
+
     :param model: A dual encoder, or its name.
     :param data: Photos with class folders, as for ``open_data``.
     :param resize: The resize that was deployed, a name of :data:`~art_multimodal.functional.resizing.RESIZERS`; or

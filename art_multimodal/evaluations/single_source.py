@@ -87,6 +87,13 @@ class SingleSource(Evaluation):
     intact, and compares with what the model says where an oracle leaves the attacked modality out.
 
     | Paper link: https://arxiv.org/abs/2206.12714 (single-source attacks)
+
+    >>> attack = SingleSource(sensors, {"pix": 0.1, "fou": 0.1}, max_iter=1, num_random_init=0, verbose=False)
+    >>> result = attack.evaluate(x, y)
+    >>> isinstance(result, SingleSourceResult), isinstance(result.sources["pix"], SourceResult)
+    (True, True)
+    >>> bool(result.worst.mean() <= result.clean.mean())
+    True
     """
 
     def __init__(

@@ -93,7 +93,12 @@ STANDARDS: dict[str, Standard] = {
 
 
 def family_of(entry: AttackEntry) -> str:
-    """What is attacked: the modality of an entry, and of one on a single modality of samples :data:`SINGLE_SOURCE`."""
+    """What is attacked: the modality of an entry, and of one on a single modality of samples :data:`SINGLE_SOURCE`.
+
+    >>> from art_multimodal.evaluations.suite.entry import entry_of
+    >>> family_of(entry_of("pgd")), family_of(entry_of("bert_attack"))
+    ('image', 'text')
+    """
     at = entry.name.partition("@")[2]
     return SINGLE_SOURCE if at and entry.modality in (EACH, at) else entry.modality
 
@@ -101,6 +106,10 @@ def family_of(entry: AttackEntry) -> str:
 @dataclass(frozen=True)
 class Rule:
     """Ids, and the rows that they are of. What is not restricted holds for every row.
+
+    >>> rule = Rule("mitre_atlas", ("AML.T0015",), families=("image",))
+    >>> rule.holds("white-box", "image", None), rule.holds("white-box", "text", None)
+    (True, False)
 
     :param standard: A name of :data:`STANDARDS`.
     :param ids: Of that standard.
@@ -161,6 +170,12 @@ RULES: tuple[Rule, ...] = (
 
 def standards_of(entries: Iterable[AttackEntry], task: str | None = None) -> dict[str, list[str]]:
     """The ids of a row, by the names of :data:`STANDARDS`.
+
+    >>> from art_multimodal.evaluations.suite.entry import entry_of
+    >>> from art_multimodal.evaluations.standards import STANDARDS
+    >>> found = standards_of([entry_of("pgd")])
+    >>> set(found) <= set(STANDARDS), isinstance(STANDARDS["mitre_atlas"], Standard)
+    (True, True)
 
     :param entries: The attacks that the row stands for, of the suite or registered by another package; none for the row
         before any attack.

@@ -141,6 +141,10 @@ _UNDESCRIBED = ThreatModel(
 def threat_model_of(family: str, modalities: Collection[str] = ()) -> ThreatModel:
     """Who attacks what.
 
+    >>> model = threat_model_of("image")
+    >>> isinstance(model, ThreatModel), bool(model.attacker)
+    (True, True)
+
     :param family: As :func:`art_multimodal.evaluations.standards.family_of`, or the name of a row that stands for one
         modality of several.
     :param modalities: Names of the modalities of samples.
@@ -151,10 +155,18 @@ def threat_model_of(family: str, modalities: Collection[str] = ()) -> ThreatMode
 
 
 def members_of_family(family: str) -> list[AttackEntry]:
-    """The attacks of the suite that are of a family."""
+    """The attacks of the suite that are of a family.
+
+    >>> "pgd" in [entry.name for entry in members_of_family("image")]
+    True
+    """
     return [entry for _, entry in ATTACKS.items() if family_of(entry) == family]
 
 
 def families() -> list[str]:
-    """The families of the suite, in the order of its listings."""
+    """The families of the suite, in the order of its listings.
+
+    >>> "image" in families()
+    True
+    """
     return list(dict.fromkeys(family_of(entry) for _, entry in ATTACKS.items()))

@@ -34,6 +34,10 @@ from art_multimodal.prompts import DEFAULT_TEMPLATES
 class UniversalSettings:
     """What is learned, on what.
 
+    >>> settings = UniversalSettings(models=("demo:digits", "demo:digits/robust"), data="demo:digits", eps=8 / 255)
+    >>> settings.steps, settings.patch
+    (200, None)
+
     :param models: Names of dual encoders: the surrogates. Images have the size of the first.
     :param data: As for ``open_data``; labels are not looked at.
     :param norm: ``"inf"`` or ``"2"``.
@@ -118,6 +122,11 @@ def learn_universal(
     before: Callable[[Sequence[str]], Any] | None = None,
 ) -> Learned:
     """Load models, read images, and learn on them.
+
+    >>> settings = UniversalSettings(models=("demo:digits",), data="demo:digits", limit=8, steps=2)
+    >>> learned = learn_universal(settings, device="cpu")
+    >>> isinstance(learned, Learned), learned.images, learned.universal.values.shape
+    (True, 8, (3, 32, 32))
 
     :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
     :param max_skipped: Share of images that may be unreadable.

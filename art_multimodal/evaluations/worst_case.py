@@ -99,6 +99,14 @@ class WorstCase(Evaluation):
 
     Equal seeds give equal results, whatever the batch size of the budget. Images of one shape are taken; of several,
     evaluate each by itself.
+
+    >>> from art_multimodal.attacks.budget import Budget
+    >>> worst = WorstCase(fusion, Budget(max_queries=10), modalities=["text"], verbose=False)
+    >>> result = worst.evaluate(pairs[:2], answers[:2])
+    >>> isinstance(result, WorstCaseResult), isinstance(result.modalities["text"], ModalityResult)
+    (True, True)
+    >>> result.modalities["text"].accuracy <= result.clean_accuracy
+    True
     """
 
     def __init__(

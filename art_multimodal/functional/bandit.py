@@ -17,6 +17,13 @@ class UpperConfidence:
     | Paper link: https://doi.org/10.1023/A:1013689704352 (UCB1)
     | Paper link: https://arxiv.org/abs/2505.05528 (X-Transfer: the arms are surrogates of an attack)
 
+    >>> bandit = UpperConfidence(arms=3, exploration=0.0)
+    >>> for arm, reward in enumerate((0.2, 0.9, 0.4)):
+    ...     bandit.reward(arm, reward)
+    ...
+    >>> bandit.choose(2)
+    [1, 2]
+
     :param arms: How many there are.
     :param exploration: Weight of the bound; 0 pulls the best arm so far.
     :param memory: In [0, 1): 0 knows the last reward alone.

@@ -67,6 +67,10 @@ def largest_coverage(
     the weight is the bound of submodular functions: what a set reaches, and the most that any elements could add to it
     one by one.
 
+    >>> weights, seen = np.array([3, 2, 2]), np.array([[1, 0], [0, 1], [0, 1]], dtype=bool)
+    >>> largest_coverage(weights, [seen], budget=[1])
+    Coverage(weight=4, chosen=((1,),), exact=True)
+
     :param weights: Of each vote, whole numbers from 0, ``[V]``.
     :param seen: Of each modality which vote sees which element, booleans ``[V, n_i]``.
     :param budget: Of each modality how many elements may be chosen; more than there are count as all.

@@ -96,6 +96,9 @@ def affine_plane(q: int) -> np.ndarray:
 def subsets(n: int, k: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Random subsets of ``k`` of ``n`` elements, each as probable, drawn with replacement.
 
+    >>> subsets(9, 3, count=5, rng=np.random.default_rng(0)).sum(axis=1).tolist()
+    [3, 3, 3, 3, 3]
+
     :param count: How many.
     :return: Booleans ``[count, n]``.
     :raises InputError: If ``k`` is more than ``n``.
@@ -125,6 +128,9 @@ def cycled(*masks: np.ndarray, votes: int | None = None) -> tuple[np.ndarray, ..
 
     With fewer votes than :func:`crossed`: of ``T`` votes, ``r_i`` elements of modality i reach ``r_i T / V_i`` at the
     most where all ``V_i`` are partitions and divide ``T``.
+
+    >>> [part.shape for part in cycled(partition(6, 3), partition(4, 2))]
+    [(6, 6), (6, 4)]
 
     :param masks: Of each modality, ``[V_i, n_i]``.
     :param votes: How many; by default the least common multiple of all ``V_i``.

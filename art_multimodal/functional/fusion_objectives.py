@@ -35,6 +35,10 @@ def quality_ranking(weights: Tensor, losses: Tensor) -> Tensor:
     Of each sample and the next one in the batch, the weight of the one with the larger loss is to be smaller by at
     least the difference of the losses.
 
+    >>> losses, falling = torch.tensor([0.1, 0.9]), torch.tensor([2.0, 1.0])
+    >>> float(quality_ranking(falling, losses)), float(quality_ranking(falling.flip(0), losses)) > 0
+    (0.0, True)
+
     :param weights: Weights of one modality, shape ``[N]``.
     :param losses: Its losses so far, each sample's sum over training, scaled to [0, 1] over the training set, ``[N]``.
     :return: Mean over the samples, at least 0; 0 for fewer than two.
@@ -51,6 +55,11 @@ def unimodal_contrast(features: Mapping[str, Tensor], right: Mapping[str, Tensor
     Samples that a pair of modalities both get right, or one of them, are to have more similar embeddings than the rest
     of the batch; where one is right alone, the other one is pulled towards it, and it stays. The published code takes
     the first row of the similarities for the diagonal.
+
+    >>> features = {"rgb": torch.eye(4), "depth": torch.eye(4).flip(0)}
+    >>> both = torch.tensor([True, True, False, False])
+    >>> float(unimodal_contrast(features, {"rgb": both, "depth": both})) > 0
+    True
 
     :param features: Embeddings ``[N, D]`` of each modality, of one width.
     :param right: Which samples each modality answers rightly by itself, booleans ``[N]``.
@@ -84,6 +93,11 @@ def worst_unimodal_margin(
 
     ``log sum_m sum_(k != y) exp(s_mk - s_my)``, so that the worst modality is pushed most.
 
+    >>> right, wrong = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 9.0]])
+    >>> margin = worst_unimodal_margin({"rgb": right, "depth": wrong}, torch.tensor([0]))
+    >>> round(margin.item(), 2)
+    9.0
+
     :param scores: Scores ``[N, K]`` of each modality.
     :param targets: Class indices ``[N]``.
     :param present: Which samples have a modality, booleans ``[N]``; ``None`` for all. One that a sample lacks takes no
@@ -105,6 +119,10 @@ def spread(embeddings: Tensor) -> Tensor:
 
     ``5 mean_d relu(1 - sqrt(var_d + 1e-4)) + sum_(i != j) cov_ij^2 / D``, the terms of VICReg.
 
+    >>> apart = torch.tensor([[2.0, 2.0], [2.0, -2.0], [-2.0, 2.0], [-2.0, -2.0]])
+    >>> float(spread(apart)), float(spread(torch.ones(4, 2))) > 1
+    (0.0, True)
+
     :param embeddings: Shape ``[N, D]``.
     :return: At least 0; 0 for fewer than two rows, which cannot vary.
     """
@@ -123,6 +141,11 @@ def unified_stream(projected: Mapping[str, Tensor], fused_projected: Mapping[str
     With ``c = mean_m z_m`` it is ``5 [sum_m MSE(z_m, u_m) + sum_m MSE(z_m, c)] + sum_m [spread(z_m) + spread(u_m)]``:
     the fused stream holds each view, views agree, and nothing collapses.
 
+    >>> alike = {"joint": torch.eye(4), "bone": torch.eye(4)}
+    >>> apart = {"joint": torch.eye(4), "bone": -torch.eye(4)}
+    >>> bool(unified_stream(alike, alike) < unified_stream(apart, alike))
+    True
+
     :param projected: Embeddings ``z_m`` of each view by itself, ``[N, D]``.
     :param fused_projected: What each view's projector makes of the fused stream, ``u_m``, by the same names.
     """
@@ -140,6 +163,9 @@ def protected(projection: Tensor, feature: Tensor, alpha: float) -> Tensor:
     becomes ``alpha (alpha I + H H')^-1``: a gradient of a head that is multiplied by it hardly changes what the head
     says about these features. The published code divides by an outer product, element by element, and protects nothing.
 
+    >>> protected(torch.eye(2), torch.tensor([1.0, 0.0]), alpha=1.0).tolist()
+    [[0.5, 0.0], [0.0, 1.0]]
+
     :param projection: Symmetric, shape ``[D, D]``.
     :param feature: Mean feature of a batch of one modality, ``[D]``.
     :param alpha: How much of the direction is left; greater than 0.
@@ -149,12 +175,22 @@ def protected(projection: Tensor, feature: Tensor, alpha: float) -> Tensor:
 
 
 def sample_losses(scores: Tensor, targets: Tensor, present: Tensor) -> Tensor:
-    """Cross-entropy of the scores of one modality, 0 for the samples that lack it: ``[N]``."""
+    """Cross-entropy of the scores of one modality, 0 for the samples that lack it: ``[N]``.
+
+    >>> present = torch.tensor([True, False])
+    >>> sample_losses(torch.zeros(2, 4), torch.eye(4)[:2], present).exp().round().tolist()
+    [4.0, 1.0]
+    """
     return torch.where(present, soft_cross_entropy(scores, targets), 0.0)
 
 
 def unimodal(unimodal_scores: Mapping[str, Tensor], targets: Tensor, present: Mapping[str, Tensor]) -> Tensor:
-    """Cross-entropy of each modality's own scores, the mean over the samples that have it, summed over modalities."""
+    """Cross-entropy of each modality's own scores, the mean over the samples that have it, summed over modalities.
+
+    >>> scores, there = {"rgb": torch.zeros(2, 4)}, {"rgb": torch.tensor([True, False])}
+    >>> round(unimodal(scores, torch.eye(4)[:2], there).exp().item(), 3)
+    4.0
+    """
     losses = [
         sample_losses(scores, targets, present[name]).sum() / present[name].sum().clamp_min(1)
         for name, scores in unimodal_scores.items()
@@ -163,12 +199,19 @@ def unimodal(unimodal_scores: Mapping[str, Tensor], targets: Tensor, present: Ma
 
 
 def fused(scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the scores."""
+    """Mean cross-entropy of the scores.
+
+    >>> round(fused(torch.zeros(2, 4), torch.eye(4)[:2]).exp().item(), 3)
+    4.0
+    """
     return soft_cross_entropy(scores, targets).mean()
 
 
 def ablation(ablated_scores: Tensor, targets: Tensor, consistency: float = 0.0) -> Tensor:
     """Cross-entropy of samples of which some elements are hidden (arXiv:1911.09272; several modalities: 2403.19080).
+
+    >>> round(ablation(torch.zeros(1, 2, 4), torch.eye(4)[:2]).exp().item(), 3)
+    4.0
 
     :param consistency: Weight of the variance of two masks' votes
         (:func:`~art_multimodal.functional.objectives.vote_variance`), at least 0; above 0 each sample is seen under two
@@ -185,6 +228,11 @@ def auxiliary(
     lambda_unimodal: float = 1.0,
 ) -> Tensor:
     """Cross-entropy of the scores, and of each modality's own (multi-task training of late fusions).
+
+    >>> zero, there = torch.zeros(2, 4), torch.ones(2, dtype=torch.bool)
+    >>> loss = auxiliary(zero, {"rgb": zero}, torch.eye(4)[:2], {"rgb": there}, lambda_unimodal=0.5)
+    >>> round(loss.exp().item(), 3)
+    8.0
 
     :param lambda_unimodal: Weight of the modalities' own.
     """
@@ -204,6 +252,12 @@ def qmf(
 
     Samples that lack a modality take no part in its ranking.
 
+    >>> zero, there = torch.zeros(2, 4), torch.ones(2, dtype=torch.bool)
+    >>> given = {"weights": {"rgb": torch.tensor([2.0, 1.0])}, "history": {"rgb": torch.tensor([0.1, 0.9])}}
+    >>> loss = qmf(zero, {"rgb": zero}, targets=torch.eye(4)[:2], present={"rgb": there}, **given)
+    >>> round(loss.exp().item(), 3)
+    16.0
+
     :param lambda_rank: Weight of the ranking: 1 for texts and images, 0.1 for colour and depth in the paper.
     """
     ranks = [quality_ranking(of[present[name]], history[name][present[name]]) for name, of in weights.items()]
@@ -222,6 +276,11 @@ def unis_mmc(
     """Cross-entropies of all scores, and embeddings drawn towards the modality that is right (arXiv:2305.09299).
 
     Samples that lack a modality take no part in the contrast.
+
+    >>> unit, there = torch.eye(4), {name: torch.ones(4, dtype=torch.bool) for name in ("rgb", "depth")}
+    >>> alone, features = dict.fromkeys(there, 9 * unit), dict.fromkeys(there, unit)
+    >>> bool(unis_mmc(9 * unit, alone, features, unit, there) < 0.1)
+    True
 
     :param lambda_contrast: Weight of the contrast.
     :param temperature: Divides the cosines.
@@ -243,6 +302,11 @@ def mla(
 ) -> Tensor:
     """Cross-entropy of the modality whose turn it is (MLA, arXiv:2311.10707).
 
+    >>> scores, there = {"rgb": torch.zeros(2, 4), "depth": 9 * torch.eye(4)[:2]}, torch.ones(2, dtype=torch.bool)
+    >>> loss = mla(scores, torch.eye(4)[:2], {"rgb": there, "depth": there}, turn="rgb")
+    >>> round(loss.exp().item(), 3)
+    4.0
+
     :param alpha: How much of a protected direction the shared head may still move in, at the start of training; its
         exponent grows from 1 to 2.
     """
@@ -258,6 +322,10 @@ def crmt(
 ) -> Tensor:
     """Cross-entropy, and margins of the modality that is worst (CRMT, arXiv:2402.06244, step 1).
 
+    >>> unit, there = torch.eye(4), {"rgb": torch.ones(4, dtype=torch.bool)}
+    >>> bool(crmt(9 * unit, {"rgb": 9 * unit}, unit, there) < crmt(9 * unit, {"rgb": -9 * unit}, unit, there))
+    True
+
     :param rho: Weight of the margins.
     """
     margin = worst_unimodal_margin(unimodal_scores, targets.argmax(dim=1), present)
@@ -266,6 +334,9 @@ def crmt(
 
 def larger_radius(radius: Tensor, largest_radius: float = 1.0) -> Tensor:
     """The radius within which no change alters the answer, to be raised (CRMT, arXiv:2402.06244, step 2).
+
+    >>> larger_radius(torch.tensor([0.5, 3.0]), largest_radius=1.0).item()
+    -0.75
 
     :param largest_radius: What counts as large enough, in the units of the inputs.
     :return: Minus the mean, each radius at most ``largest_radius``.

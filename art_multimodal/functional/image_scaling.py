@@ -25,7 +25,13 @@ class Hidden(NamedTuple):
 
 
 def seen(images: Tensor, matrices: Matrices) -> Tensor:
-    """Pictures ``[..., H, W]`` after a resize: ``[..., h, w]``."""
+    """Pictures ``[..., H, W]`` after a resize: ``[..., h, w]``.
+
+    >>> from art_multimodal.functional.resizing import RESIZERS
+    >>> down = RESIZERS["opencv_nearest"].matrix(4, 2)
+    >>> seen(torch.arange(16.0, dtype=torch.float64).reshape(4, 4), (down, down)).tolist()
+    [[0.0, 2.0], [8.0, 10.0]]
+    """
     down, across = matrices
     return down @ images @ across.T
 
@@ -35,6 +41,12 @@ def least_change(difference: Tensor, matrices: Matrices) -> Tensor:
 
     ``pinv(down) @ difference @ pinv(across).T``: the Moore-Penrose solution, as the pseudo-inverse of a Kronecker
     product is that of its factors. Where no change gives the difference (a resize that enlarges), it comes closest.
+
+    >>> from art_multimodal.functional.resizing import RESIZERS
+    >>> down = RESIZERS["opencv_nearest"].matrix(4, 2)
+    >>> change = least_change(torch.ones(2, 2, dtype=torch.float64), (down, down))
+    >>> change.shape, int((change != 0).sum())
+    (torch.Size([4, 4]), 4)
 
     :param difference: Shape ``[..., h, w]``.
     :param matrices: Of the resize, float64.
@@ -49,6 +61,11 @@ def price(matrices: Matrices) -> float:
 
     Root mean squares both, of differences that are white noise: ``|pinv(down)| * |pinv(across)| / sqrt(H * W)`` in
     Frobenius norms. About 1 where every pixel counts as much: nothing can be hidden. Far below 1 where few count.
+
+    >>> from art_multimodal.functional.resizing import RESIZERS
+    >>> down = RESIZERS["opencv_nearest"].matrix(32, 8)
+    >>> round(price((down, down)), 3)
+    0.25
     """
     down, across = matrices
     norms = [float(torch.linalg.matrix_norm(torch.linalg.pinv(one))) for one in (down, across)]
@@ -56,7 +73,12 @@ def price(matrices: Matrices) -> float:
 
 
 def share_seen(matrices: Matrices) -> float:
-    """The share of the pixels of the large picture that the small one depends on."""
+    """The share of the pixels of the large picture that the small one depends on.
+
+    >>> from art_multimodal.functional.resizing import RESIZERS
+    >>> [share_seen((RESIZERS[name].matrix(32, 8),) * 2) for name in ("opencv_nearest", "bicubic")]
+    [0.0625, 1.0]
+    """
     down, across = ((one != 0).any(dim=0).double().mean() for one in matrices)
     return float(down * across)
 
@@ -73,6 +95,12 @@ def hide(
     conditions of Karush, Kuhn and Tucker hold: what comes out is ``clip(images + down.T @ multipliers @ across)``.
 
     | Paper link: https://www.usenix.org/conference/usenixsecurity19/presentation/xiao (image-scaling attacks)
+
+    >>> from art_multimodal.functional.resizing import RESIZERS
+    >>> down = RESIZERS["opencv_linear"].matrix(32, 8)
+    >>> hidden = hide(torch.full((1, 3, 32, 32), 0.5), torch.full((1, 3, 8, 8), 0.75), (down, down))
+    >>> isinstance(hidden, Hidden), hidden.images.shape, bool(hidden.residual.max() < 1e-3)
+    (True, torch.Size([1, 3, 32, 32]), True)
 
     :param images: Shape ``[N, C, H, W]`` in [0, 1].
     :param targets: Shape ``[N, C, h, w]``, what is to be seen, in [0, 1].

@@ -29,6 +29,9 @@ _REFERENCE = 100.0
 def load_font(size: float, path: str | None = None) -> FreeTypeFont:
     """Return a font at a size in pixels.
 
+    >>> load_font(12).size
+    12
+
     :param path: A TrueType or OpenType file; ``None`` for the font that comes with Pillow, which has letters for plain
         English only.
     :raises InputError: If the file is no font, or Pillow was built without FreeType.
@@ -46,7 +49,11 @@ def load_font(size: float, path: str | None = None) -> FreeTypeFont:
 
 
 def missing_letters(word: str, path: str | None = None) -> str:
-    """Return the characters of a word that a font has no letter for, each once, in order; spaces never count."""
+    """Return the characters of a word that a font has no letter for, each once, in order; spaces never count.
+
+    >>> missing_letters("zero"), missing_letters("null 零")
+    ('', '零')
+    """
     font = load_font(32.0, path)
 
     def drawn(character: str) -> tuple[tuple[int, int], bytes]:
@@ -62,6 +69,10 @@ def lettering(
     word: str, height: int, width: int, most_pixels: int, path: str | None = None, least_size: float = LEAST_SIZE
 ) -> np.ndarray | None:
     """Write a word as large as it fits, anti-aliased, on one line or broken at spaces.
+
+    >>> letters = lettering("iPod", height=12, width=32, most_pixels=300)
+    >>> letters.dtype, letters.size <= 300
+    (dtype('uint8'), True)
 
     :param word: With a letter at least; runs of spaces count as one.
     :param height: Most pixels that the result is high, its padding included.
@@ -97,6 +108,12 @@ def write(
     image: np.ndarray, letters: np.ndarray, row: int, column: int, text_colour: np.ndarray, patch_colour: np.ndarray
 ) -> None:
     """Paste letters on a plain patch into an image, in place; nothing outside the patch changes.
+
+    >>> paper, black = np.ones((3, 1, 1)), np.zeros((3, 1, 1))
+    >>> picture, letters = images[0].copy(), lettering("iPod", height=12, width=32, most_pixels=300)
+    >>> write(picture, letters, row=2, column=0, text_colour=black, patch_colour=paper)
+    >>> bool((picture[:, 16:] == images[0][:, 16:]).all()), bool((picture != images[0]).any())
+    (True, True)
 
     :param image: Shape ``(C, H, W)``, values in [0, 1].
     :param letters: From :func:`lettering`.

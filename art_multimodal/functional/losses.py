@@ -10,6 +10,9 @@ from torch.nn import functional as F
 def class_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy over all class prompts (arXiv:2404.19287, image attack).
 
+    >>> class_cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3])).exp().round().tolist()
+    [4.0, 4.0]
+
     :param logits: Shape ``[N, K]``.
     :param labels: Class indices, shape ``[N]``.
     :return: Shape ``[N]``, at least 0.
@@ -19,6 +22,9 @@ def class_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def margin_loss(logits: Tensor, labels: Tensor, targeted: bool = False, rivals: Tensor | None = None) -> Tensor:
     """How far the label is from being the answer: the best other logit minus the label's.
+
+    >>> margin_loss(torch.tensor([[5.0, 2.0, 1.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 0])).tolist()
+    [-3.0, 3.0]
 
     :param logits: Shape ``[N, K]``, at least two classes.
     :param labels: Class indices, shape ``[N]``.
@@ -43,6 +49,10 @@ def _of_another(values: Tensor, labels: Tensor, rivals: Tensor | None) -> Tensor
 def embedding_kl(clean: Tensor, adversarial: Tensor) -> Tensor:
     """KL(softmax(clean) || softmax(adversarial)) of unit embeddings (Co-Attack, arXiv:2206.09391).
 
+    >>> one, other = torch.eye(4)[:2], torch.eye(4)[[0, 2]]
+    >>> (embedding_kl(one, other) > 1e-3).tolist()
+    [False, True]
+
     :param clean: Shape ``[N, D]``; scaled to unit length here.
     :param adversarial: Shape ``[N, D]``; scaled to unit length here.
     :return: Shape ``[N]``, at least 0, and 0 where the directions agree.
@@ -59,6 +69,9 @@ def embedding_kl(clean: Tensor, adversarial: Tensor) -> Tensor:
 def embedding_l2(clean: Tensor, adversarial: Tensor) -> Tensor:
     """Squared Euclidean distance of unnormalised embeddings (FARE, arXiv:2402.12336, equation 3).
 
+    >>> embedding_l2(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist()
+    [25.0]
+
     :param clean: Shape ``[N, D]``.
     :param adversarial: Shape ``[N, D]``.
     :return: Shape ``[N]``, at least 0.
@@ -72,6 +85,10 @@ def vote_margin(
     """What some modalities contribute to another class less what they contribute to the label.
 
     With one modality ``m``, its scores ``l`` and weight ``w`` it is ``w (l_j - l_y)``.
+
+    >>> scores = torch.tensor([[[2.0, 1.0], [0.0, 4.0]]])
+    >>> vote_margin(scores, torch.tensor([[0.5, 0.25]]), torch.tensor([0])).tolist()
+    [0.5]
 
     :param scores: Of each modality alone, ``[N, M, K]``.
     :param weights: Of the modalities, ``[N, M]``.
@@ -90,6 +107,10 @@ def vote_share(
 
     With one modality ``m``, its prediction ``p`` and weight ``w`` it is ``log(w p_j)``. Where ``w`` falls with the
     distance from the other modalities, it is raised by agreeing with them and by another answer at once.
+
+    >>> even = torch.zeros(1, 2, 2)
+    >>> vote_share(even, torch.tensor([[0.5, 0.25]]), torch.tensor([0])).exp().tolist()
+    [0.375]
 
     :param scores: Of each modality alone, ``[N, M, K]``.
     :param weights: Of the modalities, at least 0, ``[N, M]``.

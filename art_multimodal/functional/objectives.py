@@ -34,6 +34,9 @@ from art_multimodal.functional.losses import embedding_l2
 def cosine_logits(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
     """Logits of images against texts: the scale times the cosine.
 
+    >>> cosine_logits(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]]), scale=100.0).tolist()
+    [[100.0, 0.0]]
+
     :param images: Shape ``[N, D]``, of any length.
     :param texts: Shape ``[M, D]``, of any length.
     :return: Shape ``[N, M]``.
@@ -44,6 +47,10 @@ def cosine_logits(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tenso
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy against probabilities.
 
+    >>> even = torch.full((1, 2), 0.5)
+    >>> soft_cross_entropy(torch.zeros(1, 2), even).exp().tolist()
+    [2.0]
+
     :param logits: Shape ``[N, K]``.
     :param targets: Shape ``[N, K]``; rows sum to 1.
     :return: Shape ``[N]``, at least 0.
@@ -53,6 +60,10 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def kl_of_logits(logits: Tensor, reference: Tensor) -> Tensor:
     """KL(softmax(logits) || softmax(reference)).
+
+    >>> logits = torch.tensor([[2.0, 0.0]])
+    >>> kl_of_logits(logits, logits + 5).abs().max().item() < 1e-6
+    True
 
     :param logits: Shape ``[N, K]``.
     :param reference: Shape ``[N, K]``.
@@ -68,6 +79,12 @@ def vote_variance(logits: Tensor) -> Tensor:
     The unbiased variance over the views of each class's probability, summed. For two views it is half of the squared
     distance of ``p`` and ``q``; over random masks its mean is the variance over all masks.
 
+    >>> agreed = torch.tensor([[[9.0, 0.0]], [[9.0, 0.0]]])
+    >>> vote_variance(agreed).tolist()
+    [0.0]
+    >>> vote_variance(torch.tensor([[[99.0, 0.0]], [[0.0, 99.0]]])).tolist()
+    [1.0]
+
     :param logits: Shape ``[V, N, K]``, of at least two views.
     :return: Shape ``[N]``, from 0 to 1.
     :raises InputError: For a single view.
@@ -79,6 +96,10 @@ def vote_variance(logits: Tensor) -> Tensor:
 
 def under_masks(logits: Tensor, targets: Tensor, consistency: float = 0.0) -> Tensor:
     """Mean cross-entropy over views of each sample, and how far their votes are apart.
+
+    >>> logits = torch.zeros(2, 1, 4)
+    >>> round(under_masks(logits, torch.eye(4)[:1], consistency=1.0).exp().item(), 3)
+    4.0
 
     :param logits: Shape ``[V, N, K]``.
     :param targets: Shape ``[N, K]``; rows sum to 1.
@@ -105,6 +126,12 @@ def mmcoa(
     and the one of all samples of a class as positives are equal, and so are their gradients; with varied captions they
     are not.
 
+    >>> unit, scale = torch.eye(4), torch.tensor(100.0)
+    >>> right = mmcoa(unit, unit, unit, unit, torch.eye(4, dtype=torch.bool), scale)
+    >>> wrong = mmcoa(unit, unit.flip(0), unit, unit, torch.eye(4, dtype=torch.bool), scale)
+    >>> bool(right < 1e-3), bool(wrong > 10)
+    (True, True)
+
     :param lambda_img: Weight of the adversarial images.
     :param lambda_txt: Weight of the adversarial texts.
     """
@@ -115,7 +142,12 @@ def mmcoa(
 
 
 def text_contrastive(clean_images: Tensor, adversarial_texts: Tensor, positives: Tensor, scale: Tensor) -> Tensor:
-    """Adversarial texts meet clean images: ``[CE(s I T') + CE(s T' I)] / 2`` (the text side of arXiv:2404.19287)."""
+    """Adversarial texts meet clean images: ``[CE(s I T') + CE(s T' I)] / 2`` (the text side of arXiv:2404.19287).
+
+    >>> unit, scale = torch.eye(4), torch.tensor(100.0)
+    >>> bool(text_contrastive(unit, unit, torch.eye(4, dtype=torch.bool), scale) < 1e-3)
+    True
+    """
     return contrastive_cross_entropy(cosine_logits(clean_images, adversarial_texts, scale), positives).mean()
 
 
@@ -145,6 +177,15 @@ def joint_anchored(
     texts. S sets each pair that belongs together against those that do not: see :func:`pairs_against_others`. R are
     texts about other things: what a text attack puts in for a word of training must not become a word without meaning.
 
+    >>> unit = torch.eye(4)
+    >>> settled = {"original_images": unit, "original_texts": unit, "reference_texts": unit}
+    >>> settled |= {"original_reference_texts": unit, "class_texts": unit, "targets": unit}
+    >>> settled |= {"positives": torch.eye(4, dtype=torch.bool), "scale": torch.tensor(100.0)}
+    >>> bool(joint_anchored(unit, unit, adversarial_texts=unit, **settled) < 1e-3)
+    True
+    >>> bool(joint_anchored(unit, unit.flip(0), adversarial_texts=unit, **settled) > 10)
+    True
+
     :param lambda_txt: Weight of adversarial texts against clean images.
     :param lambda_joint: Weight of adversarial texts against adversarial images.
     :param lambda_image_anchor: Weight of the distance of clean and adversarial images to the original clean ones.
@@ -171,6 +212,10 @@ def pairs_against_others(logits: Tensor, positives: Tensor) -> Tensor:
     Unlike :func:`contrastive_cross_entropy`, pairs that belong together do not compete with each other: nothing is
     gained by making one of them as likely as the next, and the least likely one is raised the most.
 
+    >>> logits = 100 * torch.eye(3)
+    >>> bool(pairs_against_others(logits, torch.eye(3, dtype=torch.bool)) < 1e-3)
+    True
+
     :param logits: Shape ``[N, M]``.
     :param positives: Boolean, shape ``[N, M]``; every row and column has one.
     :return: One number: the mean over rows, then over their pairs, and the same of the columns, averaged.
@@ -186,7 +231,12 @@ def _against_others(logits: Tensor, positives: Tensor) -> Tensor:
 
 
 def clean_cross_entropy(clean_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy of clean images over the class texts: fine-tuning without an attack, for comparison."""
+    """Cross-entropy of clean images over the class texts: fine-tuning without an attack, for comparison.
+
+    >>> unit = torch.eye(4)
+    >>> bool(clean_cross_entropy(unit, unit, targets=unit, scale=torch.tensor(100.0)) < 1e-3)
+    True
+    """
     return soft_cross_entropy(cosine_logits(clean_images, class_texts, scale), targets).mean()
 
 
@@ -194,6 +244,10 @@ def image_ablation(
     ablated_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor, consistency: float = 0.0
 ) -> Tensor:
     """Cross-entropy over the class texts of images of which some elements are hidden (arXiv:1911.09272).
+
+    >>> unit = torch.eye(4)
+    >>> bool(image_ablation(unit[None], unit, unit, scale=torch.tensor(100.0)) < 1e-3)
+    True
 
     :param consistency: Weight of the variance of two masks' votes (:func:`vote_variance`), at least 0; above 0 each
         image is seen under two masks.
@@ -203,7 +257,12 @@ def image_ablation(
 
 
 def tecoa(adversarial_images: Tensor, class_texts: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy of adversarial images over the class texts (TeCoA, arXiv:2212.07016)."""
+    """Cross-entropy of adversarial images over the class texts (TeCoA, arXiv:2212.07016).
+
+    >>> unit, scale = torch.eye(4), torch.tensor(100.0)
+    >>> bool(tecoa(unit, unit, unit, scale) < tecoa(unit.flip(0), unit, unit, scale))
+    True
+    """
     return soft_cross_entropy(cosine_logits(adversarial_images, class_texts, scale), targets).mean()
 
 
@@ -211,6 +270,9 @@ def fare(adversarial_images: Tensor, original_images: Tensor) -> Tensor:
     """Squared distance of adversarial images to where the original model has the clean ones (FARE, arXiv:2402.12336).
 
     Embeddings are not normalised, and labels not used.
+
+    >>> fare(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2)).item()
+    25.0
     """
     return embedding_l2(original_images, adversarial_images).mean()
 
@@ -232,6 +294,11 @@ def pmg_aft(
     ``CE(adv) + lambda_original KL(P_adv || P_orig(adv)) + lambda_clean KL(P_adv || P_clean)`` over the class texts.
     Gradients flow through both sides of the last term.
 
+    >>> unit, scale = torch.eye(4), torch.tensor(100.0)
+    >>> settled = pmg_aft(unit, unit, unit, unit, unit, unit, scale, scale)
+    >>> bool(settled < 1e-3), bool(pmg_aft(unit, unit.flip(0), unit, unit, unit, unit, scale, scale) > settled)
+    (True, True)
+
     :param lambda_original: Weight of the distance to the original model's answers on the same adversarial images.
     :param lambda_clean: Weight of the distance to the model's answers on the clean images.
     """
@@ -246,5 +313,8 @@ def leaf(adversarial_texts: Tensor, original_texts: Tensor) -> Tensor:
     """Squared distance of adversarial texts to where the original model has the clean ones (LEAF, arXiv:2506.03355).
 
     Embeddings are not normalised, and labels not used.
+
+    >>> leaf(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2)).item()
+    25.0
     """
     return embedding_l2(original_texts, adversarial_texts).mean()

@@ -15,6 +15,9 @@ GradientFunction = Callable[[Tensor], Tensor]
 def norm_of(name: float | str) -> float:
     """Return ``2.0`` or ``inf`` for ART's ways of writing a norm (``2``, ``np.inf``, ``"inf"``).
 
+    >>> norm_of("inf"), norm_of(2)
+    (inf, 2.0)
+
     :raises ValueError: For any other norm.
     """
     value = float(name)
@@ -34,7 +37,13 @@ def _largest(x: Tensor) -> Tensor:
 
 
 def project(delta: Tensor, norm: float, eps: float) -> Tensor:
-    """Return the nearest perturbation inside the ball: every sample's ``norm`` is at most ``eps``."""
+    """Return the nearest perturbation inside the ball: every sample's ``norm`` is at most ``eps``.
+
+    >>> project(torch.tensor([[6.0, 8.0]]), norm=2.0, eps=5.0).tolist()
+    [[3.0, 4.0]]
+    >>> project(torch.tensor([[3.0, -0.5]]), norm=float("inf"), eps=1.0).tolist()
+    [[1.0, -0.5]]
+    """
     if norm == INF:
         return delta.clamp(-eps, eps)
     return delta * (eps / _lengths(delta).clamp_min(1e-12)).clamp_max(1.0)
@@ -45,6 +54,10 @@ def random_start(like: Tensor, norm: float, eps: float, generator: torch.Generat
 
     l_inf: uniform in the box. l_2: a Gaussian direction with length U(0, 1) * eps. Drawn on the CPU in float32, so that
     equal seeds give equal starts on every device.
+
+    >>> start = random_start(torch.zeros(2, 3, 8, 8), float("inf"), 8 / 255, torch.Generator().manual_seed(0))
+    >>> bool(start.abs().max() <= 8 / 255), bool(start.abs().max() > 7 / 255)
+    (True, True)
     """
     shape = like.shape
     if norm == INF:
@@ -61,6 +74,9 @@ def ascent_step(gradient: Tensor, norm: float, eps_step: float) -> Tensor:
 
     A gradient of zero gives no step. NaN counts as zero and infinity as the largest number: no gradient, however
     broken, may carry an image out of its budget.
+
+    >>> ascent_step(torch.tensor([[0.3, -2.0, 0.0]]), norm=float("inf"), eps_step=0.5).tolist()
+    [[0.5, -0.5, 0.0]]
     """
     gradient = gradient.nan_to_num()
     if norm == INF:
@@ -76,6 +92,10 @@ def within_budget(
     """Bring images, or other numbers, back into the ball around ``clean`` and into their box; both hold afterwards.
 
     The difference to ``clean``, measured in the dtype of the images, exceeds ``eps`` by at most one rounding.
+
+    >>> clean = torch.tensor([[0.5, 0.0]])
+    >>> within_budget(torch.tensor([[1.0, -1.0]]), clean, norm=float("inf"), eps=0.25).tolist()
+    [[0.75, 0.0]]
 
     :param low: Smallest value, a number or a tensor that broadcasts to the images.
     :param high: Largest value, likewise.
@@ -99,6 +119,11 @@ def projected_gradient_ascent(
     start: Tensor | None = None,
 ) -> Tensor:
     """Projected gradient ascent (PGD, arXiv:1706.06083; steps and starts as in arXiv:2404.19287).
+
+    >>> grey, inf = torch.full((1, 3, 2, 2), 0.5), float("inf")
+    >>> brighter = projected_gradient_ascent(torch.ones_like, grey, inf, eps=0.25, eps_step=0.125, max_iter=5)
+    >>> brighter.unique().tolist()
+    [0.75]
 
     :param gradient: Gradient of what is to grow.
     :param images: Shape ``[N, C, H, W]`` in [0, 1].

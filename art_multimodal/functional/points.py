@@ -15,6 +15,10 @@ import numpy as np
 class Box:
     """A block of neighbouring points of one modality, already clipped to its grid.
 
+    >>> box = Box(start=(2, 3), extent=(4, 5))
+    >>> box.area, np.zeros((8, 8))[box.slices].shape
+    (20, (4, 5))
+
     :param start: The first index along each axis.
     :param extent: How many indices along each axis.
     :param modality: Number of the modality.
@@ -65,6 +69,10 @@ class Cube:
 
     With two axes the tree is the published quadtree; with one it halves a sequence, with three it is an octree.
 
+    >>> root = Cube.root((6, 8))
+    >>> root.side, [box.area for _, box in root.parts_inside((6, 8))]
+    (8, [16, 8, 16, 8])
+
     :param start: The first index along each axis.
     :param side: Length along each axis.
     :param level: How often the root was divided to get here.
@@ -110,6 +118,10 @@ class Cube:
 class Layout:
     """How the points of one sample are counted: grid by grid, each in row-major order; words apart.
 
+    >>> layout = Layout(shapes=((2, 3), (4,)), words=2)
+    >>> layout.total, [grid.shape for grid in layout.grids(np.arange(10))]
+    (12, [(2, 3), (4,)])
+
     :param shapes: Of the grid of each modality of numbers; empty where it may not be touched or is missing.
     :param words: Number of words that may be removed.
     """
@@ -153,6 +165,11 @@ class Layout:
 @dataclass(frozen=True)
 class Removal:
     """A set of removed points.
+
+    >>> layout = Layout(shapes=((4, 4),), words=3)
+    >>> removal = Removal(blocks=(Box((0, 0), (2, 2)),), words=(1,))
+    >>> removal.points(layout), int(removal.mask(layout).sum())
+    (5, 4)
 
     :param blocks: Removed boxes; they may overlap.
     :param words: Indices of removed words.
@@ -206,6 +223,10 @@ class Removal:
 @dataclass(frozen=True, eq=False)
 class Costs:
     """What removing points costs; all points of a sample together cost :attr:`total`.
+
+    >>> layout = Layout(shapes=((4, 4),), words=3)
+    >>> Costs.of_points(layout).of(Removal(blocks=(Box((0, 0), (2, 2)),), words=(1,)), layout)
+    5.0
 
     :param numbers: Of each point of all grids, ``(layout.size,)``.
     :param words: Of each word, ``(layout.words,)``.

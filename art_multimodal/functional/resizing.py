@@ -27,6 +27,12 @@ Kernel = Callable[[Tensor], Tensor]
 class Resizer:
     """A way to resize pictures.
 
+    >>> from art_multimodal.functional.resizing import RESIZERS
+    >>> isinstance(RESIZERS["opencv_linear"], Resizer)
+    True
+    >>> RESIZERS["opencv_linear"].matrix(4, 2).tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+
     :param name: As ``--resize`` takes it.
     :param summary: One line for listings.
     :param weights: Of one axis, float64.

@@ -11,6 +11,9 @@ def positions_of(steps: int, width: int, like: Tensor) -> Tensor:
 
     Column ``2 i`` holds ``sin(t / 10000^(2 i / width))`` of step ``t``, column ``2 i + 1`` the cosine of the same.
 
+    >>> positions_of(3, 4, like=torch.zeros(1)).shape
+    torch.Size([3, 4])
+
     :param steps: Number of steps.
     :param width: Of a step.
     :param like: Has the dtype and the device.
@@ -25,6 +28,10 @@ def positions_of(steps: int, width: int, like: Tensor) -> Tensor:
 def mean_over_steps(values: Tensor, there: Tensor) -> Tensor:
     """Mean ``[N, D]`` of the steps that a sample has; zero where it has none.
 
+    >>> values = torch.tensor([[[1.0], [3.0], [99.0]]])
+    >>> mean_over_steps(values, torch.tensor([[True, True, False]])).tolist()
+    [[2.0]]
+
     :param values: Shape ``[N, T, D]``.
     :param there: Which steps a sample has, booleans ``[N, T]``.
     """
@@ -33,6 +40,10 @@ def mean_over_steps(values: Tensor, there: Tensor) -> Tensor:
 
 def largest_over_steps(values: Tensor, there: Tensor) -> Tensor:
     """Maximum ``[N, D]`` over the steps that a sample has; zero where it has none.
+
+    >>> values = torch.tensor([[[1.0], [3.0], [99.0]]])
+    >>> largest_over_steps(values, torch.tensor([[True, True, False]])).tolist()
+    [[3.0]]
 
     :param values: Shape ``[N, T, D]``.
     :param there: Which steps a sample has, booleans ``[N, T]``.

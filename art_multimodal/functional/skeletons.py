@@ -21,6 +21,10 @@ def bones(joints: Tensor, parents: Sequence[int]) -> Tensor:
 
     Summed along the chain from a root, bones are the joint relative to that root.
 
+    >>> hip_knee_foot = torch.tensor([[0.0, 0.0], [0.0, -1.0], [1.0, -2.0]])
+    >>> bones(hip_knee_foot, parents=(0, 0, 1)).tolist()
+    [[0.0, 0.0], [0.0, -1.0], [1.0, -1.0]]
+
     :param joints: Shape ``[..., J, D]``.
     :param parents: Of each joint the index of its parent; see :func:`check_parents`.
     """
@@ -31,6 +35,10 @@ def motion(joints: Tensor, frames: Tensor | None = None) -> Tensor:
     """Each joint's way to the next frame, ``m_t = x_(t+1) - x_t``; zero in the last frame.
 
     Summed over the frames before, it is the joint relative to frame 0.
+
+    >>> joint = torch.tensor([0.0, 1.0, 4.0]).reshape(1, 3, 1, 1)
+    >>> motion(joint).flatten().tolist()
+    [1.0, 3.0, 0.0]
 
     :param joints: Shape ``[N, T, J, D]``.
     :param frames: Which frames there are, booleans ``[N, T]``, from the first on; without it all. There is no way into
@@ -44,6 +52,13 @@ def motion(joints: Tensor, frames: Tensor | None = None) -> Tensor:
 
 def check_parents(parents: Sequence[int], joints: int) -> tuple[int, ...]:
     """Return the parents of joints, checked.
+
+    >>> check_parents((0, 0, 1), joints=3)
+    (0, 0, 1)
+    >>> check_parents((1, 2, 0), joints=3)
+    Traceback (most recent call last):
+        ...
+    art_multimodal.errors.InputError: The parents of joint 0 run in a circle and reach no root. A root is its ...
 
     :param parents: Of each joint the index of its parent; a root is its own. Several roots are several bodies.
     :param joints: How many there are.
@@ -84,6 +99,9 @@ def cropped(
     Frames in between are interpolated linearly, and of the stretch the first and the last one are kept. All frames of
     the result are there.
 
+    >>> cropped(torch.zeros(2, 16, 13, 3), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 16, 13, 3])
+
     :param joints: Shape ``[N, T, J, D]``.
     :param generator: Draws for each sample how long the stretch is and where it begins; on the CPU.
     :param shares: Smallest and largest share of the frames in a stretch, which has at least one.
@@ -109,6 +127,9 @@ def pose_varied(joints: Tensor, generator: Generator) -> Tensor:
     from U(-1, 1). Of the others 60 % of the joints change, 15 of 25, in all frames: they become zero, or, half the
     time, are multiplied by a matrix with entries from U(-1, 1).
 
+    >>> pose_varied(torch.zeros(2, 16, 13, 3), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 16, 13, 3])
+
     :param joints: Shape ``[N, T, J, D]``.
     :param generator: Draws for each sample; on the CPU.
     """
@@ -127,6 +148,9 @@ def pose_varied(joints: Tensor, generator: Generator) -> Tensor:
 
 def varied(joints: Tensor, generator: Generator, lengths: Tensor | None = None) -> Tensor:
     """A variation of each sample as UmURL draws them: a stretch of it, and another pose (arXiv:2311.03106).
+
+    >>> varied(torch.zeros(2, 16, 13, 3), torch.Generator().manual_seed(0), lengths=torch.tensor([16, 9])).shape
+    torch.Size([2, 16, 13, 3])
 
     :param joints: Shape ``[N, T, J, D]``.
     :param generator: Draws for each sample; on the CPU.

@@ -20,12 +20,20 @@ _DRAWN = 7
 
 
 def drawn_numbers(generators: Sequence[torch.Generator]) -> Tensor:
-    """Numbers in [0, 1) for one view of each image, ``[N, 7]``, on the CPU."""
+    """Numbers in [0, 1) for one view of each image, ``[N, 7]``, on the CPU.
+
+    >>> drawn_numbers([torch.Generator().manual_seed(seed) for seed in (0, 1)]).shape
+    torch.Size([2, 7])
+    """
     return torch.stack([torch.rand(_DRAWN, generator=generator) for generator in generators])
 
 
 def local_crops(images: Tensor, numbers: Tensor, area: tuple[float, float]) -> Tensor:
     """A crop of each image at a random place, resized to the size of the image.
+
+    >>> numbers = drawn_numbers([torch.Generator().manual_seed(0)])
+    >>> local_crops(torch.rand(1, 3, 32, 32), numbers, area=(0.5, 0.9)).shape
+    torch.Size([1, 3, 32, 32])
 
     :param images: Shape ``[N, C, H, W]``.
     :param numbers: From :func:`drawn_numbers`.
@@ -38,6 +46,11 @@ def local_crops(images: Tensor, numbers: Tensor, area: tuple[float, float]) -> T
 
 def smaller_on_black(images: Tensor, numbers: Tensor, chance: float, least: float) -> Tensor:
     """Images made smaller and put at a random place on a black frame of their own size, each with some chance.
+
+    >>> numbers = drawn_numbers([torch.Generator().manual_seed(0)])
+    >>> smaller = smaller_on_black(torch.ones(1, 3, 32, 32), numbers, chance=1.0, least=0.5)
+    >>> smaller.shape, bool(smaller.mean() < 1)
+    (torch.Size([1, 3, 32, 32]), True)
 
     :param images: Shape ``[N, C, H, W]``.
     :param numbers: From :func:`drawn_numbers`.
@@ -53,7 +66,11 @@ def smaller_on_black(images: Tensor, numbers: Tensor, chance: float, least: floa
 
 
 def at_scale(images: Tensor, scale: float) -> Tensor:
-    """Whole images with sides ``scale`` times as long, by bilinear interpolation; at least one pixel."""
+    """Whole images with sides ``scale`` times as long, by bilinear interpolation; at least one pixel.
+
+    >>> at_scale(torch.zeros(2, 3, 32, 32), 0.75).shape
+    torch.Size([2, 3, 24, 24])
+    """
     height, width = (max(1, round(scale * side)) for side in images.shape[-2:])
     if (height, width) == tuple(images.shape[-2:]):
         return images

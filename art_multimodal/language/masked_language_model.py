@@ -58,6 +58,13 @@ class MaskedLanguageModel:
     and word, for as long as this object lives: its weights must not change.
 
     | Paper link: https://arxiv.org/abs/2004.09984 (BERT-Attack)
+
+    >>> from art_multimodal.language.masked_language_model import load_masked_language_model
+    >>> language_model = load_masked_language_model("demo:mlm")
+    >>> isinstance(language_model, MaskedLanguageModel), language_model.mask_token
+    (True, '[MASK]')
+    >>> "circle" in language_model.whole_words()
+    True
     """
 
     #: What a reader of results must know about how it was loaded.
@@ -308,6 +315,9 @@ def best_combinations(
 
 def load_masked_language_model(name: str, batch_size: int = 64) -> MaskedLanguageModel:
     """Load a masked language model, in evaluation mode, on the CPU.
+
+    >>> load_masked_language_model("demo:mlm").mask_token
+    '[MASK]'
 
     :param name: ``"demo:mlm"`` (embedded in the package), a hub name ("bert-base-uncased", downloaded) or a folder
         made by ``save_pretrained`` of model and tokenizer; both with or without ``hf:`` in front. Code in a repository

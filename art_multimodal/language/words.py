@@ -127,6 +127,10 @@ class ProtectedWords:
 
     A name inside of other compounds (German, Finnish, Turkish endings) is another word.
 
+    >>> protected = ProtectedWords(["bird of prey", "cat"])
+    >>> protected.covers("Cats"), protected.covers("of"), protected.allows("large", "cat")
+    (True, False, False)
+
     :param names: Names of one word or several.
     """
 

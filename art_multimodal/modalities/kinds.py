@@ -13,7 +13,12 @@ from art_multimodal.modalities.registry import register
 
 @register
 class Image(Modality):
-    """Pixels ``(C, H, W)``; a point is a pixel with all of its channels."""
+    """Pixels ``(C, H, W)``; a point is a pixel with all of its channels.
+
+    >>> from art_multimodal.modalities import image
+    >>> isinstance(image("rgb"), Image), isinstance(image("rgb"), Skeleton)
+    (True, False)
+    """
 
     kind: ClassVar[str] = "image"
     point: ClassVar[str] = "pixel"
@@ -27,7 +32,12 @@ class Image(Modality):
 
 @register
 class FeatureSequence(Modality):
-    """Time steps ``(T, F)``; a point is a step with all of its features."""
+    """Time steps ``(T, F)``; a point is a step with all of its features.
+
+    >>> from art_multimodal.modalities import sequence
+    >>> type(sequence("audio", steps=10, width=4)) is FeatureSequence
+    True
+    """
 
     kind: ClassVar[str] = "sequence"
     point: ClassVar[str] = "time step"
@@ -37,7 +47,12 @@ class FeatureSequence(Modality):
 
 @register
 class Spectrogram(Modality):
-    """Frequencies over time, ``(T, F)`` with time first; a point is one frequency at one time."""
+    """Frequencies over time, ``(T, F)`` with time first; a point is one frequency at one time.
+
+    >>> from art_multimodal.modalities import spectrogram
+    >>> isinstance(spectrogram("audio", steps=100, frequencies=40), Spectrogram)
+    True
+    """
 
     kind: ClassVar[str] = "spectrogram"
     point: ClassVar[str] = "bin"
@@ -47,7 +62,12 @@ class Spectrogram(Modality):
 
 @register
 class Video(Modality):
-    """Frames ``(T, C, H, W)``; a point is a pixel of a frame."""
+    """Frames ``(T, C, H, W)``; a point is a pixel of a frame.
+
+    >>> from art_multimodal.modalities import video
+    >>> isinstance(video("clip", frames=16, channels=3, height=8, width=8), Video)
+    True
+    """
 
     kind: ClassVar[str] = "video"
     point: ClassVar[str] = "pixel"
@@ -57,7 +77,12 @@ class Video(Modality):
 
 @register
 class Skeleton(Modality):
-    """Joints in frames, ``(T, J, D)``; a point is a joint in a frame."""
+    """Joints in frames, ``(T, J, D)``; a point is a joint in a frame.
+
+    >>> from art_multimodal.modalities import skeleton
+    >>> isinstance(skeleton("joint", frames=32, joints=13), Skeleton)
+    True
+    """
 
     kind: ClassVar[str] = "skeleton"
     point: ClassVar[str] = "joint"
@@ -67,7 +92,12 @@ class Skeleton(Modality):
 
 @register
 class PointCloud(Modality):
-    """Points in space, ``(P, D)``."""
+    """Points in space, ``(P, D)``.
+
+    >>> from art_multimodal.modalities import point_cloud
+    >>> isinstance(point_cloud("lidar", points=100), PointCloud)
+    True
+    """
 
     kind: ClassVar[str] = "point cloud"
     point: ClassVar[str] = "point"
@@ -76,7 +106,11 @@ class PointCloud(Modality):
 
 @register
 class Table(Modality):
-    """Columns ``(D,)`` of numbers; a point is a column."""
+    """Columns ``(D,)`` of numbers; a point is a column.
+
+    >>> [name for name, one in sensors.modalities.items() if isinstance(one, Table)]
+    ['fou', 'kar']
+    """
 
     kind: ClassVar[str] = "table"
     point: ClassVar[str] = "column"
@@ -92,6 +126,10 @@ def image(
     fill: Values = 0.5,
 ) -> Image:
     """Describe images of any number of channels.
+
+    >>> depth = image("depth", channels=1, height=8, width=8)
+    >>> depth.name, depth.shape, depth.point_axes
+    ('depth', (1, 8, 8), (1, 2))
 
     :param name: Name of the field.
     :param channels: 3 for colours, 1 for depth or heat.
@@ -114,6 +152,12 @@ def sequence(
 ) -> FeatureSequence:
     """Describe a sequence of feature vectors, such as audio features or readings of a sensor.
 
+    >>> from art_multimodal import samples
+    >>> gyroscope = sequence("gyroscope", steps=50, width=3)
+    >>> some = samples(gyroscope=[np.zeros((50, 3)), np.zeros((20, 3))])
+    >>> gyroscope.lengths(some["gyroscope"]).tolist()
+    [50, 20]
+
     :param name: Name of the field.
     :param steps: Largest number of time steps.
     :param width: Features of a time step.
@@ -134,6 +178,10 @@ def spectrogram(
     variable: bool = True,
 ) -> Spectrogram:
     """Describe frequencies over time.
+
+    >>> audio = spectrogram("audio", steps=100, frequencies=40)
+    >>> audio.shape, audio.point_axes
+    ((100, 40), (0, 1))
 
     :param name: Name of the field.
     :param steps: Largest number of time steps.
@@ -157,6 +205,10 @@ def video(
     variable: bool = True,
 ) -> Video:
     """Describe a video.
+
+    >>> clip = video("clip", frames=16, channels=3, height=32, width=32)
+    >>> clip.shape, clip.point_axes
+    ((16, 3, 32, 32), (0, 2, 3))
 
     :param name: Name of the field.
     :param frames: Largest number of frames.
@@ -182,6 +234,10 @@ def skeleton(
 ) -> Skeleton:
     """Describe the joints of a body over time.
 
+    >>> body = skeleton("joint", frames=32, joints=13)
+    >>> body.shape, body.point_axes
+    ((32, 13, 3), (0, 1))
+
     :param name: Name of the field.
     :param frames: Largest number of frames.
     :param joints: Number of joints.
@@ -204,6 +260,10 @@ def point_cloud(
 ) -> PointCloud:
     """Describe points in space, as a lidar gives them.
 
+    >>> cloud = point_cloud("lidar", points=100)
+    >>> cloud.shape, cloud.variable
+    ((100, 3), True)
+
     :param name: Name of the field.
     :param points: Largest number of points.
     :param coordinates: Of a point, further features included.
@@ -222,6 +282,10 @@ def table(
     fill: Values = 0.0,
 ) -> Table:
     """Describe a row of a table.
+
+    >>> blood = table("blood", 2, clip_values=(0.0, np.array([1.0, 90.0])), fill=np.array([0.5, 37.0]))
+    >>> blood.remove(np.ones((1, 2), np.float32), np.array([[False, True]])).tolist()
+    [[1.0, 37.0]]
 
     :param name: Name of the field.
     :param width: Number of columns.

@@ -28,6 +28,11 @@ class Modality:
     A *point* is what an attack removes as a whole: a pixel, a time step, a joint in a frame, a column. Its index runs
     over :attr:`point_axes`; the other axes (colours, features) go with the point.
 
+    >>> heat = Modality("heat", shape=(4, 4), point_axes=(0, 1), clip_values=(0.0, 1.0), fill=0.5)
+    >>> field = heat.check(np.ones((2, 4, 4), np.float32))
+    >>> heat.remove(field, np.eye(4, dtype=bool)[None].repeat(2, axis=0))[0, 0].tolist()
+    [0.5, 1.0, 1.0, 1.0]
+
     :param name: Name of the field, an identifier such as ``"rgb"``.
     :param shape: Shape of one sample, without the batch axis; ``None`` for a length that is left open.
     :param point_axes: The axes of :attr:`shape` whose indices are points, in the order of the search tree.

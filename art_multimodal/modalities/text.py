@@ -15,7 +15,11 @@ from art_multimodal.texts import check_strings
 
 @register
 class Text(Modality):
-    """Strings; a point is a word, which white space separates."""
+    """Strings; a point is a word, which white space separates.
+
+    >>> [name for name, one in fusion.modalities.items() if isinstance(one, Text)]
+    ['text']
+    """
 
     kind: ClassVar[str] = "text"
     point: ClassVar[str] = "word"
@@ -84,6 +88,11 @@ class Text(Modality):
 
 def text(name: str = "text") -> Text:
     """Describe texts.
+
+    >>> words = text("report")
+    >>> field = np.array(["no finding", ""], dtype=object)
+    >>> words.lengths(field).tolist(), words.missing(field).tolist()
+    ([2, 0], [False, True])
 
     :param name: Name of the field.
     :raises InputError: If the name is no identifier.

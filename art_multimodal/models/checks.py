@@ -47,6 +47,8 @@ def check_dual_encoder(model: DualEncoder) -> None:
     asked for so, different for different inputs and the same in any company, and a gradient must reach the pixels.
     The mode and the weights stay as they are.
 
+    >>> check_dual_encoder(load_model("demo:digits"))
+
     :raises InputError: Naming the method that breaks the contract.
     """
     modes = {part: part.training for part in model.modules()}

@@ -23,6 +23,13 @@ class DualEncoder(ImageTextModel):
     A subclass adapts one library's models by filling in :meth:`image_tower`, :meth:`text_tower`, :meth:`token_ids` and
     the attributes below. Callers use :meth:`encode_image`, :meth:`encode_text` and :meth:`tokenize`.
 
+    >>> model = load_model("demo:digits")
+    >>> isinstance(model, DualEncoder)
+    True
+    >>> texts = model.encode_text(model.tokenize(["a photo of the handwritten digit zero."]))
+    >>> (model.encode_image(torch.from_numpy(images)) @ texts.T).shape
+    torch.Size([8, 1])
+
     :param preprocess: Resize and normalisation; part of the model, so that perturbations live in the caller's pixels.
     :param context_length: The most tokens that the text tower reads, special tokens included.
     :param pad_id: The id that fills a row of tokens after its end.

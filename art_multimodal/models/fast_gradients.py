@@ -90,6 +90,14 @@ def with_fast_gradients(model: nn.Module) -> None:
 
     Done to the models that are loaded here; to one that was handed in only if its owner calls this.
     :func:`without_fast_gradients` undoes it.
+
+    >>> net = torch.nn.Sequential(torch.nn.LayerNorm(4))
+    >>> with_fast_gradients(net)
+    >>> net(torch.ones(1, 4)).shape
+    torch.Size([1, 4])
+    >>> without_fast_gradients(net)
+    >>> type(net[0]) is torch.nn.LayerNorm
+    True
     """
     for module in model.modules():
         if type(module) is nn.MultiheadAttention:
@@ -99,7 +107,14 @@ def with_fast_gradients(model: nn.Module) -> None:
 
 
 def without_fast_gradients(model: nn.Module) -> None:
-    """Give the layers of a model the classes back that :func:`with_fast_gradients` found."""
+    """Give the layers of a model the classes back that :func:`with_fast_gradients` found.
+
+    >>> net = torch.nn.Sequential(torch.nn.LayerNorm(4))
+    >>> with_fast_gradients(net)
+    >>> without_fast_gradients(net)
+    >>> type(net[0]) is torch.nn.LayerNorm
+    True
+    """
     for module in model.modules():
         plain = _PLAIN.get(type(module))
         if plain is not None:

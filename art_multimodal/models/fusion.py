@@ -39,6 +39,12 @@ class FusionModel(ImageTextModel):
 
     | Paper link: https://arxiv.org/abs/2112.12792 (the unified view: generator G, then predictor P)
 
+    >>> model = load_model("demo:shapes")
+    >>> isinstance(model, FusionModel), model.class_names, model.separate_towers
+    (True, ('no', 'yes'), True)
+    >>> model(torch.from_numpy(pairs["image"]), model.tokenize(pairs["text"].tolist())).shape
+    torch.Size([8, 2])
+
     :param preprocess: Resize and normalisation of images.
     :param class_names: Names of the answers, in the order of the scores; at least two distinct ones.
     """

@@ -26,6 +26,11 @@ def lipschitz_bound(module: nn.Module, shape: Sequence[int]) -> float:
     Of linear layers and convolutions the largest singular value of the whole map, of batch normalisation the largest
     factor; activations such as ReLU bring nothing further apart. Bounds of deep towers are far too large to be of use.
 
+    >>> double = torch.nn.Linear(4, 4)
+    >>> double.weight.data = 2 * torch.eye(4)
+    >>> round(lipschitz_bound(torch.nn.Sequential(double, torch.nn.ReLU(), double), (4,)), 3)
+    4.0
+
     :param module: Layers of torch, in a ``Sequential`` or one alone.
     :param shape: Of one sample that goes in.
     :raises InputError: For a layer whose constant is not known, or one that is too large.

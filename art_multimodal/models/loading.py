@@ -26,6 +26,10 @@ _FIRST = ("open_clip", "hugging_face", "mmbt")
 def load_model(spec: str) -> DualEncoder | FusionModel | MultimodalModel | AnsweringModel:
     """Load a dual encoder, a fusion model or a model over other modalities by name, in evaluation mode, on the CPU.
 
+    >>> model = load_model("demo:digits")
+    >>> type(model).__name__, model.image_size, model.training
+    ('DigitsEncoder', (32, 32), False)
+
     :param spec: ``demo:NAME``, ``open_clip:ARCHITECTURE/TAG_OR_PATH``, ``open_clip:ARCHITECTURE/BASE+PATH`` (an image
         tower alone over a base), ``open_clip:hf-hub:ORG/NAME``, ``open_clip:local-dir:FOLDER``, ``hf:NAME_OR_FOLDER``,
         ``mmbt:FOLDER``, ``checkpoint:FOLDER``, ``python:FILE:FUNCTION``, which runs that file, or

@@ -21,6 +21,10 @@ from art_multimodal.sample_arrays import check_samples
 class Part:
     """One modality of a batch, as a tower takes it.
 
+    >>> part = sensors.multimodal.collate(x)["fou"]
+    >>> isinstance(part, Part), part.take(torch.tensor([0, 1])).values.shape, part.present.all().item()
+    (True, torch.Size([2, 76]), True)
+
     :param values: Numbers ``[N, *shape]``, or the tokens of texts.
     :param present: Which samples have this modality, booleans ``[N]``. The others hold the modality's fill.
     :param lengths: Of sequences, how many steps each has, ``[N]``; what is behind them is zero.
@@ -95,6 +99,15 @@ class MultimodalModel(Model):
     :meth:`predict`. One that reads texts fills in :meth:`tokenize`.
 
     | Paper link: https://arxiv.org/abs/2112.12792 (the unified view: generator G, then predictor P)
+
+    >>> model = sensors.multimodal
+    >>> isinstance(model, MultimodalModel), model.separate_towers
+    (True, True)
+    >>> inputs = model.collate(x)
+    >>> {name: tuple(part.values.shape) for name, part in inputs.items()}
+    {'pix': (8, 1, 16, 15), 'fou': (8, 76), 'kar': (8, 64)}
+    >>> model(inputs).shape
+    torch.Size([8, 10])
 
     :param modalities: What the model takes, in the order of the fields.
     :param class_names: Names of the answers, in the order of the scores; distinct, at least two.

@@ -30,6 +30,10 @@ class ImagePreprocessing(nn.Module):
     Images that already have ``size`` pass untouched. Others are resized with antialiasing, as PIL does, and clamped to
     [0, 1], as 8-bit images saturate.
 
+    >>> preprocess = ImagePreprocessing((32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
+    >>> preprocess(torch.ones(1, 3, 64, 48)).shape, preprocess.resized_by("opencv_linear").size
+    (torch.Size([1, 3, 32, 32]), (32, 32))
+
     :param size: Height and width that the image tower works on.
     :param mean: Per channel, subtracted.
     :param std: Per channel, divides.

@@ -18,6 +18,11 @@ def with_resize(model: Kind, name: str) -> Kind:
 
     Sides, crop and normalisation are those of the model; pictures that have its size already are not resized at all.
 
+    >>> deployed = with_resize(load_model("demo:digits"), "opencv_linear")
+    >>> large = torch.rand(1, 3, 100, 100, generator=torch.Generator().manual_seed(0))
+    >>> bool((deployed.encode_image(large) != load_model("demo:digits").encode_image(large)).any())
+    True
+
     :param model: A dual encoder or a fusion model.
     :param name: A name of :data:`~art_multimodal.functional.resizing.RESIZERS`, such as ``"opencv_linear"``.
     :raises InputError: If there is none of that name, or the model takes no pictures.

@@ -24,6 +24,12 @@ class AlarmEvasion(ProjectedGradientDescentDualEncoder):
     steps, so it is a check on attacks that follow them.
 
     | Paper link: https://arxiv.org/abs/2002.08347 (attacks on the defence's own criterion)
+
+    >>> from art_multimodal.defences.test_time import TestTimeCounterattack
+    >>> defended = classifier.with_test_time_defence(TestTimeCounterattack())
+    >>> attack = AlarmEvasion(defended, eps=4 / 255, max_iter=2, seed=0, verbose=False)
+    >>> attack.generate(images[:2], labels[:2]).shape
+    (2, 3, 32, 32)
     """
 
     attack_params = [*ProjectedGradientDescentDualEncoder.attack_params, "weight"]

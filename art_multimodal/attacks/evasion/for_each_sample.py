@@ -53,6 +53,11 @@ def for_each_pair(
 ) -> np.ndarray:
     """Attack the images of pairs with an ART image attack; texts stay as they are. See :func:`for_each_sample`.
 
+    >>> from art.attacks.evasion import FastGradientMethod
+    >>> attacked = for_each_pair(lambda view: FastGradientMethod(view, eps=4 / 255), fusion, pairs, answers)
+    >>> attacked["text"].tolist() == pairs["text"].tolist(), attacked["image"].shape
+    (True, (8, 3, 32, 32))
+
     :param attack_factory: Makes the attack, for example ``lambda view: SquareAttack(view, eps=8/255)``. Called once per
         distinct text or batch, and once before to see what it makes.
     :param estimator: The classifier of pairs.
@@ -85,6 +90,11 @@ def for_each_sample(
     estimator that has only these bound: so no attack, however it picks, repeats or orders rows, can meet wrong ones.
     Attacks that are known to keep rows in order (:data:`ALIGNED`) get whole batches; should they send other rows after
     all, they are run group by group instead. A sample that lacks the modality stays as it is.
+
+    >>> from art.attacks.evasion import FastGradientMethod
+    >>> attacked = for_each_sample(lambda view: FastGradientMethod(view, eps=0.1), sensors, x, y, modality="pix")
+    >>> bool((attacked["fou"] == x["fou"]).all()), bool(np.abs(attacked["pix"] - x["pix"]).max() <= 0.1 + 1e-6)
+    (True, True)
 
     :param attack_factory: Makes the attack, for example ``lambda view: SquareAttack(view, eps=8/255)``. Called once per
         group or batch, and once before to see what it makes.
@@ -183,6 +193,11 @@ class ImageAttackOnPairs(EvasionAttack):
     """An ART image attack as an attack on pairs, for what wants an attack object: ``AdversarialTrainer``, for example.
 
     Random numbers are those of the image attack. See :func:`for_each_pair`.
+
+    >>> from art.attacks.evasion import FastGradientMethod
+    >>> attack = ImageAttackOnPairs(fusion, lambda view: FastGradientMethod(view, eps=4 / 255))
+    >>> attack.generate(pairs, answers).dtype == pairs.dtype
+    True
     """
 
     attack_params = EvasionAttack.attack_params + ["attack_factory", "verbose"]

@@ -23,6 +23,13 @@ from art_multimodal.pairs import check_images
 class ScalingRecord:
     """What it took to hide one picture in another.
 
+    >>> from art_multimodal.attacks.evasion import ImageScalingAttack
+    >>> attack = ImageScalingAttack(classifier, verbose=False)
+    >>> large = np.full((1, 3, 64, 64), 0.5, np.float32)
+    >>> hidden = attack.generate(large, targets=large[:, :, :32, :32])
+    >>> isinstance(attack.records[0], ScalingRecord), attack.records[0].change < 1 / 255
+    (True, True)
+
     :param change: Root mean square over all pixels of the large picture, in the units of images in [0, 1].
     :param closed_form: The same of the least change that does not mind [0, 1]: nothing smaller hides the picture.
     :param difference: Root mean square of what is hidden: the target less the resized original.
@@ -50,6 +57,14 @@ class ImageScalingAttack(EvasionAttack):
     or more), and everybody sees it. One that is not antialiased looks at few.
 
     | Paper link: https://www.usenix.org/conference/usenixsecurity19/presentation/xiao
+
+    >>> from art_multimodal.models.resized import with_resize
+    >>> deployed = ZeroShotClassifier(with_resize(load_model("demo:digits"), "opencv_linear"), digits.class_names)
+    >>> attack = ImageScalingAttack(deployed, verbose=False)
+    >>> large = np.full((1, 3, 128, 128), 0.5, np.float32)
+    >>> hidden = attack.generate(large, targets=images[:1])
+    >>> hidden.shape, attack.records[0].share < 1, attack.price(128, 128) < 1
+    ((1, 3, 128, 128), True, True)
     """
 
     attack_params = EvasionAttack.attack_params + ["max_iter", "tolerance", "eight_bit", "verbose"]

@@ -165,6 +165,13 @@ def search_labels(
     found is inside the ball. Where it is not when the questions are used up, the nearest image that misled the model
     is brought into the ball, and the last question is what the model says of that.
 
+    >>> from art_multimodal.attacks.evasion.label_only import SEARCHES
+    >>> search = SEARCHES["sign_opt"]
+    >>> budget = {"norm": float("inf"), "eps": 32 / 255, "queries": 60}
+    >>> found = search_labels(search, classifier.predict, images[0], int(labels[0]), **budget, nb_classes=10, seed=0)
+    >>> isinstance(found, Found), found.queries <= 60, bool(np.abs(found.image - images[0]).max() <= 32 / 255 + 1e-6)
+    (True, True, True)
+
     :param search: One of :data:`SEARCHES`.
     :param predict: Asks the model; only the largest score of each row is looked at.
     :param clean: The sample, ``(3, H, W)`` in [0, 1].

@@ -48,6 +48,13 @@ class ProjectedGradientDescentDualEncoder(EvasionAttack):
 
     | Paper link: https://arxiv.org/abs/1706.06083 (PGD)
     | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA, the image attack)
+
+    >>> attack = ProjectedGradientDescentDualEncoder(classifier, eps=32 / 255, eps_step=8 / 255, seed=0, verbose=False)
+    >>> attacked = attack.generate(images, labels)
+    >>> bool(np.abs(attacked - images).max() <= 32 / 255 + 1e-6)
+    True
+    >>> bool((classifier.predict(attacked).argmax(axis=1) == labels).mean() < 0.5)
+    True
     """
 
     attack_params = EvasionAttack.attack_params + [

@@ -56,6 +56,12 @@ class TransferAttack(EvasionAttack):
     | Paper link: https://arxiv.org/abs/1803.06978 (input diversity)
     | Paper link: https://arxiv.org/abs/2307.14061 (SGA, scales)
     | Paper link: https://arxiv.org/abs/2503.10635 (M-Attack, local crops and ensembles of embeddings)
+
+    >>> target = ZeroShotClassifier(load_model("demo:digits/robust"), digits.class_names, digits.templates)
+    >>> attack = TransferAttack(classifier, eps=8 / 255, max_iter=2, seed=0, verbose=False)
+    >>> attacked = attack.generate(images, labels)
+    >>> target.predict(attacked).shape, bool(np.abs(attacked - images).max() <= 8 / 255 + 1e-6)
+    ((8, 10), True)
     """
 
     attack_params = EvasionAttack.attack_params + [

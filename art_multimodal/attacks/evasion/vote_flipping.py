@@ -40,6 +40,15 @@ class VoteFlippingAttack(EvasionAttack):
     No certificate within the budget can be broken: one that is says that attack or certificate is wrong.
 
     | Paper link: https://arxiv.org/abs/2403.19080 (the threat model)
+
+    >>> from art_multimodal.ablation import elements_of
+    >>> from art_multimodal.estimators.certification import AblatedEnsemble, Partition
+    >>> elements = {"image": elements_of(classifier.modalities["image"], "blocks:8")}
+    >>> ensemble = AblatedEnsemble(classifier, elements, Partition({"image": 4}))
+    >>> attack = VoteFlippingAttack(ensemble, {"image": 1}, max_iter=1, restarts=0, verbose=False)
+    >>> attacked = attack.generate(images[:2], labels[:2])
+    >>> bool(((attacked != images[:2]).any(axis=1).sum(axis=(1, 2)) <= 64).all())
+    True
     """
 
     attack_params = EvasionAttack.attack_params + ["budget", "max_iter", "restarts", "words", "seed", "verbose"]

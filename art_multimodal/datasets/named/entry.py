@@ -30,6 +30,13 @@ class Split:
 class NamedData:
     """A data set with a name.
 
+    >>> from art_multimodal.datasets.named.registry import NAMED_DATA
+    >>> cifar = NAMED_DATA["cifar10"]
+    >>> isinstance(cifar, NamedData), cifar.default_split
+    (True, 'test')
+    >>> isinstance(cifar.splits["test"], Split), cifar.splits["test"].size
+    (True, 10000)
+
     :param title: Its name as papers write it.
     :param task: ``"classification"`` or ``"retrieval"``.
     :param classes: How many classes it has as published; 0 for retrieval.

@@ -15,6 +15,11 @@ IN_DISTRIBUTION, ZERO_SHOT = "in-distribution", "zero-shot"
 class Protocol:
     """Data sets that a paper measures on.
 
+    >>> from art_multimodal.datasets.named.protocols import PROTOCOLS
+    >>> protocol = PROTOCOLS[next(iter(PROTOCOLS))]
+    >>> isinstance(protocol, Protocol), sorted(set(protocol.roles.values()))
+    (True, ['in-distribution', 'zero-shot'])
+
     :param title: What it evaluates.
     :param paper: Where it is published.
     :param templates: Its prompt templates, for all data sets alike.

@@ -17,6 +17,9 @@ def folded(name: str) -> str:
 def find_name(given: str) -> str:
     """The name of a data set as it is written here, for one that papers or libraries use.
 
+    >>> find_name("CIFAR-10")
+    'cifar10'
+
     :raises InputError: If it is not known; the nearest names are suggested.
     """
     wanted = folded(given)

@@ -29,6 +29,10 @@ class SpellingRepair(TextPreprocessor):
     It undoes one typing error in a word, unless the error makes a word of the vocabulary, or a word that is nearer to a
     more frequent one. It does not undo the replacement of a word by another (:class:`BertAttack`), and it "repairs"
     names that it does not know: give these as ``known_words``, or :meth:`fit` it on clean texts.
+
+    >>> repair = SpellingRepair({"a": 9, "of": 8, "photo": 5}, known_words=["iPod"])
+    >>> repair.repair(["a phtoo of a ipod"]), repair.is_known("phtoo")
+    (['a photo of a ipod'], False)
     """
 
     params = ["vocabulary", "known_words"]

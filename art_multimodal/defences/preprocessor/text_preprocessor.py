@@ -19,6 +19,17 @@ class TextPreprocessor(Preprocessor):
     model then reads repaired texts only, in training and in prediction: class prompts of a :class:`ZeroShotClassifier`,
     texts of pairs elsewhere, and whatever text an attack on the estimator tries. So attacks on the estimator are
     adaptive. Gradients of images pass by unchanged.
+
+    >>> class Lower(TextPreprocessor):
+    ...     def _repaired(self, text):
+    ...         return text.lower()
+    ...
+    >>> Lower().repair(["A RED Cup"])
+    ['a red cup']
+    >>> asked = FusionClassifier(load_model("demo:shapes"), preprocessing_defences=Lower())
+    >>> shouted = image_text_pairs(pairs["image"], [text.upper() for text in pairs["text"]])
+    >>> asked.predict_labels(shouted).tolist() == asked.predict_labels(pairs).tolist()
+    True
     """
 
     def __init__(self, is_fitted: bool = True) -> None:

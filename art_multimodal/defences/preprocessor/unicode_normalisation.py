@@ -35,6 +35,9 @@ class UnicodeNormalisation(TextPreprocessor):
 
     Repairing twice changes nothing more. Lookalikes within the Latin script (those of phonetic writing) stay, and so do
     marks that a letter cannot be composed with.
+
+    >>> UnicodeNormalisation().repair(["a phоto of a cаt", "ｆｕｌｌ ｗｉｄｔｈ"])
+    ['a photo of a cat', 'full width']
     """
 
     def _repaired(self, text: str) -> str:

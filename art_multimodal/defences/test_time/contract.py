@@ -26,6 +26,9 @@ GRADIENTS = ("unrolled", "smooth", "bpda")
 class Passes:
     """What one answer about one image costs.
 
+    >>> Passes(forward=3, backward=2).times(10).forward
+    30
+
     :param forward: Forward passes of the image tower.
     :param backward: Backward passes of the image tower.
     :param texts_forward: Sets of class prompts that pass the text tower, for this image alone.
@@ -60,6 +63,15 @@ class TestTimeDefence(ABC):
     ======================  ==========================================================================================
 
     A subclass computes :meth:`one_answer`, says what it costs (:meth:`passes`), and lists its parameters.
+
+    >>> class AsItIs(TestTimeDefence):
+    ...     def passes(self):
+    ...         return Passes(forward=1)
+    ...     def one_answer(self, bare, images, classes, generators):
+    ...         return bare.logits(bare.embed(images), classes)
+    ...
+    >>> classifier.with_test_time_defence(AsItIs()).predict(images).argmax(axis=1).tolist() == labels.tolist()
+    True
     """
 
     #: pytest collects classes of such names.

@@ -24,6 +24,10 @@ class TestTimeCounterattack(TestTimeDefence):
     whose signs are the same; images stay in [0, 1]; the step is three quarters of ``eps``.
 
     | Paper link: https://arxiv.org/abs/2503.03613
+
+    >>> defence = TestTimeCounterattack(eps=4 / 255, max_iter=2)
+    >>> classifier.with_test_time_defence(defence).predict(images).shape, defence.passes().backward
+    ((8, 10), 2)
     """
 
     defence_params = ["eps", "eps_step", "max_iter", "beta", "threshold", *TestTimeDefence.defence_params]

@@ -42,6 +42,10 @@ class DirectionalBiasDefence(TestTimeDefence):
     As far as we know it was published without an attack that knows of it.
 
     | Paper link: https://arxiv.org/abs/2606.06186
+
+    >>> defended = classifier.with_test_time_defence(DirectionalBiasDefence(kept=8))
+    >>> defended.predict(images[:2]).shape, DirectionalBiasDefence().passes().forward
+    ((2, 10), 32)
     """
 
     defence_params = ["kept", "threshold", "amplification", *TestTimeDefence.defence_params]

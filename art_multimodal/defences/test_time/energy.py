@@ -23,6 +23,10 @@ class EnergyGuidedTransformation(TestTimeDefence):
     magnitude between models). The paper means it for models that were trained against attacks. Images stay in [0, 1].
 
     | Paper link: https://arxiv.org/abs/2603.26984
+
+    >>> defended = classifier.with_test_time_defence(EnergyGuidedTransformation(eps=0.5, max_iter=1))
+    >>> defended.predict(images).argmax(axis=1).shape
+    (8,)
     """
 
     defence_params = ["eps", "eps_step", "max_iter", *TestTimeDefence.defence_params]

@@ -22,6 +22,10 @@ class RandomResizePad(TestTimeDefence):
     so the canvas is as large as the image, and the image smaller.
 
     | Paper link: https://arxiv.org/abs/1711.01991
+
+    >>> defended = classifier.with_test_time_defence(RandomResizePad(smallest=0.9, draws=2))
+    >>> bool((defended.predict(images) == defended.predict(images)).all())
+    True
     """
 
     defence_params = ["smallest", *TestTimeDefence.defence_params]
@@ -62,6 +66,10 @@ class ViewVoting(TestTimeDefence):
 
     :class:`~art_multimodal.defences.test_time.RobustPromptTuning` without prompts and weights; the plain baseline of
     all defences with views (test-time augmentation).
+
+    >>> defended = classifier.with_test_time_defence(ViewVoting(views=4))
+    >>> defended.verdicts(images[:2], asks=3).shape
+    (3, 2)
     """
 
     defence_params = ["views", "smallest", "sigma", *TestTimeDefence.defence_params]
@@ -113,6 +121,10 @@ class Purification(TestTimeDefence):
     Fatemi (1992). It stands here for purification by generative models, which the models here do not have.
 
     | Paper link: https://doi.org/10.1016/0167-2789(92)90242-F
+
+    >>> defended = classifier.with_test_time_defence(Purification(strength=0.02))
+    >>> bool((defended.predict(images).argmax(axis=1) == labels).mean() > 0.5)
+    True
     """
 
     defence_params = ["strength", "max_iter", *TestTimeDefence.defence_params]

@@ -40,6 +40,10 @@ class RobustPromptTuning(TestTimeDefence):
     The text tower must be causal, as those of CLIP are, so that its first states can be tuned.
 
     | Paper link: https://arxiv.org/abs/2504.11195
+
+    >>> defended = classifier.with_test_time_defence(RobustPromptTuning(views=4, neighbours=2, selected=0.5))
+    >>> defended.predict(images[:1]).shape
+    (1, 10)
     """
 
     defence_params = [

@@ -56,6 +56,13 @@ class Place:
 class StepRecord:
     """What a step did.
 
+    >>> from art_multimodal.defences.trainer import FusionTrainer
+    >>> trainer = FusionTrainer(FusionClassifier(load_model("demo:views")), "plain")
+    >>> steps = []
+    >>> trainer.fit(x, y, batch_size=4, nb_epochs=1, callback=steps.append)
+    >>> isinstance(steps[0], StepRecord), len(steps)
+    (True, 2)
+
     :param place: Of its batch.
     :param loss: Before the step.
     :param learning_rate: That it was taken with.

@@ -31,6 +31,13 @@ QUANTITIES = (*IMAGES, *TEXTS, *SCORES, "targets", "positives", "scale", "origin
 class Method:
     """A method of adversarial training.
 
+    >>> def apart(adversarial_images, original_images):
+    ...     return (adversarial_images - original_images).abs().mean()
+    ...
+    >>> method = Method(apart, "keep embeddings where they were, in l_1", image_attack="distance")
+    >>> sorted(method.needs), method.needs_original
+    (['adversarial_images', 'original_images'], True)
+
     :param objective: What is minimised: a function whose parameters without a default are among :data:`QUANTITIES`, or
         are provided by the image attack. Those with one are options of the method, beside those of the image attack.
     :param summary: What it does, in one line.

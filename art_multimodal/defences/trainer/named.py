@@ -15,6 +15,10 @@ class AdversarialTrainerMMCoA(DualEncoderTrainer):
     """Multimodal contrastive adversarial training: both towers against attacks on images and on texts.
 
     | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates)
+    >>> AdversarialTrainerMMCoA(trained, TrainingSettings(max_iter=1)).fit(images, labels, batch_size=8, nb_epochs=1)
     """
 
     def __init__(
@@ -39,6 +43,10 @@ class AdversarialTrainerTextContrastive(DualEncoderTrainer):
     """Contrastive training on adversarial texts and clean images: the text side of MMCoA alone.
 
     | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ImageTextRetriever(load_model("demo:scenes"))
+    >>> AdversarialTrainerTextContrastive(trained, TrainingSettings(seed=1)).fit(captioned, batch_size=8, nb_epochs=1)
     """
 
     def __init__(
@@ -61,6 +69,11 @@ class AdversarialTrainerTeCoA(DualEncoderTrainer):
     The paper trains the image tower alone: ``TrainingSettings(towers="image")``.
 
     | Paper link: https://arxiv.org/abs/2212.07016 (TeCoA)
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates)
+    >>> settings = TrainingSettings(towers="image", eps=4 / 255, max_iter=1)
+    >>> AdversarialTrainerTeCoA(trained, settings).fit(images, labels, batch_size=8, nb_epochs=1)
     """
 
     def __init__(self, classifier: Estimator, settings: TrainingSettings | None = None) -> None:
@@ -77,6 +90,10 @@ class AdversarialTrainerFARE(DualEncoderTrainer):
     The text tower takes no part.
 
     | Paper link: https://arxiv.org/abs/2402.12336 (FARE)
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates)
+    >>> AdversarialTrainerFARE(trained, TrainingSettings(max_iter=1)).fit(images, batch_size=8, nb_epochs=1)
     """
 
     def __init__(self, classifier: Estimator, settings: TrainingSettings | None = None) -> None:
@@ -91,6 +108,11 @@ class AdversarialTrainerPMGAFT(DualEncoderTrainer):
     """TeCoA, held near the answers of the original model and near the model's own answers on clean images.
 
     | Paper link: https://arxiv.org/abs/2401.04350 (PMG-AFT)
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates)
+    >>> trainer = AdversarialTrainerPMGAFT(trained, TrainingSettings(towers="image", max_iter=1), lambda_clean=0.5)
+    >>> trainer.fit(images, labels, batch_size=8, nb_epochs=1)
     """
 
     def __init__(
@@ -113,6 +135,10 @@ class AdversarialTrainerLEAF(DualEncoderTrainer):
     """Mistyped texts are kept where the original model has the clean ones. The image tower takes no part.
 
     | Paper link: https://arxiv.org/abs/2506.03355 (LEAF)
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ImageTextRetriever(load_model("demo:scenes"))
+    >>> AdversarialTrainerLEAF(trained, TrainingSettings(towers="text")).fit(captioned[:2], batch_size=2, nb_epochs=1)
     """
 
     def __init__(
@@ -183,6 +209,11 @@ class ImageAblationTrainer(DualEncoderTrainer):
     fusion models.
 
     | Paper link: https://arxiv.org/abs/1911.09272
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates)
+    >>> trainer = ImageAblationTrainer(trained, {"image": 4}, TrainingSettings(towers="image"))
+    >>> trainer.fit(images, labels, batch_size=8, nb_epochs=1)
     """
 
     def __init__(

@@ -29,6 +29,10 @@ class TrainingSettings:
     The paper of MMCoA trains with ``optimizer="adam", learning_rate=1e-6, betas=(0.9, 0.98), adam_eps=1e-6,
     weight_decay=0.2``, batches of 256 and 30 epochs.
 
+    >>> settings = TrainingSettings(towers="image", learning_rate=1e-3, warmup_steps=10)
+    >>> settings.learning_rate_at(0, steps=100) < settings.learning_rate_at(9, steps=100)
+    True
+
     :param towers: ``"both"``, or only ``"image"`` or ``"text"``. Parameters that somebody has frozen stay frozen.
     :param positives: ``"multi"``: all that belongs together in a batch (one class, one image, one text) attracts each
         other. ``"index"``: the pairs of the batch alone, as published for MMCoA.

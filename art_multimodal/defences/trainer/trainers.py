@@ -54,6 +54,11 @@ class MethodTrainer(Trainer):
 
     Several processes (``accelerate launch``, ``torchrun``) train one model, each with its part of every batch: the step
     is that of one process with the whole batch. All are given the same model, data and settings.
+
+    >>> from art_multimodal.defences.trainer import FusionTrainer
+    >>> trainer = FusionTrainer(FusionClassifier(load_model("demo:views")), "plain")
+    >>> isinstance(trainer, MethodTrainer), trainer.steps_per_epoch(count=8, batch_size=4)
+    (True, 2)
     """
 
     #: Estimators that can be trained.
@@ -305,6 +310,13 @@ class DualEncoderTrainer(MethodTrainer):
     every step. On an :class:`ImageTextRetriever` it takes pairs; where a method compares images with all classes, the
     distinct captions of the batch are the classes, and where it attacks images, it does so against these. Each distinct
     text is attacked once and encoded once. For the rest see :class:`MethodTrainer`.
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates)
+    >>> trainer = DualEncoderTrainer(trained, "tecoa", TrainingSettings(towers="image", eps=4 / 255, max_iter=1))
+    >>> trainer.fit(images, labels, batch_size=8, nb_epochs=1)
+    >>> bool((trained.predict(images) != classifier.predict(images)).any())
+    True
     """
 
     _takes = (ZeroShotClassifier, ImageTextRetriever)

@@ -18,6 +18,15 @@ ABSTAINED = -1
 class Certificate:
     """What no attack within some numbers of edits can change about the answer to one sample.
 
+    >>> from art_multimodal.ablation import elements_of
+    >>> from art_multimodal.estimators.certification import AblatedEnsemble, Partition
+    >>> elements = {"image": elements_of(classifier.modalities["image"], "blocks:8")}
+    >>> certificate = AblatedEnsemble(classifier, elements, Partition({"image": 4})).certify(images[:1])[0]
+    >>> isinstance(certificate, Certificate), int(certificate.votes.sum()), certificate.counts
+    (True, 4, {'image': 16})
+    >>> certificate.abstained == (not certificate.covers({"image": 0}))
+    True
+
     :param prediction: Class index; :data:`ABSTAINED` where the votes do not decide.
     :param votes: Votes for each class, ``(K,)``.
     :param without_class: Votes for none, since scores were not finite; they count against the prediction.
@@ -53,7 +62,15 @@ class Certificate:
 
 
 class Certificates(Sequence[Certificate]):
-    """Certificates of samples, in their order."""
+    """Certificates of samples, in their order.
+
+    >>> from art_multimodal.ablation import elements_of
+    >>> from art_multimodal.estimators.certification import AblatedEnsemble, Partition
+    >>> elements = {"image": elements_of(classifier.modalities["image"], "blocks:8")}
+    >>> certificates = AblatedEnsemble(classifier, elements, Partition({"image": 16})).certify(images)
+    >>> isinstance(certificates, Certificates), certificates.certified_accuracy(labels, {"image": 0})
+    (True, 1.0)
+    """
 
     def __init__(self, of: Sequence[Certificate]) -> None:
         self._of = tuple(of)

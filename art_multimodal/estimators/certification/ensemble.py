@@ -36,6 +36,14 @@ class AblatedEnsemble(ClassifierMixin, BaseEstimator):
 
     | Paper link: https://arxiv.org/abs/2403.19080 (MMCert)
     | Paper link: https://arxiv.org/abs/2302.11628 (votes that are counted and not estimated)
+
+    >>> from art_multimodal.ablation import elements_of
+    >>> from art_multimodal.estimators.certification import Partition
+    >>> elements = {"image": elements_of(classifier.modalities["image"], "blocks:8")}
+    >>> ensemble = AblatedEnsemble(classifier, elements, Partition({"image": 4}))
+    >>> certificates = ensemble.certify(images[:4])
+    >>> certificates.predictions.shape, certificates.radii("image").shape
+    ((4,), (4,))
     """
 
     estimator_params = BaseEstimator.estimator_params + ["edits", "location_aware", "rule", "alpha", "batch_size"]

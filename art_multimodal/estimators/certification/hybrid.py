@@ -95,6 +95,15 @@ class HybridSmoothing(ClassifierMixin, BaseEstimator):
 
     | Paper link: https://arxiv.org/abs/2605.12876 (with masks in place of random words, which certify the same)
     | Paper link: https://arxiv.org/abs/1902.02918 (randomised smoothing)
+
+    >>> from art_multimodal.ablation import elements_of
+    >>> from art_multimodal.estimators.certification import Bernoulli
+    >>> elements = {"fou": elements_of(sensors.modalities["fou"])}
+    >>> masks = Bernoulli({"fou": 0.8}, samples=50, choosing=10)
+    >>> smoothed = HybridSmoothing(sensors, elements, masks, sigma={"pix": 0.25})
+    >>> certificate = smoothed.certify(x[:1])[0]
+    >>> isinstance(certificate, HybridCertificate), certificate.radius({"fou": 1}) >= 0
+    (True, True)
     """
 
     estimator_params = BaseEstimator.estimator_params + ["sigma", "alpha", "edits", "batch_size"]

@@ -54,6 +54,9 @@ class Ballot:
 class Masks(ABC):
     """How the elements that votes see are chosen; public, and the same whatever a sample holds.
 
+    >>> Partition({"image": 4, "text": 2}).sees("image", {"image": 16, "text": 6})
+    (4, 4)
+
     :param keep: How many elements of each modality a vote sees, by name.
     """
 
@@ -151,7 +154,11 @@ class Grid(Masks):
 
 
 class AllSubsets(Grid):
-    """Every way to keep ``k`` of ``n`` elements votes once."""
+    """Every way to keep ``k`` of ``n`` elements votes once.
+
+    >>> AllSubsets({"image": 2}).views("image", 4).shape
+    (6, 4)
+    """
 
     name = "all"
     any_edits = True
@@ -171,6 +178,9 @@ class Partition(Grid):
     """Each modality is cut into groups of about ``k`` elements, each of which votes (feature partition aggregation).
 
     | Paper link: https://arxiv.org/abs/2302.11628
+
+    >>> Partition({"image": 2}, layout="contiguous").views("image", 4).astype(int).tolist()
+    [[1, 1, 0, 0], [0, 0, 1, 1]]
 
     :param keep: Size of a group by the name of the modality. 0 keeps nothing; as many as there are, everything.
     :param layout: ``"interleaved"`` or ``"contiguous"``: blocks, where a sticker touches few of them.
@@ -199,6 +209,9 @@ class Design(Grid):
     ``q`` is the smallest prime with ``q * q`` elements or more; places without an element are left out. So a view
     keeps about ``q`` elements, and of each modality ``q * q + q`` views vote. A modality of which 0 is kept is not
     seen; one of which all elements are kept is seen whole.
+
+    >>> Design({"image": 3}).views("image", 9).shape
+    (12, 9)
 
     :param keep: Only whether 0, all, or some of a modality: how many is given by the plane.
     """
@@ -256,6 +269,9 @@ class Independent(Sampled):
     """``k`` of ``n`` elements of each modality by itself, without replacement (MMCert).
 
     | Paper link: https://arxiv.org/abs/2403.19080
+
+    >>> Independent({"image": 2}).sees("image", {"image": 10})
+    (2, 2)
     """
 
     name = "independent"
@@ -271,11 +287,12 @@ class Independent(Sampled):
 
 
 class Joint(Sampled):
-    """``K`` elements of all modalities together, without replacement: randomised ablation, the baseline.
-
-    ``K`` is the sum over ``keep``.
+    """As many elements of all modalities together as ``keep`` adds up to, without replacement: randomised ablation.
 
     | Paper link: https://arxiv.org/abs/1911.09272
+
+    >>> Joint({"image": 2, "text": 1}).sees("image", {"image": 10, "text": 5})
+    (0, 3)
     """
 
     name = "joint"
@@ -309,6 +326,9 @@ class Joint(Sampled):
 
 class Bernoulli(Sampled):
     """Each element is kept with a chance of its own, so that any length is certified.
+
+    >>> Bernoulli({"text": 0.3}, samples=100).said("text")
+    'each of text with chance 0.3'
 
     :param keep: The chance by the name of the modality, in [0, 1].
     """
@@ -352,6 +372,9 @@ MASKS: dict[str, type[Masks]] = {
 
 def masks_of(name: str, keep: Mapping[str, int], **options: object) -> Masks:
     """Make masks by their name.
+
+    >>> type(masks_of("partition", {"image": 4})).__name__
+    'Partition'
 
     :raises InputError: For an unknown name; one that is not known must never go on without hiding anything.
     """

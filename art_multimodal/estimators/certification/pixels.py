@@ -94,6 +94,20 @@ class AblatedSegmenter:
     """A segmentation by the votes of a base function about parts of its input.
 
     | Paper link: https://arxiv.org/abs/2403.19080 (MMCert), with Holm's procedure that stops at the first failure
+
+    >>> from art_multimodal.ablation import elements_of
+    >>> from art_multimodal.estimators.certification import Partition
+    >>> from art_multimodal.modalities import image
+    >>> rgb = image("rgb", 3, 8, 8)
+    >>> def brighter(x):
+    ...     return (x["rgb"].mean(axis=1) > 0.5).astype(int)
+    ...
+    >>> elements = {"rgb": elements_of(rgb, "blocks:4")}
+    >>> segmenter = AblatedSegmenter(brighter, elements, Partition({"rgb": 2}), {"rgb": rgb}, nb_classes=2)
+    >>> from art_multimodal import samples
+    >>> found = segmenter.certify(samples(rgb=np.ones((1, 3, 8, 8))))[0]
+    >>> isinstance(found, PixelCertificate), found.prediction.shape
+    (True, (8, 8))
     """
 
     def __init__(

@@ -26,6 +26,10 @@ class ModalityVote(ClassifierMixin, BaseEstimator):
     is sampled: one forward pass. An edit of a certificate is a modality that is replaced as a whole.
 
     With fewer than three modalities there is no majority, and only that nothing changes is certified.
+
+    >>> three = ModalityVote(FusionClassifier(load_model("demo:views/late")))
+    >>> three.predict(x).shape, three.certify(x[:1])[0].covers({"pix": 1})
+    ((8, 10), True)
     """
 
     estimator_params = BaseEstimator.estimator_params + ["rule", "batch_size"]

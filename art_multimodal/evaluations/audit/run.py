@@ -51,6 +51,12 @@ class Audit(Evaluation):
     attacked. Every attack on every group has random numbers of its own, drawn from the seed, so a run that was killed
     and resumed gives the numbers of one that was not. Groups are those of the order, whatever the batch size, which
     says how many samples a pass of the model holds.
+
+    >>> from art_multimodal.evaluations.audit import AuditSettings, write_reports
+    >>> settings = AuditSettings("demo:shapes", "demo:shapes", attacks="art_pgd", steps=1, limit=4)
+    >>> report = write_reports(Audit(settings, "questions", device="cpu").evaluate())
+    >>> list(report["results"])[:2], Path("questions", "report.html").exists()
+    (['clean', 'art_pgd'], True)
     """
 
     def __init__(

@@ -28,6 +28,14 @@ _LOADED = "loaded:"
 class AuditSettings(BudgetSettings):
     """Everything that a number in the report depends on, apart from the machine; see :class:`BudgetSettings`, too.
 
+    >>> settings = AuditSettings("demo:digits", "demo:digits", attacks="pgd,square", eps=4 / 255, limit=50)
+    >>> settings.budget().max_iter, settings.as_json()["limit"]
+    (10, 50)
+    >>> AuditSettings("demo:digits", "demo:digits", eps=-1.0)
+    Traceback (most recent call last):
+        ...
+    art_multimodal.errors.InputError: eps must be greater than 0 (in units of images in [0, 1], such as 1/255), ...
+
     :param model: As for ``load_model``; or a loaded one: a :class:`DualEncoder`, :class:`FusionModel` or
         :class:`MultimodalModel`.
     :param data: As for ``open_data``, in retrieval as for ``open_captioned``; or data that are open already:

@@ -80,6 +80,14 @@ def verdicts_of(
 ) -> dict[str, Any] | None:
     """The verdicts of a run, in JSON types; ``None`` where nothing was declared.
 
+    >>> from art_multimodal.evaluations.audit import summarise
+    >>> from art_multimodal.evaluations.plans import parse_plan
+    >>> text = "{plan: 1, models: [demo:digits], data: demo:digits, attacks: {image: [pgd]}, floors: {clean: 0.3}}"
+    >>> declared = log.header | {"plan": parse_plan(text).as_json()}
+    >>> verdicts = verdicts_of(declared, summarise(log.header, log.lines()))
+    >>> verdicts["overall"], isinstance(Verdict(**verdicts["gates"][0]), Verdict)
+    ('PASS', True)
+
     :param header: Of the run, with its plan if it has one.
     :param summary: From :func:`summarise`.
     :param gates: Of the command line, which were not declared before: these are judged by the number alone.

@@ -88,6 +88,21 @@ def amend(
 ) -> list[Lowered]:
     """Enter a break-in, if it lowers a number; the old numbers stay beside it.
 
+    >>> from art_multimodal.evaluations.benchmark import Benchmark, parse_config
+    >>> text = "{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {image: [pgd]},"
+    >>> job = Benchmark(parse_config(text + " samples: {limit: 4}, budgets: {eps: 8/255, steps: 1}}"), "results", device="cpu")
+    >>> outcome = job.run()
+    >>> content = job.write()
+    >>> board = Path("results", "leaderboard.json")
+    >>> lowered = amend(board, evidence.folder, by="Ann", date="2026-01-01", device="cpu")
+    >>> all(isinstance(one, Lowered) for one in lowered)
+    True
+    >>> from art_multimodal.evaluations.benchmark.leaderboard import Amendment, Entry, read_leaderboard
+    >>> isinstance(read_leaderboard(board).entries[0], Entry)
+    True
+    >>> all(isinstance(one.amendment, Amendment) for one in lowered)
+    True
+
     :param leaderboard: The file ``leaderboard.json``; it is written where a number falls.
     :param bundle: Evidence of an audit.
     :param by: Who found it.

@@ -95,6 +95,11 @@ def _budgets(value: Any) -> Any:
 class BenchmarkConfig(Part):
     """The configuration of a benchmark.
 
+    >>> text = "{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {image: [pgd]}}"
+    >>> config = parse_config(text)
+    >>> isinstance(config, BenchmarkConfig), [entry.role for entry in config.data_sets()]
+    (True, [None])
+
     :raises InputError: Where entries do not go together.
     """
 
@@ -193,6 +198,11 @@ _KIND = Kind("a benchmark", "preset: quick", "docs/benchmark.md shows a whole on
 def read_config(path: str | Path) -> BenchmarkConfig:
     """Read a configuration from a YAML file.
 
+    >>> text = "{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {image: [pgd]}}"
+    >>> written = Path("benchmark.yaml").write_text(text, encoding="utf-8")
+    >>> read_config("benchmark.yaml").attacks
+    {'image': ['pgd']}
+
     :raises InputError: If it cannot be read, is larger than 64 KiB, or is none: in one line, with what to do.
     """
     return parse_config(read_text_option(path, "CONFIG:", LARGEST), str(path))
@@ -200,6 +210,9 @@ def read_config(path: str | Path) -> BenchmarkConfig:
 
 def parse_config(text: str, name: str = "the configuration") -> BenchmarkConfig:
     """Read a configuration from its text.
+
+    >>> parse_config("{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {image: [pgd]}}").title
+    'Robustness benchmark'
 
     :param name: Begins each error.
     :raises InputError: If it is none.

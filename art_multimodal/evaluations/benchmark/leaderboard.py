@@ -63,6 +63,9 @@ class Amendment:
 class Column:
     """Who is right in a column.
 
+    >>> Column(n=4, right=(0, 2, 3)).right
+    (0, 2, 3)
+
     :param n: Samples that count.
     :param right: Those among them that are right, as places in the data.
     """
@@ -212,6 +215,11 @@ def places(text: str) -> list[int]:
 
 def read_leaderboard(path: Path) -> Leaderboard:
     """Read a leaderboard.
+
+    >>> Leaderboard("digits", ()).write(Path("leaderboard.json"))
+    >>> board = read_leaderboard(Path("leaderboard.json"))
+    >>> isinstance(board, Leaderboard), board.entries
+    (True, ())
 
     :raises InputError: If there is none, it was changed by hand, or another version wrote it.
     """

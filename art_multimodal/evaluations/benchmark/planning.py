@@ -108,6 +108,13 @@ def _seconds(one: PlannedPass, calibration: Calibration) -> float:
 def plan_cells(cells: Sequence[Cell], finished: Callable[[Cell], bool], device: str = "auto") -> list[PlannedCell]:
     """Open each cell that is not finished, and time its model on its data.
 
+    >>> from art_multimodal.evaluations.benchmark import Benchmark, parse_config
+    >>> text = "{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {image: [pgd]}}"
+    >>> job = Benchmark(parse_config(text), "results", device="cpu")
+    >>> planned = plan_cells(job.cells, job.is_finished, device="cpu")
+    >>> isinstance(planned[0], PlannedCell), planned[0].calls[0] > 0, isinstance(planned[0].calibration, Calibration)
+    (True, True, True)
+
     :param cells: To be planned.
     :param finished: Whether one is done.
     :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.

@@ -26,6 +26,9 @@ STARTED, FINISHED, FAILED = "started", "finished", "failed"
 class Share:
     """A part of the cells: every ``of``-th, from ``number`` on.
 
+    >>> Share.parse("2/3").take(["a", "b", "c", "d", "e"])
+    ['b', 'e']
+
     :param number: From 1 on.
     :param of: How many parts there are.
     """
@@ -70,6 +73,16 @@ class Benchmark:
     A cell that fails is noted, and the others are run. What is finished is not run again; what was begun goes on where
     it was stopped; what failed in an earlier run is tried again. Any number of processes may work in one folder: each
     cell is held by the one that works on it, until that one ends, however it ends.
+
+    >>> from art_multimodal.evaluations.benchmark import parse_config
+    >>> attacks, samples = "{image: [pgd]}", "{limit: 4, seed: 0}"
+    >>> text = f"{{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {attacks}, samples: {samples}}}"
+    >>> job = Benchmark(parse_config(text), "results", device="cpu")
+    >>> outcome = job.run()
+    >>> isinstance(outcome, Outcome), len(outcome.finished), len(outcome.failed)
+    (True, 1, 0)
+    >>> sorted({number["column"] for number in job.write()["numbers"]})
+    ['clean', 'image', 'worst']
 
     :param config: What to do.
     :param out: Folder of the benchmark.

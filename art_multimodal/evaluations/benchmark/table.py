@@ -34,6 +34,9 @@ ALPHA = 0.05
 class Difference:
     """What sets a model apart from the first one.
 
+    >>> Difference(0.1, ci95=(0.02, 0.18), n=100, gained=12, lost=2, p=0.013, p_holm=0.026).significant
+    True
+
     :param difference: Its accuracy less that of the first, over the samples of both; a share.
     :param ci95: 95 % interval of it, in pairs.
     :param n: Samples of both; of an average over all data sets.
@@ -60,6 +63,12 @@ class Difference:
 @dataclass(frozen=True)
 class Number:
     """A number of the table.
+
+    >>> digits = {"model": "mine", "data": "digits", "role": "zero-shot", "column": "clean", "right": 9, "n": 10}
+    >>> number = Number("4/255", "4/255", **digits, accuracy=0.9, ci95=(0.6, 1.0))
+    >>> table = BenchmarkTable(("mine",), {"digits": "zero-shot"}, {}, {}, ("clean",), ("zero-shot",), (number,))
+    >>> table.find("4/255", "4/255", "mine", "clean", data="digits").accuracy
+    0.9
 
     :param budget: Name of the budget.
     :param radius: Name of the radius within it.
@@ -129,6 +138,10 @@ class BenchmarkTable:
 
 def table_of(measured: Sequence[Measured], models: Sequence[str], data: Mapping[str, str | None]) -> BenchmarkTable:
     """Make the table.
+
+    >>> table = table_of([], ["mine", "theirs"], {"digits": "zero-shot"})
+    >>> isinstance(table, BenchmarkTable), table.models, table.numbers
+    (True, ('mine', 'theirs'), ())
 
     :param measured: Finished cells.
     :param models: Names of all models, in order.

@@ -41,6 +41,13 @@ class Certification(Evaluation):
 
     The model is smoothed: it votes about parts of each sample. Samples are read batch by batch, so memory does not grow
     with the data. A run that was killed and resumed gives the numbers of one that was not, whatever the batch size.
+
+    >>> from art_multimodal.evaluations.certification import CertificationSettings, write_reports
+    >>> settings = CertificationSettings(model="demo:digits", data="demo:digits", keep={"image": 4}, limit=4)
+    >>> job = Certification(settings, "certified", device="cpu")
+    >>> report = write_reports(job.evaluate())
+    >>> Path("certified", "report.html").exists(), len(job.report_rows) > 1
+    (True, True)
     """
 
     def __init__(

@@ -16,6 +16,10 @@ from art_multimodal.evaluations.smoothing.settings import SmoothingSettings
 class CertificationSettings(SmoothingSettings):
     """Everything that a number in the report depends on, apart from the machine; see :class:`SmoothingSettings`, too.
 
+    >>> settings = CertificationSettings(model="demo:digits", data="demo:digits", masks="partition", keep={"image": 4})
+    >>> settings.exact, settings.as_json()["keep"]
+    (True, {'image': 4})
+
     :param model: As for ``load_model``; or a loaded one: a :class:`DualEncoder`, :class:`FusionModel` or
         :class:`MultimodalModel`.
     :param data: As for ``open_data``; or data that are open already: see :class:`AuditSettings`.

@@ -69,6 +69,15 @@ class Written:
 def write_bundle(audit: Audit, log: RunLog) -> Written:
     """Close the bundle of an audit whose reports are written: everything else is copied in, the manifest comes last.
 
+    >>> from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
+    >>> settings = AuditSettings("demo:shapes", "demo:shapes", attacks="art_pgd", steps=1, limit=2)
+    >>> audit = Audit(settings, "kept", fixtures="all")
+    >>> log = audit.evaluate()
+    >>> report = write_reports(log)
+    >>> written = write_bundle(audit, log)
+    >>> isinstance(written, Written), len(written.digest), written.folder.is_dir()
+    (True, 64, True)
+
     :param audit: With ``fixtures="all"`` or ``"successes"``; main process alone.
     :param log: What it returned.
     :raises InputError: If it keeps no fixtures, some of them are gone, or a file cannot be written.
@@ -168,6 +177,10 @@ def _digest_of(value: Mapping[str, Any]) -> str:
 
 class Bundle:
     """A bundle whose every byte is as it was when it was closed, read without changing it.
+
+    >>> bundle = Bundle(evidence.folder, evidence.digest)
+    >>> bundle.fixtures.is_dir(), len(list(bundle.lines())) > 0
+    (True, True)
 
     :param folder: Of the evidence, or of the run that it lies in.
     :param digest: The root digest as it was noted down; ``None`` where nobody did.

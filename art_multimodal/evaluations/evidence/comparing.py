@@ -108,6 +108,12 @@ class _Run:
 def compare(a: str | Path, b: str | Path) -> Comparison:
     """Compare two audits, sample by sample.
 
+    >>> comparison = compare(audited, audited)
+    >>> isinstance(comparison, Comparison), comparison.samples, comparison.regressions()
+    (True, 4, [])
+    >>> isinstance(comparison.rows[0], RowChange), comparison.rows[0].difference
+    (True, 0.0)
+
     :param a: Folder of a run, or a bundle of evidence, which is checked first.
     :param b: Likewise; of the same data.
     :raises InputError: If one cannot be read, the data are not the same, or no row of them can be compared.

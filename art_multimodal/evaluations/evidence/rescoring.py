@@ -38,6 +38,11 @@ NOT_RESCORED = {
 class Changed:
     """A sample about which the model says something else than the log.
 
+    >>> from art_multimodal.evaluations.evidence.bundle import Bundle
+    >>> found = rescore(Bundle(evidence.folder), "demo:digits/robust", device="cpu")
+    >>> all(isinstance(one, Changed) for one in found.changed), found.same_weights
+    (True, False)
+
     :param attack: Name of the pass, or ``"clean"``.
     :param index: Its place in the data.
     :param name: What it is called there.
@@ -111,6 +116,11 @@ Three = tuple[Line, Line, Line]
 
 def rescore(bundle: Bundle, model: Any = None, batch_size: int = 32, device: str = "auto") -> Rescoring:
     """Ask a model about all samples of a bundle.
+
+    >>> from art_multimodal.evaluations.evidence.bundle import Bundle
+    >>> found = rescore(Bundle(evidence.folder), device="cpu")
+    >>> isinstance(found, Rescoring), found.confirmed, isinstance(found.tallies["pgd"], Tally)
+    (True, True, True)
 
     :param bundle: Checked.
     :param model: As for :class:`AuditSettings`; ``None`` for the one that the bundle names. Another one must take the

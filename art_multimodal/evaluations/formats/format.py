@@ -32,6 +32,13 @@ NOTHING = Options()
 class Format:
     """A format that other tools read.
 
+    >>> def accuracies(report, options: Options):
+    ...     return ",".join(f"{row}={numbers['n']}" for row, numbers in report["results"].items())
+    ...
+    >>> csv = Format("csv", "accuracies.csv", "how many samples each row counts", accuracies)
+    >>> csv.text(report, Options()).split(",")[0]
+    'clean=4'
+
     :param name: As one asks for it.
     :param file: Name of the file, in folders of its own if need be.
     :param summary: One line for listings.
@@ -53,6 +60,11 @@ _OF_RUNS = ("run.json", "log.jsonl", "report.json", "report.md", "report.html", 
 
 def register(one: Format) -> Format:
     """Add a format: from now on ``art-multimodal export`` knows it.
+
+    >>> from art_multimodal.evaluations.formats import FORMATS
+    >>> one = Format("count", "count.txt", "how many samples", lambda report, _: str(report["results"]["clean"]["n"]))
+    >>> register(one).text(report, Options()), "count" in FORMATS
+    ('4', True)
 
     :raises ValueError: If the name or the file is taken, or the file does not lie in the folder of the report.
     """

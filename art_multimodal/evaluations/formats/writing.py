@@ -13,6 +13,9 @@ from art_multimodal.store import cannot_write, check_place, refuse_links, write_
 def write_formats(report: Report, names: Sequence[str], folder: Path, options: Options = NOTHING) -> list[Path]:
     """Write a report in formats. All are made before the first is written.
 
+    >>> [path.suffix for path in write_formats(report, ["junit", "sarif"], Path("exported"))]
+    ['.xml', '.sarif']
+
     :param report: What ``report.json`` holds.
     :param names: Of :data:`FORMATS`.
     :param folder: Made if it is not there.

@@ -73,6 +73,11 @@ class Limit:
 class Plan(Part):
     """A plan of an audit.
 
+    >>> attacks, floors = {"image": ["pgd"]}, {"clean": 0.9, "image": 0.3}
+    >>> plan = Plan(plan=1, models=["demo:digits"], data="demo:digits", attacks=attacks, floors=floors)
+    >>> {limit.row: limit.share for limit in plan.limits()}
+    {'clean': 0.9, 'image': 0.3}
+
     :raises InputError: Where entries do not go together.
     """
 

@@ -42,6 +42,11 @@ class DeclaredPlan:
 def read_plan(path: str | Path) -> DeclaredPlan:
     """Read a plan from a file.
 
+    >>> text = "{plan: 1, models: [demo:digits], data: demo:digits, attacks: {image: [pgd]}}"
+    >>> written = Path("plan.yaml").write_text(text, encoding="utf-8")
+    >>> read_plan("plan.yaml").plan.data
+    'demo:digits'
+
     :raises InputError: If it cannot be read, is larger than 64 KiB, or is no plan: in one line, with what to do.
     """
     return parse_plan(read_text_option(path, "--plan:", LARGEST), str(path))
@@ -49,6 +54,11 @@ def read_plan(path: str | Path) -> DeclaredPlan:
 
 def parse_plan(text: str, name: str = "the plan") -> DeclaredPlan:
     """Read a plan from its text.
+
+    >>> text = "{plan: 1, models: [demo:digits], data: demo:digits, attacks: {image: [pgd]}, floors: {image: 0.3}}"
+    >>> declared = parse_plan(text)
+    >>> isinstance(declared, DeclaredPlan), declared.plan.models, declared.settings("demo:digits").attacks
+    (True, ['demo:digits'], 'pgd')
 
     :param name: Begins each error.
     :raises InputError: If it is no plan.

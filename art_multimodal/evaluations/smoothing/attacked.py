@@ -24,12 +24,24 @@ Attack = Callable[[AblatedEnsemble, np.ndarray, np.ndarray, Mapping[str, int]], 
 
 
 class CertificateBroken(RuntimeError):
-    """An attack within its budget changed an answer that was certified. It is no fault of the user's."""
+    """An attack within its budget changed an answer that was certified. It is no fault of the user's.
+
+    >>> raise CertificateBroken("an attack within the budget changed an answer that was certified")
+    Traceback (most recent call last):
+        ...
+    art_multimodal.evaluations.smoothing.attacked.CertificateBroken: an attack within the budget changed an ...
+    """
 
 
 @dataclass(frozen=True)
 class EmpiricalAttack:
     """An attack that certificates are held against.
+
+    >>> from art_multimodal.evaluations.certification import Certification, CertificationSettings
+    >>> settings = CertificationSettings(model="demo:digits", data="demo:digits", keep={"image": 4}, limit=4)
+    >>> mine = EmpiricalAttack("mine", lambda *given: given[0])
+    >>> mine.name in " ".join(Certification(settings, "held_against", device="cpu", attacks=[mine]).row_names)
+    True
 
     :param name: Names it in reports.
     :param attack: The attack.

@@ -21,6 +21,10 @@ _FORM = "is not of the form image=1,text=1, or sticker:image=8,text=1 for a patc
 class EditBudget:
     """How much an attacker may edit at once.
 
+    >>> budget = EditBudget.parse("sticker:image=8,text=1")
+    >>> budget.words, budget.spec
+    ('a patch of 8 x 8 pixels of image, 1 element of text', 'sticker:image=8,text=1')
+
     :param edits: Pairs of a modality and how many of its elements may be edited, anywhere and to anything.
     :param stickers: Pairs of a modality and the side of a square patch, in pixels, whose content and place are the
         attacker's choice.

@@ -27,6 +27,9 @@ _SAMPLES, _CHOOSING, _ALPHA, _RULE = 1000, 100, 0.001, "majority"
 class SmoothingSettings:
     """How a model is smoothed.
 
+    >>> SmoothingSettings(keep={"image": 4}).exact, SmoothingSettings(keep={"image": 4}, masks="independent").exact
+    (True, False)
+
     :param keep: How many elements of each modality a vote sees, by name; of masks ``bernoulli`` the chance to see each.
         Modalities that are not named are seen whole, and changes of them are not certified.
     :param masks: Which elements votes see: a name of :data:`MASKS`.
@@ -144,6 +147,10 @@ class SmoothingSettings:
 @dataclass(frozen=True, kw_only=True)
 class AuditedSmoothing(SmoothingSettings):
     """The smoothed model of an audit, and what its certificates are held against.
+
+    >>> smoothing = AuditedSmoothing(keep={"image": 4}, budget="image=1")
+    >>> smoothing.exact, smoothing.budget
+    (True, 'image=1')
 
     :param budget: How much an attacker may edit, as for :meth:`EditBudget.parse`; empty for one element of each
         modality.

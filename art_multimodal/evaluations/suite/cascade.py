@@ -37,6 +37,11 @@ class Cascade(PreparedAttack):
     case of running every member on every sample. ART's attacks draw one stream of random numbers for a batch, so of
     them it is with other random numbers.
 
+    >>> from art_multimodal.attacks.budget import Budget
+    >>> two = Cascade(classifier, Budget(eps=8 / 255, max_iter=2, max_queries=10), ["pgd", "square"])
+    >>> two.attack(images[:2], labels[:2], seed=0).x.shape
+    (2, 3, 32, 32)
+
     :param estimator: A classifier of images or of pairs.
     :param budget: What each member may spend.
     :param members: What runs, in this order. Samples are taken to be right before the first.

@@ -28,6 +28,10 @@ MakeAttack = Callable[[Sequence[ZeroShotClassifier]], TransferAttack]
 class TransferCell:
     """What images made on a source do to a target.
 
+    >>> cell = TransferCell("demo:digits", "demo:digits/robust", outcomes="1100-")
+    >>> cell.n, cell.fooled, cell.rate
+    (4, 2, 0.5)
+
     :param source: Name of a model, :data:`NOISE` or :data:`OTHERS`.
     :param target: Name of a model.
     :param outcomes: Of each sample a letter: ``-`` where the target was wrong before, ``1`` where it is misled, ``0``
@@ -123,6 +127,19 @@ def transfer_matrix(
 
     Attacks are made on all samples, with the true labels, whoever has them right. What comes out is projected into the
     budget before it is scored. Noise is one draw at a corner of the ball, or as long as it may be.
+
+    >>> from art_multimodal.attacks.evasion import TransferAttack
+    >>> from art_multimodal.attacks.budget import Budget
+    >>> robust = ZeroShotClassifier(load_model("demo:digits/robust"), digits.class_names, digits.templates)
+    >>> def attack(surrogates):
+    ...     return TransferAttack(surrogates, eps=8 / 255, max_iter=1, seed=0, verbose=False)
+    ...
+    >>> models = {"plain": classifier, "robust": robust}
+    >>> for matrix in transfer_matrix(models, [(images, labels)], attack, Budget(eps=8 / 255)):
+    ...     pass
+    ...
+    >>> isinstance(matrix, TransferMatrix), matrix.complete, matrix.cells["plain", "robust"].n
+    (True, True, 8)
 
     :param classifiers: By name, at least two, with the same class names.
     :param groups: Images ``(N, 3, H, W)`` of one size with labels ``(N,)``; several where there are several sizes.

@@ -43,6 +43,10 @@ _VERSION = 1
 class TransferSettings:
     """What a matrix of transfer depends on; parameters of the attack are those of :class:`TransferAttack`.
 
+    >>> settings = TransferSettings(("demo:digits", "demo:digits/robust"), "demo:digits", steps=10, eps=8 / 255)
+    >>> round(255 * settings.step, 3)
+    2.0
+
     :param models: As for ``load_model``; dual encoders.
     :param data: As for ``open_images``.
     :param limit: Most samples, drawn with the seed; ``None`` for all.
@@ -131,6 +135,11 @@ def run_transfer(
     """Measure a matrix of transfer and write ``transfer.json``, ``transfer.csv``, ``report.md`` and ``report.html``.
 
     Files are written after every source: what a kill leaves is gone on with by ``resume``.
+
+    >>> settings = TransferSettings(("demo:digits", "demo:digits/robust"), "demo:digits", limit=4, steps=1)
+    >>> found = run_transfer(settings, "matrix", device="cpu")
+    >>> Path("matrix", "transfer.csv").exists(), len(found["cells"])
+    (True, 6)
 
     :param out: A folder, new or empty.
     :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.

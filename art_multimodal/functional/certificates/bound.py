@@ -61,6 +61,11 @@ def majority_bound(p_y: Number, overlap: Overlap) -> Number:
 def gap_bound(gap: Number, overlap: Overlap) -> Number:
     """Lower bound of ``p'_y - p'_l`` where only ``p_y - p_l`` is known, or a lower bound of it.
 
+    >>> from fractions import Fraction
+    >>> from art_multimodal.functional.certificates.overlap import Overlap
+    >>> gap_bound(Fraction(1, 2), Overlap(Fraction(9, 10), Fraction(9, 10)))
+    Fraction(3, 10)
+
     :param gap: From -1 to 1, as of :func:`~art_multimodal.functional.certificates.confidence.paired_lower`.
     :raises InputError: If it lies outside.
     """
@@ -86,17 +91,38 @@ def holds(p_y: Number, p_l: Number, overlap: Overlap) -> bool:
 
 
 def holds_majority(p_y: Number, overlap: Overlap) -> bool:
-    """Whether class y keeps more than half of the probability; see :func:`holds`."""
+    """Whether class y keeps more than half of the probability; see :func:`holds`.
+
+    >>> from fractions import Fraction
+    >>> from art_multimodal.functional.certificates.overlap import Overlap
+    >>> nine = Overlap(Fraction(9, 10), Fraction(9, 10))
+    >>> holds_majority(Fraction(7, 10), nine), holds_majority(Fraction(6, 10), nine)
+    (True, False)
+    """
     return _exceeds(Fraction(1, 2), majority_bound, overlap, p_y)
 
 
 def holds_gap(gap: Number, overlap: Overlap) -> bool:
-    """Whether class y stays ahead of class l, strictly, where ``p_y - p_l >= gap``; see :func:`holds`."""
+    """Whether class y stays ahead of class l, strictly, where ``p_y - p_l >= gap``; see :func:`holds`.
+
+    >>> from fractions import Fraction
+    >>> from art_multimodal.functional.certificates.overlap import Overlap
+    >>> nine = Overlap(Fraction(9, 10), Fraction(9, 10))
+    >>> holds_gap(Fraction(1, 2), nine), holds_gap(Fraction(1, 10), nine)
+    (True, False)
+    """
     return _exceeds(0, gap_bound, overlap, gap)
 
 
 def holds_above(p_y: Number, threshold: Number, overlap: Overlap) -> bool:
-    """Whether class y keeps more than a threshold of the probability; see :func:`holds`."""
+    """Whether class y keeps more than a threshold of the probability; see :func:`holds`.
+
+    >>> from fractions import Fraction
+    >>> from art_multimodal.functional.certificates.overlap import Overlap
+    >>> nine = Overlap(Fraction(9, 10), Fraction(9, 10))
+    >>> holds_above(Fraction(7, 10), Fraction(1, 2), nine)
+    True
+    """
     return _exceeds(probability("threshold", threshold), majority_bound, overlap, p_y)
 
 

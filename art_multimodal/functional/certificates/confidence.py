@@ -48,7 +48,11 @@ def one_sided_lower(count: int, n: int, alpha: float) -> float:
 
 
 def one_sided_upper(count: int, n: int, alpha: float) -> float:
-    """Clopper and Pearson's upper bound of a probability; see :func:`one_sided_lower`."""
+    """Clopper and Pearson's upper bound of a probability; see :func:`one_sided_lower`.
+
+    >>> one_sided_upper(0, 1000, alpha=0.001) < 0.007
+    True
+    """
     from scipy.special import betainccinv
 
     count, n, alpha = _trials(count, n, alpha)

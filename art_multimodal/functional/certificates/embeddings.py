@@ -70,6 +70,9 @@ def class_radius(margins: Any, sigma: float, clip: float = 1.0) -> Any:
 def class_directions(prompts: np.ndarray, label: int) -> np.ndarray:
     """Unit vectors from the prompt of every other class to that of one class.
 
+    >>> class_directions(np.eye(3), label=0).shape
+    (2, 3)
+
     :param prompts: Embeddings of the classes, ``[K, D]``.
     :param label: Index of the class.
     :return: ``[K - 1, D]``, in the order of the other classes.

@@ -62,7 +62,11 @@ def hybrid_lower(p: Any, overlap: Overlap | Number, rho: Any) -> Any:
 
 
 def hybrid_upper(p: Any, overlap: Overlap | Number, rho: Any) -> Any:
-    """Upper bound of ``p'_l``: 1 less the lower bound of all other classes together; see :func:`hybrid_lower`."""
+    """Upper bound of ``p'_l``: 1 less the lower bound of all other classes together; see :func:`hybrid_lower`.
+
+    >>> round(hybrid_upper(0.2, 1, 0.0), 6), hybrid_upper(0.2, 0.9, 0.5) > 0.2
+    (0.2, True)
+    """
     return _like(1 - _kept(_probabilities(p), _overlap(overlap), _distances(rho)))
 
 
@@ -85,6 +89,9 @@ def filter_radius(p_y: Number, overlap: Overlap | Number, threshold: Number) -> 
 
     ``Phi^-1(q_y) - Phi^-1(threshold / S')``.
 
+    >>> round(filter_radius(0.9, 1, threshold=0.5), 2), filter_radius(0.9, 0.5, threshold=0.5)
+    (1.28, 0.0)
+
     :param p_y: Mean of the score, from 0 to 1, or a lower bound of it.
     :param threshold: From 0 to 1.
     :raises InputError: If one of these is no probability.
@@ -103,6 +110,9 @@ def top_two_radius(p_y: Number, p_l: Number, overlap: Overlap | Number) -> float
 
     Never less than :func:`hybrid_radius` where ``p_l <= 1 - p_y``, and as large where that is equal. With
     ``S = S' = 1`` it is ``(Phi^-1(p_y) - Phi^-1(p_l)) / 2``.
+
+    >>> round(top_two_radius(0.9, 0.1, 1), 2), top_two_radius(0.5, 0.4, 0.5)
+    (1.28, 0.0)
 
     :param p_y: Probability of class y, or a lower bound of it.
     :param p_l: Of the most probable other class, or an upper bound of it.

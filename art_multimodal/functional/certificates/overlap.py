@@ -22,6 +22,10 @@ from art_multimodal.functional.certificates.checks import probability, whole
 class Overlap:
     """Probability that a draw shows no touched element. Overlaps of independent modalities are multiplied.
 
+    >>> from fractions import Fraction
+    >>> Overlap(Fraction(1, 2), Fraction(1, 2)) * Overlap(Fraction(1, 2), Fraction(1, 4)) == Overlap(0.25, 0.125)
+    True
+
     :param clean: ``S``, of draws from the clean input, from 0 to 1. Any rational number or float is taken, as the
         fraction that it is.
     :param attacked: ``S'``, of draws from the attacked input.
@@ -48,6 +52,9 @@ _NOTHING_HOLDS = Overlap(Fraction(0), Fraction(0))
 
 class Edits(NamedTuple):
     """Numbers of elements that an attacker edits in one modality.
+
+    >>> overlap(10, 2, *Edits(modified=1)).clean
+    Fraction(4, 5)
 
     :param modified: Elements with a new value.
     :param deleted: Elements that are gone.

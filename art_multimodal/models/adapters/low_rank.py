@@ -27,6 +27,11 @@ class LowRank(nn.Module):
 
     | Paper link: https://arxiv.org/abs/2106.09685 (LoRA), https://arxiv.org/abs/2310.05193 (MMLoRA)
 
+    >>> layer = torch.nn.Linear(8, 8)
+    >>> adapted = LowRank(layer, rank=2)
+    >>> bool((adapted(torch.ones(1, 8)) == layer(torch.ones(1, 8))).all()), adapted.down.shape
+    (True, torch.Size([2, 8]))
+
     :param layer: A linear layer or a convolution. It stays the object that it is.
     :param rank: Rows of ``A`` (``down``, ``[rank, in]``) and columns of ``B`` (``up``, ``[out, rank]``); ``in`` counts
         the weights of one output, of a convolution over its window.
@@ -101,6 +106,13 @@ def add_low_rank(
 
     | Paper link: https://arxiv.org/abs/2310.05193 (MMLoRA: unimodal training first, then these, jointly)
 
+    >>> model = load_model("demo:views")
+    >>> names = add_low_rank(model, rank=2, modalities=["pix"])
+    >>> all(name.startswith("towers") for name in names), len(names) > 0
+    (True, True)
+    >>> bool(np.allclose(FusionClassifier(model).predict(x), sensors.predict(x), atol=1e-4))
+    True
+
     :param model: A model of towers.
     :param rank: Of the product; at least 1.
     :param scale: Factor of the product, divided by the rank; default: the rank.
@@ -132,6 +144,12 @@ def add_low_rank(
 def merge_low_rank(model: ModularModel) -> None:
     """Add the products to the weights of their layers, in place, and put the layers back: inference costs no more.
 
+    >>> model = load_model("demo:views")
+    >>> names = add_low_rank(model, rank=2)
+    >>> merge_low_rank(model)
+    >>> any(isinstance(one, LowRank) for one in model.modules())
+    False
+
     :raises InputError: If there are no adapters, or a layer's weights are those of another one, too: that one would
         change with it. Nothing has been changed then.
     """
@@ -153,6 +171,12 @@ def merge_low_rank(model: ModularModel) -> None:
 def drop_low_rank(model: ModularModel) -> None:
     """Put the layers back as they were before :func:`add_low_rank`.
 
+    >>> model = load_model("demo:views")
+    >>> names = add_low_rank(model, rank=2)
+    >>> drop_low_rank(model)
+    >>> any(isinstance(one, LowRank) for one in model.modules())
+    False
+
     :raises InputError: If there are no adapters.
     """
     _put_back(model, _wrappers(model))
@@ -161,6 +185,14 @@ def drop_low_rank(model: ModularModel) -> None:
 @contextmanager
 def without_adapters(model: ModularModel) -> Iterator[None]:
     """Let the model answer without what its adapters add, inside; for all threads.
+
+    >>> model = load_model("demo:views")
+    >>> names = add_low_rank(model, rank=2)
+    >>> with without_adapters(model):
+    ...     scores = FusionClassifier(model).predict(x)
+    ...
+    >>> scores.shape
+    (8, 10)
 
     :raises InputError: If there are no adapters.
     """
@@ -177,6 +209,11 @@ def without_adapters(model: ModularModel) -> Iterator[None]:
 
 def adapter_parameters(model: ModularModel) -> list[nn.Parameter]:
     """The matrices of all adapters: ``rank (in + out)`` numbers for each layer.
+
+    >>> model = load_model("demo:views")
+    >>> names = add_low_rank(model, rank=2)
+    >>> len(adapter_parameters(model)) == 2 * len(names)
+    True
 
     :raises InputError: If there are no adapters.
     """

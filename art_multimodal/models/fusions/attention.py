@@ -18,6 +18,11 @@ class CrossAttention(Fusion):
     | Paper link: https://arxiv.org/abs/1706.03762 (attention), https://arxiv.org/abs/1909.02950 (modalities in one
         transformer)
 
+    >>> fusion = CrossAttention({"rgb": 8, "depth": 4}, classes=3, hidden=16, layers=1)
+    >>> features, there = {"rgb": torch.ones(5, 8), "depth": torch.ones(5, 4)}, torch.ones(5, dtype=torch.bool)
+    >>> fusion.predict(fusion(features, {"rgb": there, "depth": there})).shape
+    torch.Size([5, 3])
+
     :param hidden: Width of the tokens.
     :param layers: Number of layers.
     :param heads: Attention heads in each; they divide ``hidden``.

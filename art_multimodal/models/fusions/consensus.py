@@ -27,6 +27,13 @@ class Consensus(Votes):
 
     It moves robustness to the case that fewer than half of the modalities are attacked, and pays for it where all are.
 
+    >>> fusion = Consensus({name: 8 for name in ("rgb", "depth", "thermal")}, classes=3, beta=20.0)
+    >>> features = {name: torch.ones(2, 8) for name in fusion.widths}
+    >>> there = {name: torch.ones(2, dtype=torch.bool) for name in fusion.widths}
+    >>> weights = torch.stack(list(fusion.weights(features, there).values()))
+    >>> weights.shape, bool(torch.allclose(weights.sum(dim=0), torch.ones(2)))
+    (torch.Size([3, 2]), True)
+
     :param beta: How steeply the weight falls with the divergence (in nats, at most ``log 2``).
     :raises InputError: If it is negative.
     """
@@ -64,6 +71,12 @@ class Median(Votes):
     """The median over the modalities of the logarithm of each class's probability (ours).
 
     Of three modalities one alone never moves a class's score beyond those that the two others give it.
+
+    >>> fusion = Median({name: 8 for name in ("rgb", "depth", "thermal")}, classes=3)
+    >>> features = {name: torch.ones(2, 8) for name in fusion.widths}
+    >>> there = {name: torch.ones(2, dtype=torch.bool) for name in fusion.widths}
+    >>> fusion.predict(fusion(features, there)).shape
+    torch.Size([2, 3])
     """
 
     summary = "the median of the modalities' own predictions"

@@ -33,6 +33,12 @@ class Equilibrium(Fusion):
 
     | Paper link: https://arxiv.org/abs/2306.16645
 
+    >>> seed = torch.manual_seed(0)
+    >>> fusion = Equilibrium({"rgb": 8, "depth": 8}, classes=3, unroll=5).eval()
+    >>> features, there = {"rgb": torch.ones(5, 8), "depth": torch.ones(5, 8)}, torch.ones(5, dtype=torch.bool)
+    >>> fusion.predict(fusion(features, {"rgb": there, "depth": there})).shape
+    torch.Size([5, 3])
+
     :param hidden: Width of the perceptron's hidden layer.
     :param max_iter: Applications of the layer, at most.
     :param tolerance: Relative residual at which a sample stops.

@@ -22,6 +22,22 @@ class Fusion(nn.Module):
 
     An option of a subclass is kept as an attribute of the same name, or the fusion cannot be saved.
 
+    >>> class Sum(Fusion):
+    ...     def __init__(self, widths, classes):
+    ...         super().__init__(widths, classes)
+    ...         heads = {name: torch.nn.Linear(width, classes) for name, width in widths.items()}
+    ...         self.heads = torch.nn.ModuleDict(heads)
+    ...     def forward(self, features, present):
+    ...         return sum(self.heads[name](of) * present[name][:, None] for name, of in features.items())
+    ...     def predict(self, fused):
+    ...         return fused
+    ...
+    >>> towers = [sensors.multimodal.tower(name) for name in sensors.modalities]
+    >>> from art_multimodal import ModularModel
+    >>> added = Sum({tower.modality.name: tower.width for tower in towers}, classes=10)
+    >>> FusionClassifier(ModularModel(towers, added, views.class_names)).predict(x).shape
+    (8, 10)
+
     :param widths: Of the embedding of each modality, by name.
     :param classes: Number of classes.
     :raises InputError: If there is no modality, or there are fewer than two classes.
@@ -90,6 +106,9 @@ WHOLE_MODELS: Registry[Any] = Registry("whole model", nn.Module, subclasses=True
 
 def new_fusion(name: str, widths: Mapping[str, int], classes: int, **options: Any) -> Fusion:
     """Make a fusion by its name.
+
+    >>> type(new_fusion("gated", {"rgb": 8, "depth": 4}, classes=3, hidden=16)).__name__
+    'Gated'
 
     :param options: Of its constructor.
     :raises InputError: For a name or an option that is unknown.

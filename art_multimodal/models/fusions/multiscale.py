@@ -41,6 +41,12 @@ class MultiScale(Fusion):
 
     | Paper link: https://arxiv.org/abs/2206.07981 (MCMulT), https://arxiv.org/abs/1906.00295 (MulT)
 
+    >>> fusion = MultiScale({"audio": 8, "video": 4}, classes=3, hidden=10, layers=1, heads=2, self_layers=0)
+    >>> features = {"audio": torch.ones(2, 6, 8), "video": torch.ones(2, 3, 4)}
+    >>> there = {"audio": torch.ones(2, 6, dtype=torch.bool), "video": torch.ones(2, 3, dtype=torch.bool)}
+    >>> fusion.predict(fusion(features, there)).shape
+    torch.Size([2, 3])
+
     :param hidden: Width of a step.
     :param layers: Of each stream.
     :param heads: Attention heads in each layer; they divide ``hidden``.

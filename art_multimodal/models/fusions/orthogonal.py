@@ -26,6 +26,12 @@ class Orthogonal(Fusion):
     The fused vector holds ``(s_1, ..., s_M)``; what a sample lacks is zero in it.
 
     | Paper link: https://arxiv.org/abs/2402.06244
+
+    >>> fusion = Orthogonal({"rgb": 8, "depth": 8}, classes=3)
+    >>> features, there = {"rgb": torch.ones(5, 8), "depth": torch.ones(5, 8)}, torch.ones(5, dtype=torch.bool)
+    >>> fused = fusion(features, {"rgb": there, "depth": there})
+    >>> fusion.radius(fused, torch.zeros(5, dtype=torch.int64), constants=torch.ones(2)).shape
+    torch.Size([5])
     """
 
     summary = "orthonormal heads, weighed by class and modality"

@@ -20,6 +20,12 @@ class QualityAware(Votes):
 
     | Paper link: https://arxiv.org/abs/2306.02050
 
+    >>> fusion = QualityAware({"rgb": 8, "depth": 4}, classes=3, nonnegative=True)
+    >>> features, there = {"rgb": torch.ones(5, 8), "depth": torch.ones(5, 4)}, torch.ones(5, dtype=torch.bool)
+    >>> weights = fusion.weights(features, {"rgb": there, "depth": there})
+    >>> all(bool((weight >= 0).all()) for weight in weights.values())
+    True
+
     :param nonnegative: Cut weights off at zero (ours).
     :param detach_weights: In training no gradient passes through the weights, as in the published code for texts and
         images. In evaluation mode it always does, or attacks would not see what they change.

@@ -19,6 +19,11 @@ class SharedHead(Votes):
 
     | Paper link: https://arxiv.org/abs/2311.10707
 
+    >>> fusion = SharedHead({"rgb": 8, "depth": 8}, classes=3)
+    >>> features, there = {"rgb": torch.ones(5, 8), "depth": torch.ones(5, 8)}, torch.ones(5, dtype=torch.bool)
+    >>> fusion.weights(features, {"rgb": there, "depth": there})["rgb"].tolist()
+    [0.5, 0.5, 0.5, 0.5, 0.5]
+
     :raises InputError: If towers have different widths.
     """
 

@@ -15,6 +15,11 @@ from art_multimodal.models.multimodal import Features
 class Concat(Fusion):
     """Embeddings side by side, and a perceptron on them.
 
+    >>> fusion = Concat({"rgb": 8, "depth": 4}, classes=3, hidden=16)
+    >>> features, there = {"rgb": torch.ones(5, 8), "depth": torch.ones(5, 4)}, torch.ones(5, dtype=torch.bool)
+    >>> fusion.predict(fusion(features, {"rgb": there, "depth": there})).shape
+    torch.Size([5, 3])
+
     :param hidden: Width of the perceptron's hidden layer; ``0`` for none.
     """
 
@@ -41,6 +46,11 @@ class ConcatWithHeads(Concat):
 
     | Paper link: https://arxiv.org/abs/2305.09299
 
+    >>> fusion = ConcatWithHeads({"rgb": 8, "depth": 8}, classes=3)
+    >>> alone = fusion.unimodal_scores({"rgb": torch.ones(5, 8), "depth": torch.ones(5, 8)})
+    >>> {name: tuple(scores.shape) for name, scores in alone.items()}
+    {'rgb': (5, 3), 'depth': (5, 3)}
+
     :param hidden: As for :class:`Concat`.
     """
 
@@ -59,6 +69,11 @@ class Bilinear(Fusion):
     """Products of projections, a multilinear map of low rank; a modality that a sample lacks is a factor of one.
 
     | Paper link: https://arxiv.org/abs/1610.04325 (Hadamard product for low-rank bilinear pooling)
+
+    >>> fusion = Bilinear({"rgb": 8, "depth": 4}, classes=3, hidden=16)
+    >>> features, there = {"rgb": torch.ones(5, 8), "depth": torch.ones(5, 4)}, torch.ones(5, dtype=torch.bool)
+    >>> fusion.predict(fusion(features, {"rgb": there, "depth": there})).shape
+    torch.Size([5, 3])
 
     :param hidden: Rank: the width of every projection.
     """
@@ -87,6 +102,11 @@ class Gated(Fusion):
     """Embeddings of one width, each weighed feature by feature by a gate that sees all of them.
 
     | Paper link: https://arxiv.org/abs/1702.01992 (gated multimodal units)
+
+    >>> fusion = Gated({"rgb": 8, "depth": 4}, classes=3, hidden=16)
+    >>> features, there = {"rgb": torch.ones(5, 8), "depth": torch.ones(5, 4)}, torch.ones(5, dtype=torch.bool)
+    >>> sorted(fusion.weights(features, {"rgb": there, "depth": there}))
+    ['depth', 'rgb']
 
     :param hidden: Width that every embedding is brought to.
     """
@@ -121,7 +141,13 @@ class Gated(Fusion):
 
 
 class Late(Fusion):
-    """Scores of each modality alone, and their mean over the modalities that a sample has."""
+    """Scores of each modality alone, and their mean over the modalities that a sample has.
+
+    >>> fusion = Late({"rgb": 8, "depth": 4}, classes=3)
+    >>> features, there = {"rgb": torch.ones(2, 8), "depth": torch.ones(2, 4)}, torch.ones(2, dtype=torch.bool)
+    >>> fusion.weights(features, {"rgb": there, "depth": ~there})["rgb"].tolist()
+    [1.0, 1.0]
+    """
 
     summary = "the mean of each modality's own scores"
     weighs = True

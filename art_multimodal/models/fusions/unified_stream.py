@@ -44,6 +44,13 @@ class UnifiedStream(MultimodalModel):
 
     | Paper link: https://arxiv.org/abs/2311.03106
 
+    >>> from art_multimodal.demo.skeleton import PARENTS
+    >>> from art_multimodal.modalities import skeleton
+    >>> data = open_samples("demo:skeleton")
+    >>> model = UnifiedStream(skeleton("joint", 32, 13), data.class_names, PARENTS, hidden=8, projection=8)
+    >>> FusionClassifier(model).predict(data.samples(np.arange(4))).shape
+    (4, 6)
+
     :param joint: The skeleton, its number of frames known; its name is that of the field.
     :param class_names: Names of the classes, distinct, at least two.
     :param parents: Of each joint the index of its parent; a root is its own.

@@ -68,6 +68,12 @@ class DecouplingAttack(EvasionAttack):
     state is used.
 
     | Paper link: https://arxiv.org/abs/2112.12792
+
+    >>> attack = DecouplingAttack(fusion, max_queries=40, verbose=False)
+    >>> attacked = attack.generate(pairs[:2])
+    >>> record = attack.records[0]
+    >>> record.queries <= 40, 0 <= record.share_removed <= 1
+    (True, True)
     """
 
     attack_params = EvasionAttack.attack_params + [

@@ -21,6 +21,9 @@ def labels_without(
     Removed points take the modality's fill, of images the model's mean colour. Of a text nothing remains on a fusion
     model; on a zero-shot classifier the class names remain, which are the question.
 
+    >>> labels_without(fusion, pairs, "image").shape
+    (8,)
+
     :param x: Pairs or other samples ``(N,)`` for a :class:`FusionClassifier`, images ``(N, 3, H, W)`` otherwise.
     :param modality: Its name: ``"image"`` or ``"text"``, or another one of the samples.
     :param batch_size: Samples per forward pass.

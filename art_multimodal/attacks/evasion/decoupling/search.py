@@ -80,6 +80,13 @@ class RemovalOutcome(Outcome):
 class DecouplingRecord:
     """The result for one sample.
 
+    >>> from art_multimodal.attacks.evasion import DecouplingAttack
+    >>> attack = DecouplingAttack(fusion, modalities="text", max_queries=40, verbose=False)
+    >>> attacked = attack.generate(pairs[:1])
+    >>> record = attack.records[0]
+    >>> isinstance(record, DecouplingRecord), record.pixels
+    (True, 0)
+
     :param success: Whether the attack had what it wanted: another predicted label, or the target.
     :param share_removed: Distinct removed points / points of the sample, words included; with ``cost="modalities"`` the
         mean of the shares of each modality. 0 without success.

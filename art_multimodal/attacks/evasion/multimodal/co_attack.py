@@ -69,6 +69,12 @@ class CoAttack(MultimodalAttack):
     defences are attacked through.
 
     | Paper link: https://arxiv.org/abs/2206.09391 (Co-Attack)
+
+    >>> from art_multimodal.attacks.evasion import BertAttack
+    >>> attack = CoAttack(fusion, BertAttack(fusion, verbose=False), eps=4 / 255, max_iter=1, seed=0, verbose=False)
+    >>> attacked = attack.generate(pairs[:2], answers[:2])
+    >>> attacked.dtype.names, bool(np.abs(attacked["image"] - pairs["image"][:2]).max() <= 4 / 255 + 1e-6)
+    (('image', 'text'), True)
     """
 
     attack_params = EvasionAttack.attack_params + [

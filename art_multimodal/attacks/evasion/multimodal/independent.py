@@ -27,6 +27,13 @@ class IndependentAttack(MultimodalAttack):
     of both hold.
 
     | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA)
+
+    >>> from art_multimodal.attacks.evasion import BertAttack, ProjectedGradientDescentDualEncoder
+    >>> on_images = ProjectedGradientDescentDualEncoder(classifier, max_iter=1, seed=0, verbose=False)
+    >>> attack = IndependentAttack(classifier, on_images, BertAttack(classifier, verbose=False))
+    >>> attacked = attack.generate(images, labels)
+    >>> classifier.predict_on(attacked, attack.prompts).shape
+    (8, 10)
     """
 
     attack_params = EvasionAttack.attack_params + ["image_attack", "text_attack"]

@@ -22,6 +22,12 @@ class ModalitySwapAttack(EvasionAttack):
     What the sensor is shown is genuine, and so passes every check of a single modality; it belongs to another scene.
     Of the donors that are tried the one is kept that misleads the model most; a sample for which none helps keeps the
     most harmful one, which then does not change its answer.
+
+    >>> attacked = ModalitySwapAttack(sensors, "pix", max_donors=4, verbose=False).generate(x, y)
+    >>> bool((attacked["fou"] == x["fou"]).all())
+    True
+    >>> all(any((pixels == other).all() for other in x["pix"]) for pixels in attacked["pix"])
+    True
     """
 
     attack_params = EvasionAttack.attack_params + [

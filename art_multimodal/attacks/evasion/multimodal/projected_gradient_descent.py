@@ -40,6 +40,12 @@ class ProjectedGradientDescentMultimodal(AttackInBalls):
     With the last two the best of all steps is returned, clean samples included, by the margin of the fused scores.
 
     | Paper link: https://arxiv.org/abs/1706.06083 (PGD)
+
+    >>> eps = {"pix": 0.1, "fou": 0.05}
+    >>> attack = ProjectedGradientDescentMultimodal(sensors, eps, max_iter=3, seed=0, verbose=False)
+    >>> attacked = attack.generate(x, y)
+    >>> [bool(np.abs(attacked[name] - x[name]).max() <= eps.get(name, 0) + 1e-6) for name in ("pix", "fou", "kar")]
+    [True, True, True]
     """
 
     attack_params = AttackInBalls.attack_params + ["norm", "loss", "targeted", "targets"]

@@ -51,6 +51,13 @@ class SetLevelGuidanceAttack(MultimodalAttack):
     ART's preprocessing defences on the estimator are attacked through.
 
     | Paper link: https://arxiv.org/abs/2307.14061 (SGA)
+
+    >>> from art_multimodal.attacks.evasion import BertAttack
+    >>> on_texts = BertAttack(retriever, loss="similarity", verbose=False)
+    >>> attack = SetLevelGuidanceAttack(retriever, on_texts, eps=4 / 255, max_iter=1, seed=0, verbose=False)
+    >>> attacked = attack.generate(captioned)
+    >>> bool(np.abs(attacked["image"] - captioned["image"]).max() <= 4 / 255 + 1e-6)
+    True
     """
 
     attack_params = EvasionAttack.attack_params + [

@@ -85,6 +85,14 @@ class SlowDownAttack(AttackInBalls):
 
     Attributes after :meth:`generate`: :attr:`before` and :attr:`after`, how the solver fared with each sample, and
     :attr:`no_longer_converged`.
+
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> seed = torch.manual_seed(0)
+    >>> equilibrium = FusionClassifier(fitting_model("deq", sensors.modalities.values(), views.class_names))
+    >>> attack = SlowDownAttack(equilibrium, {"pix": 0.1}, max_iter=1, seed=0, verbose=False)
+    >>> attacked = attack.generate(x[:2])
+    >>> bool((attack.after.steps >= attack.before.steps).all()), attack.no_longer_converged.shape
+    (True, (2,))
     """
 
     attack_params = AttackInBalls.attack_params + ["unroll"]

@@ -28,6 +28,12 @@ def with_fusion_options(classifier: FusionClassifier, **options: Any) -> FusionC
     So an attacker gets smooth gradients: ``beta=3.0`` of a steep consensus, ``unroll=5`` of an equilibrium. Training
     one trains the other.
 
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> steep = FusionClassifier(fitting_model("consensus", sensors.modalities.values(), views.class_names, beta=20.0))
+    >>> smooth = with_fusion_options(steep, beta=3.0)
+    >>> smooth.multimodal.fusion.beta, steep.multimodal.fusion.beta
+    (3.0, 20.0)
+
     :param classifier: Its model is a :class:`ModularModel`.
     :param options: Of the fusion. The others stay.
     :raises InputError: For another model, or options that its fusion does not have or refuses.
@@ -53,6 +59,11 @@ def unrolled_classifiers(classifier: FusionClassifier, steps: Sequence[int] = (1
     The fixed point's own gradient is implicit, and that of no function where the solver has not converged. Weights are
     shared.
 
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> equilibrium = FusionClassifier(fitting_model("deq", sensors.modalities.values(), views.class_names))
+    >>> [one.multimodal.fusion.unroll for one in unrolled_classifiers(equilibrium, steps=(1, 5))]
+    [1, 5]
+
     :param classifier: Its fusion is ``deq``.
     :param steps: Applications, for each classifier.
     :raises InputError: For another model, or no step.
@@ -72,6 +83,14 @@ class SurrogateGradient(EvasionAttack):
     first among the surrogates, and its own gradients compete: what falls through a surrogate only was masked by them.
 
     | Paper link: https://arxiv.org/abs/1802.00420 (obfuscated gradients)
+
+    >>> from art_multimodal.attacks.evasion import ProjectedGradientDescentMultimodal
+    >>> late = FusionClassifier(load_model("demo:views/late"))
+    >>> def pgd(model):
+    ...     return ProjectedGradientDescentMultimodal(model, {"pix": 0.1}, max_iter=1, seed=0, verbose=False)
+    ...
+    >>> SurrogateGradient(sensors, pgd, [sensors, late], verbose=False).generate(x, y).shape
+    (8,)
     """
 
     attack_params = EvasionAttack.attack_params + ["attack", "surrogates", "targeted", "batch_size", "verbose"]

@@ -31,6 +31,15 @@ class TimeShift(EvasionAttack):
     lacks it goes on lacking.
 
     | Paper link: https://arxiv.org/abs/2206.07981 (unaligned streams, the claim that it puts to the test)
+
+    >>> from art_multimodal.datasets import open_samples
+    >>> spoken = open_samples("demo:spoken")
+    >>> listener = FusionClassifier(load_model("demo:spoken"))
+    >>> attack = TimeShift(listener, "speech", max_shift=1, verbose=False)
+    >>> attack.tried()
+    [(0,), (-1,), (1,)]
+    >>> attack.generate(spoken.samples(np.arange(4)), spoken.labels[:4]).shape
+    (4,)
     """
 
     attack_params = EvasionAttack.attack_params + [

@@ -46,6 +46,12 @@ class BertAttack(TextAttack):
 
     | Paper link: https://arxiv.org/abs/2004.09984 (BERT-Attack)
     | Paper link: https://arxiv.org/abs/2404.19287 (MMCoA, the text attack)
+
+    >>> attack = BertAttack(retriever, "demo:mlm", max_words=1, verbose=False)
+    >>> attacked = attack.generate(captioned[:2])
+    >>> record = attack.records[0]
+    >>> record.text == captioned["text"][0], len(record.changes) <= 1, record.score >= record.score_before
+    (True, True, True)
     """
 
     attack_params = TextAttack.attack_params + ["language_model", "max_words", "top_k", "threshold", "stop_words"]

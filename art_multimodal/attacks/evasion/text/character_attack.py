@@ -45,6 +45,12 @@ class CharacterAttack(TextAttack):
     admissible; equal calls give equal results, and no random numbers are drawn.
 
     | Paper link: https://arxiv.org/abs/2506.03355 (LEAF: the constraint and the greedy search)
+
+    >>> attack = CharacterAttack(classifier, max_edits=1, candidate_words=1, verbose=False)
+    >>> text = "a photo of the handwritten digit zero."
+    >>> adversarial = attack.perturb([text])[0]
+    >>> adversarial != text, "zero" in adversarial, len(attack.records[0].changes)
+    (True, True, 1)
     """
 
     attack_params = TextAttack.attack_params + ["max_edits", "alphabet", "dictionary"]

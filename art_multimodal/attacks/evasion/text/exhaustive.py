@@ -65,6 +65,12 @@ class ExhaustiveTextAttack(TextAttack):
 
     How many texts there are is counted before any is embedded. Above ``most_texts`` the first ones of each attack are
     tried, best guesses of a language model first, and :attr:`cut` says where.
+
+    >>> from art_multimodal.attacks.evasion import BertAttack
+    >>> attack = ExhaustiveTextAttack(fusion, [BertAttack(fusion, verbose=False)], verbose=False)
+    >>> attacked = attack.generate(pairs[:2], answers[:2])
+    >>> bool((attacked["image"] == pairs["image"][:2]).all()), len(attack.fell_to)
+    (True, 2)
     """
 
     attack_params = EvasionAttack.attack_params + [

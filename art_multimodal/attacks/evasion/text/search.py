@@ -38,6 +38,13 @@ class WordChange:
 class TextRecord:
     """What was done to a text.
 
+    >>> from art_multimodal.attacks.evasion import BertAttack
+    >>> attack = BertAttack(retriever, verbose=False)
+    >>> adversarial = attack.perturb(["a red triangle and a green circle"])[0]
+    >>> record = attack.records[0]
+    >>> isinstance(record, TextRecord), record.adversarial == adversarial, isinstance(record.changes[0], WordChange)
+    (True, True, True)
+
     :param text: The original.
     :param adversarial: What came of it; the original where no admissible change scores higher.
     :param changes: The changed words, in the order of the text.

@@ -59,6 +59,12 @@ class TypographicAttack(EvasionAttack):
     results with those of an ``eps``.
 
     | Paper link: https://distill.pub/2021/multimodal-neurons/
+
+    >>> attack = TypographicAttack(classifier, max_share=0.25, max_queries=20, verbose=False)
+    >>> attacked = attack.generate(images[:2], labels[:2])
+    >>> record = attack.records[0]
+    >>> record.queries <= 20, record.share <= 0.25, record.label_before
+    (True, True, 0)
     """
 
     attack_params = EvasionAttack.attack_params + [

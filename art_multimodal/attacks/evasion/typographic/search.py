@@ -43,6 +43,12 @@ class Label:
 class TypographicRecord:
     """The result for one sample.
 
+    >>> from art_multimodal.attacks.evasion import TypographicAttack
+    >>> attack = TypographicAttack(classifier, words=["nine"], max_share=0.25, max_queries=10, verbose=False)
+    >>> attacked = attack.generate(images[:1], labels[:1])
+    >>> isinstance(attack.records[0], TypographicRecord), attack.records[0].word in ("nine", None)
+    (True, True)
+
     :param word: The written word; ``None`` where the image came back as it was.
     :param box: The patch; nothing outside of it changed.
     :param colours: Of the text and of the patch, as they were given.

@@ -32,6 +32,10 @@ class UniversalPerturbationAttack(LearnedOnce):
 
     | Paper link: https://arxiv.org/abs/2505.05528 (X-Transfer)
     | Paper link: https://arxiv.org/abs/1610.08401 (universal perturbations)
+
+    >>> attack = UniversalPerturbationAttack(classifier, eps=8 / 255, max_iter=3, verbose=False).fit(images)
+    >>> attack.noise.shape, bool(np.abs(attack.generate(images) - images).max() <= 8 / 255 + 1e-6)
+    ((3, 32, 32), True)
     """
 
     attack_params = LearnedOnce.attack_params + ["norm", "eps", "eps_step"]
@@ -136,6 +140,10 @@ class UniversalPatchAttack(LearnedOnce):
     classifiers, with rotations, and knows class labels alone.
 
     | Paper link: https://arxiv.org/abs/1712.09665
+
+    >>> attack = UniversalPatchAttack(classifier, side=8, max_iter=2, verbose=False).fit(images)
+    >>> attack.generate(images).shape
+    (8, 3, 32, 32)
     """
 
     attack_params = LearnedOnce.attack_params + ["side", "share_min", "share_max", "eps_step"]
@@ -236,6 +244,11 @@ def random_perturbation(like: UniversalPerturbation, seed: int) -> UniversalPert
     """Noise that goes as far as a universal perturbation may: what that has to beat.
 
     A corner of the l_inf ball, or a random direction of length eps.
+
+    >>> from art_multimodal.attacks.evasion.universal import UniversalPerturbation
+    >>> like = UniversalPerturbation(np.zeros((3, 32, 32), np.float32), norm="inf", eps=0.25)
+    >>> np.unique(np.abs(random_perturbation(like, seed=0).values)).tolist()
+    [0.25]
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(1, *like.values.shape, generator=generator)

@@ -37,6 +37,12 @@ def save_universal(universal: Universal, path: str | Path) -> None:
     The header has one entry, ``universal``: a JSON object that names the format, the kind, norm and eps, surrogates,
     target, and the SHA-256 of the values.
 
+    >>> from art_multimodal.attacks.evasion.universal import UniversalPerturbation
+    >>> brighter = UniversalPerturbation(np.full((3, 32, 32), 0.125, np.float32), norm="inf", eps=0.125)
+    >>> save_universal(brighter, "brighter.safetensors")
+    >>> load_perturbation("brighter.safetensors").norm
+    'inf'
+
     :raises InputError: If the file cannot be written, or is no ``.safetensors``.
     """
     from safetensors.numpy import save
@@ -68,6 +74,10 @@ def load_perturbation(path: str | Path, norm: str = "inf") -> UniversalPerturbat
     floating point numbers in [-1, 1] are units of images in [0, 1], whole numbers beyond are steps of 8 bits. Its
     radius is what it measures. Nothing is unpickled.
 
+    >>> np.save("published.npy", np.full((3, 32, 32), 0.125, np.float32))
+    >>> load_perturbation("published.npy").eps
+    0.125
+
     :param norm: Of an array, the norm that it is measured in.
     :raises InputError: If there is no such file, or it holds something else.
     """
@@ -83,6 +93,11 @@ def load_patch(path: str | Path) -> UniversalPatch:
 
     Its values are colours: in [0, 1], or whole numbers of 0 to 255.
 
+    >>> from art_multimodal.attacks.evasion.universal import UniversalPatch
+    >>> save_universal(UniversalPatch(np.ones((3, 8, 8), np.float32), target="a dog"), "patch.safetensors")
+    >>> load_patch("patch.safetensors").target
+    'a dog'
+
     :raises InputError: If there is no such file, or it holds something else.
     """
     path = Path(path)
@@ -93,7 +108,12 @@ def load_patch(path: str | Path) -> UniversalPatch:
 
 
 def digest_of(universal: Universal) -> str:
-    """The SHA-256 of the values and their shape."""
+    """The SHA-256 of the values and their shape.
+
+    >>> from art_multimodal.attacks.evasion.universal import UniversalPatch
+    >>> len(digest_of(UniversalPatch(np.ones((3, 8, 8), np.float32))))
+    64
+    """
     values = np.ascontiguousarray(universal.values, dtype="<f4")
     return hashlib.sha256(f"{values.shape} ".encode() + values.tobytes()).hexdigest()
 

@@ -30,6 +30,11 @@ LOSSES = ("similarity", "cross_entropy")
 class SurrogateRecord:
     """What a surrogate had to say.
 
+    >>> from art_multimodal.attacks.evasion.universal import UniversalPerturbationAttack
+    >>> attack = UniversalPerturbationAttack(classifier, max_iter=2, verbose=False).fit(images)
+    >>> isinstance(attack.records[0], SurrogateRecord), attack.records[0].pulls
+    (True, 2)
+
     :param name: Of the surrogate.
     :param pulls: In how many steps it was asked.
     :param resistance: In [0, 1], how much it withstood in the last of them; see :class:`LearnedOnce`.

@@ -17,6 +17,11 @@ from art_multimodal.pairs import check_images
 class UniversalPatch:
     """One patch of colours, to be put anywhere into images.
 
+    >>> patch = UniversalPatch(np.ones((3, 8, 8), np.float32))
+    >>> marked = patch.applied(images, share=0.1, place=(0, 0))
+    >>> marked.shape, bool((marked[:, :, 0, 0] == 1).all())
+    ((8, 3, 32, 32), True)
+
     :param values: Shape ``(3, h, w)``, float32 in [0, 1].
     :param surrogates: Names of the models that it was learned on; none where that is not known.
     :param target: The text that images are to be taken for; empty where there is none.

@@ -22,6 +22,10 @@ ROUNDING = 1e-5
 class UniversalPerturbation:
     """One perturbation, inside a ball, for all images.
 
+    >>> brighter = UniversalPerturbation(np.full((3, 32, 32), 0.125, np.float32), norm="inf", eps=0.125)
+    >>> brighter.length(), brighter.at(64, 64).shape, bool(brighter.applied(images).max() <= 1)
+    (0.125, (3, 64, 64), True)
+
     :param values: Shape ``(3, H, W)``, float32, added to images in [0, 1].
     :param norm: ``"inf"`` or ``"2"``.
     :param eps: Radius of the ball, in the units of images in [0, 1].

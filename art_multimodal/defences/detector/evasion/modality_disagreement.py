@@ -44,6 +44,13 @@ class ModalityDisagreementDetector(EvasionDetector):
     it, too. See the documentation for how far each one carries.
 
     | Paper link: https://arxiv.org/abs/1704.01155 (feature squeezing)
+
+    >>> detector = ModalityDisagreementDetector(retriever, false_positive_rate=0.2)
+    >>> detector.fit(captioned)
+    >>> swapped = image_text_pairs(captioned["image"], captioned["text"][::-1].tolist())
+    >>> report, flagged = detector.detect(swapped)
+    >>> bool(flagged.mean() > 0.5), bool((report["scores"] > detector.scores(captioned)).all())
+    (True, True)
     """
 
     defence_params = ["score", "false_positive_rate", "transformations"]

@@ -27,6 +27,11 @@ class ScoreAscent(ImageAscent):
 
     | Paper link: https://arxiv.org/abs/1412.6572 (adversarial training; ART's ``AdversarialTrainer``)
 
+    >>> from art_multimodal.defences.trainer import FusionTrainer
+    >>> attack = ScoreAscent({"pix": 0.1, "fou": 0.05}, schedule="most-vulnerable")
+    >>> trainer = FusionTrainer(FusionClassifier(load_model("demo:views")), "plain", attack=attack, ratio=0.5)
+    >>> trainer.fit(x, y, batch_size=8, nb_epochs=1)
+
     :param eps: Radius of the l_inf or l_2 ball of each modality that is attacked, by name, in its own units; ``None``
         for the budget of the settings on the only modality of numbers.
     :param schedule: ``"joint"``: all at once. ``"in-turn"``: one after the other, each in a batch of its own.

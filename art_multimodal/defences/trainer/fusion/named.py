@@ -15,6 +15,10 @@ class FusionTrainerQMF(FusionTrainer):
     The published code divides 0 by 0 in its first batch, where no loss is known; here the ranking begins with 0.
 
     | Paper link: https://arxiv.org/abs/2306.02050
+
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> trained = FusionClassifier(fitting_model("qmf", sensors.modalities.values(), views.class_names, x))
+    >>> FusionTrainerQMF(trained, attack={"pix": 0.1}).fit(x, y, batch_size=8, nb_epochs=1)
     """
 
     def __init__(
@@ -40,6 +44,10 @@ class FusionTrainerUniSMMC(FusionTrainer):
     The published code takes the first row of the similarities for the diagonal.
 
     | Paper link: https://arxiv.org/abs/2305.09299
+
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> trained = FusionClassifier(fitting_model("unis_mmc", sensors.modalities.values(), views.class_names, x))
+    >>> FusionTrainerUniSMMC(trained).fit(x, y, batch_size=8, nb_epochs=1)
     """
 
     def __init__(
@@ -70,6 +78,10 @@ class FusionTrainerMLA(FusionTrainer):
     In the published code the projection is never applied, and by its formula it would protect nothing.
 
     | Paper link: https://arxiv.org/abs/2311.10707
+
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> trained = FusionClassifier(fitting_model("mla", sensors.modalities.values(), views.class_names, x))
+    >>> FusionTrainerMLA(trained).fit(x, y, batch_size=8, nb_epochs=1)
     """
 
     def __init__(
@@ -96,6 +108,10 @@ class FusionTrainerCRMT(FusionTrainer):
     constants are pairwise and bounds; the published code takes gradients, and those of the second modality for zero.
 
     | Paper link: https://arxiv.org/abs/2402.06244
+
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> trained = FusionClassifier(fitting_model("orthogonal", sensors.modalities.values(), views.class_names, x))
+    >>> FusionTrainerCRMT(trained).fit(x, y, batch_size=8, nb_epochs=4)
     """
 
     def __init__(
@@ -125,6 +141,10 @@ class FusionTrainerMMLoRA(FusionTrainer):
     bit for bit. Before the first step of it the model is the ensemble of what the modalities say alone.
 
     | Paper link: https://arxiv.org/abs/2310.05193
+
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> trained = FusionClassifier(fitting_model("late", sensors.modalities.values(), views.class_names, x))
+    >>> FusionTrainerMMLoRA(trained).fit(x, y, batch_size=8, nb_epochs=2)
     """
 
     def __init__(
@@ -150,6 +170,14 @@ class FusionTrainerUmURL(FusionTrainer):
     alone, since before there are no labels. Batch normalisation in the projectors goes by the batch.
 
     | Paper link: https://arxiv.org/abs/2311.03106
+
+    >>> from art_multimodal.demo.skeleton import PARENTS
+    >>> from art_multimodal.modalities import skeleton
+    >>> from art_multimodal.models.fusions import UnifiedStream
+    >>> data, joint = open_samples("demo:skeleton"), skeleton("joint", 32, 13)
+    >>> trained = FusionClassifier(UnifiedStream(joint, data.class_names, PARENTS, hidden=8, projection=8))
+    >>> trainer = FusionTrainerUmURL(trained)
+    >>> trainer.fit(data.samples(np.arange(8)), data.labels[:8], batch_size=8, nb_epochs=4)
     """
 
     def __init__(
@@ -174,6 +202,9 @@ class AblationTrainer(FusionTrainer):
     never trained so answers at random under them.
 
     | Paper link: https://arxiv.org/abs/2403.19080 (MMCert; one modality: https://arxiv.org/abs/1911.09272)
+
+    >>> trained = FusionClassifier(load_model("demo:views"))
+    >>> AblationTrainer(trained, {"pix": 4, "fou": 30}).fit(x, y, batch_size=8, nb_epochs=1)
     """
 
     def __init__(

@@ -31,6 +31,13 @@ class FusionTrainer(MethodTrainer):
     Any method takes an attack: a share of each batch (``ratio``, rounded up, drawn anew) is then replaced by samples in
     which the named modalities are attacked, and the method minimises what it does of those. ``"adversarial"`` does what
     ART's ``AdversarialTrainer`` does with PGD; of pairs it attacks the images. For the rest see :class:`MethodTrainer`.
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = FusionClassifier(load_model("demo:views"))
+    >>> trainer = FusionTrainer(trained, "plain", TrainingSettings(max_iter=1), attack={"pix": 0.1})
+    >>> trainer.fit(x, y, batch_size=8, nb_epochs=1)
+    >>> trained.predict_labels(x).shape
+    (8,)
     """
 
     _takes = (FusionClassifier,)
@@ -116,6 +123,11 @@ class AdversarialFusionTrainer(FusionTrainer):
     """Train a fusion model by any method on samples in which modalities are attacked.
 
     | Paper link: https://arxiv.org/abs/1706.06083 (adversarial training with PGD)
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = FusionClassifier(load_model("demo:views"))
+    >>> trainer = AdversarialFusionTrainer(trained, {"pix": 0.1, "fou": 0.05}, settings=TrainingSettings(max_iter=1))
+    >>> trainer.fit(x, y, batch_size=8, nb_epochs=1)
     """
 
     def __init__(

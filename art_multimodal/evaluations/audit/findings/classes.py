@@ -31,6 +31,12 @@ def by_class(
     samples that were right before. Of several attacks together a sample counts once, as the class that the first of
     them to mislead the model leads to.
 
+    >>> from art_multimodal.evaluations.audit.rows import Row
+    >>> clean, pgd = Row(correct={0: True, 1: True}), Row(correct={0: False, 1: True}, mistaken={0: 1})
+    >>> found = by_class(2, {0: 0, 1: 1}, {0: 0, 1: 1}, {"clean": clean, "pgd": pgd}, {"image": ["pgd"]})
+    >>> found["image"]["accuracy"], found["image"]["confusions"]
+    ([0.0, 1.0], [{'label': 0, 'predicted': 1, 'count': 1}])
+
     :param nb_classes: K.
     :param labels: The class of each sample, by its place in the data.
     :param predictions: What the model says before any attack.

@@ -72,6 +72,10 @@ class Step:
 def next_steps(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What to do next, in this order, each as a :class:`Step` in JSON types.
 
+    >>> steps = next_steps(report)
+    >>> all(set(step) == {"do", "command", "see"} for step in steps), isinstance(Step(**steps[0]), Step)
+    (True, True)
+
     :param report: What ``report.json`` holds, as far as its verdicts.
     """
     return [asdict(step) for step in _steps(report)]

@@ -63,6 +63,13 @@ def references_of(report: Mapping[str, Any]) -> dict[str, Any]:
     A figure is comparable if task, norm, a radius of the run and the kind of attack are the same, and the data set is
     one of those that it is a mean over.
 
+    >>> found = references_of(report)
+    >>> found["comparable"], found["said"].split(":")[0]
+    ([], 'There is no comparable published figure here')
+    >>> robust = {"clean": 0.6, "robust": 0.3, "attack": "APGD", "sets": 1, "source": "a paper", "url": ""}
+    >>> Reference("TeCoA", "ViT-B/32", "ImageNet", "1/255", **robust).robust
+    0.3
+
     :param report: What ``report.json`` holds, as far as ``results``.
     :return: ``row``: of the report that is compared, or ``None``; ``comparable``: the figures, each as a
         :class:`Reference`; ``said``: how they may be read, or why there are none.

@@ -31,6 +31,9 @@ _RENAMED = {"budget": "--certify-budget"}
 def repeat_of(header: Mapping[str, Any], gates: Sequence[Gate] = ()) -> dict[str, Any]:
     """How a run is repeated.
 
+    >>> repeat_of(log.header)["command"].split()[:3]
+    ['art-multimodal', 'audit', 'demo:digits']
+
     :param header: Of the run.
     :param gates: Of the command line.
     :return: ``command``, or ``None`` for a run of Python on objects without a name; and ``said``: what it needs.

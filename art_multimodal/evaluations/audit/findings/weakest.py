@@ -36,6 +36,9 @@ def weakest_row(report: Mapping[str, Any]) -> str | None:
     for several families only where it is below the 95 % interval of the lowest of them; removals, outages and delays
     where nothing else was run. Of equals the first in the report counts.
 
+    >>> weakest_row(report)
+    'image'
+
     :param report: What ``report.json`` holds.
     """
     results, gates = report["results"], report.get("verdicts", {}).get("gates", ())

@@ -39,6 +39,9 @@ _LONGEST = 86_400.0
 class Limits:
     """How a function may be asked.
 
+    >>> Limits.parse("batch=8,rate=5,timeout=30").batch
+    8
+
     :param batch: Most images in one call; ``None`` for as many as there are.
     :param rate: Most images per second; ``None`` for no limit.
     :param timeout: Seconds after which a call is given up, in (0, 86400].
@@ -101,6 +104,13 @@ class _Asked(nn.Module):
 
 class AnsweringModel(Model):
     """A function as a model: asked in batches, not too often, not for too long, and every answer is checked.
+
+    >>> def brightness(images):
+    ...     return (images.mean(axis=(1, 2, 3)) > 0.5).astype(int)
+    ...
+    >>> model = AnsweringModel(brightness, Limits(batch=4))
+    >>> model.ask(np.ones((6, 3, 32, 32), np.float32), None, ["dark", "bright"]).shape
+    (6, 2)
 
     :param function: Maps images, float32 ``(N, 3, H, W)`` in [0, 1], to labels ``(N,)``, as whole numbers or as names
         of classes, or to scores ``(N, K)``, larger for what is likelier. With two parameters it is asked about images

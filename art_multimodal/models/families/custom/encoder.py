@@ -26,6 +26,17 @@ class CustomDualEncoder(DualEncoder):
     the model: its parameters decide dtype and device, and are moved, frozen and trained. The modules that plain
     functions use must be given as ``module``.
 
+    >>> pixels, words = torch.nn.Linear(3, 4), torch.nn.EmbeddingBag(256, 4)
+    >>> model = CustomDualEncoder(
+    ...     encode_image=lambda images: pixels(images.mean(dim=(2, 3))),
+    ...     encode_text=words,
+    ...     tokenize=lambda texts: torch.tensor([list(text.encode()[:16].ljust(16)) for text in texts]),
+    ...     image_size=32,
+    ...     module=torch.nn.ModuleList([pixels, words]),
+    ... )
+    >>> ZeroShotClassifier(model, ["zero", "one"]).predict(images).shape
+    (8, 2)
+
     :param encode_image: Maps normalised images ``[N, C, *image_size]`` to embeddings ``[N, D]``, of any length.
     :param encode_text: Maps what ``tokenize`` returns to embeddings ``[N, D]``, of any length.
     :param tokenize: Maps a list of texts to token ids ``[N, L]``, or to a dict of tensors of that shape, as a tokenizer

@@ -63,6 +63,18 @@ class CustomFusion(_FromCallables):
     functions and methods use must be given as ``module``: their parameters decide dtype and device, and are moved,
     frozen, saved and trained.
 
+    >>> pixels, words, head = torch.nn.Linear(3, 4), torch.nn.EmbeddingBag(256, 4), torch.nn.Linear(4, 2)
+    >>> model = CustomFusion(
+    ...     fuse=lambda images, tokens: pixels(images.mean(dim=(2, 3))) * words(tokens),
+    ...     predict=head,
+    ...     tokenize=lambda texts: torch.tensor([list(text.encode()[:32].ljust(32)) for text in texts]),
+    ...     class_names=["no", "yes"],
+    ...     image_size=32,
+    ...     module=torch.nn.ModuleList([pixels, words, head]),
+    ... )
+    >>> FusionClassifier(model).predict(pairs).shape
+    (8, 2)
+
     :param fuse: Maps normalised images ``[N, C, *image_size]`` and tokens to fused vectors ``[N, D]``.
     :param predict: Maps fused vectors to scores (logits) ``[N, K]``.
     :param tokenize: Maps a list of texts to token ids ``[N, L]`` or to a dict of tensors of ``N`` rows each, as a
@@ -95,6 +107,20 @@ class CustomFusion(_FromCallables):
 
 class CustomLateFusion(_FromCallables):
     """A fusion model of one's own whose towers are separate, so that attacks compute an untouched modality once.
+
+    >>> pixels, words, head = torch.nn.Linear(3, 4), torch.nn.EmbeddingBag(256, 4), torch.nn.Linear(4, 2)
+    >>> model = CustomLateFusion(
+    ...     encode_image=lambda images: pixels(images.mean(dim=(2, 3))),
+    ...     encode_text=words,
+    ...     join=torch.mul,
+    ...     predict=head,
+    ...     tokenize=lambda texts: torch.tensor([list(text.encode()[:32].ljust(32)) for text in texts]),
+    ...     class_names=["no", "yes"],
+    ...     image_size=32,
+    ...     module=torch.nn.ModuleList([pixels, words, head]),
+    ... )
+    >>> FusionClassifier(model).predict(pairs).shape
+    (8, 2)
 
     :param encode_image: Maps normalised images ``[N, C, *image_size]`` to features ``[N, ...]``.
     :param encode_text: Maps tokens to features ``[N, ...]``, of a shape that the lengths of the texts do not change.

@@ -21,6 +21,16 @@ _SAME = 2 / 255
 def as_dual_encoder(model: Any, tokenizer: Any = None, processor: Any = None) -> DualEncoder:
     """Return a loaded model behind the :class:`DualEncoder` contract. Its layers, weights and mode stay as they are.
 
+    >>> import open_clip
+    >>> from open_clip.model import CLIPTextCfg, CLIPVisionCfg, set_model_preprocess_cfg
+    >>> vision = CLIPVisionCfg(layers=1, width=32, head_width=16, patch_size=8, image_size=32)
+    >>> net = open_clip.CLIP(32, vision, CLIPTextCfg(width=32, heads=2, layers=1)).eval()
+    >>> scaled = open_clip.get_model_preprocess_cfg(net) | {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    >>> set_model_preprocess_cfg(net, scaled)
+    >>> model = as_dual_encoder(net, open_clip.get_tokenizer("ViT-B-32"))
+    >>> model.encode_text(model.tokenize(["a photo of a cat"])).shape
+    torch.Size([1, 32])
+
     :param model: A model of open_clip (``open_clip.create_model``) or of transformers (``AutoModel.from_pretrained``);
         a :class:`DualEncoder` is returned as it is.
     :param tokenizer: Its tokenizer: ``open_clip.get_tokenizer``, ``AutoTokenizer``. Not needed where a processor of

@@ -33,6 +33,12 @@ def load_python(rest: str) -> DualEncoder | FusionModel | MultimodalModel | Answ
     model knows the digest of the file, so that an audit that is resumed notices another one; not those of what the file
     imports.
 
+    >>> from pathlib import Path
+    >>> code = "def brightness(images): return (images.mean(axis=(1, 2, 3)) > 0.5).astype(int)"
+    >>> written = Path("answering.py").write_text(code, encoding="utf-8")
+    >>> type(load_python("answering.py:brightness")).__name__
+    'AnsweringModel'
+
     :param rest: ``FILE:FUNCTION``, the file relative to the current folder, or ``MODULE:FUNCTION``: what ends in
         ``.py``, holds a slash or is the name of a file here is a file. Behind a function that answers itself there may
         be limits: ``my.api:ask:batch=8,rate=5,timeout=30,size=224``.

@@ -23,6 +23,10 @@ class LateFusion(FusionModel):
     see how well the two agree. The predictor starts with new weights: it has to be trained, with the dual encoder
     frozen or not. It is saved by :func:`save_model` if the dual encoder can be and the predictor is one made here.
 
+    >>> model = LateFusion(load_model("demo:scenes"), ["no", "yes"])
+    >>> FusionClassifier(model).predict(pairs).shape
+    (8, 2)
+
     :param dual_encoder: Gives the towers, the tokens and the preprocessing.
     :param class_names: Names of the ``K`` classes.
     :param hidden: Width of one hidden layer; ``None`` for a linear predictor.

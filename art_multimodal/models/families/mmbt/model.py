@@ -25,6 +25,17 @@ class MMBT(FusionModel):
 
     | Paper link: https://arxiv.org/abs/1909.02950
 
+    >>> from transformers import BertConfig, BertModel
+    >>> from art_multimodal.language.masked_language_model import load_masked_language_model
+    >>> from art_multimodal.models.preprocessing import ImagePreprocessing
+    >>> tokenizer = load_masked_language_model("demo:mlm").tokenizer
+    >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    >>> bert = BertModel(BertConfig(vocab_size=len(tokenizer), **sizes))
+    >>> pixels = torch.nn.Conv2d(3, 8, kernel_size=8, stride=8)
+    >>> model = MMBT(bert, tokenizer, pixels, ImagePreprocessing((32, 32), (0.5,) * 3, (0.5,) * 3), ["no", "yes"])
+    >>> FusionClassifier(model.eval()).predict(pairs).shape
+    (8, 2)
+
     :param bert: A ``transformers.BertModel`` with its pooling layer.
     :param tokenizer: Its tokenizer.
     :param backbone: The name of a torchvision classification model, whose part before the pooling is used with new

@@ -21,6 +21,11 @@ class Tower(nn.Module):
     A module of one's own becomes a tower with ``Tower(modality, module, width)``: it is called with numbers
     ``[N, *shape]``, of a sequence with ``(values, mask)``. Of texts :meth:`tokenize` is needed: make a subclass.
 
+    >>> from art_multimodal.modalities import table
+    >>> tower = Tower(table("audio", 6), torch.nn.Linear(6, 4), width=4)
+    >>> tower.width, tower.modality.name
+    (4, 'audio')
+
     :param modality: What the tower takes.
     :param module: Maps the modality's numbers to embeddings ``[N, width]``, or, under a fusion that takes steps, to
         ``[N, T, width]``, of a sequence with the steps that came in; :class:`EachStep` applies layers to each step.
@@ -47,6 +52,14 @@ class Tower(nn.Module):
 
 class ModularModel(MultimodalModel):
     """A tower for each modality, and a fusion of what they say.
+
+    >>> from art_multimodal.modalities import image, table
+    >>> rgb = Tower(image("rgb", 3, 8, 8), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4)), width=4)
+    >>> audio = Tower(table("audio", 6), torch.nn.Linear(6, 4), width=4)
+    >>> model = FusionClassifier(ModularModel([rgb, audio], "concat", ["no", "yes"]))
+    >>> from art_multimodal import samples
+    >>> model.predict(samples(rgb=np.zeros((5, 3, 8, 8)), audio=np.zeros((5, 6)))).shape
+    (5, 2)
 
     :param towers: One for each modality, in the order of the fields.
     :param fusion: A name of the registry (``"concat"``, ``"gated"``, ``"late"``, ...), or a fusion of one's own.

@@ -14,6 +14,10 @@ class EachStep(nn.Module):
     As the module of a tower it makes embeddings of steps, for fusions that take them; with ``mean`` their mean over
     the steps within the length, for all fusions. What is behind the length is zero, and gets no gradient.
 
+    >>> each = EachStep(torch.nn.Linear(3, 4), mean=True)
+    >>> each(torch.zeros(2, 5, 3), torch.ones(2, 5, dtype=torch.bool)).shape
+    torch.Size([2, 4])
+
     :param module: Maps steps ``[n, ...]`` to embeddings ``[n, width]``; those of all samples come as one batch.
     :param mean: Return the mean over the steps, ``[N, width]``, instead of ``[N, T, width]``.
     """

@@ -36,6 +36,10 @@ def fitting_model(
     that takes steps no mean). The first layer brings each channel or column to mean 0 and variance 1, as they have in
     ``x``; its numbers are fixed. Weights are drawn by torch's global generator.
 
+    >>> model = fitting_model("gated", sensors.modalities.values(), views.class_names, x, width=8)
+    >>> FusionClassifier(model).predict(x).shape
+    (8, 10)
+
     :param fusion: Name of a fusion of the registry.
     :param modalities: What the samples consist of, in the order of the fields; images of known size.
     :param class_names: Names of the classes.
@@ -54,6 +58,9 @@ def fitting_tower(
     modality: Modality, field: np.ndarray | None = None, width: int = 32, hidden: int = 64, steps: bool = False
 ) -> Tower:
     """Return an untrained tower: see :func:`fitting_model`.
+
+    >>> fitting_tower(sensors.modalities["fou"], x["fou"], width=8).width
+    8
 
     :param field: The modality's field of samples to train on.
     :param steps: Whether a sequence gets an embedding for each step.
