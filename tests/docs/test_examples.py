@@ -28,6 +28,7 @@ from .test_commands import arguments_of, is_console
 #: Pages whose Python blocks are run by a test of their own, which looks at what comes out.
 OWN_TESTS = {
     "docs/benchmark.md": "tests/test_cli_benchmark.py",
+    "docs/api.md": "tests/docs/test_docstrings.py",
     "docs/certificates.md": "tests/estimators/certification/test_certificates_page.py",
     "docs/defences.md": "tests/defences/test_registry.py",
     "docs/detection.md": "tests/defences/test_detection_page.py",

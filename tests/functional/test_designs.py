@@ -1,6 +1,5 @@
 """Masks of smoothed classifiers: what they hold, and how many of them few elements reach."""
 
-import doctest
 from itertools import combinations
 from math import comb
 
@@ -9,7 +8,6 @@ import pytest
 from scipy.stats import chisquare
 
 from art_multimodal.errors import InputError
-from art_multimodal.functional import designs
 from art_multimodal.functional.certificates.overlap import hits_overlap, overlap
 from art_multimodal.functional.designs import (
     affine_plane,
@@ -21,11 +19,6 @@ from art_multimodal.functional.designs import (
     subsets,
     window_hits,
 )
-
-
-def test_docstrings_say_what_comes_out():
-    result = doctest.testmod(designs)
-    assert result.attempted >= 8 and result.failed == 0
 
 
 @pytest.mark.parametrize(("n", "k"), [(1, 0), (1, 1), (5, 2), (6, 6), (8, 3)])

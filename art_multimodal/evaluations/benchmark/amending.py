@@ -90,7 +90,8 @@ def amend(
 
     >>> from art_multimodal.evaluations.benchmark import Benchmark, parse_config
     >>> text = "{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {image: [pgd]},"
-    >>> job = Benchmark(parse_config(text + " samples: {limit: 4}, budgets: {eps: 8/255, steps: 1}}"), "results", device="cpu")
+    >>> config = parse_config(text + " samples: {limit: 4}, budgets: {eps: 8/255, steps: 1}}")
+    >>> job = Benchmark(config, "results", device="cpu")
     >>> outcome = job.run()
     >>> content = job.write()
     >>> board = Path("results", "leaderboard.json")

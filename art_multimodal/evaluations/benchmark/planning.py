@@ -86,6 +86,13 @@ class PlannedCell:
 def calls_of(plan: Plan, attacked: Mapping[str, int]) -> dict[str, tuple[float, float]]:
     """Forward and backward passes of each attack whose cost does not depend on what it finds, by its name.
 
+    >>> from art_multimodal.evaluations.benchmark import Benchmark, parse_config
+    >>> text = "{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {image: [pgd, art_pgd]}}"
+    >>> job = Benchmark(parse_config(text), "results", device="cpu")
+    >>> planned = plan_cells(job.cells, job.is_finished, device="cpu")
+    >>> calls_of(planned[0].plan, {"art_pgd": 4})
+    {'art_pgd': (52, 40)}
+
     :param plan: Of an audit.
     :param attacked: Of each pass how many samples it was run on: those that are right before any attack.
     """

@@ -45,6 +45,7 @@ def margin_bound(p_y: Number, p_l: Number, overlap: Overlap) -> Number:
 def majority_bound(p_y: Number, overlap: Overlap) -> Number:
     """Lower bound of ``p'_y``, from 0 to 1.
 
+    >>> from fractions import Fraction
     >>> from art_multimodal.functional.certificates.overlap import hits_overlap
     >>> majority_bound(Fraction(4, 5), hits_overlap(1, 3))
     Fraction(7, 15)

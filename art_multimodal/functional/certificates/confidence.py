@@ -60,7 +60,11 @@ def one_sided_upper(count: int, n: int, alpha: float) -> float:
 
 
 class Bounds(NamedTuple):
-    """The top class and what its probability is at least, and that of every other class at most."""
+    """The top class and what its probability is at least, and that of every other class at most.
+
+    >>> isinstance(published_bounds([90, 5, 5], 0.001), Bounds)
+    True
+    """
 
     label: int
     p_y: float
@@ -207,6 +211,7 @@ def pixel_p_value(count: Any, n: int, overlap: Overlap) -> np.ndarray:
     The probability of so many votes for y or more if ``p_y`` were at the limit ``1 - S + S / (2 S')`` that the majority
     form leaves, which is ``1/2 + (1 - S)`` for modifications.
 
+    >>> from art_multimodal.functional.certificates.overlap import Overlap
     >>> f"{pixel_p_value(100, 100, Overlap(0.7, 0.7)):.2e}"
     '2.04e-10'
 

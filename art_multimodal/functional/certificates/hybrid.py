@@ -50,6 +50,7 @@ def gaussian_distance(eps: Sequence[float] | float, sigma: Sequence[float] | flo
 def hybrid_lower(p: Any, overlap: Overlap | Number, rho: Any) -> Any:
     """Lower bound of ``p'_y``.
 
+    >>> from fractions import Fraction
     >>> round(hybrid_lower(0.8, Fraction(2, 3), 0), 6)  # .8 - 1/3
     0.466667
 

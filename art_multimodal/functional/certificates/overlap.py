@@ -111,6 +111,7 @@ def bernoulli_overlap(keep: float | Fraction, modified: int = 0, deleted: int = 
 
     ``S = (1 - keep)^(deleted + modified)`` and ``S' = (1 - keep)^(added + modified)``.
 
+    >>> from fractions import Fraction
     >>> bernoulli_overlap(Fraction(1, 4), modified=1, added=1)
     Overlap(clean=Fraction(3, 4), attacked=Fraction(9, 16))
 

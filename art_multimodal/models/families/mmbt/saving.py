@@ -26,6 +26,19 @@ _BERT = "bert"
 def save_mmbt(model: MMBT, folder: str | Path) -> None:
     """Save a model: BERT and its tokenizer in transformers' own format, the rest as JSON and safetensors.
 
+    >>> from transformers import BertConfig, BertModel
+    >>> from art_multimodal.language.masked_language_model import load_masked_language_model
+    >>> from art_multimodal.models.families.mmbt.model import MMBT
+    >>> from art_multimodal.models.preprocessing import ImagePreprocessing
+    >>> tokenizer = load_masked_language_model("demo:mlm").tokenizer
+    >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    >>> bert = BertModel(BertConfig(vocab_size=len(tokenizer), **sizes))
+    >>> pixels = torch.nn.Conv2d(3, 8, kernel_size=8, stride=8)
+    >>> model = MMBT(bert, tokenizer, pixels, ImagePreprocessing((32, 32), (0.5,) * 3, (0.5,) * 3), ["no", "yes"])
+    >>> save_mmbt(model, "mine")
+    >>> load_mmbt("mine", backbone=torch.nn.Conv2d(3, 8, kernel_size=8, stride=8)).class_names
+    ('no', 'yes')
+
     :param folder: Is created where it does not exist.
     """
     from safetensors.torch import save_file
@@ -60,6 +73,11 @@ def save_mmbt(model: MMBT, folder: str | Path) -> None:
 
 def load_mmbt(folder: str | Path, backbone: nn.Module | None = None) -> MMBT:
     """Load what :func:`save_mmbt` saved, in evaluation mode, in float32, on the CPU.
+
+    >>> load_mmbt("mine")
+    Traceback (most recent call last):
+        ...
+    art_multimodal.errors.InputError: There is no mmbt.json in 'mine'. Give a folder made by save_mmbt.
 
     :param backbone: The module, where the model was made of one instead of a torchvision name; its weights are loaded.
     :raises InputError: If a file is missing or damaged, or weights are missing or of another shape.
