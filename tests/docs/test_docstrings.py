@@ -72,7 +72,7 @@ def state() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, of in shared().items():
         if isinstance(of, np.ndarray):
-            found[name] = of.tolist()
+            found[name] = {key: of[key].tolist() for key in of.dtype.names or (...,)}
         elif isinstance(of, BaseEstimator):
             found[name] = weights_sha256(of.image_text_model)
     return found

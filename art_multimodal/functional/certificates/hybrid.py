@@ -76,6 +76,7 @@ def hybrid_radius(p_y: Number, overlap: Overlap | Number) -> float:
 
     ``Phi^-1(q_y) - Phi^-1(1 / (2 S'))``. With ``S' <= 1/2`` nothing holds.
 
+    >>> from fractions import Fraction
     >>> round(hybrid_radius(0.99, 1), 4), round(hybrid_radius(0.99, Fraction(3, 4)), 4)  # Cohen et al.: Phi^-1(.99)
     (2.3263, 1.7856)
 
