@@ -71,6 +71,9 @@ _searched = False
 def load_plugins(tell: Callable[[str], None] | None = None) -> list[Plugin]:
     """Import the plug-ins of all installed packages, once; the command line does so before it runs a command.
 
+    >>> [plugin.name for plugin in load_plugins() if not isinstance(plugin, Plugin)]
+    []
+
     One that fails is named, what it had registered is taken out again, and the others are loaded. With
     ``ART_MULTIMODAL_NO_PLUGINS=1`` in the environment none is.
 
@@ -104,6 +107,10 @@ def load_plugins(tell: Callable[[str], None] | None = None) -> list[Plugin]:
 
 def load_plugin(module: str) -> Plugin:
     """Import a module as a plug-in, also from the current folder.
+
+    >>> load_plugin("nowhere")
+    Traceback (most recent call last):
+    art_multimodal.errors.InputError: --plugin nowhere cannot be used: ModuleNotFoundError: No module named 'nowhere'
 
     :param module: Its name, as ``import`` takes it.
     :raises InputError: If it cannot be imported, registers nothing, or registers what cannot be; then nothing of it is.

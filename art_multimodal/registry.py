@@ -24,6 +24,10 @@ _FIT = re.compile(r"[A-Za-z][\w .@-]{0,79}", re.ASCII)
 class Registry(Generic[Entry]):
     """Names and their entries, in the order of registration.
 
+    >>> colours = Registry("colour", of=str)
+    >>> colours.add("red", "#f00"), list(colours), "blue" in colours
+    ('#f00', ['red'], False)
+
     Whoever registers something outside of this package is remembered: see :meth:`origin`.
 
     :param kind: What is registered, in singular, for error messages ("attack").

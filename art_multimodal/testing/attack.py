@@ -42,6 +42,9 @@ def check_attack(
 ) -> ContractReport:
     """Check that an attack keeps its contract, on tiny models that the package brings.
 
+    >>> "budget" in " ".join(check_attack("noise").held)
+    True
+
     :param attack: An entry, or the name of one in the registry. One that there is for each modality is checked on each
         that it fits.
     :param victims: What is attacked instead: estimators with samples; those of tasks that the entry has count.

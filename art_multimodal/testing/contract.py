@@ -71,6 +71,15 @@ class ContractReport:
 class ContractError(AssertionError):
     """Something breaks its contract.
 
+    >>> broken = Broken("dtype", "float64 came out of float32", "cast to the weights' type")
+    >>> report = ContractReport("Mine", ("gradient", "state"), {})
+    >>> print(report)
+    Mine keeps 2 properties: gradient, state.
+    >>> print(ContractError("a fusion", report, (broken,)))
+    Mine breaks 1 of 3 properties of a fusion:
+    - dtype: float64 came out of float32
+      Mend: cast to the weights' type
+
     :param contract: Name of the contract.
     :param report: What holds, and what was not looked at.
     :param broken: All properties that do not hold, in the order of the contract.

@@ -50,6 +50,10 @@ def check_data(
 ) -> ContractReport:
     """Check that data keep their contract.
 
+    >>> report = check_data(digits, again=lambda: open_data("demo:digits"), limit=4)
+    >>> sorted(report.skipped)
+    ['rows', 'samples']
+
     :param data: As a source opens them.
     :param again: Opens them once more; ``None`` to leave out what that shows.
     :param limit: Most images or samples that are read.

@@ -49,6 +49,10 @@ class _Case(Asked):
 def check_dual_encoder(model: DualEncoder, but: Mapping[str, str] | None = None) -> ContractReport:
     """Check that a dual encoder keeps its contract.
 
+    >>> report = check_dual_encoder(classifier.dual_encoder)
+    >>> "batch-independence" in report.held
+    True
+
     Where :func:`art_multimodal.models.checks.check_dual_encoder` tries a model while it is loaded, in the time of a few
     images, this looks at all properties. The model comes back as it was.
 

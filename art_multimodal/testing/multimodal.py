@@ -94,6 +94,10 @@ def check_multimodal_model(
 ) -> ContractReport:
     """Check that a model over several modalities, or of image-text pairs, keeps its contract.
 
+    >>> report = check_multimodal_model(sensors.multimodal, x)
+    >>> "batch-independence" in report.held
+    True
+
     :param model: In either mode; it comes back as it was.
     :param x: At least three samples, complete and all different, made by :func:`~art_multimodal.samples`; ``None`` to
         draw them. A model that reads a language of its own needs texts of it.

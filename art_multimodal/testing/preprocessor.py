@@ -52,6 +52,10 @@ def check_preprocessor(
 ) -> ContractReport:
     """Check that a preprocessor keeps its contract.
 
+    >>> from art_multimodal.defences.preprocessor import UnicodeNormalisation
+    >>> len(check_preprocessor(UnicodeNormalisation()).held) > 3
+    True
+
     :param preprocessor: A :class:`TextPreprocessor`, or a preprocessor of ART, fitted if it needs to be.
     :param x: What it is given, ``(N, ...)``; ``None`` for texts, or images ``(4, 3, 8, 8)`` in [0, 1].
     :param idempotent: Whether it is to change nothing more when it is applied twice; ``None`` for those of texts alone.

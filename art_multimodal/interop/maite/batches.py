@@ -93,6 +93,11 @@ def images_by_shape(images: Sequence[ArrayLike], channels: int = 3) -> list[tupl
 def class_names_of(component: Any) -> tuple[str, ...]:
     """The class names of a model or data set of MAITE, in the order of their scores.
 
+    >>> class Theirs:
+    ...     metadata = {"id": "theirs", "index2label": {0: "cat", 1: "dog"}}
+    >>> class_names_of(Theirs())
+    ('cat', 'dog')
+
     :param component: With ``metadata`` that has ``index2label``.
     :raises InputError: If it has none, or they do not count from 0.
     """

@@ -85,7 +85,12 @@ class Augmentation(Protocol):
 
 
 def facts_of(modality: Any) -> ModalityFacts:
-    """What a :class:`Modality` of ours is; of bounds that differ within a sample the outermost."""
+    """What a :class:`Modality` of ours is; of bounds that differ within a sample the outermost.
+
+    >>> from art_multimodal.modalities import image
+    >>> facts_of(image("rgb", 3, 8, 8))
+    {'kind': 'image', 'shape': (3, 8, 8), 'variable': False, 'low': 0.0, 'high': 1.0}
+    """
     import numpy as np
 
     low, high = (None, None) if not modality.numeric else modality.clip_values
