@@ -85,7 +85,9 @@ def test_from_modules_to_a_report_it_takes_thirty_lines(blocks) -> None:
 
 def test_the_table_has_every_kind() -> None:
     rows = re.findall(r"^\| `(\w+)\(.*\)` \| (.*) \| ([\w ]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    constructors = {name for name in modalities.__all__ if inspect.isfunction(getattr(modalities, name))}
+    functions = {name for name in modalities.__all__ if inspect.isfunction(getattr(modalities, name))}
+    # The one that makes no modality tells classes of others by name.
+    constructors = functions - {"register"}
     assert {name for name, _, _ in rows} == constructors and len(rows) == len(constructors)
     for name, field, point in rows:
         kind = getattr(modalities, name)("some", *SIZES[name])
