@@ -89,7 +89,8 @@ def tried(version: str, constraints: str, folder: Path, tests: str) -> dict[str,
             (folder / f"{environment.name}-{name}.log").write_text(done.stdout + done.stderr)
             last = f"; {counted(done.stdout)}" if name == "tests" else ""
             return {"passed": False, "said": f"the step {name} failed{last}"} | versions(python)
-    return {"passed": True, "said": counted(done.stdout) if tests != "none" else "the audit; no tests were run"} | versions(python)
+    said = counted(done.stdout) if tests != "none" else "the audit; no tests were run"
+    return {"passed": True, "said": said} | versions(python)
 
 
 def counted(printed: str) -> str:
