@@ -158,7 +158,8 @@ def test_pages_with_a_test_of_their_own_are_read_by_it() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", HERE)
 def test_the_blocks_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    pytest.importorskip(WANTS.get(page, "pytest"), reason="an extra that the page names")
+    if page in WANTS:
+        pytest.importorskip(WANTS[page], reason=f"needs the extra {WANTS[page]}, which the page names")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(FORMATS, "_entries", dict(FORMATS._entries))
     real = art_multimodal.load_model

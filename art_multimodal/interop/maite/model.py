@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,13 +53,10 @@ class MaiteModel:
         :return: For each a row ``(K,)``, float32.
         :raises InputError: For images that cannot be used.
         """
-        answers: list[np.ndarray] = [np.empty(0)] * len(batch)
-        for places, images in images_by_shape(batch, channels_of(self.classifier)):
+        groups = images_by_shape(batch, channels_of(self.classifier))
+        for _, images in groups:
             check_shape(self.classifier, images)
-            scores = np.asarray(self.classifier.predict(images, batch_size=self.batch_size), dtype=np.float32)
-            for place, row in zip(places, as_probabilities(scores) if self.probabilities else scores, strict=True):
-                answers[place] = row
-        return answers
+        return answers_to(groups, self.classifier, self.batch_size, self.probabilities)
 
     def __repr__(self) -> str:
         return f"MaiteModel({self.metadata['id']!r}, {self.classifier.nb_classes} classes)"
@@ -134,6 +131,22 @@ def names_by_place(classifier: Any, given: Mapping[int, str] | None) -> dict[int
             f"index2label must name each of the {count} classes, from 0 on, not {quoted(dict(given), 120)}."
         )
     return {place: str(given[place]) for place in range(count)}
+
+
+def answers_to(
+    groups: Iterable[tuple[np.ndarray, np.ndarray]], classifier: Any, batch_size: int, probabilities: bool
+) -> list[np.ndarray]:
+    """What a classifier says about the samples of a batch, float32, in the order of the batch.
+
+    :param groups: Places in the batch, and what is there as one array; all places together.
+    :param batch_size: Samples per forward pass.
+    :param probabilities: Whether scores become probabilities.
+    """
+    answers: dict[int, np.ndarray] = {}
+    for places, x in groups:
+        scores = np.asarray(classifier.predict(x, batch_size=batch_size), dtype=np.float32)
+        answers |= zip(places.tolist(), as_probabilities(scores) if probabilities else scores, strict=True)
+    return [answers[place] for place in range(len(answers))]
 
 
 def as_probabilities(scores: np.ndarray) -> np.ndarray:

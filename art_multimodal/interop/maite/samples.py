@@ -16,7 +16,7 @@ from art_multimodal.evaluations.suite.entry import SAMPLES_TOGETHER
 from art_multimodal.interop.maite.attack import BatchAttack
 from art_multimodal.interop.maite.dataset import InOrder, readable
 from art_multimodal.interop.maite.layouts import NamedLayout
-from art_multimodal.interop.maite.model import as_probabilities, name_of, names_by_place
+from art_multimodal.interop.maite.model import answers_to, name_of, names_by_place
 from art_multimodal.interop.maite.pairs import ModalityFacts, MultimodalDatum, facts_of
 from art_multimodal.interop.maite.runners import SuiteRunner
 from art_multimodal.labels import class_indices
@@ -61,12 +61,7 @@ class SamplesModel:
         :return: For each sample a row ``(K,)``, float32.
         :raises InputError: For samples that lack a modality, or that cannot be used.
         """
-        answers: list[np.ndarray] = [np.empty(0)] * len(batch)
-        for places, x in self._layout.groups(batch):
-            scores = np.asarray(self.classifier.predict(x, batch_size=self.batch_size), dtype=np.float32)
-            for place, row in zip(places, as_probabilities(scores) if self.probabilities else scores, strict=True):
-                answers[place] = row
-        return answers
+        return answers_to(self._layout.groups(batch), self.classifier, self.batch_size, self.probabilities)
 
     def __repr__(self) -> str:
         return f"SamplesModel({self.metadata['id']!r} over {', '.join(self.modalities)})"
