@@ -127,7 +127,11 @@ def _marks(one: dict[str, Any], table: Table) -> str:
             for found in of.values():
                 low, high = (100 * end for end in found["ci95"])
                 cells.append(f"{100 * found['value']:+.0f} [{low:+.0f}, {high:+.0f}]")
-            rows.append([mark["base"], titles[baseline], *cells])
-    said = "Points of certified accuracy that the partition (64 votes, worst places) has more, sample by sample:"
+            above = sum(found["ci95"][0] > 0 for found in of.values())
+            rows.append([mark["base"], titles[baseline], *cells, f"{above} of {len(of)}"])
+    said = (
+        "Points of certified accuracy that the partition (64 votes, worst places) has more, sample by sample. Above: "
+        "at how many budgets the interval is above zero."
+    )
     budgets = one["header"][4:-3]
-    return f"{said}\n\n" + table(("base", "than", *budgets), rows)
+    return f"{said}\n\n" + table(("base", "than", *budgets, "above"), rows)

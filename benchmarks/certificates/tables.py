@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from art_multimodal.functional.statistics import mean_ci95, paired_difference_ci95, proportion_ci95
+from art_multimodal.functional.statistics import paired_difference_ci95, proportion_ci95
 from benchmarks.certificates import digits, roads, words
 from benchmarks.certificates.__main__ import SEEDS
 from benchmarks.certificates.bases import BASES, BATCH, HIDDEN, LEARNING_RATE, WIDTH
@@ -20,6 +20,7 @@ from benchmarks.certificates.cells import BUDGETS, STEPS, budget_name
 from benchmarks.certificates.methods import ALPHA, METHODS, OURS
 from benchmarks.certificates.problems import ATTACKED, GROUPS, PROBLEMS, TESTED
 from benchmarks.certificates.store import CELLS, cell_of, load
+from benchmarks.robust_training.statistics import Share
 
 RESULTS = Path(__file__).parents[1] / "results" / "certificates.json"
 PROTOCOL = (
@@ -31,7 +32,8 @@ PROTOCOL = (
     "sample. A budget (a, b) is a edits of the first and b of the second modality, in place, to anything. Votes: "
     "passes of the fusion for a sample; views: passes of towers. Attacked: VoteFlippingAttack on the partition "
     f"(the first {ATTACKED} samples, {STEPS} steps); the run stops if it misleads about a sample that is certified. "
-    "Shares in % with the 95 % interval (Wilson); over several seeds samples are pooled. Differences are paired."
+    "Shares in % with the 95 % interval: Wilson's where there is one training seed, else over samples and training "
+    "seeds, which are judged on the same samples. Differences are paired."
 )
 #: What has to be beaten at every budget.
 BASELINES = ("mmcert", "joint")
@@ -58,8 +60,8 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
             if f"{method}/1,0" not in found[0]:
                 continue
             # Of random draws that abstain nothing is certified; the answer that they would give stands in "smoothed".
-            columns = {budget_name(one): _pooled(found, f"{method}/{budget_name(one)}") for one in BUDGETS}
-            smoothed = _pooled(found, f"{method}/smoothed") if f"{method}/smoothed" in found[0] else columns["0,0"]
+            columns = {budget_name(one): _of_seeds(found, f"{method}/{budget_name(one)}") for one in BUDGETS}
+            smoothed = _of_seeds(found, f"{method}/smoothed") if f"{method}/smoothed" in found[0] else columns["0,0"]
             costs = [_mean(found, f"{method}/{of}") for of in ("votes", "views", "seconds")]
             values[base]["methods"][method] = {
                 "smoothed": _share(smoothed),
@@ -90,13 +92,10 @@ def _mark(found: list[dict[str, np.ndarray]], base: str) -> dict[str, Any]:
     for baseline in BASELINES:
         differences[baseline] = {}
         for budget in map(budget_name, BUDGETS):
-            ours, theirs = _pooled(found, f"{OURS}/{budget}"), _pooled(found, f"{baseline}/{budget}")
-            differences[baseline][budget] = {
-                "value": round(float(ours.mean() - theirs.mean()), 4),
-                "ci95": [round(end, 4) for end in paired_difference_ci95(ours, theirs) or ()],
-            }
+            ours, theirs = (_of_seeds(found, f"{method}/{budget}") for method in (OURS, baseline))
+            differences[baseline][budget] = _difference(ours, theirs)
     looser = sum(
-        int((_pooled(found, f"partition/{b}") & ~_pooled(found, f"partition-located/{b}")).sum())
+        int((_of_seeds(found, f"partition/{b}") & ~_of_seeds(found, f"partition-located/{b}")).sum())
         for b in map(budget_name, BUDGETS)
     )
     reached = all(one["value"] > 0 for of in differences.values() for one in of.values())
@@ -118,7 +117,11 @@ def digits_table(folder: Path) -> dict[str, Any] | None:
     }
     budgets = [",".join(map(str, one)) for one in digits.BUDGETS]
     rows = [
-        [titles[way], *(_said(_pooled(cells, f"{way}/{b}")) for b in budgets), f"{_mean(cells, f'{way}/seconds'):.3g}"]
+        [
+            titles[way],
+            *(_said(_of_seeds(cells, f"{way}/{b}")) for b in budgets),
+            f"{_mean(cells, f'{way}/seconds'):.3g}",
+        ]
         for way in digits.WAYS
     ]
     return {
@@ -126,7 +129,7 @@ def digits_table(folder: Path) -> dict[str, Any] | None:
         "header": ["method", *(f"({b.replace(',', ', ')})" for b in budgets), "seconds in all"],
         "rows": rows,
         "seeds": len(cells),
-        "values": {w: {b: _share(_pooled(cells, f"{w}/{b}")) for b in budgets} for w in digits.WAYS},
+        "values": {w: {b: _share(_of_seeds(cells, f"{w}/{b}")) for b in budgets} for w in digits.WAYS},
         "view": _mean(cells, "view"),
     }
 
@@ -142,9 +145,8 @@ def roads_table(folder: Path) -> dict[str, Any] | None:
         for measure in ("accuracy", "f", "iou"):
             means = {}
             for budget in (",".join(map(str, one)) for one in roads.BUDGETS):
-                of = np.concatenate([cell[f"{way}/{measure}/{budget}"] for cell in cells])
-                low, high = mean_ci95(of, (0.0, 1.0))
-                means[budget] = {"value": round(float(of.mean()), 4), "ci95": [round(low, 4), round(high, 4)]}
+                of = np.array([cell[f"{way}/{measure}/{budget}"] for cell in cells])
+                means[budget] = _over_runs(of).estimate()
             values[way][measure] = means
             said = [f"{100 * one['value']:.1f}" for one in means.values()]
             votes, seconds = (_mean(cells, f"{way}/{of}") for of in ("votes", "seconds"))
@@ -170,7 +172,7 @@ def vote_table(folder: Path) -> dict[str, Any] | None:
         return None
     columns = [name.removeprefix("majority/") for name in cells[0] if name.startswith("majority/")]
     rows = [
-        [f"ModalityVote, {rule}", *(_said(_pooled(cells, f"{rule}/{column}")) for column in columns)]
+        [f"ModalityVote, {rule}", *(_said(_of_seeds(cells, f"{rule}/{column}")) for column in columns)]
         for rule in ("majority", "median")
     ]
     header = ["method", "clean", *(f"{name} replaced by anything" for name in columns[1:])]
@@ -187,7 +189,7 @@ def words_table(folder: Path) -> dict[str, Any] | None:
     names = [f"{count},{distance:g}" for count, distance in budgets]
     rows, values = [], {}
     for way, title in words.WAYS.items():
-        columns = {name: _pooled(cells, f"{way}/{name}") for name in names}
+        columns = {name: _of_seeds(cells, f"{way}/{name}") for name in names}
         values[way] = {name: _share(of) for name, of in columns.items()}
         # What sees the image as it is certifies no distance.
         certified = [
@@ -195,7 +197,7 @@ def words_table(folder: Path) -> dict[str, Any] | None:
             for n, (_, distance) in zip(names, budgets, strict=True)
         ]
         rows.append(
-            [title, _said(_pooled(cells, f"{way}/smoothed")), *certified, f"{_mean(cells, f'{way}/seconds'):.3g}"]
+            [title, _said(_of_seeds(cells, f"{way}/smoothed")), *certified, f"{_mean(cells, f'{way}/seconds'):.3g}"]
         )
     return {
         "title": (
@@ -210,8 +212,13 @@ def words_table(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _pooled(cells: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
-    return np.concatenate([cell[name] for cell in cells]).astype(bool)
+def _of_seeds(cells: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
+    """Which samples are right, ``[S, N]``: the same ones under each training seed."""
+    return np.array([cell[name] for cell in cells]).astype(bool)
+
+
+def _over_runs(values: np.ndarray) -> Share:
+    return Share((values.mean(axis=0),), (values.mean(axis=1),) if len(values) > 1 else (), np.array([]))
 
 
 def _mean(cells: list[dict[str, np.ndarray]], name: str) -> float | None:
@@ -219,8 +226,17 @@ def _mean(cells: list[dict[str, np.ndarray]], name: str) -> float | None:
 
 
 def _share(right: np.ndarray) -> dict[str, Any]:
-    low, high = proportion_ci95(int(right.sum()), len(right)) or (0.0, 1.0)
+    if len(right) > 1:
+        return _over_runs(right.astype(float)).estimate()
+    low, high = proportion_ci95(int(right.sum()), right.size) or (0.0, 1.0)
     return {"value": round(float(right.mean()), 4), "ci95": [round(low, 4), round(high, 4)]}
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    if len(ours) > 1:
+        return (_over_runs(ours.astype(float)) - _over_runs(theirs.astype(float))).estimate()
+    ends = paired_difference_ci95(ours[0], theirs[0]) or ()
+    return {"value": round(float(ours.mean() - theirs.mean()), 4), "ci95": [round(end, 4) for end in ends]}
 
 
 def _said(right: np.ndarray) -> str:
