@@ -16,9 +16,6 @@ from art_multimodal.evaluations.audit.lines import Line
 from art_multimodal.evaluations.audit.schema import LineReader, line_to_json
 from art_multimodal.store import sealed_line
 
-#: Of a process whose results are compared bit for bit with those under :func:`one_thread`.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
 SETTINGS = AuditSettings(
     model="demo:digits",
     data="demo:digits",

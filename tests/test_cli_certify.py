@@ -161,7 +161,7 @@ def test_two_processes_write_what_one_writes(tmp_path: Path, capsys) -> None:
     given = [*DIGITS[:-4], "--limit", "40", "--device", "cpu"]
     assert run(capsys, *given, "--out", str(tmp_path / "one"))[0] == 0
     options = [*given, "--out", str(tmp_path / "two"), "--fail-under", "certified.image=1=1"]
-    done = two_processes("-m", "art_multimodal", "certify", *options, ends_with=1)
+    done = two_processes(tmp_path, "-m", "art_multimodal", "certify", *options, ends_with=1)
     assert done.stderr.count("gate failed") == 1 and done.stdout.count("best control") == 1
     assert without_times(report_of(tmp_path / "two")) == without_times(report_of(tmp_path / "one"))
     lines = [[json.loads(x) for x in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("one", "two")]

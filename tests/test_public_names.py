@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -75,21 +76,32 @@ def test_dir_lists_the_public_names() -> None:
         _ = art_multimodal.sample
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
+#: Runs each of the lines that it is given in a copy of itself, which has imported ART and nothing of ours.
+_EACH_BY_ITSELF = """
+import os, sys, art.attacks.evasion, art.estimators.classification
+assert not [name for name in sys.modules if name.startswith("art_multimodal")]
+for first in sys.argv[1:]:
+    if os.fork() == 0:
+        exec(first)
+        from art_multimodal import samples, for_each_sample
+        print(first, samples.__name__, for_each_sample.__name__, sep="|", flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_samples_is_the_function_whatever_was_imported_before() -> None:
+    firsts = (
         "from art_multimodal import samples",
         "import art_multimodal.sample_arrays",
         "from art_multimodal.sample_arrays import with_field",
         "import art_multimodal.attacks.evasion.for_each_sample",
         "import art_multimodal.estimators.fusion",
-    ],
-)
-def test_samples_is_the_function_whatever_was_imported_before(first: str) -> None:
-    again = "from art_multimodal import samples, for_each_sample"
-    code = f"{first}\n{again}\nprint(samples.__name__, for_each_sample.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["samples", "for_each_sample"]
+    )
+    command = [sys.executable, "-c", _EACH_BY_ITSELF, *firsts]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines() == [f"{first}|samples|for_each_sample" for first in firsts], done.stderr
 
 
 @pytest.mark.parametrize(

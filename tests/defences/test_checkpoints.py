@@ -6,8 +6,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 import torch
 from art.data_generators import NumpyDataGenerator
 from art.defences.preprocessor import SpatialSmoothing
+from forked import Forked
 from safetensors.torch import load_file
 from tiny import TinyEncoder
 
@@ -113,10 +112,8 @@ def test_a_process_that_is_killed_by_the_system(tmp_path):
     """
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     arguments = [str(tmp_path), *paths, str(torch.get_num_threads())]
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), *arguments], capture_output=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    done = Forked(tmp_path.parent, "-c", textwrap.dedent(program), *arguments)
+    assert done.wait() == -signal.SIGKILL, done.stderr
     assert checkpoint.load_checkpoint(tmp_path).step == 6
     assert_equal_weights(fit(trainer(), checkpoint=tmp_path, checkpoint_every=3, resume=True), fit(trainer()))
 

@@ -19,7 +19,7 @@ SCRIPT = Path(two_processes.__file__)
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that two processes have written to."""
     folder = tmp_path_factory.mktemp("two")
-    launched.two_processes(str(SCRIPT), str(folder))
+    launched.two_processes(folder, str(SCRIPT), str(folder))
     return folder
 
 

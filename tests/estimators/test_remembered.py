@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from tiny import TinyEncoder, TinyFusion
 from torch import nn
 
@@ -195,7 +195,7 @@ def test_copies_do_not_carry_what_was_remembered(tiny_images: np.ndarray) -> Non
     np.testing.assert_allclose(copy.deepcopy(classifier).predict(tiny_images), expected, atol=1e-6)
 
 
-def test_no_optimizer_of_the_process_is_hooked() -> None:
+def test_no_optimizer_of_the_process_is_hooked(tmp_path: Path) -> None:
     code = (
         "import torch.optim.optimizer as o; "
         "import art_multimodal.estimators.zero_shot, art_multimodal.estimators.fusion, art_multimodal.attacks.evasion; "
@@ -203,4 +203,5 @@ def test_no_optimizer_of_the_process_is_hooked() -> None:
         "assert not o._global_optimizer_post_hooks and not o._global_optimizer_pre_hooks; "
         "import torch.nn.modules.module as m; assert not m._has_any_global_hook()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = Forked(tmp_path, "-c", code)
+    assert done.wait() == 0, done.stderr

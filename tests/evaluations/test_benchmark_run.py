@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
+import signal
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from audits import ONE_THREAD, one_thread
+from audits import one_thread
+from forked import Forked
 from launched import two_processes
 
 from art_multimodal.errors import InputError
@@ -30,30 +30,8 @@ data:
   - {name: seen, data: demo:digits, role: in-distribution}
   - {name: unseen, data: demo:digits, role: zero-shot, templates: ["the digit {}"]}
 attacks: {image: [pgd], text: [character_attack]}
-samples: {limit: 8}
+samples: {limit: 4}
 budgets: {eps: [2/255, 8/255], steps: 2}
-"""
-#: Kills a benchmark again and again, each time after so many seconds, then lets it come to its end. What is imported
-#: is imported once, and no thread has been started when the process is doubled.
-ZYGOTE = """
-import os, signal, sys, time
-from art_multimodal import cli
-import art_multimodal.evaluations.benchmark.amending, art_multimodal.cli.options
-config, out, *delays = sys.argv[1:]
-def start():
-    child = os.fork()
-    if child == 0:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1), os.dup2(null, 2)
-        os._exit(cli.main(["benchmark", config, "--out", out, "--device", "cpu"]))
-    return child
-killed = 0
-for delay in delays:
-    child = start()
-    time.sleep(float(delay))
-    os.kill(child, signal.SIGKILL)
-    killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-print(killed, os.waitstatus_to_exitcode(os.waitpid(start(), 0)[1]))
 """
 
 
@@ -80,11 +58,14 @@ def tables(out: Path) -> dict[str, bytes]:
 
 def killed_and_ended(config: Path, out: Path, delays: list[float]) -> int:
     """How many were killed in the middle; the last one ends by itself."""
-    command = [sys.executable, "-c", ZYGOTE, str(config), str(out), *map(str, delays)]
-    done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    killed, code = map(int, done.stdout.split())
-    assert code == 0
+    command = ("-m", "art_multimodal", "benchmark", str(config), "--out", str(out), "--device", "cpu")
+    killed = 0
+    for delay in delays:
+        process = Forked(config.parent, *command)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert Forked(config.parent, *command).wait() == 0
     return killed
 
 
@@ -165,7 +146,7 @@ def test_a_changed_configuration_computes_what_it_changes_alone(undisturbed: Pat
     job = Benchmark(more, undisturbed, "cpu")
     assert [job.is_finished(one) for one in job.cells] == [True, True] + [True, True, True, True]
     # A name is the table's affair; settings are the cell's.
-    for change in (("limit: 8", "limit: 9"), ("steps: 2", "steps: 3"), ("2/255, 8/255", "2/255, 9/255")):
+    for change in (("limit: 4", "limit: 5"), ("steps: 2", "steps: 3"), ("2/255, 8/255", "2/255, 9/255")):
         job = Benchmark(parse_config(CONFIG.replace(*change)), undisturbed, "cpu")
         assert not {one.id for one in job.cells} & set(cells.values())
         assert not any(job.is_finished(one) for one in job.cells)
@@ -216,7 +197,8 @@ def test_shares_are_all_cells_once() -> None:
 
 def test_two_processes_of_a_launcher_share_the_cells(undisturbed: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = two_processes("-m", "art_multimodal", "benchmark", str(config), "--out", str(out), "--device", "cpu")
+    command = ("-m", "art_multimodal", "benchmark", str(config), "--out", str(out), "--device", "cpu")
+    done = two_processes(tmp_path, *command)
     # One of them prints, and each cell was started once.
     assert done.stdout.count("benchmark.html") == 1
     assert done.stderr.count("started: ") == done.stderr.count("finished: ") == 4

@@ -12,12 +12,13 @@ from art_multimodal import cli
 from art_multimodal.evaluations.evidence.bundle import Bundle
 from art_multimodal.evaluations.evidence.rescoring import rescore
 
+AUDIT = ("-m", "art_multimodal", "audit", "demo:digits")
 OPTIONS = ["--data", "demo:digits", "--attacks", "pgd,character_attack", "--eps", "16/255", "--limit", "14", "--steps"]
 OPTIONS += ["2", "--group-size", "4", "--batch-size", "4", "--fixtures", "all", "--device", "cpu"]
 
 
 def test_two_processes_keep_what_one_keeps(tmp_path: Path) -> None:
-    done = two_processes("-m", "art_multimodal", "audit", "demo:digits", *OPTIONS, "--out", str(tmp_path / "two"))
+    done = two_processes(tmp_path, *AUDIT, *OPTIONS, "--out", str(tmp_path / "two"))
     assert done.stdout.count("digest: ") == 1
     with one_thread():
         assert cli.main(["audit", "demo:digits", *OPTIONS, "--out", str(tmp_path / "one")]) == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from audits import header_of, line_of, logged, one_thread, sealed
-from launched import two_processes
+from launched import by_torchrun, two_processes
 
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditedSmoothing, AuditSettings, write_reports
@@ -64,7 +64,7 @@ def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> No
     out = tmp_path / "run"
     # A gate that fails: in both processes, said once.
     gate = ("--fail-under", "pgd.accuracy=0.999")
-    done = two_processes(*AUDIT, "demo:digits", *OPTIONS, *SIZES, "--out", str(out), *gate, ends_with=1)
+    done = by_torchrun(*AUDIT, "demo:digits", *OPTIONS, *SIZES, "--out", str(out), *gate, ends_with=1)
     assert done.stderr.count("gate failed") == 1 and done.stdout.count("95 % interval") == 1
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
     reports = [json.loads((folder / "report.json").read_text()) for folder in (out, single)]
@@ -97,7 +97,7 @@ def test_on_samples_of_any_modalities_too(tmp_path: Path) -> None:
     given = [option for eps in radii for option in ("--eps", ",".join(f"{name}={eps[name]}" for name in eps))]
     options = ("--data", "demo:views", "--attacks", attacks, "--steps", "2", "--limit", "14", *given)
     options += ("--keep", "pix=2", "--certify-budget", "pix=1", "--attack-steps", "1")
-    two_processes(*AUDIT, "demo:views", *options, *SIZES, "--out", str(out))
+    two_processes(tmp_path, *AUDIT, "demo:views", *options, *SIZES, "--out", str(out))
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
     reports = [json.loads((folder / "report.json").read_text()) for folder in (out, single)]
     assert without_times(reports[0]) == without_times(reports[1])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from forked import Forked
 
 import art_multimodal.testing
 from art_multimodal.testing.attack import ATTACK
@@ -40,7 +40,8 @@ def test_a_property_is_said_in_one_line() -> None:
             assert one.says and one.mend and "|" not in one.says + one.mend and "\n" not in one.says + one.mend
 
 
-def test_checks_need_no_pytest() -> None:
-    code = "import sys; sys.modules['pytest'] = None; import art_multimodal.testing"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_checks_need_no_pytest(tmp_path: Path) -> None:
+    code = "import sys; assert 'pytest' not in sys.modules; sys.modules['pytest'] = None; import art_multimodal.testing"
+    done = Forked(tmp_path, "-c", code)
+    assert done.wait() == 0, done.stderr
     assert all(callable(getattr(art_multimodal.testing, name)) for name in art_multimodal.testing.__all__)
