@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from once import made_once
 from tiny import TinyEncoder
 from walks import build_wheel
 
@@ -25,8 +26,17 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci")
 
-#: Files that take minutes: they begin first, so that no process is left alone with one in the end.
-_LONGEST = ("test_notebooks.py", "test_run_worst.py", "test_retrieval.py", "test_matrix.py", "test_run.py")
+#: Files that take longest: they begin first, so that no process is left alone with one in the end.
+_LONGEST = (
+    "test_notebooks.py",
+    "test_matrix.py",
+    "test_in_tree.py",
+    "test_any_modality.py",
+    "test_benchmark_run.py",
+    "test_two_processes.py",
+    "test_retrieval.py",
+    "test_run.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,4 +87,5 @@ def digits_classifier(digits: LabelledImages) -> ZeroShotClassifier:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel of the package."""
-    return build_wheel(tmp_path_factory.mktemp("built"))
+    (wheel,) = made_once(tmp_path_factory, "wheel", build_wheel).glob("wheels/*.whl")
+    return wheel

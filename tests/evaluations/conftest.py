@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from audits import PAIRS, RETRIEVAL, SETTINGS, one_thread, run_audit
+from once import made_once
 
-from art_multimodal.evaluations.audit import RunLog
+from art_multimodal.evaluations.audit import AuditSettings, RunLog
+
+
+def _audited(settings: AuditSettings, factory: pytest.TempPathFactory, name: str) -> RunLog:
+    def make(out: Path) -> None:
+        # Runs of other processes are compared with it.
+        with one_thread():
+            run_audit(settings, out)
+
+    return RunLog.open(made_once(factory, f"audit-{name}", make))
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
-    # A run of another process is compared with it.
-    with one_thread():
-        return run_audit(SETTINGS, tmp_path_factory.mktemp("audit") / "out")
+    return _audited(SETTINGS, tmp_path_factory, "images")
 
 
 @pytest.fixture(scope="session")
 def finished_pairs(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
-    return run_audit(PAIRS, tmp_path_factory.mktemp("audit") / "pairs")
+    return _audited(PAIRS, tmp_path_factory, "pairs")
 
 
 @pytest.fixture(scope="session")
 def finished_retrieval(tmp_path_factory: pytest.TempPathFactory) -> RunLog:
-    return run_audit(RETRIEVAL, tmp_path_factory.mktemp("audit") / "retrieval")
+    return _audited(RETRIEVAL, tmp_path_factory, "retrieval")
