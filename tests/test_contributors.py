@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from walks import Done, digests, install, run
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,7 @@ def report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_four_walks_of_four_end_well_with_no_file_of_the_package_edited(walked: Walked) -> None:
     found = walks()
     assert tuple(found) == WALKS
@@ -87,6 +89,7 @@ def test_four_walks_of_four_end_well_with_no_file_of_the_package_edited(walked: 
     assert len(walked.before) > 500 and not edited
 
 
+@pytest.mark.slow
 def test_the_attack_is_listed_and_works(walked: Walked) -> None:
     listed = " ".join(walked.done["An attack"][0].out.split())
     assert "fgsm one step along the sign of the gradient (ART's); white box [module fast_gradient]" in listed
@@ -100,6 +103,7 @@ def test_the_attack_is_listed_and_works(walked: Walked) -> None:
         assert "plug-ins" in (walked.folder / "attacked" / page).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_method_trains_a_model_that_needs_no_plugin(walked: Walked) -> None:
     assert "[module short]" in walked.done["A method of training"][0].out
     training = json.loads((walked.folder / "shorter" / "training.json").read_text(encoding="utf-8"))
@@ -107,6 +111,7 @@ def test_the_method_trains_a_model_that_needs_no_plugin(walked: Walked) -> None:
     assert "plugins" not in report(walked.folder / "shorter_audit")
 
 
+@pytest.mark.slow
 def test_the_family_is_saved_and_loaded(walked: Walked) -> None:
     assert {"pgd", "bert_attack"} <= set(report(walked.folder / "before")["results"])
     after = report(walked.folder / "after")
@@ -115,6 +120,7 @@ def test_the_family_is_saved_and_loaded(walked: Walked) -> None:
     assert saved["family"] == "colours" and saved["class"] == "colours.Colours"
 
 
+@pytest.mark.slow
 def test_the_modality_is_saved_and_loaded(walked: Walked) -> None:
     found = report(walked.folder / "heard")
     assert [one["module"] for one in found["plugins"]] == ["radar", "sweeps"]
@@ -122,12 +128,33 @@ def test_the_modality_is_saved_and_loaded(walked: Walked) -> None:
     assert found["results"]["clean"]["accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_without_its_plugin_each_says_in_one_line_what_is_missing(walked: Walked) -> None:
     said = ("unknown attack 'fgsm'", "colours.Colours, a class of a plug-in", "radar.Radar, a class of")
     for one, names in zip(walked.done["without"], said, strict=True):
         assert one.code == 2 and one.err.startswith("error: ") and one.err.count("\n") == 1
         assert names in one.err, one.err
     assert not (walked.folder / "lost").exists()
+
+
+def test_each_file_registers_what_its_section_is_about(tmp_path: Path) -> None:
+    """Quickly, from the tree; what commands do with it the walks look at, in an environment of their own."""
+    for walk in walks().values():
+        for name, text in walk.files.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+    found = {}
+    for module in ("fast_gradient", "short", "colours", "radar", "sweeps"):
+        code = f"from art_multimodal.plugins import load_plugin; print(*load_plugin({module!r}).brings, sep='\\n')"
+        done = Forked(tmp_path, "-c", f"import os, sys; os.chdir({str(tmp_path)!r}); {code}")
+        assert done.wait() == 0, done.stderr
+        found[module] = done.stdout.splitlines()
+    assert found == {
+        "fast_gradient": ["attack fgsm"],
+        "short": ["training method short"],
+        "colours": ["family of models colours", "model source colours"],
+        "radar": ["kind of modality radar"],
+        "sweeps": ["data source sweeps"],
+    }
 
 
 def test_the_lines_of_the_modality_are_those_of_its_test() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 
 import jsonschema
 import pytest
+from forked import Forked
 from walks import Done, build_example, install, run
 
 import art_multimodal.evaluations.audit
@@ -52,6 +54,7 @@ def report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_everything_that_it_brings_is_listed_with_its_origin(used: tuple[Path, dict[str, Done]]) -> None:
     _, done = used
     assert all(one.code == 0 for name, one in done.items() if not name.startswith("off ")), done
@@ -72,6 +75,7 @@ def test_everything_that_it_brings_is_listed_with_its_origin(used: tuple[Path, d
         assert one in said
 
 
+@pytest.mark.slow
 def test_an_audit_names_it_in_header_pages_and_evidence(used: tuple[Path, dict[str, Done]]) -> None:
     folder, done = used
     found = report(folder / "audit")
@@ -95,6 +99,7 @@ def test_an_audit_names_it_in_header_pages_and_evidence(used: tuple[Path, dict[s
     assert "\nplugins: [art-multimodal-example]\n" in plan and "    - momentum\n" in plan
 
 
+@pytest.mark.slow
 def test_models_of_its_family_fusion_and_modality_are_kept(used: tuple[Path, dict[str, Done]]) -> None:
     folder, _ = used
     training = json.loads((folder / "pooled" / "training.json").read_text(encoding="utf-8"))
@@ -107,6 +112,7 @@ def test_models_of_its_family_fusion_and_modality_are_kept(used: tuple[Path, dic
     assert felt["plugins"][0]["brings"] == ["data source grips"]
 
 
+@pytest.mark.slow
 def test_without_it_each_command_says_what_is_missing(used: tuple[Path, dict[str, Done]]) -> None:
     _, done = used
     assert (
@@ -122,3 +128,25 @@ def test_without_it_each_command_says_what_is_missing(used: tuple[Path, dict[str
     assert (
         one.code == 2 and "art_multimodal_example." in one.err and "a class of a plug-in that is not loaded" in one.err
     )
+
+
+def test_from_its_folder_it_is_a_plugin_by_its_name(tmp_path: Path) -> None:
+    """Quickly, from the tree; what is done with an installed one is looked at above, in an environment of its own."""
+    audit = f"audit demo:digits --data demo:digits --limit 4 --steps 1 --attacks momentum --out {tmp_path / 'audit'}"
+    code = f"""
+        import os, sys
+        os.chdir({str(Path(__file__).parents[1] / "examples" / "plugin")!r})
+        from art_multimodal import cli
+        from art_multimodal.plugins import load_plugin
+        print(*load_plugin("art_multimodal_example").brings, sep="\\n", flush=True)
+        sys.exit(cli.main({[*audit.split(), "--defence", "grey:share=0.5", "--plugin", "art_multimodal_example"]!r}))
+    """
+    done = Forked(tmp_path, "-c", textwrap.dedent(code))
+    assert done.wait() == 0, done.stderr
+    brought = ("attack momentum", "training method hinge", "image attack of training logit_margin", "fusion mean")
+    brought += ("model source pooled", "family of models pooled", "kind of modality pressure", "data source grips")
+    assert {*brought, "defence grey", "format rows"} == {*done.stdout.splitlines()[:10]}
+    found = report(tmp_path / "audit")
+    (plugin,) = found["plugins"]
+    assert plugin["version"] == "0.1.0" and plugin["brings"] == ["attack momentum", "defence grey"]
+    assert found["results"]["clean"]["n"] == 4 and "momentum" in found["results"]

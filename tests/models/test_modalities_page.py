@@ -24,6 +24,7 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_examples_run(blocks, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     given, audit, saved, file, numbers, trust, own, digits, spoken, night = blocks
@@ -76,6 +77,24 @@ def test_the_examples_run(blocks, tmp_path, monkeypatch, capsys) -> None:
     shares = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     # The model, the rule, and the rule that sees one image.
     assert len(shares) == 4 and shares[1] > shares[0] > 0.9 and max(shares[2:]) < 0.75
+
+
+def test_the_first_examples_end_with_a_report(blocks, tmp_path, monkeypatch, capsys) -> None:
+    """Quickly: an epoch, two attacks and few samples; all of the page is among the slow tests."""
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(blocks[0], names)
+    changes = {"nb_epochs=15": "nb_epochs=1", "x[350:], labels[350:]": "x[390:], labels[390:]"}
+    changes["max_queries=100"] = "attacks='pgd,modality_missing'"
+    audit = blocks[1]
+    for old, new in changes.items():
+        assert audit.count(old) == 1
+        audit = audit.replace(old, new)
+    exec(audit, names)
+    rows = names["report"]["results"]
+    assert {"clean", "pgd@rgb", "pgd@depth", "modality_missing@rgb", "modality_missing@depth"} <= set(rows)
+    assert rows["clean"]["n"] == 10 and len(capsys.readouterr().out.splitlines()) == len(rows)
+    assert "depth" in Path("sensors", "report.html").read_text(encoding="utf-8")
 
 
 def test_from_modules_to_a_report_it_takes_thirty_lines(blocks) -> None:
