@@ -136,13 +136,16 @@ BROKEN: dict[str, tuple[tuple[str, ...], tuple[type[Exception], ...], str]] = {
 }
 
 
-def cases(views: Iterable[str]) -> list:
-    """Every attack on each of these views; what cannot work is expected to fail."""
+def cases(views: Iterable[str], turns: int) -> list:
+    """Every attack on each of these views; what cannot work is expected to fail.
+
+    :param turns: One in so many of an attack's views is run at once, for each attack other ones; the rest is slow.
+    """
     found = []
-    for view, (attack, _) in itertools.product(views, ATTACKS.items()):
+    for (place, view), (number, attack) in itertools.product(enumerate(views), enumerate(ATTACKS)):
         if (attack, view) == ("low_pro_fool", "image-1"):
             continue  # its one weight broadcasts to all pixels, by chance
-        marks = []
+        marks = [] if (number + place) % turns == 0 else [pytest.mark.slow]
         if attack in BROKEN and view in BROKEN[attack][0]:
             marks.append(pytest.mark.xfail(strict=True, raises=BROKEN[attack][1], reason=BROKEN[attack][2]))
         found.append(pytest.param(attack, view, marks=marks, id=f"{attack}-{view}"))

@@ -81,17 +81,17 @@ def attack_view(attack: str, view: str, kind: str) -> None:
     check_what_was_done(attack, classifier, own, after)
 
 
-@pytest.mark.parametrize(("attack", "view"), cases(VIEWS))
+@pytest.mark.parametrize(("attack", "view"), cases(VIEWS, 3))
 def test_modalities_that_meet_at_once(attack: str, view: str) -> None:
     attack_view(attack, view, "joint")
 
 
-@pytest.mark.parametrize(("attack", "view"), cases(["image-3", "sequence", "table"]))
+@pytest.mark.parametrize(("attack", "view"), cases(["image-3", "sequence", "table"], 3))
 def test_modalities_with_towers_of_their_own(attack: str, view: str) -> None:
     attack_view(attack, view, "concat")
 
 
-@pytest.mark.parametrize(("attack", "view"), cases(PACKED))
+@pytest.mark.parametrize(("attack", "view"), cases(PACKED, 2))
 def test_packed(attack: str, view: str) -> None:
     packed, x, classifier = packed_subject(view)
     labels = classifier.predict(x).argmax(axis=1)

@@ -86,9 +86,9 @@ def test_samples_stand_the_spot_check_of_generic_protocols(checked) -> None:
     assert found["n"] == 5
 
 
-def complaints(path: Path) -> list[dict[str, Any]]:
-    """What pyright objects to in a file."""
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, str(path)]
+def complaints(*paths: Path) -> list[dict[str, Any]]:
+    """What pyright objects to in files."""
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, *map(str, paths)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parents[1], env=environment)
     assert done.stdout.startswith("{"), done.stderr[-500:]
@@ -104,6 +104,7 @@ def test_pyright_finds_nothing_and_would_have_found_a_fault(tmp_path: Path) -> N
     swapped = good.replace("model: ic.Model = MaiteModel(classifier)", "model: ic.Model = RobustAccuracy()")
     assert swapped != good
     planted.write_text(swapped, encoding="utf-8")
-    assert complaints(HERE / "maite_protocols.py") == []
-    (fault,) = [one for one in complaints(planted) if one["rule"] == "reportAssignmentType"]
+    found = complaints(HERE / "maite_protocols.py", planted)
+    assert {Path(one["file"]).name for one in found} == {"planted.py"}
+    (fault,) = [one for one in found if one["rule"] == "reportAssignmentType"]
     assert '"RobustAccuracy" is incompatible with protocol "Model"' in fault["message"]
