@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from art_multimodal.attacks.budget import Budget
 from art_multimodal.evaluations.suite import ATTACKS, Attacked, AttackEntry, entry_of
-from art_multimodal.evaluations.suite.costs import Texts
-from art_multimodal.evaluations.suite.entry import LABELS, RETRIEVAL, SAMPLES, SCORES, ZERO_SHOT
-from art_multimodal.language.words import words_of
-from art_multimodal.modalities import image, text
-from art_multimodal.modalities.modality import Modality
+from art_multimodal.evaluations.suite.entry import RETRIEVAL, ZERO_SHOT, Make
 from art_multimodal.testing.asked import equal
 from art_multimodal.testing.attack_cases import SIDES, VICTIMS, Run, Victim, runs_of, small_budget
+from art_multimodal.testing.attack_runs import (
+    EXCHANGES,
+    REMOVALS,
+    beyond,
+    differences,
+    fields,
+    first_of_each,
+    lead,
+    most_asked,
+    moved_words,
+    same_samples,
+    touched,
+)
 from art_multimodal.testing.comparing import drawn_from, random_states
 from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
 
 ATTACK = Contract("an attack")
-#: What a radius may be exceeded by for rounding, in relation to it: float32 differences of numbers up to 1.
-_ROUNDING = 1e-5
-#: What attacks of these groups change, where samples are images or pairs; all others may change both.
-_OF_IMAGES = ("image", "noise", "transfer", "universal", "decision", "typographic")
-#: Groups in which points are removed, or whole modalities exchanged, moved or left out.
-_REMOVALS, _EXCHANGES = ("decoupling", "modality_removed"), ("modality_swap", "time_shift", "modality_missing")
 
 
 class _Case:
-    """Runs of an attack."""
+    """Runs of an attack, and of the same one where labels are targets."""
 
-    def __init__(self, runs: list[Run]) -> None:
-        self.runs = runs
+    def __init__(self, runs: list[Run], towards: list[Run]) -> None:
+        self.runs, self.towards = runs, towards
 
 
 def check_attack(
@@ -39,6 +43,7 @@ def check_attack(
     victims: Sequence[Victim] | None = None,
     budgets: Sequence[Budget] | None = None,
     but: Mapping[str, str] | None = None,
+    targeted: Make | None = None,
 ) -> ContractReport:
     """Check that an attack keeps its contract, on tiny models that the package brings.
 
@@ -50,18 +55,24 @@ def check_attack(
     :param victims: What is attacked instead: estimators with samples; those of tasks that the entry has count.
     :param budgets: What may be spent instead of a few steps in l_inf and in l_2.
     :param but: Names of properties that are not demanded, each with the reason; the report repeats it.
+    :param targeted: Makes the attack where labels are targets, as ``make`` of an entry does otherwise; ``None`` for one
+        that has none, or is not looked at.
     :return: Which properties hold, and which were not looked at.
     :raises ContractError: With all properties that do not hold.
     """
     entry = attack if isinstance(attack, AttackEntry) else _named(attack)
     spent = list(budgets or [small_budget("inf"), small_budget("2")])
-    runs: list[Run] = []
+    towards = [] if targeted is None else _runs(replace(entry, make=targeted), victims, spent)
+    return ATTACK.check(entry.name, _Case(_runs(entry, victims, spent), towards), but)
+
+
+def _runs(entry: AttackEntry, victims: Sequence[Victim] | None, spent: list[Budget]) -> list[Run]:
     if victims is not None:
-        runs = runs_of(entry, [one for one in victims if one.task in entry.tasks], spent)
-    else:
-        for side in SIDES:
-            runs = runs or runs_of(entry, [make(side) for task, make in VICTIMS.items() if task in entry.tasks], spent)
-    return ATTACK.check(entry.name, _Case(runs), but)
+        return runs_of(entry, [one for one in victims if one.task in entry.tasks], spent)
+    tries = (
+        runs_of(entry, [make(side) for task, make in VICTIMS.items() if task in entry.tasks], spent) for side in SIDES
+    )
+    return next((runs for runs in tries if runs), [])
 
 
 def _named(name: str) -> AttackEntry:
@@ -98,9 +109,9 @@ def _works(case: _Case) -> Iterator[str]:
 )
 def _budget(case: _Case) -> Iterator[str]:
     for run in case.runs:
-        for name, of, before, after in _fields(run):
+        for name, of, before, after in fields(run):
             if of is not None:
-                yield from _beyond(run, name, of, before, after)
+                yield from beyond(run, name, of, before, after)
 
 
 @ATTACK.holds(
@@ -110,18 +121,18 @@ def _budget(case: _Case) -> Iterator[str]:
 def _words(case: _Case) -> Iterator[str]:
     changed = False
     for run in case.runs:
-        if run.entry.modality in (*_REMOVALS, *_EXCHANGES):
+        if run.entry.modality in (*REMOVALS, *EXCHANGES):
             continue
         texts = [
             (name, old, new)
-            for name, of, before, after in _fields(run)
+            for name, of, before, after in fields(run)
             if of is None
             for old, new in zip(before, after, strict=True)
         ]
         texts += [("prompt", *pair) for detail in run.found.details for pair in detail.texts or ()]
         most = max(run.budget.text.max_words, run.budget.text.max_edits)
         for name, old, new in texts:
-            moved = _moved_words(old, new)
+            moved = moved_words(old, new)
             changed |= moved > 0
             if moved > most:
                 yield f"{run}: {name} {old!r} becomes {new!r}: {moved} words changed, where {most} may."
@@ -135,7 +146,7 @@ def _words(case: _Case) -> Iterator[str]:
 )
 def _range(case: _Case) -> Iterator[str]:
     for run in case.runs:
-        for name, of, before, after in _fields(run):
+        for name, of, before, after in fields(run):
             if of is None:
                 continue
             missing = np.isnan(after).reshape(len(after), -1).all(axis=1) & (run.entry.modality == "modality_missing")
@@ -162,8 +173,8 @@ def _untouched(case: _Case) -> Iterator[str]:
             continue
         for name in x.dtype.names:
             before, after = (np.ascontiguousarray(of[name]) for of in (x, found))
-            of_steps = before.dtype.names is not None and run.entry.modality not in _EXCHANGES
-            if name not in _touched(run) and not equal(before, after):
+            of_steps = before.dtype.names is not None and run.entry.modality not in EXCHANGES
+            if name not in touched(run) and not equal(before, after):
                 yield f"{run}: {name} was changed."
             elif of_steps and not np.array_equal(before["length"], after["length"]):
                 yield f"{run}: lengths of {name} were changed."
@@ -179,7 +190,7 @@ def _labels(case: _Case) -> Iterator[str]:
         if run.victim.task == RETRIEVAL or (run.victim.task == ZERO_SHOT and run.entry.modality != "image"):
             # There are no labels, or prompts may be others.
             continue
-        if run.entry.modality in _REMOVALS[:1]:
+        if run.entry.modality in REMOVALS[:1]:
             continue  # words are removed that the texts still show
         looked = True
         said = run.victim.estimator.predict_labels(run.found.x)
@@ -195,14 +206,14 @@ def _labels(case: _Case) -> Iterator[str]:
     "attack a copy of the samples; draw within global_seed(seed); take a view of the estimator before setting anything",
 )
 def _leaves_no_trace(case: _Case) -> Iterator[str]:
-    for run in _first_of_each(case):
+    for run in first_of_each(case.runs):
         victim = run.victim
         x, y, model = victim.x.copy(), victim.y.copy(), victim.estimator.model
         (before, shape, attributes), random_before = run.before, random_states()
         run.entry.run(victim.estimator, x, y, run.budget, 5)
         for said in (*before.changes(model), *drawn_from(random_before)):
             yield f"{run}: {said}"
-        if not _same_samples(x, victim.x) or not np.array_equal(y, victim.y):
+        if not same_samples(x, victim.x) or not np.array_equal(y, victim.y):
             yield f"{run}: the samples or labels were changed in place."
         if victim.estimator.input_shape != shape or {"predict", "loss_gradient"} & (
             set(vars(victim.estimator)) - attributes
@@ -218,7 +229,7 @@ def _repeatable(case: _Case) -> Iterator[str]:
     for run in case.runs:
         np.random.random(3)  # noqa: NPY002 - the global generator that it must not depend on
         again = run.again()
-        yield from _differences(run, again, "in a second call with the same seed")
+        yield from differences(run, again, "in a second call with the same seed")
 
 
 @ATTACK.holds(
@@ -227,7 +238,7 @@ def _repeatable(case: _Case) -> Iterator[str]:
 )
 def _batch_size(case: _Case) -> Iterator[str]:
     for run in case.runs:
-        yield from _differences(run, run.again(batch_size=3), "with batch_size 3 instead of 4", 1e-4)
+        yield from differences(run, run.again(batch_size=3), "with batch_size 3 instead of 4", 1e-4)
 
 
 @ATTACK.holds(
@@ -236,8 +247,8 @@ def _batch_size(case: _Case) -> Iterator[str]:
 )
 def _queries(case: _Case) -> Iterator[str]:
     counted = False
-    for run in _first_of_each(case):
-        most = _most_asked(run)
+    for run in first_of_each(case.runs):
+        most = most_asked(run)
         if most is None or run.victim.tower is None:
             continue
         counted = True
@@ -260,7 +271,7 @@ def _queries(case: _Case) -> Iterator[str]:
     "take what comes: a last batch may have one sample; ensembles pass on what others have broken",
 )
 def _odd_batches(case: _Case) -> Iterator[str]:
-    for run in _first_of_each(case):
+    for run in first_of_each(case.runs):
         victim = run.victim
         one = run.again(victim.x[:1], victim.y[:1])
         if one.x.shape != victim.x[:1].shape:
@@ -269,9 +280,52 @@ def _odd_batches(case: _Case) -> Iterator[str]:
             continue
         wrong = (victim.y + 1) % victim.estimator.nb_classes
         found = run.again(y=wrong)
-        for name, of, before, after in _fields(run, found):
+        for name, of, before, after in fields(run, found):
             if of is not None:
-                yield from _beyond(run, f"of samples that are wrong before, {name}", of, before, after)
+                yield from beyond(run, f"of samples that are wrong before, {name}", of, before, after)
+
+
+@ATTACK.holds(
+    "of no samples none come back, and that is no error",
+    "return early where len(x) is 0: there is nothing to stack, and no mean over nothing",
+)
+def _empty(case: _Case) -> Iterator[str]:
+    for run in first_of_each(case.runs):
+        x, y = run.victim.x[:0], run.victim.y[:0]
+        found = run.again(x, y)
+        labels = np.asarray(found.labels)
+        if found.x.shape != x.shape or found.x.dtype != x.dtype:
+            yield f"{run}: no sample of {x.dtype}, shape {x.shape}, becomes {found.x.dtype} of shape {found.x.shape}."
+        elif run.victim.task != RETRIEVAL and labels.shape != (0,):
+            yield f"{run}: labels of no sample have the shape {labels.shape}."
+
+
+@ATTACK.holds(
+    "with targets it goes to the target of each sample, and within the same budget",
+    "where labels are targets go down the loss that is gone up otherwise, then project as ever",
+)
+def _targets(case: _Case) -> Iterator[str]:
+    runs = [run for run in first_of_each(case.towards) if run.victim.task != RETRIEVAL]
+    if not runs:
+        raise NotChecked("no targeted= was given, or there are no labels")
+    moved = 0
+    for run in runs:
+        victim, classes = run.victim, run.victim.estimator.nb_classes
+        targets = [(victim.y + shift) % classes for shift in (1, 2)]
+        aimed = [run.again(y=target) for target in targets]
+        for found in aimed:
+            for name, of, before, after in fields(run, found):
+                if of is not None:
+                    yield from beyond(run, f"of samples with targets, {name}", of, before, after)
+        rows = np.array([not same_samples(victim.x[row], aimed[0].x[row]) for row in range(len(victim.x))])
+        moved += rows.sum()
+        # An attack that knows no target does the same for both, and one that flees leads away.
+        for name, other in (("the samples", victim.x), ("what has other targets", aimed[1].x)) if rows.any() else ():
+            leads = [lead(run, x, targets[0])[rows].mean() for x in (aimed[0].x, other)]
+            if not leads[0] > leads[1]:
+                yield f"{run}: targets lead by {leads[0]:.5g}, and by {leads[1]:.5g} for {name}."
+    if not moved:
+        raise NotChecked("within this budget no sample was changed on the way to a target")
 
 
 @ATTACK.holds(
@@ -284,105 +338,3 @@ def _described(case: _Case) -> Iterator[str]:
         said = getattr(entry, what)
         if not isinstance(said, str) or not said.strip() or "\n" in said:
             yield f"{what} is {said!r}."
-
-
-def _fields(run: Run, found: Attacked | None = None) -> Iterator[tuple[str, Modality | None, np.ndarray, np.ndarray]]:
-    """Of each modality its name, what it is (``None`` for texts), and its values before and after."""
-    x, after = run.victim.x, (run.found if found is None else found).x
-    estimator = run.victim.estimator
-    known = estimator.modalities if run.victim.task == SAMPLES else {"image": image("image"), "text": text("text")}
-    if x.dtype.names is None:
-        yield "image", known["image"], x, after
-        return
-    for name in x.dtype.names:
-        of = known[name]
-        if of.numeric:
-            yield name, of, np.asarray(of.values(x[name])), np.asarray(of.values(after[name]))
-        else:
-            yield name, None, x[name], after[name]
-
-
-def _beyond(run: Run, name: str, of: Modality, before: np.ndarray, after: np.ndarray) -> Iterator[str]:
-    """Yield for each sample how its numbers are beyond the budget."""
-    group, budget = run.entry.modality, run.budget
-    if group in _EXCHANGES:
-        return
-    changed = (after != before) & ~(np.isnan(after) & np.isnan(before))
-    if group in _REMOVALS:
-        fill = np.asarray(of.fill if run.victim.task == SAMPLES else _mean_colour(run), dtype=before.dtype)
-        wrong = changed & ~np.isclose(after, np.broadcast_to(fill, after.shape), atol=1e-6)
-        for row in np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1)):
-            yield f"{run}: {name} of sample {row} has removed points that are not the fill."
-        return
-    if group == "typographic":
-        for place, covered in enumerate(changed.any(axis=1).reshape(len(changed), -1).mean(axis=1)):
-            if covered > budget.max_share:
-                yield f"{run}: {covered:.3g} of image {place} are covered, where {budget.max_share:.3g} may be."
-        return
-    if not changed.any():
-        return
-    ball = budget.balls.get(name) if run.victim.task == SAMPLES else None
-    eps = ball.eps if ball else budget.eps
-    delta = np.nan_to_num(after.astype(np.float64) - before.astype(np.float64)).reshape(len(after), -1)
-    lengths = np.abs(delta).max(axis=1) if budget.art_norm == np.inf else np.linalg.norm(delta, axis=1)
-    # Each difference of float32 numbers is rounded by itself.
-    most = eps * (1 + _ROUNDING) + np.finfo(np.float32).eps * float(np.abs(before[np.isfinite(before)]).max())
-    for row in np.flatnonzero(~(lengths <= most)):
-        yield f"{run}: {name} of sample {row} moved by {lengths[row]:.8g}, beyond the radius {eps:g}."
-
-
-def _mean_colour(run: Run) -> np.ndarray:
-    model = run.victim.estimator.model
-    found = next(part for part in model.modules() if hasattr(part, "mean_colour"))
-    return found.mean_colour
-
-
-def _touched(run: Run) -> set[str]:
-    """Fields that the attack may change."""
-    names = set(run.victim.x.dtype.names or ())
-    _, at, modality = run.entry.name.partition("@")
-    if run.victim.task == SAMPLES:
-        return {modality} if at else names
-    group = run.entry.modality
-    return {"image"} if group in _OF_IMAGES else {"text"} if group == "text" else names
-
-
-def _moved_words(old: str, new: str) -> int:
-    before, after = ([word.text for word in words_of(text)] for text in (old, new))
-    if len(before) != len(after):
-        return max(len(before), len(after))
-    return sum(a != b for a, b in zip(before, after, strict=True))
-
-
-def _first_of_each(case: _Case) -> list[Run]:
-    """One run for each task."""
-    return list({run.victim.task: run for run in reversed(case.runs)}.values())
-
-
-def _most_asked(run: Run) -> float | None:
-    """How often one sample may be asked about."""
-    entry, victim = run.entry, run.victim
-    if entry.cost is None:
-        return run.budget.max_queries if entry.needs in (SCORES, LABELS) else None
-    classes = len(victim.x) if victim.task == RETRIEVAL else victim.estimator.nb_classes
-    shared = classes if victim.task == ZERO_SHOT else 0
-    axes = tuple(len(of.point_axes) for of in getattr(victim.estimator, "modalities", {}).values() if of.numeric)
-    texts = Texts(classes, float(shared == 0), shared, 6, 400, axes or (2,), 2, victim.task)
-    return entry.cost(run.budget, texts).forward
-
-
-def _same_samples(one: np.ndarray, other: np.ndarray) -> bool:
-    if one.dtype.names is None:
-        return equal(one, other)
-    return all(equal(np.ascontiguousarray(one[n]), np.ascontiguousarray(other[n])) for n in one.dtype.names)
-
-
-def _differences(run: Run, again: Attacked, how: str, atol: float = 0.0) -> Iterator[str]:
-    """Yield where a second result is another one."""
-    for name, of, one, other in _fields(Run(run.entry, run.victim, run.budget, run.found), again):
-        first = {n: a for n, _, _, a in _fields(run)}[name]
-        same = (first == other) if of is None else np.isclose(first, other, rtol=0, atol=atol, equal_nan=True)
-        for row in np.flatnonzero(~np.asarray(same, dtype=bool).reshape(len(one), -1).all(axis=1)):
-            yield f"{run}: {name} of sample {row} is another one {how}."
-    if not np.array_equal(np.asarray(run.found.labels), np.asarray(again.labels)):
-        yield f"{run}: labels are others {how}."

@@ -125,6 +125,50 @@ class TwoWords(Corner):
         return self.done(found, x)
 
 
+class StackingRows(Corner):
+    def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        return super().attack(np.concatenate([x[row : row + 1] for row in range(len(x))]), y, seed)
+
+
+class LabelOfNothing(Corner):
+    def done(self, found: np.ndarray, x: np.ndarray) -> Attacked:
+        return super().done(found, x) if len(x) else Attacked(found, np.zeros(1, dtype=int))
+
+
+class Towards(Corner):
+    """One step down the loss of the targets: an attack without a fault, where labels are targets."""
+
+    sign = -1.0
+
+    def aim(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return y
+
+    def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        found = x.copy()
+        slope = self.estimator.loss_gradient(x, self.aim(x, y), modality="image")
+        found["image"] = np.clip(x["image"] + np.float32(self.sign * self.eps()) * np.sign(slope), 0, 1)
+        return self.done(found, x)
+
+
+class FleeingTheTarget(Towards):
+    sign = 1.0
+
+
+class KnowingNoTarget(Towards):
+    def aim(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (self.estimator.predict_labels(x) + 1) % self.estimator.nb_classes
+
+
+class TargetsBeyondTheRadius(Towards):
+    def eps(self) -> float:
+        return self.budget.eps * 1.001
+
+
+class Staying(Corner):
+    def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        return self.done(x.copy(), x)
+
+
 def entry(make: Any, **more: Any) -> AttackEntry:
     given = {"modality": "image", "cost": fixed(2), "tasks": (PAIRS,), "within_radius": True, **more}
     return AttackEntry("corner", knowledge="black box", summary="a corner of the ball", make=make, **given)
@@ -144,6 +188,8 @@ ATTACKS: list[tuple[str, type[Corner], dict[str, Any]]] = [
     ("batch-size", ByBatches, {}),
     ("queries", AskingThreeTimes, {}),
     ("odd-batches", WantingTwo, {}),
+    ("empty", StackingRows, {}),
+    ("empty", LabelOfNothing, {}),
     ("works", LabelsMissing, {}),
     ("words", TwoWords, {"modality": "text"}),
     ("described", Corner, {"summary": ""}),
@@ -154,7 +200,17 @@ INF = [small_budget("inf")]
 
 def test_an_attack_without_a_fault() -> None:
     report = check_attack(entry(Corner), budgets=INF)
-    assert set(report.skipped) == {"words"}
+    assert set(report.skipped) == {"words", "targets"}
+    assert set(check_attack(entry(Corner), budgets=INF, targeted=Towards).skipped) == {"words"}
+
+
+def test_an_attack_that_finds_no_way_to_a_target_is_no_fault() -> None:
+    assert "no sample was changed" in check_attack(entry(Corner), budgets=INF, targeted=Staying).skipped["targets"]
+
+
+@pytest.mark.parametrize("make", [FleeingTheTarget, KnowingNoTarget, TargetsBeyondTheRadius])
+def test_faults_of_attacks_with_targets(make: type[Towards]) -> None:
+    assert_found("targets", lambda: check_attack(entry(Corner), budgets=INF, targeted=make))
 
 
 @pytest.mark.parametrize(("name", "make", "more"), ATTACKS, ids=[make.__name__ for _, make, _ in ATTACKS])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from art.attacks.attack import EvasionAttack
 from several import MODELS, make
 from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 
@@ -14,7 +15,9 @@ from art_multimodal.datasets import open_captioned, open_data
 from art_multimodal.defences.preprocessor import SpellingRepair, UnicodeNormalisation
 from art_multimodal.defences.trainer import METHODS
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.suite import ATTACKS
+from art_multimodal.evaluations.suite import ATTACKS, Budget
+from art_multimodal.evaluations.suite.entry import Make
+from art_multimodal.evaluations.suite.image import Build, art_pgd, image_attack, pgd
 from art_multimodal.models.fusions import FUSIONS
 from art_multimodal.testing import (
     ContractReport,
@@ -38,6 +41,21 @@ BUT = {
     "qmf": {"batch-order": "each sample is ranked against the next one (arXiv:2306.02050)"},
     "unis_mmc": {"gradient": "a modality that is right alone stays where it is (arXiv:2305.09299)"},
 }
+
+
+def aimed(build: Build) -> Make:
+    """An attack that is given targets."""
+
+    def made(estimator: Any, budget: Budget, seed: int) -> EvasionAttack:
+        attack = build(estimator, budget, seed)
+        attack.set_params(targeted=True)
+        return attack
+
+    return image_attack(made)
+
+
+#: Attacks that may be given targets, as they are then made.
+TARGETED = {"pgd": aimed(pgd), "art_pgd": aimed(art_pgd)}
 #: Run everything that there is once more, for each modality: minutes.
 OF_ALL = ("worst@MODALITY", "worst_multimodal")
 NO_FORMAT, NO_MISSING = {"saved"}, {"missing", "nothing"}
@@ -92,7 +110,9 @@ def test_attacks(name: str) -> None:
     if name.startswith("worst"):
         # Runs all of a group.
         budgets = [replace(small_budget("inf"), max_iter=2, max_queries=8)]
-    assert left_out(check_attack(name, budgets=budgets)) <= {"words", "labels"}
+    targeted = TARGETED.get(name)
+    skipped = left_out(check_attack(name, budgets=budgets, targeted=targeted))
+    assert skipped <= {"words", "labels", "targets"} and ("targets" in skipped) == (targeted is None)
 
 
 def test_preprocessors() -> None:

@@ -55,6 +55,8 @@ class ImageAttack(PreparedAttack):
         self.build = build
 
     def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        if not len(x):  # of which ART's attacks would make a stack
+            return Attacked(x.copy(), np.zeros(0, dtype=np.int64))
         estimator, size = self.estimator, self.budget.batch_size
         # The scoring stands inside: defences may draw numbers, too.
         with global_seed(seed), passes_of(estimator, size):

@@ -122,8 +122,9 @@ def on_prompts(
     labels = finite_labels(estimator.predict_on(x, prompts, budget.batch_size))
     sets = prompts if prompts.ndim == 2 else np.broadcast_to(prompts, (len(x), len(prompts)))
     # Records are those of one image after the other, or of prompts that all images share.
-    queries = np.array([record.queries for record in records]).reshape(len(x) if prompts.ndim == 2 else 1, -1)
-    queries = np.broadcast_to(queries.sum(axis=1), len(x))
+    counts = np.array([record.queries for record in records], dtype=np.int64)
+    own = prompts.ndim == 2 and len(x)
+    queries = np.broadcast_to(counts.reshape(len(x) if own else 1, -1).sum(axis=1), len(x))
     details = [
         Detail(
             texts=tuple(
