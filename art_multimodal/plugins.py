@@ -12,7 +12,8 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -65,7 +66,21 @@ class _Broken(Exception):
 
 #: By module, in the order of loading.
 _LOADED: dict[str, Plugin] = {}
-_searched = False
+_searched = _left_out = False
+
+
+@contextmanager
+def without_installed(left_out: bool = True) -> Iterator[None]:
+    """In the body installed plug-ins that are not loaded yet stay so; those that are named are loaded as ever.
+
+    :param left_out: Whether that is so.
+    """
+    global _left_out
+    before, _left_out = _left_out, left_out or _left_out
+    try:
+        yield
+    finally:
+        _left_out = before
 
 
 def load_plugins(tell: Callable[[str], None] | None = None) -> list[Plugin]:
@@ -75,13 +90,13 @@ def load_plugins(tell: Callable[[str], None] | None = None) -> list[Plugin]:
     []
 
     One that fails is named, what it had registered is taken out again, and the others are loaded. With
-    ``ART_MULTIMODAL_NO_PLUGINS=1`` in the environment none is.
+    ``ART_MULTIMODAL_NO_PLUGINS=1`` in the environment, or ``--no-plugins`` on the command line, none is.
 
     :param tell: Is told what is wrong with one, in one line; without it that is a warning.
     :return: All that were loaded so far, those that cannot be used among them.
     """
     global _searched
-    if not _searched and os.environ.get(VARIABLE, "") in ("", "0"):
+    if not (_searched or _left_out) and os.environ.get(VARIABLE, "") in ("", "0"):
         # Not before: help must not wait for it.
         from importlib.metadata import entry_points
 
@@ -184,13 +199,17 @@ def plugins_used(registered: Iterable[tuple[Registry, str]], objects: Iterable[o
 
 
 def plugins_of_run(
-    models: Iterable[str], data: str, model: Any, source: object, further: Iterable[tuple[Registry, str]] = ()
+    models: Iterable[str],
+    data: str,
+    loaded: Iterable[Any],
+    source: object,
+    further: Iterable[tuple[Registry, str]] = (),
 ) -> list[dict[str, Any]]:
     """The plug-ins that a run needs, as :func:`plugins_used` returns them.
 
     :param models: As they are named.
     :param data: As they are named.
-    :param model: That is asked or trained.
+    :param loaded: The models that are asked or trained.
     :param source: The data.
     :param further: What else the run uses by name, and where it is registered.
     """
@@ -203,8 +222,23 @@ def plugins_of_run(
     named: list[tuple[Registry, str]] = [(DATA_SOURCES, scheme), (NAMED_DATA, rest.partition(":")[0])]
     for spec in models:
         named += [(MODEL_SOURCES, spec.partition(":")[0]), (FUSIONS, spec.removeprefix("modular:"))]
-    parts = [*model.modules(), *getattr(model, "modalities", {}).values(), source]
+    parts = [source]
+    for model in loaded:
+        parts += [*model.modules(), *getattr(model, "modalities", {}).values()]
     return plugins_used([*named, *further], parts)
+
+
+def made_with(plugins: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a file says of the code behind its numbers: ``versions`` of libraries, and ``plugins`` where there are any.
+
+    :param plugins: As :func:`plugins_of_run` returned them.
+    """
+    # Not before: help must not wait for what it imports.
+    from art_multimodal.versions import library_versions
+
+    used = [dict(one) for one in plugins]
+    versions = library_versions() | {one["name"]: one["version"] for one in used}
+    return {"versions": versions, **({"plugins": used} if used else {})}
 
 
 def options_for(header: Mapping[str, Any]) -> list[str]:

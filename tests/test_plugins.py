@@ -12,8 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from photos import save_photo
+from safetensors import safe_open
 
 from art_multimodal import cli, load_plugins, plugins
+from art_multimodal.attacks.evasion.universal import load_perturbation
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.schema import check_header
@@ -183,6 +186,16 @@ def test_installed_ones_can_be_switched_off(here: Path, installed, capsys, monke
     assert "[module nice_plugin]" in run(capsys, "list", "formats", "--plugin", "nice_plugin")[1]
 
 
+def test_no_plugins_leaves_out_those_that_are_installed(here: Path, installed, capsys) -> None:
+    installed(good=write(here, "good_plugin", FORMAT.format(name="good")))
+    write(here, "mine", FORMAT.format(name="mine"))
+    for what in ("formats", "plugins"):
+        code, out, err = run(capsys, "list", what, "--no-plugins", "--plugin", "mine")
+        assert (code, err) == (0, "") and "mine" in out and "good" not in out
+    # It is that command's affair alone.
+    assert "[good 1.2]" in run(capsys, "list", "formats")[1]
+
+
 def test_help_loads_none(here: Path, installed, capsys) -> None:
     installed(loud=write(here, "loud", "raise AssertionError"))
     for arguments in (["--help"], ["list", "--help"], ["audit", "--plugin", "loud", "--help"], ["--version"]):
@@ -199,6 +212,44 @@ def test_every_command_takes_plugins(here: Path, capsys) -> None:
 
 
 CANARY = "from pathlib import Path; Path('was_imported').touch()"
+
+
+ALIKE = """
+from art_multimodal.models.loading import MODEL_SOURCES, load_model
+from art_multimodal.models.source import ModelSource
+MODEL_SOURCES.add("alike", ModelSource("alike:DEMO", "a demo", lambda name: load_model(f"demo:{name}")))
+"""
+
+
+def test_whatever_writes_numbers_names_the_plugins_behind_them(here: Path, capsys) -> None:
+    write(here, "alike", ALIKE)
+    save_photo(here / "photos" / "zero" / "a.png", (32, 32), 1)
+    save_photo(here / "photos" / "one" / "b.png", (32, 32), 2)
+    given = ["--device", "cpu", "--limit", "2", "--plugin", "alike"]
+    digits = ["--data", "demo:digits", "--steps", "1", *given]
+    assert run(capsys, "transfer", "demo:digits", "alike:digits/robust", *digits, "--out", "matrix")[0] == 0
+    assert run(capsys, "universal", "alike:digits", *digits, "--out", "all.safetensors")[0] == 0
+    photos = ["--data", "folder:photos", "--resize", "pillow_bicubic", *given, "--out", "numbers.json"]
+    assert run(capsys, "preprocessing", "alike:digits", *photos)[0] == 0
+    with safe_open("all.safetensors", "numpy") as file:
+        learned = json.loads(file.metadata()["universal"])
+    assert load_perturbation("all.safetensors").surrogates == ("alike:digits",)
+    matrix, numbers = (json.loads(Path(name).read_text()) for name in ("matrix/transfer.json", "numbers.json"))
+    for found in (matrix, learned, numbers):
+        (one,) = found["plugins"]
+        assert one["name"] == "alike" and one["brings"] == ["model source alike"] and not one["installed"]
+        assert found["versions"]["alike"] == one["version"] and "torch" in found["versions"]
+    for page in ("report.md", "report.html"):
+        assert "(model source alike)" in Path("matrix", page).read_text()
+    # What goes on with it needs it.
+    plugins._LOADED.clear()
+    del sys.modules["alike"]
+    for registry in registries():
+        registry.forget({"alike"})
+    code, _, err = run(
+        capsys, "transfer", "demo:digits", "alike:digits/robust", *digits[:-2], "--out", "matrix", "--resume"
+    )
+    assert code == 2 and "needs the plug-in alike" in err and err.count("\n") == 1
 
 
 def test_no_plan_makes_a_module_be_imported(here: Path, capsys) -> None:
@@ -284,7 +335,7 @@ def test_a_run_goes_on_with_the_attacks_that_it_had(tmp_path: Path) -> None:
     parts: dict = {part: {} for part in RunLog.identity}
     log = RunLog(tmp_path, {"schema_version": RunLog.schema_version, **parts, "attacks": ["pgd", "apgd"]})
     log.check_same({**parts, "attacks": ["pgd", "apgd"]})
-    with pytest.raises(InputError, match=r"had not the attack momentum: .*ART_MULTIMODAL_NO_PLUGINS=1"):
+    with pytest.raises(InputError, match=r"had not the attack momentum: .*--no-plugins"):
         log.check_same({**parts, "attacks": ["pgd", "apgd", "momentum"]})
     with pytest.raises(InputError, match=r"had the attack apgd: .*Load the same ones"):
         log.check_same({**parts, "attacks": ["pgd"]})

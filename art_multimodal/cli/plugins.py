@@ -14,12 +14,12 @@ import typer
 
 from art_multimodal.cli.help import Command
 from art_multimodal.cli.options import quiet_libraries
-from art_multimodal.plugins import check_loaded, load_plugin, load_plugins
+from art_multimodal.plugins import check_loaded, load_plugin, load_plugins, without_installed
 from art_multimodal.shown import shown
 
 #: Of the header of a run, which is far smaller.
 _MOST_BYTES = 64 << 20
-_PARAMETER = inspect.Parameter(
+_NAMED = inspect.Parameter(
     "plugin",
     inspect.Parameter.KEYWORD_ONLY,
     default=None,
@@ -30,6 +30,14 @@ _PARAMETER = inspect.Parameter(
             metavar="MODULE",
             help="import a module that registers attacks, models, data, ...; repeat; see list plugins",
         ),
+    ],
+)
+_NONE_INSTALLED = inspect.Parameter(
+    "no_plugins",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--no-plugins", help="load no installed plug-in, only those that --plugin names")
     ],
 )
 
@@ -46,20 +54,21 @@ def add_command(
 
 
 def _taking_plugins(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the option ``--plugin``; plug-ins are loaded before it runs, and not for its help."""
+    """A command with ``--plugin`` and ``--no-plugins``; plug-ins are loaded before it runs, and not for its help."""
     signature = inspect.signature(command, eval_str=True)
 
     @wraps(command)
-    def with_plugins(plugin: list[str] | None, **given: Any) -> None:
+    def with_plugins(plugin: list[str] | None, no_plugins: bool, **given: Any) -> None:
         quiet_libraries()
-        load_plugins(_tell)
-        for module in plugin or ():
-            load_plugin(module)
-        if given.get("resume"):
-            _check_resumed(given["out"])
-        command(**given)
+        with without_installed(no_plugins):
+            load_plugins(_tell)
+            for module in plugin or ():
+                load_plugin(module)
+            if given.get("resume"):
+                _check_resumed(given["out"])
+            command(**given)
 
-    parameters = [*signature.parameters.values(), _PARAMETER]
+    parameters = [*signature.parameters.values(), _NAMED, _NONE_INSTALLED]
     vars(with_plugins)["__signature__"] = signature.replace(parameters=parameters)
     with_plugins.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_plugins
@@ -73,7 +82,8 @@ def _check_resumed(out: Path) -> None:
     """
     from art_multimodal.store import opened_document, read_regular
 
-    for path in (out / "run.json", out / "training.json", *sorted(out.glob("*/run.json"))):
+    own = [out / name for name in ("run.json", "training.json", "transfer.json")]
+    for path in (*own, *sorted(out.glob("*/run.json"))):
         try:
             used = opened_document(read_regular(path, _MOST_BYTES)).get("plugins", ())
         except (OSError, ValueError):

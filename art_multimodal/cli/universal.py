@@ -155,7 +155,7 @@ def universal(
         classes=parse_names(classes, "--classes", ","),
     )
     learned = learn_universal(settings, DEVICES.find(device), max_skipped, verbose=True, before=print_notes)
-    save_universal(learned.universal, out)
+    save_universal(learned.universal, out, learned.plugins)
     skipped = f" ({learned.skipped} could not be read)" if learned.skipped else ""
     print(f"learned on {learned.images} images{skipped}; of these answers change, by surrogate:")
     for record, flips in zip(learned.records, learned.flips, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.resized import with_resize
+from art_multimodal.plugins import made_with, plugins_of_run
 from art_multimodal.prompts import DEFAULT_TEMPLATES
 from art_multimodal.shown import shown
 from art_multimodal.store import read_regular
@@ -49,6 +50,7 @@ class PreprocessingResult:
     :param own_accuracy: Of the labels of the data, with the model's own preprocessing.
     :param deployed_accuracy: Likewise, as deployed.
     :param worst: Name of the photo with the largest difference.
+    :param plugins: Plug-ins that the model and the data come from, in JSON types.
     """
 
     photos: int
@@ -61,6 +63,7 @@ class PreprocessingResult:
     own_accuracy: float
     deployed_accuracy: float
     worst: str
+    plugins: tuple[dict[str, Any], ...] = ()
 
     @property
     def same(self) -> bool:
@@ -68,8 +71,9 @@ class PreprocessingResult:
         return self.largest <= ROUNDING and self.labels_changed == 0
 
     def as_json(self) -> dict[str, Any]:
-        """All numbers, and the verdict, in JSON types."""
-        return {**asdict(self), "same": self.same, "rounding": ROUNDING}
+        """All numbers, the verdict, and what they were computed with, in JSON types."""
+        numbers = {name: value for name, value in asdict(self).items() if name != "plugins"}
+        return {**numbers, "same": self.same, "rounding": ROUNDING, **made_with(self.plugins)}
 
 
 def compare_preprocessing(
@@ -138,7 +142,8 @@ def compare_preprocessing(
         refused = refusal(skipped[0].name, skipped[0].reason, len(skipped), len(order), max_skipped)
         if refused is not None:
             raise refused
-    return tally.result(len(skipped))
+    named = (model,) if isinstance(model, str) else ()
+    return replace(tally.result(len(skipped)), plugins=tuple(plugins_of_run(named, data, (loaded,), own)))
 
 
 class _Deployed:

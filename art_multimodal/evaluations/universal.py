@@ -27,6 +27,7 @@ from art_multimodal.functional.perturbations import INF, norm_of
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.preprocessing import ImagePreprocessing
+from art_multimodal.plugins import plugins_of_run
 from art_multimodal.prompts import DEFAULT_TEMPLATES
 
 
@@ -105,6 +106,7 @@ class Learned:
     :param images: How many images it was learned on.
     :param skipped: How many could not be read.
     :param flips: By surrogate, the share of these images whose answer is another one with it.
+    :param plugins: Plug-ins that models and data come from, in JSON types.
     """
 
     universal: UniversalPerturbation | UniversalPatch
@@ -112,6 +114,7 @@ class Learned:
     images: int
     skipped: int
     flips: tuple[float, ...] = field(default=())
+    plugins: tuple[dict[str, Any], ...] = field(default=())
 
 
 def learn_universal(
@@ -151,7 +154,8 @@ def learn_universal(
     assert found is not None
     changed = attack.generate(x)
     flips = [float((one.predict_labels(changed) != one.predict_labels(x)).mean()) for one in surrogates]
-    return Learned(found, tuple(attack.records), len(x), skipped, tuple(flips))
+    plugins = plugins_of_run(settings.models, settings.data, models, data)
+    return Learned(found, tuple(attack.records), len(x), skipped, tuple(flips), tuple(plugins))
 
 
 def read_images(

@@ -43,9 +43,8 @@ from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.models.resized import with_resize
 from art_multimodal.models.saving import check_can_be_saved, weights_sha256
 from art_multimodal.out_folders import check_no_strangers
-from art_multimodal.plugins import plugins_of_run
+from art_multimodal.plugins import made_with, plugins_of_run
 from art_multimodal.processes import failing_together, is_main_process, process_count
-from art_multimodal.versions import library_versions
 
 
 class Listener:
@@ -172,7 +171,7 @@ class TrainingRun:
         else:
             self.validation = Validation(data.estimator, data.validation, method, settings, stronger, keeps)
         named = (METHODS, settings.method)
-        plugins = plugins_of_run((settings.model,), settings.data, model, data.train, [named])
+        plugins = plugins_of_run((settings.model,), settings.data, (model,), data.train, [named])
         self.header = self._header_of(settings) | {
             "model": {
                 "spec": settings.model,
@@ -187,8 +186,7 @@ class TrainingRun:
             "notes": list(notes),
             "keep": self.trainer.configuration().get("keep"),
             "device": str(data.estimator.device),
-            "versions": library_versions() | {one["name"]: one["version"] for one in plugins},
-            **({"plugins": plugins} if plugins else {}),
+            **made_with(plugins),
         }
         self.history: list[dict[str, Any]] = []
         self.resumed = before is not None

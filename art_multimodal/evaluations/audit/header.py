@@ -21,8 +21,7 @@ from art_multimodal.evaluations.suite import ATTACKS, PAIRS, RETRIEVAL, SAMPLES,
 from art_multimodal.evaluations.suite.entry import registered_as
 from art_multimodal.evaluations.suite.exhaustive import word_curve
 from art_multimodal.functional.resizing import RESIZERS
-from art_multimodal.plugins import plugins_of_run
-from art_multimodal.versions import library_versions
+from art_multimodal.plugins import made_with, plugins_of_run
 
 _DECISION = {
     ZERO_SHOT: "top-1 of the logits over the class prompts",
@@ -67,7 +66,7 @@ def header_of(
     plugins = plugins_of_run(
         (settings.model, *settings.surrogates),
         settings.data,
-        subject.model,
+        (subject.model,),
         subject.data,
         [
             *((ATTACKS, registered_as(name)) for name in attacks),
@@ -109,8 +108,7 @@ def header_of(
         "notes": list(subject.notes),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
-        "versions": library_versions() | {one["name"]: one["version"] for one in plugins},
-        **({"plugins": plugins} if plugins else {}),
+        **made_with(plugins),
     }
 
 

@@ -35,7 +35,7 @@ class RunLog(StoredRun[Line]):
         # The same names of modalities stand for other attacks where a plug-in has come or gone.
         if logged != now and (strange := sorted({*logged} ^ {*now})):
             came = strange[0] in now
-            cure = "ART_MULTIMODAL_NO_PLUGINS=1 in the environment loads none" if came else "Load the same ones as then"
+            cure = "--no-plugins loads none" if came else "Load the same ones as then"
             raise InputError(
                 f"The run to resume {'had not' if came else 'had'} the attack {shown(strange[0])[:60]}: plug-ins, or "
                 f"the version of art-multimodal, are others. {cure}; or choose another --out."

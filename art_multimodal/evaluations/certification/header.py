@@ -9,8 +9,7 @@ from art_multimodal.evaluations.certification.log import KIND, CertificationLog
 from art_multimodal.evaluations.smoothing.budgets import budget_name
 from art_multimodal.evaluations.suite import SAMPLES
 from art_multimodal.functional.resizing import RESIZERS
-from art_multimodal.plugins import plugins_of_run
-from art_multimodal.versions import library_versions
+from art_multimodal.plugins import made_with, plugins_of_run
 
 if TYPE_CHECKING:
     from art_multimodal.evaluations.certification.run import Certification
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 def header_of(job: Certification) -> dict[str, Any]:
     """Return the header of a run in JSON types."""
     settings, subject = job.settings, job.subject
-    plugins = plugins_of_run((settings.model,), settings.data, subject.model, subject.data)
+    plugins = plugins_of_run((settings.model,), settings.data, (subject.model,), subject.data)
     return {
         "schema_version": CertificationLog.schema_version,
         "kind": KIND,
@@ -52,8 +51,7 @@ def header_of(job: Certification) -> dict[str, Any]:
         "notes": list(subject.notes),
         "seed": settings.seed,
         "device": str(subject.estimator.device),
-        "versions": library_versions() | {one["name"]: one["version"] for one in plugins},
-        **({"plugins": plugins} if plugins else {}),
+        **made_with(plugins),
     }
 
 

@@ -27,10 +27,10 @@ from art_multimodal.evaluations.typed_json import entries
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.loading import load_model
 from art_multimodal.out_folders import check_apart, check_no_strangers
+from art_multimodal.plugins import made_with, plugins_of_run
 from art_multimodal.replacing import contents, remove
 from art_multimodal.shown import shown
 from art_multimodal.store import FolderLock, opened_document, read_regular, sealed_document, write_atomically
-from art_multimodal.versions import library_versions
 
 FILE, TABLE = "transfer.json", "transfer.csv"
 _PAGES = ("report.md", "report.html")
@@ -217,7 +217,7 @@ def _open(
             "fingerprint": data.fingerprint(),
         },
         "notes": list(data.notes),
-        "versions": library_versions(),
+        **made_with(plugins_of_run(settings.models, settings.data, loaded, data)),
     }
     return data, {name: one.classifier for name, one in zip(names, opened, strict=True)}, header
 

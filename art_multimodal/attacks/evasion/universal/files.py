@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from art_multimodal.attacks.evasion.universal.patch import UniversalPatch
 from art_multimodal.attacks.evasion.universal.perturbation import LARGEST_SIDE, UniversalPerturbation
 from art_multimodal.datasets.photos import ENDINGS, UnreadableSample, read_photo
 from art_multimodal.errors import InputError, one_line
+from art_multimodal.plugins import made_with
 from art_multimodal.shown import shown
 from art_multimodal.store import cannot_write, read_regular, replace_file
 from art_multimodal.store.files import reason_of
@@ -27,11 +29,13 @@ _ENTRIES = {
     "perturbation": {"format", "kind", "norm", "eps", "surrogates", "target", "sha256"},
     "patch": {"format", "kind", "surrogates", "target", "sha256"},
 }
+#: What is there besides where plug-ins had a part in it.
+_FURTHER = {"plugins", "versions"}
 #: Bytes of a file.
 _MOST_BYTES = 3 * 4 * LARGEST_SIDE**2 + (1 << 20)
 
 
-def save_universal(universal: Universal, path: str | Path) -> None:
+def save_universal(universal: Universal, path: str | Path, plugins: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write a universal perturbation or patch as safetensors, with all that is known of it.
 
     The header has one entry, ``universal``: a JSON object that names the format, the kind, norm and eps, surrogates,
@@ -43,6 +47,8 @@ def save_universal(universal: Universal, path: str | Path) -> None:
     >>> load_perturbation("brighter.safetensors").norm
     'inf'
 
+    :param plugins: Plug-ins that it was learned with, as ``plugins_of_run`` names them; the header has them, with the
+        versions of all libraries.
     :raises InputError: If the file cannot be written, or is no ``.safetensors``.
     """
     from safetensors.numpy import save
@@ -60,6 +66,8 @@ def save_universal(universal: Universal, path: str | Path) -> None:
         facts |= {"kind": "perturbation", "norm": universal.norm, "eps": universal.eps}
     else:
         facts["kind"] = "patch"
+    if plugins:
+        facts |= made_with(plugins)
     content = save({"values": np.ascontiguousarray(universal.values)}, {_KEY: json.dumps(facts, sort_keys=True)})
     try:
         replace_file(path, content)
@@ -184,7 +192,7 @@ def _made_of(values: np.ndarray, facts: dict[str, Any]) -> Universal:
     kind = facts.get("kind")
     if not isinstance(kind, str) or kind not in _ENTRIES:
         raise InputError(f"it is of the kind {shown(kind)!r:.60}: perturbation and patch are known.")
-    if strange := sorted(facts.keys() ^ _ENTRIES[kind]):
+    if strange := sorted((facts.keys() - _FURTHER) ^ _ENTRIES[kind]):
         raise InputError(f"its header lacks, or does not know, {shown(strange[0])!r:.60}.")
     names, target = facts["surrogates"], facts["target"]
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and isinstance(target, str)):
