@@ -55,6 +55,7 @@ ROWS = [
         poison.ProvenanceDefense,
         do.provenance,
         note="Wants hard labels as predictions; `ClassLabels` does not give them in batches.",
+        slow=True,
     ),
     row(
         "RONIDefense",

@@ -203,6 +203,7 @@ ROWS = [
         lambda v: art.CarliniL0Method(
             v, max_iter=20, binary_search_steps=2, initial_const=10, learning_rate=0.1, batch_size=6, **quiet
         ),
+        slow=True,
     ),
     attack_row(
         "ElasticNet",
@@ -217,6 +218,7 @@ ROWS = [
         lambda v: art.SaliencyMapMethod(v, theta=0.3, gamma=1.0, **quiet),
         targets=True,
         at_least=0.5,
+        slow=True,
     ),
     attack_row(
         "VirtualAdversarialMethod",
@@ -226,6 +228,7 @@ ROWS = [
         at_least=0.5,
         count=2,
         note="On `with_probabilities()`. The sign of the direction that it finds is chance: restart it.",
+        slow=True,
     ),
     attack_row(
         "UniversalPerturbation",

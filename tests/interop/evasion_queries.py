@@ -109,6 +109,7 @@ ROWS = [
         ),
         count=3,
         at_least=0.3,
+        slow=True,
     ),
     attack_row(
         "PixelAttack",
@@ -116,6 +117,7 @@ ROWS = [
         lambda v: art.PixelAttack(v, th=100, es=1, max_iter=15, **quiet),
         count=3,
         at_least=0.3,
+        slow=True,
     ),
     attack_row(
         "ThresholdAttack",

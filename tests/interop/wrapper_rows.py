@@ -69,6 +69,7 @@ ROWS = [
         "wrappers",
         art.QueryEfficientGradientEstimationClassifier,
         do.estimated,
+        slow=True,
     ),
     row("BlackBoxClassifier", "wrappers", art.BlackBoxClassifier, do.black_box(art.BlackBoxClassifier)),
     row(
