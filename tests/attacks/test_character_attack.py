@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import CharacterAttack
 from art_multimodal.attacks.evasion.text.character_attack import edits_of
+from art_multimodal.language import words as language_words
 from art_multimodal.language.words import english_words, is_word, words_of
 
 CLASSES = {"cat", "dog", "boat"}
@@ -168,10 +169,12 @@ def test_english_words_at_hand():
 def test_english_words_are_read_from_open_clips_own_file_without_importing_it():
     code = (
         "import sys; from art_multimodal.language import words; words.english_words(); "
-        "assert 'open_clip' not in sys.modules and 'torchvision' not in sys.modules; "
-        "from open_clip.tokenizer import default_bpe; assert default_bpe().endswith(words._VOCABULARY)"
+        "assert 'open_clip' not in sys.modules and 'torchvision' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+    from open_clip.tokenizer import default_bpe
+
+    assert default_bpe().endswith(language_words._VOCABULARY)
 
 
 @pytest.mark.parametrize(

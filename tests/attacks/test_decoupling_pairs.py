@@ -111,7 +111,7 @@ def test_a_distance_that_is_only_rounding_is_no_decoupling() -> None:
 # Budgets
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     model_class=st.sampled_from([TinyFusion, TinyJointFusion]),
     white_box=st.booleans(),

@@ -10,7 +10,16 @@ from art_multimodal.attacks.evasion import BertAttack
 from art_multimodal.datasets import open_captioned
 from art_multimodal.demo.shapes_data import ShapesData
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.suite import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHOT, Budget, TextBudget, select_attacks
+from art_multimodal.evaluations.suite import (
+    ATTACKS,
+    PAIRS,
+    RETRIEVAL,
+    ZERO_SHOT,
+    Budget,
+    TextBudget,
+    exhaustive,
+    select_attacks,
+)
 from art_multimodal.evaluations.suite.selection import TRANSFER, UNIVERSAL
 from art_multimodal.language.words import words_of
 from art_multimodal.pairs import is_pairs
@@ -22,6 +31,13 @@ EPS = 8 / 255
 
 def budget(protected: tuple[str, ...] = (), **more) -> Budget:
     return Budget("inf", EPS, EPS / 2, 3, 40, 4, TextBudget(protected_words=protected), **more)
+
+
+@pytest.fixture(autouse=True)
+def few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is about what comes back, and not about the whole vocabulary."""
+    monkeypatch.setattr(exhaustive, "MOST_TEXTS_OF_A_SAMPLE", 300)
+    monkeypatch.setattr(exhaustive, "MOST_TEXTS", 2_000)
 
 
 def changes(before: str, after: str) -> list[tuple[str, str]]:

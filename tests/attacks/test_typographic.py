@@ -118,7 +118,7 @@ def check_returned(predict, before, after, attack, words) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*are not tried")
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     shape=st.sampled_from([(3, 16, 16), (3, 24, 30), (3, 40, 12), (3, 12, 60)]),
     share=st.sampled_from([0.25, 0.4, 1.0]),

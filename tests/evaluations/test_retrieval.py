@@ -215,13 +215,11 @@ def test_of_several_versions_the_worst_rank_counts(captions_file: str) -> None:
 
 
 def test_a_resumed_run_ends_with_the_same_report(finished_retrieval: RunLog, tmp_path: Path) -> None:
-    whole = (finished_retrieval.folder / "log.jsonl").read_bytes()
-    for number, share in enumerate((0.35, 0.8)):
-        folder = tmp_path / str(number)
-        shutil.copytree(finished_retrieval.folder, folder)
-        (folder / "log.jsonl").write_bytes(whole[: int(share * len(whole))])
-        log = Audit(SETTINGS, folder, device="cpu").evaluate(resume=True)
-        assert timeless(write_reports(log)) == timeless(read_report(finished_retrieval.folder))
+    whole, folder = (finished_retrieval.folder / "log.jsonl").read_bytes(), tmp_path / "out"
+    shutil.copytree(finished_retrieval.folder, folder)
+    (folder / "log.jsonl").write_bytes(whole[: int(0.6 * len(whole))])
+    log = Audit(SETTINGS, folder, device="cpu").evaluate(resume=True)
+    assert timeless(write_reports(log)) == timeless(read_report(finished_retrieval.folder))
 
 
 def test_pages_speak_of_recall_and_show_what_changed(finished_retrieval: RunLog) -> None:

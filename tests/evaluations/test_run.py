@@ -9,15 +9,14 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
-from audits import ONE_THREAD, SETTINGS, read_report, sealed, timeless
+from audits import SETTINGS, read_report, sealed, timeless
+from forked import Forked
 from photos import save_photo
 
 from art_multimodal import InputError, ZeroShotClassifier, load_model
@@ -90,7 +89,7 @@ def test_resume_after_a_cut_at_any_byte(finished: RunLog, tmp_path: Path) -> Non
     whole = (finished.folder / "log.jsonl").read_bytes()
     rng = np.random.default_rng(0)
     ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
-    cuts = [0, 1, ends[0], ends[0] - 1, ends[4] + 1, len(whole) - 1, len(whole), *rng.integers(0, len(whole), 3)]
+    cuts = [0, ends[0] - 1, ends[4] + 1, len(whole) - 1, len(whole), int(rng.integers(0, len(whole)))]
     job = Audit(SETTINGS, tmp_path, device="cpu")
     for number, cut in enumerate(cuts):
         folder = tmp_path / str(number)
@@ -110,33 +109,19 @@ def test_resume_after_a_cut_at_any_byte(finished: RunLog, tmp_path: Path) -> Non
 
 
 def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "art_multimodal", "audit", "demo:digits", "--data", "demo:digits"]
-    command += [
-        "--attacks",
-        SETTINGS.attacks,
-        "--eps",
-        "8/255",
-        "--steps",
-        "5",
-        "--limit",
-        "40",
-        "--batch-size",
-        "16",
-        "--group-size",
-        "16",
-    ]
+    command = ["-m", "art_multimodal", "audit", "demo:digits", "--data", "demo:digits", "--attacks", SETTINGS.attacks]
+    command += ["--eps", "8/255", "--steps", "5", "--limit", "40", "--batch-size", "16", "--group-size", "16"]
     command += ["--seed", "3", "--device", "cpu", "--out", str(tmp_path / "out"), "--resume"]
     log = tmp_path / "out" / "log.jsonl"
-    environment = {**os.environ, **ONE_THREAD}
     kills = 0
     for wanted in (1, 6):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        process = Forked(tmp_path, *command)
         while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= wanted):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 1
-    assert subprocess.run(command, capture_output=True, check=False, env=environment).returncode == 0
+    assert Forked(tmp_path, *command).wait() == 0
     assert timeless(read_report(tmp_path / "out")) == timeless(read_report(finished.folder))
 
 

