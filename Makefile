@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= build/audit
-# Of the tests; each takes about 1.5 GB of memory.
+# Of the tests; each takes about 2 GB of memory, with the process that its copies come from.
 WORKERS ?= 2
 
 .PHONY: audit test quick test-slow test-kernels fuzz interop lint benchmarks docs release-check pythons clean

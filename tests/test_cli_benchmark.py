@@ -24,17 +24,10 @@ def example(name: str) -> str:
     return found
 
 
-def small() -> str:
-    """The small example of the page, of fewer samples and steps."""
-    text = example("small").replace("limit: 8,", "limit: 3,").replace("steps: 3}", "steps: 1}")
-    assert "limit: 3," in text and "steps: 1}" in text
-    return text
-
-
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "benchmark.yaml"
-    path.write_text(small())
+    path.write_text(example("small"))
     return path
 
 
@@ -71,7 +64,7 @@ def test_a_dry_run_prints_cells_calls_and_time_and_leaves_nothing(
 
 def test_a_failed_cell_is_named_and_the_exit_code_is_one(tmp_path: Path, capsys) -> None:
     path = tmp_path / "benchmark.yaml"
-    path.write_text(small().replace("model: demo:digits/robust", "model: demo:digits/robusst"))
+    path.write_text(example("small").replace("model: demo:digits/robust", "model: demo:digits/robusst"))
     out = tmp_path / "out"
     assert cli.main(["benchmark", str(path), "--out", str(out), "--dry-run", "--device", "cpu"]) == 1
     assert capsys.readouterr().err.count("fails: robust on ") == 2
