@@ -67,7 +67,7 @@ def test_gates_resumed_runs_and_replaced_ones(tmp_path: Path, capsys) -> None:
     log = (tmp_path / "run" / "log.jsonl").read_bytes()
     code, printed, _ = run(capsys, *DIGITS, "--out", out, "--resume", "--budget", "sticker:image=8")
     assert code == 0 and (tmp_path / "run" / "log.jsonl").read_bytes() == log
-    assert "sticker:image=8: a patch of 8 x 8 pixels of image, at most image=4" in printed
+    assert "sticker:image=8: a patch of 8 x 8 pixels of image, counted as image=2" in printed
     code, _, err = run(capsys, *DIGITS, "--out", out, "--resume", "--seed", "1")
     assert code == 2 and "seed: 0 then, 1 now" in err
     code, _, err = run(capsys, *DIGITS, "--out", out, "--overwrite", "--seed", "1")

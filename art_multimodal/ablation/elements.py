@@ -90,6 +90,13 @@ class Elements:
         """
         return replace(self, modality=replace(self.modality, fill=fill))
 
+    def grid(self, field: np.ndarray) -> tuple[int, int] | None:
+        """Rows and columns of the elements of each sample that has the modality, which are counted row by row.
+
+        :return: ``None`` where elements do not lie side by side on a picture.
+        """
+        return None
+
     def count(self, field: np.ndarray) -> np.ndarray:
         """How many elements each sample has, whole numbers ``(N,)``.
 

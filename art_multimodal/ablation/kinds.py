@@ -49,6 +49,10 @@ class Blocks(Elements):
     def spec(self) -> str:
         return f"{self.kind}:{self.size}"
 
+    def grid(self, field: np.ndarray) -> tuple[int, int]:
+        height, width = self.modality.point_shape(field)
+        return -(-height // self.size), -(-width // self.size)
+
     def _numbers(self, field: np.ndarray) -> np.ndarray:
         height, width = self.modality.point_shape(field)
         rows, columns = np.arange(height) // self.size, np.arange(width) // self.size
@@ -77,6 +81,12 @@ class Points(Elements):
     @property
     def unit(self) -> str:
         return self.modality.point
+
+    def grid(self, field: np.ndarray) -> tuple[int, int] | None:
+        if not has_blocks(self.modality):
+            return None
+        height, width = self.modality.point_shape(field)
+        return height, width
 
     def _numbers(self, field: np.ndarray) -> np.ndarray:
         there = self.modality.present(field)

@@ -83,7 +83,7 @@ def print_results(report: dict[str, Any]) -> None:
         say(f"{left_out} further budgets are in the reports")
     for one in asked.values():
         if one["spec"] != one["name"]:
-            say(f"{one['spec']}: {one['said']}, at most {one['name']}")
+            say(f"{one['spec']}: {one['said']}, counted as {one['name']}")
     for name, row in results.items():
         if name.startswith(ATTACKED):
             say(

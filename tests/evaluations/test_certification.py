@@ -92,8 +92,8 @@ def test_numbers_are_those_of_the_ensembles_asked_by_hand(finished: Certificatio
         found = ensemble(keep).certify(x)
         result = report["results"][row]
         assert result["n"] == COUNT and result["accuracy"] == np.mean(found.predictions == y)
-        # Every combination up to the largest numbers: 4 blocks are what a patch of 4 x 4 pixels can touch.
-        assert len(result["certified"]) == 5 * 1 * 2 and list(result["certified"])[-1] == "rgb=4,lab=0,note=1"
+        # Every combination up to the largest numbers: a patch of 4 x 4 pixels touches 4 blocks, of 2 groups.
+        assert len(result["certified"]) == 3 * 1 * 2 and list(result["certified"])[-1] == "rgb=2,lab=0,note=1"
         for name, share in result["certified"].items():
             budget = by_budget(name)
             right = [
@@ -110,7 +110,7 @@ def test_numbers_are_those_of_the_ensembles_asked_by_hand(finished: Certificatio
     assert result["any_one"]["accuracy"] == right.all(axis=1).mean()
     assert [of["accuracy"] for of in result["replaced"].values()] == right.mean(axis=0).tolist()
     # What is changed of a modality counts as all of it.
-    assert result["certified"]["rgb=4,lab=0,note=0"]["accuracy"] == right[:, 0].mean()
+    assert result["certified"]["rgb=2,lab=0,note=0"]["accuracy"] == right[:, 0].mean()
     constant = report["results"]["constant"]
     assert constant["accuracy"] == np.bincount(y).max() / COUNT
     assert {share["accuracy"] for share in constant["certified"].values()} == {constant["accuracy"]}

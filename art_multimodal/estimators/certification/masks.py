@@ -21,7 +21,7 @@ from art_multimodal.functional.certificates.overlap import (
     hits_overlap,
     overlap,
 )
-from art_multimodal.functional.designs import affine_plane, all_subsets, most_hits, partition, subsets
+from art_multimodal.functional.designs import affine_plane, all_subsets, most_hits, partition, subsets, window_hits
 
 #: Most votes about one sample.
 MOST_VOTES = 1 << 20
@@ -100,6 +100,16 @@ class Masks(ABC):
         :param counts: Elements of the sample by the name of the modality.
         """
         return self.keep[name], self.keep[name]
+
+    def reached(self, name: str, grid: tuple[int, int], side: int) -> int:
+        """How many edits of elements anywhere reach all votes that those within one square can reach, and more.
+
+        What is certified against so many edits is certified against a sticker, too.
+
+        :param grid: Rows and columns of the elements of a sample.
+        :param side: Of the square, in elements; it may lie anywhere.
+        """
+        return min(side, grid[0]) * min(side, grid[1])
 
     def said(self, name: str) -> str:
         """What a vote sees of a modality, in words."""
@@ -201,6 +211,11 @@ class Partition(Grid):
         if not self.keep[name]:
             return np.zeros((1, count), dtype=bool)
         return partition(count, max(1, count // self.keep[name]), self.layout)
+
+    def reached(self, name: str, grid: tuple[int, int], side: int) -> int:
+        # One edit in each group that the square touches is enough.
+        groups = window_hits(self.views(name, prod(grid)), grid, side)
+        return min(groups or prod(grid), super().reached(name, grid, side))
 
 
 class Design(Grid):

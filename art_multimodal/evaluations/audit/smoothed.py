@@ -48,9 +48,9 @@ class Smoothed:
         given = smoothing.budget
         #: As it was asked for, and how many elements of each modality that is.
         self.asked = EditBudget.parse(given, CERTIFY_BUDGET) if given else default_budgets(names)[0]
-        self.budget = self.counted.resolve(self.asked, CERTIFY_BUDGET)
         keep = {name: smoothing.keep[name] for name in names}
         self.ensemble = ensemble_of(smoothing, subject, self.counted.elements, keep, settings.batch_size, settings.seed)
+        self.budget = self.counted.resolve(self.asked, CERTIFY_BUDGET, self.ensemble.masks)
         #: The largest number of votes about a sample.
         self.votes = self.counted.check_masks(self.ensemble.masks)
         attack = vote_flipping(smoothing.attack_steps, settings.seed)

@@ -87,7 +87,8 @@ class Certification(Evaluation):
         self.counted = Counted.of(settings, self.subject, self.order, settings.protected_words, settings.batch_size)
         names = list(self.counted.elements)
         self.budgets = [EditBudget.parse(text) for text in settings.budgets] or list(default_budgets(names))
-        self.resolved = [self.counted.resolve(budget, "--budget") for budget in self.budgets]
+        self._masks = settings.masks_with({name: settings.keep[name] for name in names}, settings.seed)
+        self.resolved = [self.counted.resolve(budget, "--budget", self._masks) for budget in self.budgets]
         self.grid = grid(self.resolved)
         self.radii = Radii.of(self.subject, settings.batch_size)
         self.rows = rows_of(settings, self.subject, self.counted, self.radii)
@@ -111,11 +112,10 @@ class Certification(Evaluation):
     def add_budget(self, budget: EditBudget, option: str) -> dict[str, int]:
         """Put a further budget into the tables, and return how many elements of each modality it is.
 
-
         :param option: Where it was given, for errors.
         :raises InputError: As :meth:`Counted.resolve`, or if the tables become too large.
         """
-        found = self.counted.resolve(budget, option)
+        found = self.counted.resolve(budget, option, self._masks)
         self.grid = grid([*self.grid[-1:], found])
         return found
 

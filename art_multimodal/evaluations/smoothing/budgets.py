@@ -99,19 +99,32 @@ class EditBudget:
         return found
 
 
-def _touched(elements: Elements, side: int, option: str) -> int:
-    """The most elements that a square patch can touch."""
-    if isinstance(elements, Blocks):
-        size = elements.size
-    elif isinstance(elements, Points) and len(elements.modality.point_axes) == 2:
-        size = 1
-    else:
+def elements_along(elements: Elements, side: int, option: str) -> int:
+    """The most elements of a row, or of a column, that a square patch of pixels can touch.
+
+    :param option: Where the patch was given, for errors.
+    :raises InputError: For elements that have no pixels.
+    """
+    size = _size_of(elements)
+    if size is None:
         raise InputError(
             f"{option}: a sticker covers pixels, and elements of {elements.modality.name} are "
             f"{elements.unit}s: give a number of them."
         )
     # Of a row of pixels the worst begins at the last one of a block.
-    along = (side + size - 2) // size + 1
+    return (side + size - 2) // size + 1
+
+
+def _size_of(elements: Elements) -> int | None:
+    """Pixels along the side of an element."""
+    if isinstance(elements, Blocks):
+        return elements.size
+    return 1 if isinstance(elements, Points) and len(elements.modality.point_axes) == 2 else None
+
+
+def _touched(elements: Elements, side: int, option: str) -> int:
+    """The most elements that a square patch can touch."""
+    along, size = elements_along(elements, side, option), _size_of(elements) or 1
     sides = [elements.modality.shape[axis] for axis in elements.modality.point_axes]
     return prod(along if length is None else min(along, -(-length // size)) for length in sides)
 

@@ -13,7 +13,7 @@ from art_multimodal.datasets import UnreadableSample
 from art_multimodal.errors import InputError, noting, unknown_name
 from art_multimodal.estimators.asking.asking import Asking
 from art_multimodal.estimators.certification import Masks
-from art_multimodal.evaluations.smoothing.budgets import EditBudget
+from art_multimodal.evaluations.smoothing.budgets import EditBudget, elements_along
 from art_multimodal.evaluations.smoothing.settings import SmoothingSettings
 from art_multimodal.modalities.modality import Modality
 from art_multimodal.shown import brief, shown
@@ -33,11 +33,13 @@ class Counted:
     :param elements: Of those that are hidden in part, what is counted; in the order of the model.
     :param counts: Numbers of elements that samples have, each once: in the order of ``elements``, with the name of the
         first sample that has so many.
+    :param grids: Of those whose elements lie side by side on pictures, all numbers of rows and columns.
     """
 
     modalities: Mapping[str, Modality]
     elements: dict[str, Elements]
     counts: dict[tuple[int, ...], str]
+    grids: Mapping[str, set[tuple[int, int]]]
 
     @classmethod
     def of(
@@ -68,6 +70,7 @@ class Counted:
             )
         elements: dict[str, Elements] = {}
         found: dict[tuple[int, ...], str] = {}
+        grids: dict[str, set[tuple[int, int]]] = {}
         protected = tuple(dict.fromkeys((*subject.data.protected_words, *protected_words)))
         for indices, x in _arrays(subject, order):
             fields = asking.fields(x)
@@ -76,12 +79,15 @@ class Counted:
                     size = _size(modalities[name], fields[name])
                     elements[name] = elements_of(modalities[name], settings.elements.get(name, ""), protected, size)
                 _check_edits(settings, elements)
+            for name, of in elements.items():
+                if (grid := of.grid(fields[name])) is not None:
+                    grids.setdefault(name, set()).add(grid)
             columns = [of.count(fields[name]) for name, of in elements.items()]
             for row, counts in enumerate(zip(*columns, strict=True)):
                 found.setdefault(tuple(map(int, counts)), subject.data.name_of(indices[row]))
         if not found:
             raise InputError("None of the samples can be read, so nothing can be certified.")
-        counted = cls(modalities, elements, found)
+        counted = cls(modalities, elements, found, grids)
         for name, (_, most) in counted.ranges().items():
             if not most:
                 raise InputError(
@@ -140,14 +146,20 @@ class Counted:
                     most = max(most, masks.ballot(by_name).votes)
         return most if masks.exact else getattr(masks, "samples", 0)
 
-    def resolve(self, budget: EditBudget, option: str) -> dict[str, int]:
+    def resolve(self, budget: EditBudget, option: str, masks: Masks) -> dict[str, int]:
         """How many elements of each modality a budget is.
 
         :param option: Where it was given, for errors.
+        :param masks: Which elements votes see. Where a sticker reaches no more groups, it counts as fewer elements
+            than it touches.
         :raises InputError: If it names what is not hidden, or is more than any sample has.
         """
         most = {name: largest for name, (_, largest) in self.ranges().items()}
         found = budget.resolved(self.elements, most, self.modalities, option)
+        for name, side in budget.stickers:
+            along = elements_along(self.elements[name], side, option)
+            reached = [masks.reached(name, grid, along) for grid in self.grids.get(name, ())]
+            found[name] = min(found[name], max(reached, default=found[name]))
         for name, number in found.items():
             if number > most[name]:
                 raise InputError(
