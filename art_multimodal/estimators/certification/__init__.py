@@ -2,7 +2,7 @@
 
 from art_multimodal.estimators.certification.certificate import ABSTAINED, Certificate, Certificates
 from art_multimodal.estimators.certification.ensemble import AblatedEnsemble
-from art_multimodal.estimators.certification.hybrid import HybridCertificate, HybridSmoothing
+from art_multimodal.estimators.certification.hybrid import HybridCertificate, HybridCertificates, HybridSmoothing
 from art_multimodal.estimators.certification.masks import (
     MASKS,
     AllSubsets,
@@ -28,6 +28,7 @@ __all__ = [
     "Certificates",
     "Design",
     "HybridCertificate",
+    "HybridCertificates",
     "HybridSmoothing",
     "Independent",
     "Joint",

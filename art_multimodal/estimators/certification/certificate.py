@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Protocol, Self, TypeVar, overload
 
 import numpy as np
 
@@ -61,7 +61,43 @@ class Certificate:
         return not self.abstained and self.frontier.covers(budget)
 
 
-class Certificates(Sequence[Certificate]):
+#: A certificate of one sample.
+Of = TypeVar("Of", bound="Predicted")
+
+
+class Predicted(Protocol):
+    """What every certificate of a sample has."""
+
+    @property
+    def prediction(self) -> int:
+        """Class index; :data:`ABSTAINED` where nothing is said."""
+
+
+class InOrder(Sequence[Of]):
+    """Certificates of samples, in their order."""
+
+    def __init__(self, of: Sequence[Of]) -> None:
+        self._of = tuple(of)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    @overload
+    def __getitem__(self, index: int) -> Of: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+
+    def __getitem__(self, index: int | slice) -> Of | Self:
+        return type(self)(self._of[index]) if isinstance(index, slice) else self._of[index]
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """Class indices ``(N,)``; :data:`ABSTAINED` where nothing is said."""
+        return np.array([one.prediction for one in self], dtype=np.int64)
+
+
+class Certificates(InOrder[Certificate]):
     """Certificates of samples, in their order.
 
     >>> from art_multimodal.ablation import elements_of
@@ -71,26 +107,6 @@ class Certificates(Sequence[Certificate]):
     >>> isinstance(certificates, Certificates), certificates.certified_accuracy(labels, {"image": 0})
     (True, 1.0)
     """
-
-    def __init__(self, of: Sequence[Certificate]) -> None:
-        self._of = tuple(of)
-
-    def __len__(self) -> int:
-        return len(self._of)
-
-    @overload
-    def __getitem__(self, index: int) -> Certificate: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Certificates: ...
-
-    def __getitem__(self, index: int | slice) -> Certificate | Certificates:
-        return Certificates(self._of[index]) if isinstance(index, slice) else self._of[index]
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """Class indices ``(N,)``; :data:`ABSTAINED` where nothing is said."""
-        return np.array([one.prediction for one in self], dtype=np.int64)
 
     def radii(self, name: str) -> np.ndarray:
         """Radius in one modality, ``(N,)``."""

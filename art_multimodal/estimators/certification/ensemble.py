@@ -98,6 +98,11 @@ class AblatedEnsemble(ClassifierMixin, BaseEstimator):
                 f"Masks {masks.name} certify modifications only. Where elements are added or deleted, use all, "
                 "independent or bernoulli."
             )
+        if edits == "any" and (fixed := [name for name, of in elements.items() if not of.squeezes]):
+            raise InputError(
+                f"Elements of {fixed[0]} ({elements[fixed[0]].unit}) stay where they are, so none is added or deleted: "
+                "certify edits='modify', or leave that modality out."
+            )
         if rule not in RULES:
             raise unknown_name("rule", str(rule), RULES)
         if not 0 < alpha < 1:

@@ -13,12 +13,15 @@ from art.estimators.estimator import BaseEstimator
 
 from art_multimodal.ablation import Elements
 from art_multimodal.errors import InputError
-from art_multimodal.estimators.certification.certificate import ABSTAINED
+from art_multimodal.estimators.certification.certificate import ABSTAINED, InOrder
 from art_multimodal.estimators.certification.deciding import EditKind, overlaps
 from art_multimodal.estimators.certification.masks import Ballot, Sampled
 from art_multimodal.estimators.certification.voting import NO_CLASS, EstimatorVoters, labels_of
 from art_multimodal.functional.certificates.confidence import one_sided_lower
 from art_multimodal.functional.certificates.hybrid import gaussian_distance, hybrid_radius
+
+#: Votes that are asked about the first sample in different batches.
+_TWICE = 64
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,31 @@ class HybridCertificate:
             self.radius_of(name)
         together = gaussian_distance(list(eps.values()), [self.sigma[name] for name in eps]) if eps else 0.0
         return together < self.radius(budget)
+
+
+class HybridCertificates(InOrder[HybridCertificate]):
+    """Certificates of samples, in their order.
+
+    >>> from art_multimodal.ablation import elements_of
+    >>> from art_multimodal.estimators.certification import Bernoulli, HybridSmoothing
+    >>> elements = {"fou": elements_of(sensors.modalities["fou"])}
+    >>> masks = Bernoulli({"fou": 0.8}, samples=50, choosing=10)
+    >>> certificates = HybridSmoothing(sensors, elements, masks, sigma={"pix": 0.25}).certify(x[:2])
+    >>> isinstance(certificates, HybridCertificates), [len(of) for of in certificates.as_art("pix", {"fou": 1})]
+    (True, [2, 2])
+    """
+
+    def radii(self, name: str, budget: Mapping[str, int] | None = None) -> np.ndarray:
+        """The l2 distance in one modality beside some edits, ``(N,)``; see :meth:`HybridCertificate.radius_of`."""
+        return np.array([one.radius_of(name, budget) for one in self], dtype=float)
+
+    def as_art(self, name: str, budget: Mapping[str, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions and radii ``(N,)``, as ART's ``certify`` returns them: -1 for abstaining.
+
+        :param name: Of the modality with noise.
+        :param budget: Number of edits by the name of the modality, as for :meth:`HybridCertificate.radius`.
+        """
+        return self.predictions, self.radii(name, budget)
 
 
 class HybridSmoothing(ClassifierMixin, BaseEstimator):
@@ -175,13 +203,16 @@ class HybridSmoothing(ClassifierMixin, BaseEstimator):
             found[row] = self._tally(x, row, self.masks.ballot(counts), 0) / self.masks.samples
         return found
 
-    def certify(self, x: np.ndarray) -> list[HybridCertificate]:
+    def certify(self, x: np.ndarray) -> HybridCertificates:
         """Certify samples.
 
         :param x: Samples ``(N,)`` as the classifier takes them.
+        :raises InputError: If they cannot be used, or the classifier's answers depend on the batch.
         """
         x, found = self._voters.checked(x), []
         for row, counts in enumerate(self._voters.counts(x)):
+            if not row:
+                self._check_batches(x, counts)
             chosen = int(self._tally(x, row, self.masks.choosers(counts), 1).argmax())
             votes = self._tally(x, row, self.masks.ballot(counts), 0)
             share = one_sided_lower(int(votes[chosen]), self.masks.samples, self.alpha)
@@ -189,7 +220,13 @@ class HybridSmoothing(ClassifierMixin, BaseEstimator):
             found.append(
                 HybridCertificate(prediction, votes, share, counts, self.sigma, self.protocol, self.masks, self.edits)
             )
-        return found
+        return HybridCertificates(found)
+
+    def _check_batches(self, x: np.ndarray, counts: Mapping[str, int]) -> None:
+        """Ask a few votes about the first sample twice, without noise."""
+        ballot = self.masks.drawn(counts, min(self.masks.samples, _TWICE), 1)
+        views = self._voters.views(self._voters.fields(x), 0, ballot, self.edits == "modify")
+        self._voters.check_batches(views, ballot.seen)
 
     def _tally(self, x: np.ndarray, row: int, ballot: Ballot, stream: int) -> np.ndarray:
         """Votes for each class, ``(K,)``, each with noise of its own."""

@@ -145,10 +145,11 @@ class AblatedSegmenter:
         :param x: Samples ``(N,)``.
         :param truth: Class of each pixel, ``(N, ...)``. Where votes are drawn at random, it is then what is tested;
             without it other draws choose the class.
+        :raises InputError: If these cannot be used, or answers depend on the batch.
         """
         return [
             self._certificate(x, row, *voted, None if truth is None else np.asarray(truth[row]))
-            for row, voted in enumerate(self.ensemble.voted(x))
+            for row, voted in enumerate(self.ensemble.voted(x, twice=True))
         ]
 
     def _certificate(

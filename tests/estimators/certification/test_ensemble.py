@@ -168,6 +168,10 @@ def test_random_votes_that_do_not_decide_abstain() -> None:
             "masks keep elements of line, and elements are given of row",
         ),
         (lambda: of_function(len, Partition({"row": 1}), edits="any"), "certify modifications only"),
+        (
+            lambda: of_function(len, AllSubsets({"row": 1}), edits="any"),
+            "Elements of row (column) stay where they are, so none is added or deleted",
+        ),
         (lambda: of_function(len, Partition({"row": 1}), rule="best"), "Unknown rule 'best'"),
         (lambda: of_function(len, Partition({"row": 1}), alpha=0.0), "alpha is a chance between 0 and 1"),
         (lambda: of_function(3, Partition({"row": 1})), "not int"),

@@ -106,6 +106,47 @@ def test_noise_that_cannot_be_used_is_refused(sigma: dict, said: str) -> None:
         HybridSmoothing(one, {"note": Words(one.modalities["note"])}, Bernoulli({"note": 0.5}), sigma)
 
 
+class Centred(nn.Linear):
+    """Depends on the batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = super().forward(x)
+        return out - out.mean(dim=0)
+
+
+def test_answers_that_depend_on_the_batch_are_refused() -> None:
+    x = samples(numbers=np.ones((1, 4)), bits=np.arange(4)[None] / 4)
+    towers = [Tower(table("numbers", 4), nn.Linear(4, 1), 1), Tower(table("bits", 4), Centred(4, 1), 1)]
+    one = FusionClassifier(ModularModel(towers, "concat", ("below", "above"), hidden=0).eval(), device_type="cpu")
+    elements = {"bits": Points(one.modalities["bits"])}
+    smoothed = HybridSmoothing(one, elements, Independent({"bits": 1}, 60), {"numbers": 1.0})
+    with pytest.raises(InputError, match="answers differently about the same input in another batch"):
+        smoothed.certify(x)
+
+    def says(x: np.ndarray) -> np.ndarray:
+        return np.repeat((x["row"] > x["row"].mean()).astype(int)[:, None], 2, axis=1)
+
+    picture = AblatedSegmenter(says, {"row": Points(ROW)}, Partition({"row": 1}), {"row": ROW}, 2, batch_size=3)
+    with pytest.raises(InputError, match="answers differently about the same input in another batch"):
+        picture.certify(samples(row=np.array([[0.1, 0.4, 0.7, 1.0]])))
+
+
+def test_distances_in_the_form_of_art() -> None:
+    x = samples(numbers=np.array([[0.8, 0, 0, 0], [0, 0, 0, 0.01]]), bits=np.ones((2, 4)))
+    smoothed = HybridSmoothing(
+        one := linear(),
+        {"bits": Points(one.modalities["bits"])},
+        Bernoulli({"bits": 0.1}, 500, seed=2),
+        {"numbers": 0.5},
+    )
+    certificates = smoothed.certify(x)
+    predictions, radii = certificates.as_art("numbers", {"bits": 1})
+    assert predictions.tolist() == [1, ABSTAINED] and radii[1] == 0
+    assert radii[0] == certificates[0].radius({"bits": 1}) * 0.5 > 0
+    assert (certificates.radii("numbers") >= radii).all() and len(certificates[:1]) == 1
+    assert certificates[1:].predictions.tolist() == [ABSTAINED]
+
+
 def test_masks_that_are_counted_are_refused_beside_noise() -> None:
     one = classifier("late")
     with pytest.raises(InputError, match="masks are, too"):
