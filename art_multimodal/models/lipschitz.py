@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
 
 from art_multimodal.errors import InputError
 
@@ -36,6 +38,47 @@ def lipschitz_bound(module: nn.Module, shape: Sequence[int]) -> float:
     :raises InputError: For a layer whose constant is not known, or one that is too large.
     """
     return _bound(module, torch.zeros(1, *shape, dtype=torch.float64))[0]
+
+
+@contextmanager
+def one_lipschitz(*modules: nn.Module) -> Iterator[None]:
+    """While it lasts, linear layers and convolutions bring no two points further apart, whatever they are trained to.
+
+    Weights are divided by a bound of their largest singular value where that is above 1. In the end they become what
+    they were divided to, so the modules are what they were, and are saved as before. Other layers stay as they are:
+    normalisations still stretch, and :func:`lipschitz_bound` counts them.
+
+    >>> double = torch.nn.Linear(4, 4)
+    >>> double.weight.data = 2 * torch.eye(4)
+    >>> with one_lipschitz(double):
+    ...     pass  # train a model of which it is a part
+    >>> round(lipschitz_bound(double, (4,)), 3)
+    1.0
+
+    :param modules: Towers, for example ``model.tower("rgb").module``.
+    """
+    layers = [one for module in modules for one in module.modules() if isinstance(one, nn.Linear | _ConvNd)]
+    for layer in layers:
+        parametrize.register_parametrization(layer, "weight", _AtMostOne())
+    try:
+        yield
+    finally:
+        for layer in layers:
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+            # Parameters keep the order in which others know them.
+            layer.register_parameter("bias", layer._parameters.pop("bias"))
+
+
+class _AtMostOne(nn.Module):
+    """Divides the weights of a linear layer or of a convolution by a bound of its largest singular value, above 1."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        bound = torch.linalg.matrix_norm(weight.flatten(1), ord=2)
+        if weight.ndim > 2:
+            taps = weight.flatten(2).permute(2, 0, 1)
+            # A number is part of as many patches as there are taps; or each tap is a map of its own.
+            bound = torch.minimum(len(taps) ** 0.5 * bound, torch.linalg.matrix_norm(taps, ord=2).sum())
+        return weight / bound.clamp_min(1)
 
 
 @torch.no_grad()

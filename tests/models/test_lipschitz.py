@@ -8,7 +8,7 @@ from torch import nn
 
 from art_multimodal import InputError
 from art_multimodal.models.fusions.orthogonal import Orthogonal
-from art_multimodal.models.lipschitz import lipschitz_bound
+from art_multimodal.models.lipschitz import lipschitz_bound, one_lipschitz
 
 TOWERS = {
     "linear": (nn.Sequential(nn.Linear(6, 4)), (6,)),
@@ -147,3 +147,66 @@ def test_with_linear_towers_the_radius_is_the_distance_to_the_nearest_other_answ
             moved = (whole[n] + factor * radius[n] * towards).split(list(made.widths.values()))
             answer = made.predict(fused_of(made, {name: m[None] for name, m in zip(made.widths, moved, strict=True)}))
             assert int(answer.argmax()) == expected
+
+
+def test_budgets_of_several_modalities_are_a_polytope() -> None:
+    """Towers that are the identity: the worst change within a budget is known for every other class."""
+    made = fusion()
+    features = {name: torch.randn(40, width, dtype=torch.float64) for name, width in made.widths.items()}
+    fused, constants = fused_of(made, features), torch.ones(3, dtype=torch.float64)
+    labels = made.predict(fused).argmax(dim=1)
+    radii = made.radii(fused, labels, constants)
+    weights = [
+        scale[:, None] * made.directions[name].rows for name, scale in zip(made.widths, made.scales, strict=True)
+    ]
+    beyond = covered = 0
+    for eps in torch.rand(30, 3, dtype=torch.float64) * radii.median(dim=0).values:
+        found = made.covers(fused, labels, constants, eps)
+        # What the radii of single modalities bound is part of it.
+        within = (eps / radii).sum(dim=1) < 1
+        assert not (within & ~found).any()
+        beyond += int((found & ~within).sum())
+        covered += int(found.sum())
+        for n, y in enumerate(labels.tolist()):
+            stays = []
+            for j in set(range(4)) - {y}:
+                towards = [rows[j] - rows[y] for rows in weights]
+                moved = {
+                    name: (features[name][n] + length * way / way.norm())[None]
+                    for name, length, way in zip(made.widths, eps, towards, strict=True)
+                }
+                scores = made.predict(fused_of(made, moved))[0]
+                stays.append(bool(scores[y] > scores[j]))
+            assert bool(found[n]) == all(stays)
+    assert covered > 100 and beyond > 0
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_layers_that_are_held_stretch_nothing_whatever_they_learn(name: str) -> None:
+    module, shape = tower(name)
+    x = torch.randn(5, *shape)
+    normal = [one for one in module.modules() if isinstance(one, nn.BatchNorm1d)]
+    keys = list(module.state_dict())
+    with one_lipschitz(module):
+        for step in range(3):
+            optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+            optimizer.zero_grad()
+            # It is taught to bring points apart.
+            (-module(x).square().sum()).backward()
+            optimizer.step()
+            # Normalisations are trained freely.
+            allowed = lipschitz_bound(normal[0], shape) if normal else 1.0
+            assert lipschitz_bound(module, shape) <= allowed * (1 + 1e-4), step
+        before = module(x).detach()
+    torch.testing.assert_close(module(x), before, rtol=1e-5, atol=1e-6)
+    assert list(module.state_dict()) == keys and lipschitz_bound(module, shape) <= allowed * (1 + 1e-4)
+
+
+def test_layers_that_stretch_less_stay_as_they_are() -> None:
+    layer = nn.Linear(3, 2)
+    with torch.no_grad():
+        layer.weight.mul_(0.1)
+    before = layer.weight.detach().clone()
+    with one_lipschitz(layer):
+        pass
+    torch.testing.assert_close(layer.weight.detach(), before, rtol=0, atol=0)

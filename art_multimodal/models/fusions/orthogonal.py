@@ -90,6 +90,23 @@ class Orthogonal(Fusion):
         squares = self._squared_constants(constants)
         return torch.stack([self._least(fused, labels, of) for of in squares], dim=1)
 
+    def covers(self, fused: Tensor, labels: Tensor, constants: Tensor, eps: Tensor) -> Tensor:
+        """Whether no change within ``eps_1, ..., eps_M`` takes the answer from the label, booleans ``[N]``.
+
+        ``sum_m T_m eps_m < gap_j`` for every class ``j``: all budgets for which that holds are a polytope, which is
+        larger than what :meth:`radii` bound where different classes are near in different modalities.
+
+        :param fused: Fused vectors ``[N, D]``.
+        :param labels: Class indices ``[N]``.
+        :param constants: Lipschitz constants ``L_m`` of the towers, ``[M]``.
+        :param eps: l_2 radius of each modality, ``[M]``, 0 or more.
+        """
+        lengths = self._squared_constants(constants).sqrt()
+        lost = (eps.to(lengths)[:, None, None] * lengths).sum(dim=0)[labels]
+        scores = self.predict(fused)
+        gaps = scores.gather(1, labels[:, None]) - scores
+        return ((gaps > lost) | F.one_hot(labels, self.classes).bool()).all(dim=1)
+
     def _least(self, fused: Tensor, labels: Tensor, squares: Tensor) -> Tensor:
         """``min_j gap_j / sqrt(square_yj)``, ``[N]``.
 
