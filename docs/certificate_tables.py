@@ -110,7 +110,7 @@ def measured(results: Path, table: Table) -> str:
         parts.append(f"Budgets: edits of `{one['modalities'][0]}`, edits of `{one['modalities'][1]}`.\n")
         parts.append(table(one["header"], one["rows"]))
         parts.append(_marks(one, table))
-    for name in ("digits", "roads", "vote", "words"):
+    for name in ("digits", "roads", "vote", "questions", "words"):
         if name in result:
             parts.append(f"### {result[name]['title']}\n")
             parts.append(table(result[name]["header"], result[name]["rows"]))

@@ -1,4 +1,4 @@
-"""Measurements of one cell for each seed: the anchor of digits, roads, votes of modalities, and words."""
+"""Measurements of one cell for each seed: the anchor of digits, roads, votes of modalities, words, and questions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from art_multimodal.defences.trainer import FusionTrainer, TrainingSettings
 from art_multimodal.demo.views_data import ViewsData
 from art_multimodal.estimators.certification import ModalityVote
 from art_multimodal.models.families.modular.towers import fitting_model
-from benchmarks.certificates import digits, roads, words
+from benchmarks.certificates import digits, questions, roads, words
 
 #: Test samples.
 TESTED = 300
@@ -43,4 +43,5 @@ CELLS: dict[str, Callable[[int], dict[str, np.ndarray]]] = {
     "roads": roads.measured,
     "vote": vote,
     "words": words.measured,
+    "questions": questions.measured,
 }
