@@ -136,3 +136,24 @@ def unrolled(function: Callable[[Tensor], Tensor], start: Tensor, steps: int) ->
     for _ in range(steps):
         start = function(start)
     return start
+
+
+def jacobian_size(function: Callable[[Tensor], Tensor], state: Tensor, vectors: Tensor) -> Tensor:
+    """How steep a function is: Hutchinson's estimate of the squared Frobenius norm of its Jacobian, ``[N]``.
+
+    The mean of ``|v'J|^2`` over random vectors ``v`` whose entries are independent, of mean 0 and variance 1. It has a
+    gradient with respect to what else the function uses.
+
+    >>> matrix = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    >>> jacobian_size(lambda z: z @ matrix, torch.zeros(1, 2), torch.eye(2)[:, None]).tolist()
+    [12.5]
+
+    :param function: Maps states ``[N, D]`` to states, each row by itself.
+    :param state: Where, shape ``[N, D]``.
+    :param vectors: Shape ``[V, N, D]``.
+    """
+    here = state.detach().requires_grad_()
+    with torch.enable_grad():
+        image = function(here)
+        rows = [torch.autograd.grad(image, here, one, create_graph=True)[0] for one in vectors]
+    return torch.stack([row.square().sum(dim=1) for row in rows]).mean(dim=0)

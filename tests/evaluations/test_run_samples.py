@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from art_multimodal import FusionClassifier, cli, load_model
-from art_multimodal.datasets import open_data
+from art_multimodal.datasets import LabelledSampleArrays, open_data
+from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
+from art_multimodal.models.families.modular.towers import fitting_model
 from art_multimodal.sample_arrays import with_field
 
 LIMIT = 8
@@ -107,3 +111,30 @@ def test_data_that_do_not_fit_are_one_line(tmp_path: Path, capsys) -> None:
     assert cli.main(command) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ")
+
+
+def test_a_solver_that_does_not_get_there_is_said_and_counted(tmp_path: Path, capsys) -> None:
+    """Before an attack in a note, after it in a flag of its row; of a model that converges nothing is said."""
+    data = open_data("demo:views")
+    x = data.samples(slice(0, LIMIT))
+    for most, said in ((2, True), (300, False)):
+        torch.manual_seed(0)
+        model = fitting_model("deq", data.modalities.values(), data.class_names, x, max_iter=most).eval()
+        if not said:
+            # So small that the layer contracts wherever it is.
+            for norm in (model.fusion.norm, *(cell.norms[2] for cell in model.fusion.cells.values())):
+                torch.nn.init.constant_(norm.weight, 0.02)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            labels = FusionClassifier(model, device_type="cpu").predict_labels(x)
+            settings = AuditSettings(
+                model, LabelledSampleArrays(x, labels, data.class_names), attacks="pgd@kar", steps=2, eps={"kar": 0.01}
+            )
+            write_reports(Audit(settings, tmp_path / str(most), device="cpu").evaluate())
+        found = json.loads((tmp_path / str(most) / "report.json").read_text(encoding="utf-8"))
+        words = "the fixed point is not reached"
+        assert any(f"{LIMIT} of {LIMIT} samples {words}" in note for note in found["notes"]) is said
+        assert found["results"]["pgd@kar"].get("flags", {}).get("no_equilibrium", 0) == (LIMIT if said else 0)
+        flags = [flag for flag in found["flags"] if flag["kind"] == "no_equilibrium"]
+        assert [flag["row"] for flag in flags] == (["pgd@kar"] if said else [])
+        assert (words in (tmp_path / str(most) / "report.md").read_text(encoding="utf-8")) is said

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from art_multimodal.functional.fixed_point import anderson, fixed_point, unrolled
+from art_multimodal.functional.fixed_point import anderson, fixed_point, jacobian_size, unrolled
 
 WIDTH, COUNT = 5, 4
 
@@ -100,3 +100,24 @@ def test_memory_does_not_grow_with_the_steps() -> None:
             fixed_point(lambda z: torch.tanh(z @ matrix.T + given), torch.zeros_like(given), most, 1e-12)
         kept.append(len(saved))
     assert kept[0] == kept[1] > 0
+
+
+def test_the_size_of_a_jacobian_is_estimated_without_bias() -> None:
+    """Against the whole Jacobian, within three standard errors of the mean; its gradient, by finite differences."""
+    width, count, drawings = 8, 3, 4000
+    matrix = drawn(width, width).requires_grad_()
+    states, vectors = drawn(count, width, seed=1), drawn(drawings, count, width, seed=2)
+
+    def layer(z: Tensor) -> Tensor:
+        return torch.tanh(z @ matrix.T)
+
+    exact = [torch.autograd.functional.jacobian(layer, row[None]).square().sum() for row in states]
+    each = torch.stack([jacobian_size(layer, states, one[None]) for one in vectors.detach()]).detach()
+    error = each.std(dim=0) / drawings**0.5
+    assert ((each.mean(dim=0) - torch.stack(exact)).abs() < 3 * error).all()
+    torch.testing.assert_close(jacobian_size(layer, states, vectors[:50]), each[:50].mean(dim=0))
+
+    def size(of: Tensor) -> Tensor:
+        return jacobian_size(lambda z: torch.tanh(z @ of.T), states, vectors[:2])
+
+    assert torch.autograd.gradcheck(size, (matrix,))

@@ -374,6 +374,31 @@ def test_a_fixed_point_that_is_not_reached_is_said() -> None:
     assert fusion.found is not None and not fusion.found.converged.any()
 
 
+def test_what_is_doubtful_is_told_sample_by_sample() -> None:
+    features, present = wide()
+    missed = equilibrium(max_iter=2).doubts(features, present)["no_equilibrium"]
+    assert missed.shape == (COUNT,) and missed.all()
+    assert not equilibrium().doubts(features, present)["no_equilibrium"].any()
+    assert equilibrium(unroll=3).doubts(features, present) == {}
+    fusion = equilibrium(max_iter=2)
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match="not reached"):
+            fusion(features, present)
+    assert (fusion.asked, fusion.missed) == (2 * COUNT, 2 * COUNT)
+    # Of weights, those below zero, of modalities that are there.
+    scores = {
+        "a": torch.tensor([[-5.0, -6, -7], [1, 2, 3], [-5, -6, -7]]),
+        "b": torch.ones(3, 3),
+        "c": torch.ones(3, 3),
+    }
+    for nonnegative in (False, True):
+        fusion = made("qmf", nonnegative=nonnegative)
+        features, present = saying(fusion, scores)
+        present["a"][2] = False
+        assert fusion.doubts(features, present)["negative_weight"].tolist() == [not nonnegative, False, False]
+    assert made("late").doubts(*drawn()) == {}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [({"max_iter": 0}, "at least 1"), ({"tolerance": 0.0}, "between 0 and 1"), ({"unroll": -1}, "at least 0")]

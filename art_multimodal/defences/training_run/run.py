@@ -38,6 +38,7 @@ from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.families.custom.answers import AnsweringModel
 from art_multimodal.models.families.modular.source import fusion_to_fit
 from art_multimodal.models.fusion import FusionModel
+from art_multimodal.models.fusions import Equilibrium
 from art_multimodal.models.loading import load_model
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.models.resized import with_resize
@@ -264,11 +265,21 @@ class TrainingRun:
         else:
             for warning in caught:
                 self.listener.warning(str(warning.message))
+            self._say_what_was_missed()
         finally:
             self.folder.let_go()
             if self._writer is not None:
                 self._writer.close()
         return self.history
+
+    def _say_what_was_missed(self) -> None:
+        """Of a fusion by equilibrium, how often its solver did not get there."""
+        fusion = getattr(self.model, "fusion", None)
+        if isinstance(fusion, Equilibrium) and fusion.missed:
+            self.listener.warning(
+                f"{fusion.missed:,} of {fusion.asked:,} fixed points that training and validation asked for were not "
+                "reached: there gradients are not exact. Lower the learning rate, or raise max_iter of the fusion"
+            )
 
     def _step_taken(self, record: StepRecord) -> None:
         if not is_main_process():

@@ -97,6 +97,13 @@ class FusionAsking(Asking):
         present = torch.from_numpy(~self.modalities[name].missing(field)).to(self.device)
         return Part(self._table(name).of(field.tolist()), present)
 
+    def all_seen(self, x: np.ndarray) -> dict[str, Part | Strings]:
+        """What the model sees of all modalities of samples ``(N,)``."""
+        return {
+            name: self.see_field(name, field) if self.modalities[name].numeric else self.see_texts(name, field.tolist())
+            for name, field in self.fields(x).items()
+        }
+
     def words_in(self, text: str) -> int:
         return len(text.split())
 

@@ -26,6 +26,7 @@ from art_multimodal.evaluations.suite.exhaustive import CUT
 from art_multimodal.evaluations.suite.noise import NOISE
 from art_multimodal.evaluations.suite.selection import SMOOTHED_ROWS
 from art_multimodal.functional.statistics import holm_adjusted, mcnemar
+from art_multimodal.models.fusions.fusion import DOUBTS, NO_EQUILIBRIUM
 
 #: Of all tests of one kind in a run together: how often one may be wrong where nothing is suspicious.
 LEVEL = 0.05
@@ -35,8 +36,8 @@ LEVEL = 0.05
 class Flag:
     """Something that makes a number suspicious.
 
-    :param kind: What it is: ``"hidden_gradients"``, ``"weak_adaptive"``, ``"texts_left_out"``, ``"not_monotonic"``,
-        ``"black_box_beats_white_box"``, ``"noise_beats_gradients"`` or ``"above_clean"``.
+    :param kind: What it is: ``"hidden_gradients"``, ``"weak_adaptive"``, ``"texts_left_out"``, ``"no_equilibrium"``,
+        ``"not_monotonic"``, ``"black_box_beats_white_box"``, ``"noise_beats_gradients"`` or ``"above_clean"``.
     :param row: Of the report.
     :param said: What it means and what to do.
     :param certain: Whether it is beyond chance; one that is not is said in ``report.json`` alone.
@@ -87,6 +88,12 @@ def flags_of_results(results: Mapping[str, Mapping[str, Any]]) -> list[Flag]:
                 "the robustness there is. The protocol says how many are tried."
             )
             found.append(Flag("texts_left_out", name, said))
+        if missed := row.get("flags", {}).get(NO_EQUILIBRIUM):
+            said = (
+                f"Of {missed} of {row['attacked']} samples {DOUBTS[NO_EQUILIBRIUM]}, after {name}. Attack the model "
+                "through unrolled steps, too, before the row is read as robustness."
+            )
+            found.append(Flag(NO_EQUILIBRIUM, name, said))
         found += [
             Flag("hidden_gradients", name, said) for said in suspicions(row.get("flags", {}), row.get("attacked", 0))
         ]

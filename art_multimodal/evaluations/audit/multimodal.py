@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from art_multimodal.datasets import LabelledSamples
 from art_multimodal.estimators.fusion import FusionClassifier
@@ -17,9 +19,14 @@ from art_multimodal.evaluations.audit.defending import Views
 from art_multimodal.evaluations.audit.drawing import keep_drawings
 from art_multimodal.evaluations.audit.lines import Classified, Pictured, SampleRecord
 from art_multimodal.evaluations.audit.subject import Subject
-from art_multimodal.evaluations.suite import SAMPLES, Attacked
+from art_multimodal.evaluations.suite import SAMPLES, Attacked, PreparedAttack
+from art_multimodal.models.fusions import Fusion
+from art_multimodal.models.fusions.fusion import DOUBTS
 from art_multimodal.models.multimodal import MultimodalModel
 from art_multimodal.sample_arrays import field_bytes
+
+#: Of how many samples, before any attack, it is said what is doubtful about their scores; and how many at once.
+LOOKED_AT, _TOGETHER = 200, 50
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,28 @@ class MultimodalSubject(Subject):
 
     def labels(self, samples: Sequence[OneSample]) -> np.ndarray:
         return np.array([sample.label for sample in samples], dtype=np.int64)
+
+    def look(self, order: np.ndarray) -> None:
+        x = self._x[order[:LOOKED_AT]]
+        self.own_notes += tuple(
+            f"of {count} of {len(x)} samples {DOUBTS[name]}" for name, count in self._doubts(x).items()
+        )
+
+    def attacked(self, prepared: PreparedAttack, naive: bool, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
+        attacked = super().attacked(prepared, naive, x, y, seed)
+        return replace(attacked, flags={**attacked.flags, **self._doubts(attacked.x)})
+
+    def _doubts(self, x: np.ndarray) -> dict[str, int]:
+        """How many samples the fusion says of that their scores mean something else than they seem to, by name."""
+        fusion = getattr(self.model, "fusion", None)
+        if not isinstance(fusion, Fusion) or type(fusion).doubts is Fusion.doubts:
+            return {}
+        asking, found = self.estimator.asking(_TOGETHER), Counter[str]()
+        for start in range(0, len(x), _TOGETHER):
+            with torch.no_grad():
+                doubts = fusion.doubts(*asking.features(asking.all_seen(x[start : start + _TOGETHER])))
+            found.update({name: int(of.sum()) for name, of in doubts.items()})
+        return {name: count for name, count in found.items() if count}
 
     def counted(self) -> AbstractContextManager[dict[str, int]]:
         return self._counted.counted()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.functional.fixed_point import FixedPoint, anderson, fixed_point, unrolled
-from art_multimodal.models.fusions.fusion import FUSIONS, Fusion, mlp, modules_by_name
+from art_multimodal.functional.fixed_point import FixedPoint, anderson, fixed_point, jacobian_size, unrolled
+from art_multimodal.models.fusions.fusion import FUSIONS, NO_EQUILIBRIUM, Fusion, mlp, modules_by_name
 from art_multimodal.models.multimodal import Features
 
 #: Gain of the last normalisations at the start: with the usual 1 the iteration does not contract.
@@ -75,6 +75,8 @@ class Equilibrium(Fusion):
         self.head = mlp([width, hidden, classes])
         #: How the last batch's fixed points were found; ``None`` before the first, and where it was unrolled.
         self.found: FixedPoint | None = None
+        #: How many fixed points were asked for so far, and how many of them were not reached.
+        self.asked = self.missed = 0
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         layer, start = self.iteration(features, present)
@@ -102,6 +104,23 @@ class Equilibrium(Fusion):
 
         return layer, inputs.new_zeros(len(inputs), (len(self.widths) + 1) * self.width)
 
+    def steepness(self, features: Features, present: Mapping[str, Tensor], states: Tensor, vectors: Tensor) -> Tensor:
+        """How steep the layer is: estimates of the mean square of its Jacobian's columns, ``[N]``, with gradients.
+
+        :param features: As for :meth:`forward`.
+        :param present: Likewise.
+        :param states: Where, ``[N, (M + 1) D]``: fixed points, as :attr:`found` and :meth:`solve` have them.
+        :param vectors: Random ones, as :func:`~art_multimodal.functional.fixed_point.jacobian_size` takes them.
+        """
+        layer, _ = self.iteration(features, present)
+        return jacobian_size(layer, states, vectors) / states.shape[1]
+
+    def doubts(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.unroll:
+            return {}
+        with torch.no_grad():
+            return {NO_EQUILIBRIUM: ~self.solve(features, present).converged}
+
     def solve(self, features: Features, present: Mapping[str, Tensor]) -> FixedPoint:
         """How the fixed points of a batch are found, without gradients."""
         return anderson(*self.iteration(features, present), self.max_iter, self.tolerance)
@@ -116,7 +135,9 @@ class Equilibrium(Fusion):
         return torch.cat([own, self.norm(torch.relu(self.combine(votes) + given))[:, None]], dim=1)
 
     def _say(self, found: FixedPoint) -> None:
-        if missed := int((~found.converged).sum()):
+        missed = int((~found.converged).sum())
+        self.asked, self.missed = self.asked + len(found.converged), self.missed + missed
+        if missed:
             said = f"{missed} of {len(found.converged)} fixed points were not reached in {self.max_iter} steps"
             residual = float(found.residual.max())
             warnings.warn(

@@ -14,6 +14,13 @@ from art_multimodal.errors import InputError, one_line
 from art_multimodal.models.multimodal import Features
 from art_multimodal.registry import Registry
 
+NO_EQUILIBRIUM, NEGATIVE_WEIGHT = "no_equilibrium", "negative_weight"
+#: What may be the matter with a sample's scores, by name, as one says it of some samples.
+DOUBTS = {
+    NO_EQUILIBRIUM: "the fixed point is not reached: scores are no equilibrium, and gradients are not exact",
+    NEGATIVE_WEIGHT: "a modality has a negative weight, and votes for its least likely class",
+}
+
 
 class Fusion(nn.Module):
     """Fuse the embeddings of several modalities, and predict from what comes out.
@@ -80,6 +87,13 @@ class Fusion(nn.Module):
     def weights(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """How much each modality counts, ``[N]`` by name, where the fusion weighs them."""
         return None
+
+    def doubts(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Which samples have scores that mean something else than they seem to, booleans ``[N]``.
+
+        By the names of :data:`DOUBTS`; none where that cannot be. Audits count these samples, and say so.
+        """
+        return {}
 
     def _one_width(self, whose: str) -> int:
         """The width of all towers.

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from art_multimodal.models.fusions.fusion import FUSIONS
+from art_multimodal.models.fusions.fusion import FUSIONS, NEGATIVE_WEIGHT
 from art_multimodal.models.fusions.votes import Votes
+from art_multimodal.models.multimodal import Features
 
 
 class QualityAware(Votes):
@@ -39,6 +40,10 @@ class QualityAware(Votes):
     ) -> None:
         super().__init__(widths, classes)
         self.nonnegative, self.detach_weights = bool(nonnegative), bool(detach_weights)
+
+    def doubts(self, features: Features, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        scores, there = self._stacked(features, present)
+        return {NEGATIVE_WEIGHT: ((self._weigh(scores, there) < 0) & there).any(dim=1)}
 
     def _weigh(self, scores: Tensor, there: Tensor) -> Tensor:
         weights = torch.logsumexp(scores, dim=2) / 10

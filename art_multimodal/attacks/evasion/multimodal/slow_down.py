@@ -160,12 +160,8 @@ class SlowDownAttack(AttackInBalls):
         x = self.estimator.checked(x)
         asking, found = self.estimator.asking(self.batch_size), []
         for start in range(0, len(x), self.batch_size):
-            fields = asking.fields(x[start : start + self.batch_size])
             with torch.no_grad():
-                seen = {
-                    name: asking.see_field(name, fields[name]) if one.numeric else asking.see_texts(name, fields[name])
-                    for name, one in asking.modalities.items()
-                }
+                seen = asking.all_seen(x[start : start + self.batch_size])
                 found.append(self._equilibrium.solve(*asking.features(seen)))
         if not found:
             return Solved(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, bool))
