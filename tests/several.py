@@ -55,7 +55,7 @@ __all__ = [
 
 #: Which fusion a method of training is for, where it does not train any.
 OF_FUSIONS = {
-    **{name: name for name in ("qmf", "unis_mmc", "mla")},
+    **{name: name for name in ("qmf", "unis_mmc", "mla", "deq")},
     **{"auxiliary": "late", "crmt": "orthogonal", "mmlora": "late"},
 }
 #: The separate models, by the name of their fusion, and the one whose modalities meet at once.

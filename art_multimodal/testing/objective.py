@@ -287,7 +287,7 @@ def _quantities(seed: int) -> Given:
         "fused": draw(_COUNT, _WIDTH),
         "weights": {name: of.sigmoid() for name, of in by_modality(_COUNT).items()},
         "history": {name: of.sigmoid() for name, of in by_modality(_COUNT).items()},
-        "radius": draw(_COUNT).sigmoid(),
+        **{name: draw(_COUNT).sigmoid() for name in ("radius", "steepness")},
         "present": {
             _MODALITIES[0]: torch.ones(_COUNT, dtype=torch.bool),
             _MODALITIES[1]: torch.tensor([True, True, False, True, True, True]),

@@ -16,6 +16,7 @@ from art_multimodal import FusionClassifier, InputError
 from art_multimodal.defences.trainer import (
     FusionTrainer,
     FusionTrainerCRMT,
+    FusionTrainerDEQ,
     FusionTrainerMLA,
     FusionTrainerMMLoRA,
     FusionTrainerQMF,
@@ -26,10 +27,11 @@ from art_multimodal.defences.trainer import (
     TrainingSettings,
 )
 from art_multimodal.defences.trainer.checkpoint import load_checkpoint
+from art_multimodal.defences.trainer.samples import generator_of
 from art_multimodal.functional.fusion_objectives import quality_ranking
 from art_multimodal.models.families.modular.model import ModularModel
 
-from .fusions import COUNT, EPS, Y, classifier, data, every_method, own_scores, plain
+from .fusions import COUNT, EPS, Y, classifier, data, every_method, own_scores, plain, tensors
 from .training import OF_FUSIONS, assert_equal_weights, weights
 
 
@@ -142,6 +144,28 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(method: str, tmp_path
         )
 
 
+def test_one_step_of_deq_is_that_of_its_formula() -> None:
+    """Cross-entropy, and the squares of two random rows of the Jacobian, per entry of the states."""
+    of, x = classifier("deq"), data()
+    of.multimodal.fusion.max_iter, of.multimodal.fusion.tolerance = 500, 1e-12
+    before = copy.deepcopy(of.multimodal)
+    trainer = FusionTrainerDEQ(of, plain(seed=3), gamma=0.7)
+    rows: list[int] = []
+    trainer.fit(x, Y, batch_size=COUNT, nb_epochs=1, callback=lambda record: rows.extend(record.place.rows))
+    fusion = before.fusion
+    features = {name: before.tower(name).module(values) for name, values in tensors(x[rows]).items()}
+    there = {name: torch.ones(COUNT, dtype=torch.bool) for name in features}
+    loss = F.cross_entropy(fusion.predict(fusion(features, there)), torch.from_numpy(Y[rows]))
+    layer, start = fusion.iteration(features, there)
+    state = fusion.found.state.detach().requires_grad_()
+    drawn = torch.from_numpy(generator_of(3, 5, 0).standard_normal((2, *start.shape)))
+    image = layer(state)
+    for vectors in drawn:
+        (back,) = torch.autograd.grad(image, state, vectors, create_graph=True)
+        loss = loss + 0.7 * back.square().sum() / start.numel() / 2
+    assert trainer.losses[0] == pytest.approx(loss.item(), rel=1e-6)
+
+
 def smaller(scores: torch.Tensor) -> torch.Tensor:
     return scores.square().mean()
 
@@ -184,6 +208,7 @@ def test_what_a_method_needs_is_asked_for_before_training() -> None:
         (lambda: FusionTrainerMMLoRA(classifier("concat")), "needs scores of each modality alone"),
         (lambda: FusionTrainerUmURL(classifier("late")), "a model of skeletons: a UnifiedStream"),
         (lambda: FusionTrainerCRMT(classifier("late")), "orthonormal heads: give a model with the fusion orthogonal"),
+        (lambda: FusionTrainer(classifier("late"), "deq"), "the layer of an equilibrium .* with the fusion deq"),
         (lambda: FusionTrainerUniSMMC(classifier("unis_mmc", width=9)), "towers of one width, not pix 6, lab 6, gas 9"),
         (lambda: FusionTrainer(FusionClassifier(Joint(), device_type="cpu"), "qmf"), "needs|trains"),
         (lambda: FusionTrainer(classifier(), "plain", attack={}), "at least one modality"),

@@ -4,6 +4,7 @@ from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
 from art_multimodal.defences.trainer.fusion.named import (
     AblationTrainer,
     FusionTrainerCRMT,
+    FusionTrainerDEQ,
     FusionTrainerMLA,
     FusionTrainerMMLoRA,
     FusionTrainerQMF,
@@ -61,6 +62,7 @@ __all__ = [
     "DualEncoderTrainer",
     "FusionTrainer",
     "FusionTrainerCRMT",
+    "FusionTrainerDEQ",
     "FusionTrainerMLA",
     "FusionTrainerMMLoRA",
     "FusionTrainerQMF",

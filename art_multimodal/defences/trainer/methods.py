@@ -22,7 +22,7 @@ TEXTS = (
 #: Of fusion models; what has no prefix is of the batch as it is trained on, attacked where there is an attack.
 SCORES = (
     *("clean_scores", "adversarial_scores", "scores", "unimodal_scores", "features", "fused", "weights", "present"),
-    *("history", "turn", "radius", "projected", "fused_projected", "ablated_scores"),
+    *("history", "turn", "radius", "steepness", "projected", "fused_projected", "ablated_scores"),
 )
 QUANTITIES = (*IMAGES, *TEXTS, *SCORES, "targets", "positives", "scale", "original_scale")
 

@@ -23,15 +23,19 @@ from art_multimodal.estimators.fusion import FusionClassifier
 from art_multimodal.functional.skeletons import varied
 from art_multimodal.models.families.modular.model import ModularModel
 from art_multimodal.models.fusion import move_tokens
-from art_multimodal.models.fusions import Fusion
+from art_multimodal.models.fusions import Equilibrium, Fusion
 from art_multimodal.models.fusions.orthogonal import Orthogonal
 from art_multimodal.models.fusions.unified_stream import UnifiedStream
 from art_multimodal.models.lipschitz import lipschitz_bound
-from art_multimodal.models.multimodal import MultimodalModel, Part
+from art_multimodal.models.multimodal import Features, MultimodalModel, Part
 from art_multimodal.processes import process_index
 
 #: Quantities that are tensors of samples by name, and those that are one.
 _BY_NAME, _WHOLE = ("features", "unimodal_scores", "weights"), ("scores", "fused")
+#: Those that are a number of each sample.
+_NUMBERS = ("radius", "steepness")
+#: Random vectors by which steepness is estimated, as published.
+_VECTORS = 2
 
 
 class SampleLearner(Learner):
@@ -91,7 +95,7 @@ class SampleLearner(Learner):
         found: dict[str, Any] = {"targets": batch.targets, "present": batch.present, "turn": batch.turn}
         if "clean_scores" in needs:
             found["clean_scores"] = self._asked(batch, batch.x, {"scores"})["scores"]
-        if own := needs & {*_BY_NAME, *_WHOLE, "adversarial_scores", "radius"}:
+        if own := needs & {*_BY_NAME, *_WHOLE, *_NUMBERS, "adversarial_scores"}:
             said = self._asked(batch, batch.x if attacked is None else attacked, own)
             found |= said | {"adversarial_scores": said["scores"]}
         if "ablated_scores" in needs:
@@ -131,8 +135,9 @@ class SampleLearner(Learner):
             if name in needs:
                 of, gather = own.get(name) or {}, _gathered_numbers if name == "weights" else gathered_rows
                 found[name] = {one: gather(of.get(one), size, device) for one in self.multimodal.modalities}
-        if "radius" in needs:
-            found["radius"] = _gathered_numbers(own.get("radius"), size, device)
+        for name in _NUMBERS:
+            if name in needs:
+                found[name] = _gathered_numbers(own.get(name), size, device)
         return found
 
     def _said(self, batch: SampleBatch, x: np.ndarray, needs: set[str] | frozenset[str]) -> dict[str, Any]:
@@ -145,6 +150,8 @@ class SampleLearner(Learner):
             said["radius"] = self._radius(said["fused"], batch.labels[batch.own])
         features = {name: part.values for name, part in seen.items() if isinstance(part.values, Tensor)}
         present = {name: part.present for name, part in seen.items()}
+        if "steepness" in needs:
+            said["steepness"] = at_least_float32(self._steepness(batch, features, present))
         by_name: dict[str, Mapping[str, Tensor] | None] = {}
         if "features" in needs:
             by_name["features"] = features if model.separate_towers else None
@@ -178,6 +185,16 @@ class SampleLearner(Learner):
         fusion = self.multimodal.fusion
         assert isinstance(fusion, Orthogonal)
         return fusion.radius(fused, torch.from_numpy(labels).to(fused.device), self._constants)
+
+    def _steepness(self, batch: SampleBatch, features: Features, present: dict[str, Tensor]) -> Tensor:
+        """Of the process's own samples, by their rows of what is drawn for the whole batch."""
+        fusion = self.multimodal.fusion
+        assert isinstance(fusion, Equilibrium)
+        found = fusion.found or fusion.solve(features, present)
+        rng = generator_of(self.settings.seed, 5, batch.number)
+        drawn = rng.standard_normal((_VECTORS, batch.size, found.state.shape[1]))
+        vectors = torch.from_numpy(drawn[:, batch.own]).to(found.state)
+        return fusion.steepness(features, present, found.state, vectors)
 
     @cached_property
     def _constants(self) -> Tensor:
@@ -225,6 +242,7 @@ _LACKING = {
     "such as late, qmf or unis_mmc.",
     "weights": "This method trains weights of modalities: give a model with a fusion that weighs them, such as qmf.",
     "projected": "This method trains a model of skeletons: a UnifiedStream.",
+    "steepness": "This method keeps the layer of an equilibrium from being steep: give a model with the fusion deq.",
     "radius": "This method raises the radius of orthonormal heads: give a model with the fusion orthogonal.",
 }
 
@@ -234,6 +252,8 @@ def _has(model: MultimodalModel, quantity: str) -> bool:
     fusion = getattr(model, "fusion", None)
     if quantity == "radius":
         return isinstance(fusion, Orthogonal)
+    if quantity == "steepness":
+        return isinstance(fusion, Equilibrium)
     if quantity == "projected":
         return isinstance(model, UnifiedStream)
     if quantity == "features":

@@ -93,6 +93,14 @@ METHODS.add(
     ),
 )
 METHODS.add(
+    "deq",
+    Method(
+        fusion_objectives.deq,
+        "fusion models: an equilibrium whose layer is not steep where it is fixed",
+        paper="DEQ, arXiv:2306.16645",
+    ),
+)
+METHODS.add(
     "mmlora",
     Method(
         fusion_objectives.unimodal,

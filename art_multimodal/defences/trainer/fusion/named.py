@@ -133,6 +133,35 @@ class FusionTrainerCRMT(FusionTrainer):
         super().__init__(classifier, "crmt", settings, attack, rho=rho, largest_radius=largest_radius)
 
 
+class FusionTrainerDEQ(FusionTrainer):
+    """An equilibrium whose layer is kept from being steep at its fixed points, so that its solver gets there.
+
+    The steepness is that of the Jacobian, estimated by two random vectors in each step.
+
+    | Paper link: https://arxiv.org/abs/2306.16645
+
+    >>> from art_multimodal.models.families.modular.towers import fitting_model
+    >>> trained = FusionClassifier(fitting_model("deq", sensors.modalities.values(), views.class_names, x))
+    >>> FusionTrainerDEQ(trained).fit(x, y, batch_size=8, nb_epochs=1)
+    """
+
+    def __init__(
+        self,
+        classifier: FusionClassifier,
+        settings: TrainingSettings | None = None,
+        attack: dict[str, float] | ScoreAscent | None = None,
+        gamma: float = 1.0,
+    ) -> None:
+        """
+        :param classifier: Around a model with the fusion ``deq``.
+        :param settings: See :class:`TrainingSettings`.
+        :param attack: As for :class:`FusionTrainer`.
+        :param gamma: Weight of the steepness; published with 20 on data of gene expression.
+        :raises InputError: If the model has another fusion.
+        """
+        super().__init__(classifier, "deq", settings, attack, gamma=gamma)
+
+
 class FusionTrainerMMLoRA(FusionTrainer):
     """First each modality alone with its head, then low-rank adapters on all towers together.
 
