@@ -186,6 +186,7 @@ def test_what_cannot_be_trained_is_one_line(data: str, tmp_path: Path, capsys) -
     out = ["--out", str(tmp_path / "out"), "--device", "cpu"]
     for arguments, message in [
         (["qmf", "modular:qfm", "--data", data], "Did you mean qmf"),
+        (["umurl", "modular:umurl", "--data", data], "umurl is a whole model and no fusion of towers: make a Unified"),
         (["qmf", "modular:concat", "--data", data], "needs scores of each modality alone"),
         (["mla", "modular:late", "--data", data], "one head that all modalities share"),
         (["tecoa", "modular:late", "--data", data], "tecoa trains dual encoders; for fusion models there are plain"),

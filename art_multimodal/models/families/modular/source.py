@@ -20,9 +20,14 @@ def fusion_to_fit(spec: str) -> str | None:
     """
     if not spec.startswith(_SCHEME):
         return None
-    from art_multimodal.models.fusions import FUSIONS
+    from art_multimodal.models.fusions import FUSIONS, WHOLE_MODELS
 
     name = spec.removeprefix(_SCHEME)
+    if name not in FUSIONS and name in WHOLE_MODELS:
+        raise InputError(
+            f"{name} is a whole model and no fusion of towers: make a {WHOLE_MODELS[name].__name__} in Python, write "
+            "it by save_model(model, 'FOLDER/best'), and name it checkpoint:FOLDER."
+        )
     FUSIONS[name]
     return name
 
