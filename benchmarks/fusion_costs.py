@@ -37,7 +37,10 @@ PROTOCOL = (
 WIDTH, CLASSES = 64, 10
 NAMES = ("rgb", "depth", "thermal")
 #: Which fusion a method is for; others train any.
-OF_METHODS = {"qmf": "qmf", "unis_mmc": "unis_mmc", "mla": "mla", "crmt": "orthogonal", "auxiliary": "late"}
+OF_METHODS = {
+    **{name: name for name in ("qmf", "unis_mmc", "mla", "deq")},
+    **{"crmt": "orthogonal", "mmlora": "late", "auxiliary": "late"},
+}
 
 
 def model_of(fusion: str, size: int) -> ModularModel:

@@ -52,9 +52,54 @@ def measured(results: Path, table: Table) -> str:
         parts.append(f"### {one['title']}\n")
         parts.append(table(one["header"], one["rows"]))
         parts.append(_trust(one, table))
+        parts.append(_by_modality(one, table))
         parts.append(_weights(one, table))
     parts.append(f"`{result['command']}`\n")
     return "\n".join(parts)
+
+
+def claims(results: Path, table: Table) -> str:
+    """What papers claim and what was demanded, as differences with intervals, over the data sets."""
+    result = _read(results / "fusions.json")
+    problems, said = result["problems"], result["claims"]
+    parts = [said["noise"] + "\n"]
+    levels = [title.removesuffix(", worst") for title in next(iter(problems.values()))["header"] if "noise" in title]
+    rows = [
+        [f"{name} - late", problem, *map(_points, found)]
+        for problem, one in problems.items()
+        for name, found in one["noise"].items()
+    ]
+    parts.append(table(("", "data", *levels), rows))
+    parts.append(said["schedules"] + "\n")
+    rows = [
+        [f"most-vulnerable - {name}", problem, *map(_points, found)]
+        for problem, one in problems.items()
+        for name, found in one["schedules"].items()
+    ]
+    parts.append(table(("", "data", "clean", "single", "joint", "single, largest", "joint, largest"), rows))
+    parts.append(said["demands"] + "\n")
+    rows = []
+    for problem in ("views", "rosmap"):
+        for name, found in problems[problem]["demands"]["values"].items():
+            rows.append([name, problem, *map(_points, found.values())])
+    parts.append(table(("fusion", "data", "oracle", "clean", "noise", "missing", "small", "joint"), rows))
+    seconds = {name: of["training_seconds"] for name, of in problems["views"]["values"].items()}
+    slowest = max(seconds, key=lambda name: seconds[name])
+    parts.append(
+        f"A training on `demo:views` takes {min(seconds.values()):.0f} to {seconds[slowest]:.0f} seconds of one core; "
+        f"the longest is that of {slowest}.\n"
+    )
+    if steps := _read(results / "fusion_costs.json").get("deq_steps"):
+        parts.append(
+            f"The solver of `deq` took {min(steps)} to {max(steps)} steps, {sum(steps) / len(steps):.0f} in the mean, "
+            "where its forward pass was timed.\n"
+        )
+    return "\n".join(parts)
+
+
+def _points(estimate: dict[str, Any]) -> str:
+    low, high = (100 * end for end in estimate["ci95"])
+    return f"{100 * estimate['value']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _trust(one: dict[str, Any], table: Table) -> str:
@@ -71,6 +116,27 @@ def _trust(one: dict[str, Any], table: Table) -> str:
         "oracle's accuracy that is kept without one; at the middle and at the largest radius."
     )
     return f"{said}\n\n" + table(("fusion", *("worst modality", "points", "kept") * 2), rows)
+
+
+def _by_modality(one: dict[str, Any], table: Table) -> str:
+    """Each modality attacked alone, and decoupled."""
+    values = one["values"]
+    modalities = list(next(iter(values.values()))["single"])
+    rows = []
+    for name, of in values.items():
+        radii = [" / ".join(f"{100 * at['value']:.0f}" for at in of["single"][m].values()) for m in modalities]
+        rows.append([name, *radii, *(_decoupled(*of["decoupling"][m]) for m in modalities)])
+    said = (
+        "Each modality attacked alone: accuracy in % at the three radii. Removed: the share in % of the modality's "
+        "points that had to be removed for another answer (decoupling), the mean over the samples for which such were "
+        "found, and which part of the samples that were tried these are."
+    )
+    header = ("fusion", *(f"{m} attacked" for m in modalities), *(f"{m} removed" for m in modalities))
+    return f"{said}\n\n" + table(header, rows)
+
+
+def _decoupled(share: float | None, count: float, tried: float) -> str:
+    return "none" if share is None else f"{100 * share:.1f} ({100 * count / tried:.0f} % of them)"
 
 
 def _weights(one: dict[str, Any], table: Table) -> str:

@@ -32,7 +32,8 @@ FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")
 #: What other pages include, by the names of the generated files.
 INCLUDED = (
     *OWN_PAGE,
-    *("defence_names", "resizes", "interoperability", "fusion_overview", "fusion_methods", "fusions_measured"),
+    *("defence_names", "resizes", "interoperability"),
+    *("fusion_overview", "fusion_methods", "fusions_measured", "fusions_claims"),
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
     *("attack_calls", "attack_chart", "pythons"),
@@ -135,6 +136,7 @@ def write_all(folder: Path) -> None:
     own.append(("fusion_overview.md", fusion_tables.overview(RESULTS, table)))
     own.append(("fusion_methods.md", fusion_tables.methods(table)))
     own.append(("fusions_measured.md", fusion_tables.measured(RESULTS, table)))
+    own.append(("fusions_claims.md", fusion_tables.claims(RESULTS, table)))
     own.append(("certificate_limits.md", certificate_tables.limits(table)))
     own.append(("certificate_hybrid.md", certificate_tables.hybrid(table)))
     own.append(("certificates_measured.md", certificate_tables.measured(RESULTS, table)))

@@ -14,12 +14,12 @@ import numpy as np
 
 from benchmarks.fusions.__main__ import SEEDS
 from benchmarks.fusions.cells import NOISE, QUERIES, STARTS, STEPS
+from benchmarks.fusions.claims import SAID, any_single, demands, joint, noise, schedules, share_of, single
 from benchmarks.fusions.contenders import BATCH, CONTENDERS, LEARNING_RATE, WIDTH
 from benchmarks.fusions.contenders import DROPOUT as MISSING
 from benchmarks.fusions.contenders import STEPS as IN_TRAINING
 from benchmarks.fusions.problems import PROBLEMS, TESTED
 from benchmarks.fusions.store import CELLS, cell_of, load
-from benchmarks.robust_training.statistics import Share
 
 RESULTS = Path(__file__).parents[1] / "results" / "fusions.json"
 PROTOCOL = (
@@ -45,13 +45,6 @@ def read(folder: Path, problem: str, contender: str) -> list[dict[str, np.ndarra
     return [load(file) for file in files if file.exists()]
 
 
-def share_of(cells: list[dict[str, np.ndarray]], *names: str) -> Share:
-    """The share of samples that are right in all of some conditions."""
-    right = np.array([np.all([cell[name] for name in names], axis=0) for cell in cells], dtype=float)
-    seeds = (right.mean(axis=1),) if len(cells) > 1 else ()
-    return Share((right.mean(axis=0),), seeds, np.array([]))
-
-
 def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
     """The table of a data set, of the contenders whose cells are there."""
     cells = {name: read(folder, problem_name, name) for name in CONTENDERS}
@@ -66,8 +59,8 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
     columns["one missing, worst"] = tuple(f"missing/{name}" for name in radii)
     columns["one removed, worst"] = tuple(f"removed/{name}" for name in radii)
     for number in range(3):
-        columns[f"single {_said(radii, number)}"] = tuple(c for n, r in radii.items() for c in _single(n, r, number))
-        columns[f"joint {_said(radii, number)}"] = tuple(f"joint/{smaller}" for smaller in range(number + 1))
+        columns[f"single {_said(radii, number)}"] = any_single(radii, number)
+        columns[f"joint {_said(radii, number)}"] = joint(number)
     rows, values = [], {}
     for name, found in cells.items():
         shares = {}
@@ -82,7 +75,7 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
             "seeds": len(found),
             "columns": shares,
             "single": {
-                one: {f"{r:.4g}": share_of(found, *_single(one, of, place)).estimate() for place, r in enumerate(of)}
+                one: {f"{r:.4g}": share_of(found, *single(one, of, place)).estimate() for place, r in enumerate(of)}
                 for one, of in radii.items()
             },
             "weights": _weights(found, radii),
@@ -96,12 +89,10 @@ def table_of(folder: Path, problem_name: str) -> dict[str, Any] | None:
         "rows": rows,
         "values": values,
         "trust": _trust(cells, radii),
+        "noise": noise(cells, radii),
+        "schedules": schedules(cells, radii),
+        "demands": demands(cells, radii),
     }
-
-
-def _single(name: str, radii: tuple[float, ...], number: int) -> tuple[str, ...]:
-    """Attacks on a modality up to a radius: who may go farther may stay nearer."""
-    return tuple(f"single/{name}/{radius:.4g}" for radius in radii[: number + 1])
 
 
 def _said(radii: dict[str, tuple[float, float, float]], number: int) -> str:
@@ -144,8 +135,7 @@ def _trust(cells: dict[str, list[dict[str, np.ndarray]]], radii: dict[str, Any])
         found[name] = []
         for number in (1, 2):
             pairs = {
-                one: (share_of(of, f"missing/{one}"), share_of(of, *_single(one, r, number)))
-                for one, r in radii.items()
+                one: (share_of(of, f"missing/{one}"), share_of(of, *single(one, r, number))) for one, r in radii.items()
             }
             costs = {one: (without - attacked).estimate() for one, (without, attacked) in pairs.items()}
             worst = max(costs, key=lambda one: costs[one]["value"])
@@ -164,6 +154,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     result = {
         "protocol": PROTOCOL,
         "command": "python -m benchmarks.fusions; python -m benchmarks.fusions.tables",
+        "claims": SAID,
         "problems": tables,
     }
     options.out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -84,3 +84,50 @@ def test_doubt_only_ever_takes_samples_away(tmp_path: Path, monkeypatch) -> None
     assert len(shares) > 5 and (np.diff(shares, axis=0) <= 1e-9).all()
     # The worst of several counts each sample that any of them misleads.
     assert (shares[:, -1] <= shares[:, :-1].min(axis=1) + 1e-9).all()
+
+
+def test_differences_are_those_of_the_same_samples() -> None:
+    """Of cells that are made up, against their means."""
+    from benchmarks.fusions import claims
+
+    radii = {"one": (0.1, 0.2, 0.4), "other": (0.1, 0.2, 0.4)}
+    rng = np.random.default_rng(0)
+
+    def cell(standing: float) -> dict[str, np.ndarray]:
+        names = [f"noise/{of}/{level}" for of in radii for level in claims.NOISE] + [f"missing/{of}" for of in radii]
+        found = {name: rng.random(200) < 0.9 for name in ["clean", *names]}
+        for number in range(3):
+            for of, its in radii.items():
+                found[f"single/{of}/{its[number]:.4g}"] = rng.random(200) < standing - 0.2 * number
+            found[f"joint/{number}"] = rng.random(200) < 0.5 * standing
+        return found
+
+    standing = {"concat": 0.8, "late": 0.8, "qmf": 0.7, "concat, joint": 0.9, "concat, in-turn": 0.9, "median": 0.9}
+    standing |= {"concat, most-vulnerable": 0.9, claims.HARDENED: 1.0}
+    cells = {name: [cell(share) for _ in range(3)] for name, share in standing.items()}
+
+    def mean(name: str, *conditions: str) -> float:
+        return float(np.mean([np.all([one[of] for of in conditions], axis=0) for one in cells[name]]))
+
+    noisy = [np.mean([mean(name, f"noise/{of}/0.3") for of in radii]) for name in ("qmf", "late")]
+    found = claims.noise(cells, radii)
+    assert list(found) == ["qmf"] and abs(found["qmf"][1]["value"] - (noisy[0] - noisy[1])) < 1e-4
+    attacked = [f"single/{of}/{radius}" for of in radii for radius in (0.1, 0.2)]
+    expected = mean("concat, most-vulnerable", *attacked) - mean("concat, joint", *attacked)
+    low, high = claims.schedules(cells, radii)["joint"][1]["ci95"]
+    assert abs(claims.schedules(cells, radii)["joint"][1]["value"] - expected) < 1e-4 and low < expected < high
+    demanded = claims.demands(cells, radii)
+    # Of a share of .9, .64 are left at the first radius by two independent attacks, and a fifth at the second.
+    assert demanded["radius"] == 1 and list(demanded["values"]) == ["median", claims.HARDENED]
+    median = demanded["values"]["median"]
+    kept = {
+        of: mean("median", f"single/{of}/0.1", f"single/{of}/0.2") - 0.9 * mean("median", f"missing/{of}")
+        for of in radii
+    }
+    assert median["oracle"]["modality"] == min(kept, key=lambda of: kept[of])
+    assert abs(median["oracle"]["value"] - min(kept.values())) < 1e-4
+    assert abs(median["clean"]["value"] - (mean("median", "clean") - mean("concat", "clean"))) < 1e-4
+    of_hardened = mean(claims.HARDENED, "joint/0", "joint/1")
+    assert abs(median["joint"]["value"] - (mean("median", "joint/0", "joint/1") - of_hardened)) < 1e-4
+    # The best is behind nobody.
+    assert demanded["values"][claims.HARDENED]["small"]["value"] == 0.0
