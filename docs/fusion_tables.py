@@ -7,6 +7,32 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+#: When to take a fusion, in a few words.
+_WHEN = {
+    "concat": "all sensors are trusted, or two of which one may be attacked",
+    "gated": "the answer lies between the sensors",
+    "bilinear": "the answer is a product of what they show; all of them there",
+    "late": "some sensors may be missing; with training under attack, three of which one may be attacked",
+    "unis_mmc": "as concat, with scores of each modality besides",
+    "cross_attention": "the answer lies between the sensors",
+    "qmf": "to see how sure each modality is of itself; nobody attacks",
+    "mla": "modalities that are learned one by one; nobody attacks",
+    "orthogonal": "a certificate is wanted, or few samples of which one table may be attacked",
+    "consensus": "one of three or more may be replaced altogether, or is very noisy",
+    "median": "as consensus, without weights to attack",
+    "deq": "to study equilibria; the dearest",
+    "mcmult": "sequences that are not aligned",
+    "umurl": "skeletons, few of them with labels",
+}
+#: Columns of the comparison that the overview shows: how they begin (the last such is taken), and their titles there.
+_SHOWN = {
+    "clean": "clean",
+    "noise": "one view very noisy",
+    "one missing": "one view missing",
+    "single": "one view attacked",
+    "joint": "all attacked",
+}
+
 Table = Callable[[Iterable[str], Iterable[Iterable[object]]], str]
 
 
@@ -15,7 +41,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def overview(results: Path, table: Table) -> str:
-    """Every fusion: what it does, who published it, what a pass costs, and what is left of it under attack."""
+    """Every fusion: what it does, when to use it, what a pass costs, and what is left of it under what."""
     from art_multimodal.models.fusions import FUSIONS, WHOLE_MODELS
 
     costs = _read(results / "fusion_costs.json").get("forward", {}).get("concat", {})
@@ -23,11 +49,11 @@ def overview(results: Path, table: Table) -> str:
     rows = []
     for name, fusion in (*FUSIONS.items(), *WHOLE_MODELS.items()):
         columns = measured.get(name, {}).get("columns", {})
-        largest = [title for title in columns if title.startswith(("single", "joint"))][-2:]
-        shares = [f"{100 * columns[title]['value']:.0f}" for title in ("clean", *largest)] if columns else [""] * 3
+        last = {start: [title for title in columns if title.startswith(start)][-1:] for start in _SHOWN}
+        shares = [f"{100 * columns[title[0]]['value']:.0f}" if title else "" for title in last.values()]
         cost = f"{costs[name]:.2f}" if name in costs else ""
-        rows.append([f"`{name}`", fusion.summary, fusion.paper, cost, *shares])
-    header = ("fusion", "what it does", "paper", "forward / concat", "clean", "one view attacked", "all attacked")
+        rows.append([f"`{name}`", fusion.summary, fusion.paper, _WHEN.get(name, ""), cost, *shares])
+    header = ("fusion", "what it does", "paper", "when", "forward / concat", *_SHOWN.values())
     return table(header, rows)
 
 
