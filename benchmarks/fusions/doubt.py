@@ -120,7 +120,7 @@ def _further(
             "ART's Square, no gradients",
             attacked(lambda on: SquareAttack(on, eps=eps, max_iter=QUERIES, nb_restarts=1, **batch)),
         )
-    yield f"{DRAWN} corners of the ball at random", _corners(classifier, modality, eps, x, y, seed)
+    yield f"{DRAWN} corners of the ball at random", corners(classifier, modality, eps, x, y, seed, DRAWN)
     for other, name in zip(others, OTHERS, strict=True):
         attack = ProjectedGradientDescentMultimodal(
             other, {modality: eps}, loss="margin", max_iter=STEPS, num_random_init=1, seed=seed, **batch
@@ -128,12 +128,12 @@ def _further(
         yield f"what misled {name}", attack.generate(x, y)
 
 
-def _corners(
-    classifier: FusionClassifier, modality: str, eps: float, x: np.ndarray, y: np.ndarray, seed: int
+def corners(
+    classifier: FusionClassifier, modality: str, eps: float, x: np.ndarray, y: np.ndarray, seed: int, drawn: int
 ) -> np.ndarray:
     """Of corners of the ball drawn at random, for each sample one that misleads, if any does."""
     kind, rng, found = classifier.modalities[modality], np.random.default_rng(seed), x.copy()
-    for _ in range(DRAWN):
+    for _ in range(drawn):
         values = np.array(kind.values(x[modality]))
         moved = np.clip(values + eps * rng.choice((-1.0, 1.0), values.shape), *kind.clip_values).astype(np.float32)
         tried = with_field(x, modality, kind.with_values(x[modality], moved))

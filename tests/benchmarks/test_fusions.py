@@ -131,3 +131,33 @@ def test_differences_are_those_of_the_same_samples() -> None:
     assert abs(median["joint"]["value"] - (mean("median", "joint/0", "joint/1") - of_hardened)) < 1e-4
     # The best is behind nobody.
     assert demanded["values"][claims.HARDENED]["small"]["value"] == 0.0
+
+
+def test_mechanisms_are_attacked_in_miniature(tmp_path: Path, monkeypatch) -> None:
+    from dataclasses import replace
+
+    from art_multimodal.demo.spoken_data import SpokenData
+    from benchmarks.fusions import mechanisms, problems
+
+    whole = problems.views()
+    train, test = ((x[:60], y[:60]) for x, y in (whole.train, whole.test))
+    monkeypatch.setitem(problems.PROBLEMS, "views", lambda: replace(whole, train=train, test=test, epochs=1))
+    spoken = SpokenData("redundant")
+    part = spoken.samples(np.arange(60)), spoken.labels[:60]
+    kinds, radii = tuple(spoken.modalities.values()), {"digit": (0.1,) * 3, "speech": (0.02,) * 3}
+    streams = problems.Problem(kinds, tuple(spoken.class_names), part, part, radii, 1)
+    monkeypatch.setitem(problems.PROBLEMS, mechanisms.STREAMS, lambda: streams)
+    for name, value in (("STEPS", 2), ("UNROLLED", (1,)), ("QUERIES", 3), ("SHIFTS", (1,)), ("SHIFTED", ("late",))):
+        monkeypatch.setattr(mechanisms, name, value)
+    out = tmp_path / "mechanisms.json"
+    result = mechanisms.main(["--samples", "8", "--out", str(out)])
+    assert json.loads(out.read_text()) == result
+    gradients, solver, _ = result["tables"]
+    shares = {row[0]: [float(cell.split()[0]) for cell in row[1:]] for row in gradients["rows"]}
+    assert list(shares) == ["clean", "implicit", "unrolled, 1 steps", "none", "the worst of these"]
+    for row in shares.values():
+        assert all(
+            worst <= share <= clean
+            for worst, share, clean in zip(shares["the worst of these"], row, shares["clean"], strict=True)
+        )
+    assert [row[0] for row in solver["rows"]] == ["pix", "fou", "kar", "all"]
