@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +39,19 @@ class Block(nn.Module):
     def forward(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
         """``mask``, ``[L, L]`` or ``[N, 1, 1, L]``, is true where there is something to attend to."""
         n, length, width = x.shape
-        qkv = self.qkv(self.norm_attention(x)).view(n, length, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key, value = (part.view(n, length, self.heads, -1).transpose(1, 2) for part in self.open(x))
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
-        x = x + self.out(attended.transpose(1, 2).reshape(n, length, width))
-        return x + self.mlp(self.norm_mlp(x))
+        return self.close(x, attended.transpose(1, 2).reshape(n, length, width))
+
+    def open(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values: see :class:`~art_multimodal.models.causal_text.CausalLayer`."""
+        queries, keys, values = self.qkv(self.norm_attention(states)).chunk(3, dim=-1)
+        return queries, keys, values
+
+    def close(self, states: Tensor, attended: Tensor) -> Tensor:
+        """What comes behind the heads."""
+        states = states + self.out(attended)
+        return states + self.mlp(self.norm_mlp(states))
 
 
 def patch_stem(width: int) -> nn.Sequential:
@@ -101,6 +110,9 @@ class ByteTextTower(nn.Module):
         for block in self.blocks:
             states = block(states, mask=allowed)
         return states
+
+    def layers(self) -> list[Any] | None:
+        return list(self.blocks) if all(type(block) is Block for block in self.blocks) else None
 
     def project(self, states: Tensor) -> Tensor:
         return self.projection(self.norm(states))

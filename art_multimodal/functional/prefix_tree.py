@@ -8,6 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What the tokens of a tree attend to, so many consecutive ones together, ``R``.
+
+    Texts stand in their order, so consecutive tokens have few ancestors that are not among them: those of the first.
+
+    :param keys: Places of the tokens that some token of a window attends to, ``[B, K]``; filled up where there are
+        fewer.
+    :param allowed: Whether a token of the window attends to a key, ``[B, R, K]``. Behind the last token of the tree
+        there is nobody, who attends to something all the same.
+    """
+
+    keys: Tensor
+    allowed: Tensor
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,22 @@ class PrefixTree:
     def to(self, device: torch.device) -> PrefixTree:
         """The same on a device."""
         return PrefixTree(*(part.to(device) for part in vars(self).values()))
+
+    def windows(self, rows: int) -> Windows:
+        """The ancestors again, for attention at a cost that grows with the size of the tree, and not with its square.
+
+        :param rows: Tokens of a window; of a smaller tree there is one window.
+        """
+        size = len(self.ids)
+        rows = min(rows, size)
+        allowed = F.pad(self.ancestors, (0, 0, 0, -size % rows)).view(-1, rows, size)
+        needed = allowed.any(dim=1)
+        most = int(needed.sum(dim=1).max())
+        # The needed ones first, in their order.
+        keys = needed.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        allowed = allowed.gather(2, keys[:, None].expand(-1, rows, -1))
+        allowed[..., 0] |= ~allowed.any(dim=2)
+        return Windows(keys, allowed)
 
 
 def prefix_trees(tokens: Tensor, ends: Tensor, most_positions: int) -> Iterator[PrefixTree]:

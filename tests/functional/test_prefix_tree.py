@@ -48,3 +48,20 @@ def test_a_tree_holds_each_beginning_once_and_no_more_than_allowed(texts, most):
 
 def test_no_texts_need_no_tree():
     assert list(prefix_trees(torch.zeros(0, 4, dtype=torch.long), torch.zeros(0, dtype=torch.long), 8)) == []
+
+
+@given(TEXTS, st.integers(1, 40), st.integers(1, 9))
+def test_windows_let_every_token_attend_to_its_ancestors_and_nothing_else(texts, most, rows):
+    for tree in prefix_trees(*padded(texts), most):
+        windows = tree.windows(rows)
+        count, size, keys = windows.allowed.shape
+        assert windows.keys.shape == (count, keys) and size == min(rows, len(tree.ids))
+        # Besides the window's own tokens, those before the first of them.
+        assert keys <= size + max(map(len, texts)) - 1
+        for place in range(count * size):
+            allowed = windows.allowed[place // size, place % size]
+            found = windows.keys[place // size][allowed].tolist()
+            if place < len(tree.ids):
+                assert sorted(found) == tree.ancestors[place].nonzero().flatten().tolist()
+            else:
+                assert found

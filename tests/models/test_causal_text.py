@@ -163,6 +163,83 @@ def test_padding_of_transformers_is_left_out(make, texts, name):
     assert lengths == [encoder.count_tokens(tokens)] and lengths[0] < tokens.shape[1]
 
 
+@pytest.mark.parametrize(("at_once", "rows"), [(10**6, 3), (40, 3), (24, 8), (17, 100), (1, 1)])
+@pytest.mark.parametrize("name", [*CAUSAL, "clip", "digits"])
+@torch.no_grad()
+def test_layer_by_layer_in_windows_embeddings_are_the_same(make, texts, name, at_once, rows, monkeypatch):
+    encoder, features = make(name)
+    encoder.double()
+    monkeypatch.setattr(causal_text, "POSITIONS_AT_ONCE", at_once)
+    monkeypatch.setattr(causal_text, "_ROWS", rows)
+    tokens = encoder.tokenize([*texts, *SHARED, longest(encoder)])
+    expected = features(tokens)
+    assert encoder.causal_text.layers()
+    found, _ = encoder.encode_texts_sharing_prefixes(tokens, normalize=False)
+    # Sums of a few hundred terms in double precision, and a few layers of them.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["tiny-test", "clip", "digits"])
+@torch.no_grad()
+def test_behind_the_last_attention_only_ends_of_texts_go_on(make, name):
+    encoder, _ = make(name)
+    last = {
+        "tiny-test": lambda: encoder.model.transformer.resblocks[-1],
+        "clip": lambda: encoder.model.text_model.encoder.layers[-1],
+        "digits": lambda: encoder.text.blocks[-1],
+    }[name]()
+    seen = []
+    last.mlp.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    texts = list(dict.fromkeys(SHARED))
+    encoder.encode_texts_sharing_prefixes(encoder.tokenize(texts))
+    assert sum(seen) == len(texts)
+
+
+@torch.no_grad()
+def test_attention_that_is_not_plain_is_asked_itself(make):
+    class Doubled(torch.nn.MultiheadAttention):
+        def forward(self, *args, **kwargs):
+            found, weights = super().forward(*args, **kwargs)
+            return 2 * found, weights
+
+    def attention_of(encoder):
+        if encoder.family == "hf":
+            return encoder.model.text_model.encoder.layers[0].self_attn
+        return encoder.model.transformer.resblocks[0].attn
+
+    changes = {
+        "another class": lambda attention: setattr(attention, "__class__", Doubled),
+        "a hook": lambda attention: attention.register_forward_hook(lambda m, i, o: (3 * o[0], *o[1:])),
+        "another forward": lambda attention: setattr(
+            attention, "forward", lambda *a, real=attention.forward, **k: (2 * real(*a, **k)[0], None)
+        ),
+    }
+    for name, known in (("tiny-test", changes), ("clip", ["a hook", "another forward"])):
+        for change in known:
+            encoder, features = make(name)
+            tokens = encoder.tokenize(SHARED)
+            before = features(tokens)
+            assert encoder.causal_text.layers()
+            changes[change](attention_of(encoder))
+            assert encoder.causal_text.layers() is None
+            expected = features(tokens)
+            assert (expected - before).abs().max() > 1e-3
+            found, _ = encoder.encode_texts_sharing_prefixes(tokens, normalize=False)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_attention_that_drops_something_is_asked_itself(make):
+    encoder, _ = make("clip")
+    for layer in encoder.model.text_model.encoder.layers:
+        layer.self_attn.dropout = 0.5
+    assert encoder.causal_text.layers()
+    encoder.train()
+    assert encoder.causal_text.layers() is None
+    encoder, _ = make("tiny-test")
+    encoder.model.transformer.grad_checkpointing = True
+    assert encoder.causal_text.layers() is None
+
+
 def test_the_word_that_stands_for_an_end_token(open_clip_architectures):
     assert open_clip.get_tokenizer("tiny-test")(["hill"])[0, 1] == HILL
 

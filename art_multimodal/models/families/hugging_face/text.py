@@ -11,6 +11,25 @@ from torch import Tensor
 from art_multimodal.models.causal_text import is_as_built
 
 
+class HuggingFaceCLIPLayer:
+    """A layer of transformers' CLIP as a :class:`CausalLayer`.
+
+    :param layer: Of the class ``CLIPEncoderLayer``.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self._layer, self.heads = layer, layer.self_attn.num_heads
+
+    def open(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        attention, states = self._layer.self_attn, self._layer.layer_norm1(states)
+        return attention.q_proj(states), attention.k_proj(states), attention.v_proj(states)
+
+    def close(self, states: Tensor, attended: Tensor) -> Tensor:
+        layer = self._layer
+        states = states + layer.self_attn.out_proj(attended)
+        return states + layer.mlp(layer.layer_norm2(states))
+
+
 class HuggingFaceCLIPText:
     """The text transformer of a ``CLIPModel`` as a :class:`CausalText`.
 
@@ -33,6 +52,19 @@ class HuggingFaceCLIPText:
         mask = torch.zeros_like(allowed, dtype=states.dtype).masked_fill(~allowed, torch.finfo(states.dtype).min)
         mask = mask.expand(len(states), 1, *allowed.shape)
         return self._tower.encoder(inputs_embeds=states, attention_mask=mask, is_causal=False)[0]
+
+    def layers(self) -> list[HuggingFaceCLIPLayer] | None:
+        from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
+
+        layers = list(self._tower.encoder.layers)
+        for layer in layers:
+            attention = layer.self_attn
+            if type(layer) is not CLIPEncoderLayer or type(attention) is not CLIPAttention:
+                return None
+            drops = attention.training and attention.dropout
+            if drops or getattr(layer, "gradient_checkpointing", False) or not is_as_built((attention,)):
+                return None
+        return [HuggingFaceCLIPLayer(layer) for layer in layers]
 
     def project(self, states: Tensor) -> Tensor:
         return self._model.text_projection(self._tower.final_layer_norm(states))

@@ -6,8 +6,33 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from art_multimodal.models.causal_text import is_as_built
+from art_multimodal.models.fast_gradients import SelfAttention
+
+
+class CLIPLayer:
+    """A residual block of open_clip as a :class:`CausalLayer`.
+
+    :param block: Of the class ``ResidualAttentionBlock``.
+    """
+
+    def __init__(self, block: Any) -> None:
+        self._block, self.heads = block, block.attn.num_heads
+
+    def open(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        attention = self._block.attn
+        together = F.linear(self._block.ln_1(states), attention.in_proj_weight, attention.in_proj_bias)
+        queries, keys, values = together.chunk(3, dim=-1)
+        return queries, keys, values
+
+    def close(self, states: Tensor, attended: Tensor) -> Tensor:
+        block = self._block
+        # As torch's attention does: the projection at its end is never called.
+        out = block.attn.out_proj
+        states = states + block.ls_1(F.linear(attended, out.weight, out.bias))
+        return states + block.ls_2(block.mlp(block.ln_2(states)))
 
 
 class CLIPText:
@@ -36,6 +61,15 @@ class CLIPText:
     def transform(self, states: Tensor, allowed: Tensor) -> Tensor:
         mask = torch.zeros_like(allowed, dtype=states.dtype).masked_fill(~allowed, -torch.inf)
         return self._parts.transformer(states, attn_mask=mask)
+
+    def layers(self) -> list[CLIPLayer] | None:
+        from open_clip.transformer import ResidualAttentionBlock
+
+        transformer = self._parts.transformer
+        blocks = list(transformer.resblocks)
+        if transformer.grad_checkpointing or any(type(block) is not ResidualAttentionBlock for block in blocks):
+            return None
+        return [CLIPLayer(block) for block in blocks] if all(_is_plain(block.attn) for block in blocks) else None
 
     def project(self, states: Tensor) -> Tensor:
         projection, states = self._parts.text_projection, self._parts.ln_final(states)
@@ -81,3 +115,12 @@ def causal_text_of(model: Any) -> CLIPText | None:
     mask = parts.attn_mask
     causal = mask is not None and torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1))
     return CLIPText(parts, pool_type, end_id) if causal else None
+
+
+def _is_plain(attention: nn.Module) -> bool:
+    """Whether attention is torch's own with one matrix for queries, keys and values, and nothing else in it."""
+    if type(attention) not in (nn.MultiheadAttention, SelfAttention) or not is_as_built((attention,)):
+        return False
+    assert isinstance(attention, nn.MultiheadAttention)
+    further = attention.bias_k is not None or attention.bias_v is not None or attention.add_zero_attn
+    return attention._qkv_same_embed_dim and not further and not (attention.training and attention.dropout)
