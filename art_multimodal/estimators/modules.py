@@ -151,12 +151,16 @@ class RememberedFeatures(LearningModule):
             self._kept = None
             return compute()
         weights = tuple(weights)
-        kept = self._kept
-        if kept is None or kept[1] != model.mode_changes or not kept[0].holds(weights):
+        if not self.remembers(model, weights):
             with torch.no_grad():
-                kept = (WeightState(weights, model.modules()), model.mode_changes, compute())
-            self._kept = kept
-        return kept[2]
+                self._kept = (WeightState(weights, model.modules()), model.mode_changes, compute())
+        assert self._kept is not None
+        return self._kept[2]
+
+    def remembers(self, model: Model, weights: Iterable[Tensor]) -> bool:
+        """Whether :meth:`remember` would compute nothing."""
+        kept = None if self.learning else self._kept
+        return kept is not None and kept[1] == model.mode_changes and kept[0].holds(weights)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}

@@ -6,16 +6,38 @@ rebuild a plain ``PyTorchClassifier`` around ``estimator.model`` and forget the 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from art_multimodal.estimators.asking.memory import TextMemory
 from art_multimodal.estimators.modules import LearningModule, RememberedFeatures
 from art_multimodal.models.dual_encoder import DualEncoder
 
 _TEXTS_PER_BATCH = 256
+#: Sets of other prompts whose classes are remembered: those that several attacks share among all images.
+_OTHER_SETS = 4
+
+#: For each class its prompts.
+Prompts = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of prompts while the weights stay as they are.
+
+    :param texts: Unit embeddings of the distinct prompts, ``[M, D]``.
+    :param classes: Unit embeddings of the classes, ``[K, D]``.
+    :param others: The same of the classes by other prompts.
+    """
+
+    texts: Tensor
+    classes: Tensor
+    others: OrderedDict[Prompts, Tensor] = field(default_factory=OrderedDict)
 
 
 class ImageEncoder(nn.Module):
@@ -58,8 +80,9 @@ class PromptHead(RememberedFeatures):
         super().__init__()
         self._dual_encoder = (dual_encoder,)
         texts = dict.fromkeys(text for class_prompts in prompts for text in class_prompts)
-        row_of = {text: row for row, text in enumerate(texts)}
-        places = [(index, row_of[text]) for index, class_prompts in enumerate(prompts) for text in class_prompts]
+        #: The distinct prompts, and the row of each.
+        self.row_of = {text: row for row, text in enumerate(texts)}
+        places = [(index, self.row_of[text]) for index, class_prompts in enumerate(prompts) for text in class_prompts]
         self.register_buffer("tokens", dual_encoder.tokenize(list(texts)), persistent=False)
         self.register_buffer("class_of", torch.tensor([place[0] for place in places]), persistent=False)
         self.register_buffer("text_of", torch.tensor([place[1] for place in places]), persistent=False)
@@ -70,38 +93,72 @@ class PromptHead(RememberedFeatures):
 
         While training they are computed in every call, with gradients.
         """
-        model = self._dual_encoder[0]
-        return self.remember(model, [self.tokens, *model.text_parameters()], self._encode)
+        return self.known().classes
 
-    def _encode(self) -> Tensor:
-        features = self._embedded(self.tokens)
+    def known(self) -> Known:
+        """What is known of the prompts; computed where nothing is."""
+        return self.remember(self.dual_encoder, self._weights, self._encode)
+
+    @property
+    def _weights(self) -> list[Tensor]:
+        return [self.tokens, *self.dual_encoder.text_parameters()]
+
+    def _encode(self) -> Known:
+        texts = self._embedded(self.tokens)
         # The mean's length does not matter: the sum has its direction.
-        sums = features.new_zeros(self.nb_classes, features.shape[1])
-        return F.normalize(sums.index_add(0, self.class_of, features[self.text_of]), dim=-1)
+        sums = texts.new_zeros(self.nb_classes, texts.shape[1])
+        return Known(texts, F.normalize(sums.index_add(0, self.class_of, texts[self.text_of]), dim=-1))
 
-    def features_of(self, prompts: Sequence[Sequence[Sequence[str]]]) -> Tensor:
+    def features_of(self, prompts: Sequence[Prompts]) -> Tensor:
         """Unit embeddings ``[N, K, D]`` of the classes by ``N`` sets of prompts, without gradients.
 
-        Each distinct text is encoded once.
+        Each distinct text is encoded once, and the prompts of the classifier not again. A single set is remembered:
+        attacks whose prompts all images share ask about it batch by batch.
 
         :param prompts: For each set, for each class at least one text.
         """
-        dual_encoder = self._dual_encoder[0]
-        texts = list(dict.fromkeys(text for entry in prompts for texts in entry for text in texts))
-        row_of = {text: row for row, text in enumerate(texts)}
         with torch.no_grad():
-            tokens = dual_encoder.tokenize(texts).to(self.tokens.device)
-            features = self._embedded(tokens)
-            places = [
-                (number * self.nb_classes + index, row_of[text])
-                for number, entry in enumerate(prompts)
-                for index, texts in enumerate(entry)
-                for text in texts
-            ]
-            class_of, text_of = torch.tensor(places, device=features.device).T
-            sums = features.new_zeros(len(prompts) * self.nb_classes, features.shape[1])
-            sums.index_add_(0, class_of, features[text_of])
+            known = self.known()
+            if len(prompts) != 1:
+                return self._classes_of(prompts, known.texts)
+            (only,) = prompts
+            if only not in known.others:
+                known.others[only] = self._classes_of(prompts, known.texts)[0]
+            known.others.move_to_end(only)
+            if len(known.others) > _OTHER_SETS:
+                known.others.popitem(last=False)
+            return known.others[only][None]
+
+    def _classes_of(self, prompts: Sequence[Prompts], own: Tensor) -> Tensor:
+        """Unit embeddings ``[N, K, D]`` of the classes by ``N`` sets of prompts, from those of the own prompts."""
+        row_of, new = self.row_of, dict.fromkeys(text for entry in prompts for texts in entry for text in texts)
+        new = {text: len(own) + number for number, text in enumerate(text for text in new if text not in row_of)}
+        features = own
+        if new:
+            tokens = self.dual_encoder.tokenize(list(new)).to(self.tokens.device)
+            features = torch.cat([own, self._embedded(tokens)])
+        places = [
+            (number * self.nb_classes + index, row_of[text] if text in row_of else new[text])
+            for number, entry in enumerate(prompts)
+            for index, texts in enumerate(entry)
+            for text in texts
+        ]
+        class_of, text_of = torch.tensor(places, device=features.device).T
+        sums = features.new_zeros(len(prompts) * self.nb_classes, features.shape[1])
+        sums.index_add_(0, class_of, features[text_of])
         return F.normalize(sums, dim=-1).view(len(prompts), self.nb_classes, -1)
+
+    def lend(self, memory: TextMemory) -> None:
+        """Put the embeddings of the prompts, where there are any, into a memory of the model's texts.
+
+        What asks about texts alone then does not embed the prompts of the classes once more.
+        """
+        if not self.remembers(self.dual_encoder, self._weights):
+            return
+        texts = self.known().texts
+        with memory.lock:
+            if missing := memory.missing(list(self.row_of)):
+                memory.keep(missing, texts[[self.row_of[text] for text in missing]])
 
     def _embedded(self, tokens: Tensor) -> Tensor:
         """Unit embeddings ``[M, D]`` of texts.
@@ -109,7 +166,7 @@ class PromptHead(RememberedFeatures):
         Of many texts what they have in common from their beginning on is computed once: 1,000 classes in 80 templates
         take a quarter of the work.
         """
-        dual_encoder = self._dual_encoder[0]
+        dual_encoder = self.dual_encoder
         if len(tokens) > _TEXTS_PER_BATCH and dual_encoder.shares_prefixes and not torch.is_grad_enabled():
             return dual_encoder.encode_texts_sharing_prefixes(tokens)[0]
         return torch.cat([dual_encoder.encode_text(part) for part in tokens.split(_TEXTS_PER_BATCH)])

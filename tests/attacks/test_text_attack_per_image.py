@@ -176,6 +176,28 @@ def test_texts_are_embedded_once_for_all_attacks_on_a_model():
     assert other.cost.forwards > 0 == again.cost.forwards
 
 
+@pytest.mark.parametrize("per_image", [False, True])
+def test_prompts_that_the_classifier_has_embedded_are_not_embedded_again(per_image, monkeypatch):
+    x, first = images(6), character_attack(zero_shot(), per_image=per_image)
+    wanted = first.generate(x, LABELS)
+    estimator = zero_shot()
+    estimator.predict(x)
+    model = estimator.dual_encoder
+    prompts = model.tokenize([text for entry in estimator.prompts for text in entry]).tolist()
+    encoded, encode = [], model.encode_text
+    monkeypatch.setattr(model, "encode_text", lambda t, **more: encoded.extend(t.tolist()) or encode(t, **more))
+    attack = character_attack(estimator, per_image=per_image)
+    np.testing.assert_array_equal(attack.generate(x, LABELS), wanted)
+    assert len(encoded) == attack.cost.forwards == first.cost.forwards - len(prompts)
+    # So little memory that a question makes room for its texts by forgetting all others.
+    monkeypatch.setattr(memory, "_MOST_TEXTS", 50)
+    character_attack(estimator, per_image=per_image, alphabet="qu").generate(x, LABELS)
+    again = character_attack(estimator, per_image=per_image)
+    np.testing.assert_array_equal(again.generate(x, LABELS), wanted)
+    assert again.cost.forwards == attack.cost.forwards
+    assert not any(row in prompts for row in encoded)
+
+
 @pytest.mark.parametrize("change", ["in place", "data while training", "loaded", "replaced"])
 def test_changed_weights_are_asked_anew(change):
     estimator, x = zero_shot(), images(6)

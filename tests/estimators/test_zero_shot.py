@@ -345,9 +345,37 @@ def test_beginnings_of_many_prompts_are_computed_once(monkeypatch: pytest.Monkey
     torch.testing.assert_close(classifier.class_features(), expected, atol=5e-6, rtol=0)
     assert len(asked) == 1 and asked[0] < 0.8 * model.count_tokens(tokens)
     torch.testing.assert_close(classifier.prompt_features(classifier.prompts), expected, atol=5e-6, rtol=0)
-    assert len(asked) == 2
+    assert len(asked) == 1
     # Few are one pass as they stand, and so are those of a model that learns.
     ZeroShotClassifier(model, names[:4], templates, device_type="cpu").class_features()
     with classifier.model.trainable():
         assert classifier.model.head.class_features().requires_grad
-    assert len(asked) == 2
+    assert len(asked) == 1
+
+
+def test_other_prompts_are_embedded_once_and_own_ones_not_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TinyEncoder().eval()
+    classifier, images = make(model, templates=["a {}", "one {} here"]), np.random.default_rng(0).random((6, 3, 8, 8))
+    before = classifier.predict(images.astype(np.float32))
+    asked: list[int] = []
+    real = model.encode_text
+    monkeypatch.setattr(model, "encode_text", lambda tokens, **more: asked.append(len(tokens)) or real(tokens, **more))
+    others = [("a catt", "one cat here"), ("a dog", "one dog here"), ("a bird", "a bird"), ("a fish", "one fihs here")]
+    found = classifier.predict_on(images, others)
+    # Two new texts: all others are prompts of the classifier.
+    assert asked == [2]
+    np.testing.assert_allclose(classifier.with_prompts(others).predict(images), found, rtol=1e-5, atol=1e-5)
+    asked.clear()
+    for rows in (slice(0, 2), slice(2, 6)):
+        np.testing.assert_allclose(classifier.predict_on(images[rows], others), found[rows], rtol=1e-5, atol=1e-5)
+    assert asked == []
+    np.testing.assert_allclose(classifier.predict_on(images, classifier.prompts), before, rtol=1e-5, atol=1e-5)
+    for number in range(9):
+        classifier.prompt_features([[f"text {number}"], *others[1:]])
+    assert len(asked) == 9 and len(classifier.model.head.known().others) == 4
+    with torch.no_grad():
+        for parameter in model.text.parameters():
+            parameter.mul_(-0.5).add_(0.1)
+    changed = classifier.predict_on(images, others)
+    assert np.abs(changed - found).max() > 1e-3
+    np.testing.assert_allclose(classifier.with_prompts(others).predict(images), changed, rtol=1e-5, atol=1e-5)

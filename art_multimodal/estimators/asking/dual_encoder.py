@@ -106,6 +106,12 @@ class PromptsAsking(DualEncoderAsking):
         #: Class features by templates: another asking begins anew, since weights may have changed in between.
         self._classes: dict[Hashable, Tensor] = {}
 
+    @cached_property
+    def text_table(self) -> TextTable:
+        # What the classifier has embedded, nobody embeds again.
+        self.estimator.model.head.lend(self._table.memory)
+        return self._table
+
     def fields(self, x: np.ndarray) -> dict[str, np.ndarray]:
         texts = np.empty(len(x), dtype=object)
         for row in range(len(x)):
