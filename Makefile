@@ -75,6 +75,7 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/plain_audit.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/thousand_classes.py
+	$(BIN)/python benchmarks/prompt_work.py
 	$(BIN)/python -m benchmarks.fusions
 	$(BIN)/python -m benchmarks.fusions.tables
 	$(BIN)/python -m benchmarks.certificates

@@ -26,6 +26,7 @@ OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
     *("universal", "image_scaling", "transfer", "test_time"),
     *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "fusions_mechanisms", "certificate_cost"),
+    "prompt_work",
 )
 #: Formats that a page shows an example of.
 FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")
