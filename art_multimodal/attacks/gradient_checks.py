@@ -134,9 +134,10 @@ def check_gradients(
                 if not len(left):
                     break
                 steps = _Steps(estimator, x[left], y[left], kind, norm_of(norm), share * eps, batch_size)
-                along = steps.gain(of_margin[left])
+                # The margin before a step is the same for all of them, so nobody asks for it.
+                along = steps.margin(of_margin[left])
                 shape = (RANDOM_DIRECTIONS, *of_margin[left].shape)
-                luck = [steps.gain(random) for random in generator.standard_normal(shape, dtype=np.float32)]
+                luck = [steps.margin(random) for random in generator.standard_normal(shape, dtype=np.float32)]
                 unguided[left] = ~(along > np.max(luck, axis=0))
     apart = np.abs(first - second) > SCORE_TOLERANCE * np.maximum(1, np.abs(first).max(axis=1, keepdims=True))
     return GradientChecks(
@@ -216,17 +217,16 @@ class _Steps:
     ) -> None:
         self.estimator, self.x, self.y, self.kind = estimator, x, np.asarray(y, dtype=np.int64), kind
         self.norm, self.length, self.batch_size = norm, length, batch_size
-        self.before = self._margin(x)
 
-    def gain(self, directions: np.ndarray) -> np.ndarray:
-        """The rise of the margin ``(N,)`` along directions of the images' shape."""
+    def margin(self, directions: np.ndarray) -> np.ndarray:
+        """The margin ``(N,)`` after a step along directions of the images' shape."""
         step = ascent_step(torch.from_numpy(directions), self.norm, self.length).numpy()
         low, high = self.kind.clip_values
         if not are_samples(self.x):
-            return self._margin(np.clip(self.x + step, low, high).astype(np.float32)) - self.before
+            return self._margin(np.clip(self.x + step, low, high).astype(np.float32))
         field = self.x[self.kind.name]
         moved = np.clip(self.kind.values(field) + step, low, high).astype(np.float32)
-        return self._margin(with_field(self.x, self.kind.name, self.kind.with_values(field, moved))) - self.before
+        return self._margin(with_field(self.x, self.kind.name, self.kind.with_values(field, moved)))
 
     def _margin(self, x: np.ndarray) -> np.ndarray:
         scores = self.estimator.predict(x, batch_size=self.batch_size).astype(np.float64)

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from art_multimodal import FusionClassifier, ZeroShotClassifier, image_text_pairs
 from art_multimodal.attacks.gradient_checks import CHECKED_SAMPLES, GradientChecks, check_gradients, suspicions
+from art_multimodal.evaluations.audit.subject import counted_queries
 from art_multimodal.evaluations.suite import ATTACKS, Budget
+from art_multimodal.evaluations.suite.looking import LOOK
 
 EPS = 8 / 255
 CLASSES = ("cat", "dog", "bird", "fish")
@@ -214,3 +216,20 @@ def test_what_is_suspicious(flags, said) -> None:
     sentences = suspicions(flags, 50)
     assert len(sentences) == (said is not None)
     assert said is None or said in sentences[0]
+
+
+def test_what_a_look_costs_is_known_exactly() -> None:
+    """Two gradients, two answers, and of each length a step along the gradient and eight random ones; no more."""
+    estimator = classifier(TinyEncoder())
+    images, labels = samples(estimator)
+    with counted_queries(estimator.dual_encoder) as count:
+        assert check_gradients(estimator, images, labels, "inf", EPS) == HONEST
+    # The gradient is a guide for the longer steps, so the shorter ones are not tried.
+    assert count == {"queries": 13 * CHECKED_SAMPLES, "gradients": 2 * CHECKED_SAMPLES}
+    lost = classifier(Masked(WrongWay()))
+    images, labels = samples(lost)
+    with counted_queries(lost.dual_encoder) as count:
+        unguided = check_gradients(lost, images, labels, "inf", EPS).gradient_no_guide
+    again, rest = divmod(count["queries"] - 13 * CHECKED_SAMPLES, 9)
+    assert rest == 0 and unguided <= again <= CHECKED_SAMPLES and unguided > 1
+    assert count["queries"] <= LOOK.forward * CHECKED_SAMPLES and count["gradients"] == LOOK.backward * CHECKED_SAMPLES

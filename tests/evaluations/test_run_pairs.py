@@ -115,7 +115,7 @@ def test_image_attacks_stay_inside_the_budget_and_leave_texts_alone(finished_pai
     row = read_report(finished_pairs.folder)["results"]["art_pgd"]
     # A step each, ART's own look at both ends, and one to score the result; and it looks whether gradients are hidden.
     looked = row["flags"]["checked"] / row["attacked"]
-    assert PAIRS.steps + 3 < row["queries"] <= PAIRS.steps + 3 + 24 * looked
+    assert PAIRS.steps + 3 < row["queries"] <= PAIRS.steps + 3 + 22 * looked
     assert row["gradients"] == pytest.approx(PAIRS.steps + 2 * looked)
     assert row["attack_success_rate"] > 0.2
     shown = 0

@@ -17,7 +17,7 @@ from art_multimodal.evaluations.suite.gallery import also_on_gallery
 
 #: The cost of a look at every sample of a batch: two gradients, two answers, and two lengths of steps along a gradient
 #: and eight random directions.
-LOOK = Cost(24, 2)
+LOOK = Cost(22, 2)
 #: Groups of samples that are looked at: the first ones, and later one in so many. A look takes as long as some 15 steps
 #: of each sample that it takes, and what it may find is a property of the model.
 FIRST_GROUPS, EVERY = 4, 16
