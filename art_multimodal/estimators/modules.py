@@ -19,13 +19,27 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+def parts_of(module: nn.Module) -> list[nn.Module]:
+    """The module and all inside it, one that stands in several places several times.
+
+    What ``module.modules()`` gives, without its names: in every step of an attack on a small model these would cost as
+    much as a convolution.
+    """
+    found = [module]
+    for part in found:
+        found += [inside for inside in part._modules.values() if inside is not None]
+    return found
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Build the graph of a forward pass without the module's parameters: backward then computes no gradients for them.
 
     The flags are set back at once; a graph that was built keeps what it was built with.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    parameters = [
+        p for part in parts_of(module) for p in part._parameters.values() if p is not None and p.requires_grad
+    ]
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:
@@ -94,7 +108,7 @@ class LearningModule(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         # ART sets the mode before every pass: looking whether it is set costs a fraction of setting it.
-        return super().train(mode) if any(part.training != mode for part in self.modules()) else self
+        return super().train(mode) if any(part.training != mode for part in parts_of(self)) else self
 
     @property
     def learning(self) -> bool:

@@ -18,6 +18,7 @@ from art_multimodal import FusionClassifier, ImageTextRetriever, ZeroShotClassif
 from art_multimodal.defences.preprocessor import UnicodeNormalisation
 from art_multimodal.demo.towers import byte_tokens
 from art_multimodal.estimators.asking.memory import memory_of
+from art_multimodal.estimators.modules import frozen, parts_of
 from art_multimodal.estimators.weights import WeightState
 
 NAMES = ("cat", "dog", "bird")
@@ -205,3 +206,16 @@ def test_no_optimizer_of_the_process_is_hooked(tmp_path: Path) -> None:
     )
     done = Forked(tmp_path, "-c", code)
     assert done.wait() == 0, done.stderr
+
+
+def test_parts_are_those_that_torch_names() -> None:
+    """Shared modules and places that are empty included: what is frozen is every parameter, and is set back."""
+    shared = nn.Linear(2, 2)
+    model = nn.Sequential(shared, nn.Sequential(nn.ReLU(), shared), nn.BatchNorm1d(2, affine=False))
+    model.register_module("nobody", None)
+    model[1].register_parameter("none", None)
+    assert {*parts_of(model)} == {*model.modules()}
+    shared.bias.requires_grad_(False)
+    with frozen(model):
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert [parameter.requires_grad for parameter in model.parameters()] == [True, False]
