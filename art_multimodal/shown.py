@@ -16,7 +16,10 @@ def shown(text: object) -> str:
     ``\n``, ``\x1b``, ``\u202e`` or ``\U000e0001``. A byte of a file name that is no UTF-8, which Python keeps as a lone
     surrogate, becomes that byte: ``\xe9``. Everything else stays, so a name that is fit to be shown is shown as it is.
     """
-    return "".join(letter if _is_fit(letter) else _escaped(letter) for letter in str(text))
+    text = str(text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter if _is_fit(letter) else _escaped(letter) for letter in text)
 
 
 def _is_fit(letter: str) -> bool:

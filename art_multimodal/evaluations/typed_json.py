@@ -6,13 +6,16 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from art_multimodal.shown import shown
 
 T = TypeVar("T")
+
+#: Reads a value of one type; raises ``ValueError``, which says what it must be.
+_Reader = Callable[[Any], Any]
 
 #: Numbers beyond are not exact in JSON.
 _MOST = 2**53
@@ -40,13 +43,16 @@ class Matching:
 
 def plain(value: Any) -> Any:
     """A value of dataclasses, tuples and mappings in JSON types, without entries that are as they are by default."""
-    if is_dataclass(value) and not isinstance(value, type):
+    kind = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    if is_dataclass(kind):
         written: dict[str, Any] = {}
-        for one in fields(value):
-            entry = getattr(value, one.name)
-            if entry is None or (_has_default(one) and entry == _default(one)):
+        for name, default in _defaults(kind).items():
+            entry = getattr(value, name)
+            if entry is None or (default is not MISSING and entry == default):
                 continue
-            written[one.name] = plain(entry)
+            written[name] = plain(entry)
         return written
     if isinstance(value, Mapping):
         return {key: plain(entry) for key, entry in value.items()}
@@ -61,11 +67,13 @@ def typed(kind: Callable[..., T], value: Any, what: str, **known: Any) -> T:
     :param known: Fields that have been read already.
     :raises ValueError: Naming the entry that does not fit, or is not there.
     """
-    there = value if type(value) is dict else {}
-    hints = {
-        name: hint for name, (hint, needed) in _fields(kind).items() if name not in known and (needed or name in there)
-    }
-    return kind(**entries(value, hints, what), **known)
+    readers = _fields(kind)
+    if type(value) is not dict:
+        raise ValueError(f"{what} is not an object")
+    for name, (read, needed) in readers.items():
+        if name not in known and (needed or name in value):
+            known[name] = _entry(read, value, name, what)
+    return kind(**known) if known else _empty(kind)
 
 
 def entries(value: Any, hints: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -75,84 +83,121 @@ def entries(value: Any, hints: Mapping[str, Any], what: str) -> dict[str, Any]:
     :param what: How the object is called, for errors.
     :raises ValueError: Naming the entry that does not fit, or is not there.
     """
-    if type(value) is not dict:
-        raise ValueError(f"{what} is not an object")
-    found = {}
-    for name, hint in hints.items():
-        if name not in value:
-            raise ValueError(f"{what} has no {name}")
-        try:
-            found[name] = _read(hint, value[name])
-        except ValueError as error:
-            raise ValueError(f"{name} of {what} must be {error}, not {shown(repr(value[name]))[:60]}") from None
-    return found
+    return Entries(hints)(value, what)
+
+
+class Entries:
+    """What :func:`entries` does, for many objects alike: the types are looked at once.
+
+    :param hints: Types by name.
+    """
+
+    def __init__(self, hints: Mapping[str, Any]) -> None:
+        self._readers = {name: _reader(hint) for name, hint in hints.items()}
+
+    def __call__(self, value: Any, what: str) -> dict[str, Any]:
+        """Read the entries of an object."""
+        if type(value) is not dict:
+            raise ValueError(f"{what} is not an object")
+        return {name: _entry(read, value, name, what) for name, read in self._readers.items()}
+
+
+def _entry(read: _Reader, value: dict[str, Any], name: str, what: str) -> Any:
+    if name not in value:
+        raise ValueError(f"{what} has no {name}")
+    try:
+        return read(value[name])
+    except ValueError as error:
+        raise ValueError(f"{name} of {what} must be {error}, not {shown(repr(value[name]))[:60]}") from None
 
 
 @cache
-def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
-    """Of each field the type, and whether it must be there."""
+def _empty(kind: Callable[[], T]) -> T:
+    """The one of which nothing is said. It is frozen, so all may share it."""
+    return kind()
+
+
+@cache
+def _fields(kind: Any) -> dict[str, tuple[_Reader, bool]]:
+    """Of each field what reads it, and whether it must be there."""
     hints = get_type_hints(kind, include_extras=True)
-    return {one.name: (hints[one.name], not _has_default(one)) for one in fields(kind)}
+    return {name: (_reader(hints[name]), default is MISSING) for name, default in _defaults(kind).items()}
 
 
-def _has_default(one: Field[Any]) -> bool:
-    return one.default is not MISSING or one.default_factory is not MISSING
+@cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    """Of each field the default, ``MISSING`` where there is none."""
+    return {one.name: _default(one) for one in fields(kind)}
 
 
 def _default(one: Field[Any]) -> Any:
     return one.default_factory() if one.default_factory is not MISSING else one.default
 
 
-def _read(hint: Any, value: Any) -> Any:
-    """A value of a type.
-
-    :raises ValueError: Saying what it must be.
-    """
+@lru_cache(4096)
+def _reader(hint: Any) -> _Reader:
+    """What reads values of a type. A log has millions of values of few types: each is taken apart once."""
     if hint is Any:
-        return value
+        return lambda value: value
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        if value is None and NoneType in arguments:
-            return None
-        (inner,) = (one for one in arguments if one is not NoneType)
-        return _read(inner, value)
+        (inner,) = (_reader(one) for one in arguments if one is not NoneType)
+        return (lambda value: None if value is None else inner(value)) if NoneType in arguments else inner
     if origin is Annotated:
-        return _narrowed(value, arguments[1])
+        return _narrowed(arguments[1])
     if origin in (tuple, list):
-        return _tuple(arguments if origin is tuple else (*arguments, ...), value)
+        return _tuple(arguments if origin is tuple else (*arguments, ...))
     if origin in (dict, Mapping):
+        return _mapping(_reader(arguments[1]))
+    if isinstance(hint, type) and is_dataclass(hint):
+        return lambda value: typed(hint, value, "an entry")
+    return _PLAIN[hint]
+
+
+def _mapping(read: _Reader) -> _Reader:
+    def mapping(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise ValueError("an object")
-        return {key: _read(arguments[1], entry) for key, entry in value.items()}
-    if isinstance(hint, type) and is_dataclass(hint):
-        return typed(hint, value, "an entry")
-    if hint is int:
-        return _whole(value, Within(0))
-    return _PLAIN[hint](value)
+        return {key: read(entry) for key, entry in value.items()}
+
+    return mapping
 
 
-def _tuple(arguments: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+def _tuple(arguments: tuple[Any, ...]) -> _Reader:
     ragged = len(arguments) == 2 and arguments[1] is Ellipsis
-    if type(value) is not list or not (ragged or len(value) == len(arguments)):
-        raise ValueError("a list" if ragged else f"a list of {len(arguments)}")
-    return tuple(_read(arguments[0 if ragged else number], entry) for number, entry in enumerate(value))
+    readers = [_reader(one) for one in arguments if one is not Ellipsis]
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list or not (ragged or len(value) == len(readers)):
+            raise ValueError("a list" if ragged else f"a list of {len(readers)}")
+        if ragged:
+            return tuple(readers[0](entry) for entry in value)
+        return tuple(one(entry) for one, entry in zip(readers, value, strict=True))
+
+    return read
 
 
-def _whole(value: Any, within: Within) -> int:
-    if type(value) is not int or not within.low <= value <= within.high:
-        top = f" to {within.high}" if within.high < _MOST else " on"
-        raise ValueError(f"a whole number from {within.low}{top}")
-    return value
+def _whole(low: int, high: int = _MOST) -> _Reader:
+    def read(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"a whole number from {low}{f' to {high}' if high < _MOST else ' on'}")
+        return value
+
+    return read
 
 
-def _narrowed(value: Any, how: Within | Signed | Matching) -> Any:
+def _narrowed(how: Within | Signed | Matching) -> _Reader:
     if isinstance(how, Within):
-        return _whole(value, how)
+        return _whole(how.low, how.high)
     if isinstance(how, Signed):
-        return _number(value, -_MOST)
-    if type(value) is not str or not re.fullmatch(how.pattern, value):
-        raise ValueError("a string of another form")
-    return value
+        return lambda value: _number(value, -_MOST)
+
+    def read(value: Any) -> str:
+        if type(value) is not str or not re.fullmatch(how.pattern, value):
+            raise ValueError("a string of another form")
+        return value
+
+    return read
 
 
 def _number(value: Any, low: int = 0) -> float:
@@ -170,4 +215,11 @@ def _of(kind: type, name: str) -> Any:
     return read
 
 
-_PLAIN: dict[Any, Any] = {float: _number, str: _of(str, "a string"), bool: _of(bool, "true or false")}
+_PLAIN: dict[Any, _Reader] = {
+    int: _whole(0),
+    float: _number,
+    str: _of(str, "a string"),
+    bool: _of(bool, "true or false"),
+}
+#: Types of JSON that are written as they are.
+_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})

@@ -20,7 +20,7 @@ from art_multimodal.evaluations.audit.passes import passes_in, smoothed_passes
 from art_multimodal.evaluations.suite import RETRIEVAL, SAMPLES, entry_of
 from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.evaluations.suite.selection import SMOOTHED
-from art_multimodal.evaluations.typed_json import Matching, Within, entries, plain, typed
+from art_multimodal.evaluations.typed_json import Entries, Matching, Within, entries, plain, typed
 from art_multimodal.plugins import check_loaded
 from art_multimodal.shown import shown
 
@@ -55,9 +55,13 @@ class LineReader:
         self._of_samples = header["task"] == SAMPLES
         self._attacks = frozenset(header["attacks"])
         self._names = frozenset((CLEAN, *passes_in(header), *smoothed_passes(header.get("smoothing"))))
-        self._index = Within(0, header["data"]["listed"] - 1)
-        self._label = Within(0, max(0, len(header["data"]["class_names"]) - 1))
-        self._silent_or_label = Within(-1, self._label.high)
+        last = max(0, len(header["data"]["class_names"]) - 1)
+        index: Any = Annotated[int, Within(0, header["data"]["listed"] - 1)]
+        self._label: Any = Annotated[int, Within(0, last)]
+        self._left_out = Entries({"not_applicable": tuple[index, ...]})
+        self._named = Entries({"index": index, "name": str})
+        self._classified = Entries({"label": self._label, "predicted": self._label})
+        self._or_silent = Entries({"label": self._label, "predicted": Annotated[int, Within(-1, last)]})
         #: Of the batch at hand: what is known of each sample before an attack.
         self._batch: int | None = None
         self._before: dict[int, int] = {}
@@ -79,7 +83,7 @@ class LineReader:
                 raise ValueError(f"sample {sample.index} stands there twice")
             samples[sample.index] = sample
         if name != CLEAN:
-            entries(value, {"not_applicable": tuple[Annotated[int, self._index], ...]}, "the line")
+            self._left_out(value, "the line")
         return typed(kind, value, "the line", samples=tuple(samples.values()))
 
     def in_order(self, line: Line) -> None:
@@ -101,13 +105,11 @@ class LineReader:
 
     def _sample(self, value: Any, attack: str) -> SampleRecord:
         what = "a sample"
-        label = Annotated[int, self._label]
-        found = entries(value, {"index": Annotated[int, self._index], "name": str}, what)
+        found = self._named(value, what)
         verdict: Classified | Ranked = typed(self._verdict, value, what)
         if isinstance(verdict, Classified):
-            predicted = self._silent_or_label if attack == SMOOTHED else self._label
-            entries(value, {"label": label, "predicted": Annotated[int, predicted]}, what)
-        of_modalities = {key: label | None for key in value if key.startswith(_WITHOUT)}
+            (self._or_silent if attack == SMOOTHED else self._classified)(value, what)
+        of_modalities = {key: self._label | None for key in value if key.startswith(_WITHOUT)}
         without = {
             key.removeprefix(_WITHOUT): guess
             for key, guess in entries(value, of_modalities, what).items()
