@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import shutil
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +17,9 @@ from photos import save_photo
 from PIL import Image
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
+from art_multimodal.evaluations.audit.lines import Line
 from art_multimodal.evaluations.audit.rendering import interval, md, number, percent
+from art_multimodal.evaluations.audit.report import report_of
 from art_multimodal.evaluations.audit.samples import pictured, word_difference
 from art_multimodal.evaluations.audit.sentences import sentences
 from art_multimodal.evaluations.budget_settings import budget_text, in_255ths
@@ -211,3 +216,22 @@ def test_numbers_in_words() -> None:
 )
 def test_markdown_mentions_nobody_and_links_nowhere(text: str, escaped: str) -> None:
     assert md(text) == escaped
+
+
+def test_the_log_is_read_once_for_all_reports(
+    finished: RunLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    log, lines = RunLog.open(tmp_path / "run"), RunLog.lines
+    asked: list[RunLog] = []
+
+    def counted(log: RunLog) -> Iterator[Line]:
+        asked.append(log)
+        return lines(log)
+
+    monkeypatch.setattr(RunLog, "lines", counted)
+    report = write_reports(log)
+    assert asked == [log]
+    assert report == read_report(log.folder) == json.loads(json.dumps(report_of(log)))
+    for name in ("report.html", "report.md", "samples.csv"):
+        assert (log.folder / name).read_text() == (finished.folder / name).read_text()

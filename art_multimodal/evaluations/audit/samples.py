@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from art_multimodal.evaluations.audit.drawing import drawings_of
-from art_multimodal.evaluations.audit.lines import Ranked, SampleRecord
+from art_multimodal.evaluations.audit.lines import Line, Ranked, SampleRecord
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.pictures import picture_name, pictures_of, read_picture
 from art_multimodal.evaluations.suite import SAMPLES, entry_of
@@ -23,31 +23,39 @@ _TEXTS = 4
 def pictured(log: RunLog) -> Iterator[dict[str, Any]]:
     """Samples with pictures, as data URLs."""
     for line in log.lines():
-        for sample in line.samples:
-            if sample.pictured is None:
-                continue
-            if log.header["task"] == SAMPLES:
-                if (shown := _drawn(log, line.attack, sample)) is not None:
-                    yield shown
-                continue
-            urls = {
-                what: _data_url(log.pictures / picture_name(line.attack, sample.index, what))
-                for what in pictures_of(entry_of(line.attack).modality)
+        yield from pictured_in(log, line)
+
+
+def pictured_in(log: RunLog, line: Line) -> Iterator[dict[str, Any]]:
+    """Samples of a line that have pictures, as data URLs.
+
+    :param log: Whose line it is.
+    """
+    for sample in line.samples:
+        if sample.pictured is None:
+            continue
+        if log.header["task"] == SAMPLES:
+            if (shown := _drawn(log, line.attack, sample)) is not None:
+                yield shown
+            continue
+        urls = {
+            what: _data_url(log.pictures / picture_name(line.attack, sample.index, what))
+            for what in pictures_of(entry_of(line.attack).modality)
+        }
+        if all(urls.values()):
+            before, after = _answers(sample, log.header["data"]["class_names"])
+            yield {
+                "texts": _texts(sample, log.header["data"]["templates"]),
+                "attack": line.attack,
+                "before": before,
+                "after": after,
+                "name": sample.name,
+                "size": sample.pictured.size,
+                **{key: getattr(sample.detail, key) for key in ("blocks", "share_removed", "broken_by", "written")},
+                "attacked": None,
+                "difference": None,
+                **urls,
             }
-            if all(urls.values()):
-                before, after = _answers(sample, log.header["data"]["class_names"])
-                yield {
-                    "texts": _texts(sample, log.header["data"]["templates"]),
-                    "attack": line.attack,
-                    "before": before,
-                    "after": after,
-                    "name": sample.name,
-                    "size": sample.pictured.size,
-                    **{key: getattr(sample.detail, key) for key in ("blocks", "share_removed", "broken_by", "written")},
-                    "attacked": None,
-                    "difference": None,
-                    **urls,
-                }
 
 
 def _drawn(log: RunLog, attack: str, sample: SampleRecord) -> dict[str, Any] | None:
