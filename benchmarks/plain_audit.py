@@ -49,8 +49,12 @@ PROTOCOL = (
     "attacks, looks whether gradients are hidden, logs each group, keeps pictures and writes report.html, report.md, "
     "report.json and samples.csv. Both in one process with the model loaded, on one thread; after a round that is not "
     "counted they take turns (A B A B ...). Overhead: median over the rounds of the processor time of the audit over "
-    "that of the script, less 1. Answers are compared sample by sample, before the attack and after."
+    "that of the script, less 1. Answers are compared sample by sample, before the attack and after. Parts: what a run "
+    "costs by itself, each image, and each step of an image that is attacked, from three settings of the same batches: "
+    "few images, all images, and all images with the most steps; medians over the rounds."
 )
+#: Of what a run takes time, and in which unit it is told.
+PARTS = {"run": "a run", "image": "an image", "step": "a step of an attacked image"}
 
 
 # The script, as anyone would write it.
@@ -192,6 +196,53 @@ def measure(contenders: Contenders, repeats: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def one_cell(model: SmallCLIP, options: argparse.Namespace, steps: int, together: int, limit: int) -> dict[str, Any]:
+    """Measure one setting.
+
+    :param limit: Images.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_cifar(Path(folder) / "data", options.data, limit)
+        measured = measure(Contenders(model, data, options.eps, steps, together), options.repeats)
+    return {"steps": steps, "together": together, **measured}
+
+
+def row_of(cell: dict[str, Any]) -> list[Any]:
+    """A cell as a row of the table."""
+    n, spread = cell["samples"], cell["overhead"]
+    shares = [f"{a / n:.1%} / {b / n:.1%}" for a, b in zip(*cell["right"].values(), strict=True)]
+    times = [f"{statistics.median(cell['seconds'][name]):.2f} s" for name in ("script", "audit")]
+    overhead = f"{spread['median']:.1%} ({spread['min']:.1%} to {spread['max']:.1%})"
+    return [cell["steps"], cell["together"], *shares, sum(cell["different"]), *times, overhead]
+
+
+def parts_of(few: dict[str, Any], many: dict[str, Any], longer: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Seconds of a run by itself, of an image, and of a step of an attacked image, of the audit and of the script.
+
+    :param few: A cell with few images.
+    :param many: One with more images, and as many steps.
+    :param longer: One with more images and more steps.
+    """
+    found = {}
+    for name in ("audit", "script"):
+        at_first, at_all, at_most = (statistics.median(cell["seconds"][name]) for cell in (few, many, longer))
+        attacked, of_few = many["right"]["audit"][0], few["right"]["audit"][0]
+        step = (at_most - at_all) / (attacked * (longer["steps"] - many["steps"]))
+        image = (at_all - at_first - step * many["steps"] * (attacked - of_few)) / (many["samples"] - few["samples"])
+        run = at_first - image * few["samples"] - step * many["steps"] * of_few
+        found[name] = {"run": run, "image": image, "step": step}
+    return found
+
+
+def rows_of_parts(together: int, parts: dict[str, dict[str, float]]) -> list[list[Any]]:
+    """The parts as a table: milliseconds of the script and of the audit, and what the audit costs beyond."""
+    rows = []
+    for part, name in PARTS.items():
+        script, audit = (1000 * parts[who][part] for who in ("script", "audit"))
+        rows.append([together, name, *(f"{value:.3f} ms" for value in (script, audit, audit - script))])
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA)
@@ -199,7 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=256, help="of the training")
     parser.add_argument("--training-images", type=int, default=15_000)
-    parser.add_argument("--limit", type=int, default=2000)
+    parser.add_argument("--limit", type=int, default=2000, help="images")
+    parser.add_argument("--few", type=int, default=512, help="images of the setting that shows what a run costs")
     parser.add_argument("--eps", type=float, default=2 / 255)
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 40])
     parser.add_argument("--together", type=int, nargs="+", default=[32, 128])
@@ -213,37 +265,49 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         model = small_clip(
             options.folder, options.data, options.epochs, options.batch_size, options.training_images, options.seed
         )
-        cells, rows = [], []
-        for steps in options.steps:
-            for together in options.together:
-                with tempfile.TemporaryDirectory() as folder:
-                    data = write_cifar(Path(folder) / "data", options.data, options.limit)
-                    cell = measure(Contenders(model, data, options.eps, steps, together), options.repeats)
-                cells.append({"steps": steps, "together": together, **cell})
-                n, spread = cell["samples"], cell["overhead"]
-                shares = [f"{a / n:.1%} / {b / n:.1%}" for a, b in zip(*cell["right"].values(), strict=True)]
-                times = [f"{statistics.median(cell['seconds'][name]):.2f} s" for name in ("script", "audit")]
-                overhead = f"{spread['median']:.1%} ({spread['min']:.1%} to {spread['max']:.1%})"
-                rows.append([steps, together, *shares, sum(cell["different"]), *times, overhead])
+        cells, rows, parts, shares_of = [], [], [], []
+        for together in options.together:
+            by_steps = {}
+            for steps in sorted(options.steps):
+                by_steps[steps] = one_cell(model, options, steps, together, options.limit)
+                cells.append(by_steps[steps])
+                rows.append(row_of(by_steps[steps]))
                 print(*rows[-1], sep="  ", flush=True)
+            if len(by_steps) > 1:
+                least, *_, most = by_steps
+                few = one_cell(model, options, least, together, options.few)
+                found = parts_of(few, by_steps[least], by_steps[most])
+                parts.append({"together": together, "few": few, **found})
+                shares_of += rows_of_parts(together, found)
+                print(*shares_of[-len(PARTS) :], sep="\n", flush=True)
     finally:
         torch.set_num_threads(threads)
     result = {
         "protocol": PROTOCOL,
         "command": (
             f"python benchmarks/plain_audit.py --epochs {options.epochs} --training-images {options.training_images} "
-            f"--limit {options.limit} --repeats {options.repeats} --steps {' '.join(map(str, options.steps))} "
-            f"--together {' '.join(map(str, options.together))}"
+            f"--limit {options.limit} --few {options.few} --repeats {options.repeats} "
+            f"--steps {' '.join(map(str, options.steps))} --together {' '.join(map(str, options.together))}"
         ),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "torch": version("torch")},
-        "settings": {"eps": options.eps, "samples": options.limit, "epochs": options.epochs, "seed": options.seed},
+        "settings": {"eps": options.eps, "samples": options.limit, "few": options.few, "epochs": options.epochs,
+                     "seed": options.seed},
         "target": TARGET,
         "cells": cells,
-        "table": {
-            "header": ["steps", "images together", "accuracy, audit / script", "under attack", "answers that differ",
-                       "script", "audit", "overhead"],
-            "rows": rows,
-        },
+        "parts": parts,
+        "tables": [
+            {
+                "title": "Overhead",
+                "header": ["steps", "images together", "accuracy, audit / script", "under attack",
+                           "answers that differ", "script", "audit", "overhead"],
+                "rows": rows,
+            },
+            {
+                "title": "Of what the time is made",
+                "header": ["images together", "processor time of", "script", "audit", "beyond the script"],
+                "rows": shares_of,
+            },
+        ],
     }  # fmt: skip
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 Table = Callable[[Iterable[str], Iterable[Iterable[object]]], str]
 
@@ -30,6 +32,32 @@ def calls(table: Table) -> str:
             backward = _line(round(few.backward), 0)
         rows.append((f"`{name}`", *cells, backward))
     return table(("attack", *tasks, "backward"), rows)
+
+
+def overhead(results: Path) -> str:
+    """What an audit costs beyond a plain script that makes the same attack, in a sentence.
+
+    :param results: Folder of the results of benchmarks.
+    """
+    result = json.loads((results / "plain_audit.json").read_text(encoding="utf-8"))
+    cells = result["cells"]
+    images, right = cells[0]["samples"], cells[0]["right"]["audit"][0]
+    each = ", ".join(
+        f"{cell['overhead']['median']:.0%} with {cell['steps']} steps"
+        + (f" in groups of {cell['together']}" if len({one["together"] for one in cells}) > 1 else "")
+        for cell in cells
+    )
+    audit, script = (result["parts"][0][name] for name in ("audit", "script"))
+    differ = sum(sum(cell["different"]) for cell in cells)
+    return (
+        f"Against ten lines of plain PyTorch that make the same attack on a small CLIP ({images:,} images of CIFAR-10, "
+        f"of which {right:,} are right and attacked), an audit takes {each} more processor time, and "
+        f"{'every answer is the same' if not differ else f'{differ} answers differ'}. A run takes {audit['run']:.2f} s "
+        f"by itself (the script {script['run']:.2f} s), an image {1000 * audit['image']:.2f} ms "
+        f"({1000 * script['image']:.2f} ms), and a step of an attacked image {1000 * audit['step']:.2f} ms "
+        f"({1000 * script['step']:.2f} ms). What is no step weighs the less, the more steps there are and the larger the "
+        "model is.\n"
+    )
 
 
 def _line(slope: int, offset: int) -> str:

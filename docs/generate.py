@@ -37,7 +37,7 @@ INCLUDED = (
     *("fusion_overview", "fusion_methods", "fusions_measured", "fusions_claims"),
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
-    *("attack_calls", "attack_chart", "pythons"),
+    *("attack_calls", "audit_overhead", "attack_chart", "pythons"),
     *("threats", "threat_ids", "threat_documents", "formats"),
     *("report_keys", "references", "test_time_broken"),
     *(f"format_{name}" for name in FORMAT_EXAMPLES),
@@ -147,6 +147,7 @@ def write_all(folder: Path) -> None:
     own.append(("attack_cards.md", attack_cards.cards()))
     own.append(("attack_chart.md", attack_cards.chart(table)))
     own.append(("attack_calls.md", cost_tables.calls(table)))
+    own.append(("audit_overhead.md", cost_tables.overhead(RESULTS)))
     own.append(("test_time_broken.md", test_time_tables.broken(RESULTS, table)))
     own.append(("threats.md", threat_tables.threats(table)))
     own.append(("threat_ids.md", threat_tables.ids(table)))
