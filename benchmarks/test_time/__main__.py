@@ -1,0 +1,44 @@
+"""Measure what is not measured yet."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.test_time.cells import measured, together
+from benchmarks.test_time.defences import DEFENCES
+from benchmarks.test_time.models import PROBLEMS, SEEDS
+from benchmarks.test_time.store import CELLS, cell_of, claim_of, claimed, save
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
+    parser.add_argument("--defences", nargs="+", choices=list(DEFENCES), default=list(DEFENCES))
+    parser.add_argument("--seeds", nargs="+", type=int, choices=range(SEEDS), default=list(range(SEEDS)))
+    parser.add_argument("--cells", type=Path, default=CELLS)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    for seed in options.seeds:
+        for model in options.models:
+            problem = None
+            for name in options.defences:
+                file = cell_of(options.cells, model, name, seed)
+                if not claimed(file):
+                    continue
+                try:
+                    problem = problem or PROBLEMS[model](seed)
+                    started = time.process_time()
+                    cell = measured(problem, name)
+                    save(file, cell)
+                finally:
+                    claim_of(file).unlink(missing_ok=True)
+                said = {key: round(float(of.mean()), 3) for key, of in together(cell).items() if of.dtype == bool}
+                print(f"{model}, {name}, seed {seed}: {said}, {time.process_time() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
