@@ -39,8 +39,8 @@ INCLUDED = (
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
     *("attack_calls", "audit_overhead", "attack_chart", "pythons"),
     *("threats", "threat_ids", "threat_documents", "formats"),
-    *("report_keys", "references"),
-    *(f"test_time_{part}" for part in test_time_tables.PARTS),
+    *("report_keys", "references", "test_time_summary", "test_time_broken", "test_time_effects"),
+    *("test_time_ranking", "test_time_training", "test_time_survive"),
     *(f"format_{name}" for name in FORMAT_EXAMPLES),
 )
 #: Results that are no single table, and are shown by a page in another way.
@@ -149,7 +149,12 @@ def write_all(folder: Path) -> None:
     own.append(("attack_chart.md", attack_cards.chart(table)))
     own.append(("attack_calls.md", cost_tables.calls(table)))
     own.append(("audit_overhead.md", cost_tables.overhead(RESULTS)))
-    own += [(f"test_time_{part}.md", write(RESULTS, table)) for part, write in test_time_tables.PARTS.items()]
+    own.append(("test_time_summary.md", test_time_tables.summary(RESULTS)))
+    own.append(("test_time_broken.md", test_time_tables.broken(RESULTS, table)))
+    own.append(("test_time_effects.md", test_time_tables.effects(RESULTS, table)))
+    own.append(("test_time_ranking.md", test_time_tables.ranking(RESULTS, table)))
+    own.append(("test_time_training.md", test_time_tables.training(RESULTS, table)))
+    own.append(("test_time_survive.md", test_time_tables.survive(RESULTS, table)))
     own.append(("threats.md", threat_tables.threats(table)))
     own.append(("threat_ids.md", threat_tables.ids(table)))
     own.append(("threat_documents.md", threat_tables.documents(table)))

@@ -173,7 +173,7 @@ def survive(results: Path, table: Table) -> str:
     return table(("defence", "model", *MARKS.values(), "all that is needed"), rows)
 
 
-def summary(results: Path, _: Table) -> str:
+def summary(results: Path) -> str:
     """The answers in sentences."""
     result = _read(results)
     values, standing = result["values"], result["standing"]
@@ -205,14 +205,3 @@ def summary(results: Path, _: Table) -> str:
             f"{', '.join(better) or 'no defence'}."
         )
     return "\n".join(f"- {line}" for line in lines) + "\n"
-
-
-#: What the page includes, by the ends of the files' names.
-PARTS = {
-    "summary": summary,
-    "broken": broken,
-    "effects": effects,
-    "ranking": ranking,
-    "training": training,
-    "survive": survive,
-}
