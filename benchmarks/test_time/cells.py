@@ -28,7 +28,11 @@ ADAPTIVE = ("cross_entropy", "margin", "bpda", "alarm", "square")
 
 
 def measured(problem: Problem, name: str) -> dict[str, np.ndarray]:
-    """Which images are right, before and under each attack, and seconds of CPU that attacks and answers took."""
+    """Which images are right, before and under each attack, and seconds of CPU that attacks and answers took.
+
+    Of random defences also which have more than one label in several asks (``lottery``) and which are right in all of
+    them (``asked``), without an attack.
+    """
     defence, count = DEFENCES[name], images_of(name)
     x, y = problem.x[:count], problem.y[:count]
     answering = attacked = problem.bare
@@ -52,7 +56,7 @@ def measured(problem: Problem, name: str) -> dict[str, np.ndarray]:
             found[f"seconds/{attack}"] = np.array(time.process_time() - started)
     if defence is not None and defence.random:
         verdicts = answering.verdicts(x, ASKS, batch_size=size)
-        found["lottery"] = (verdicts != verdicts[0]).any(axis=0)
+        found |= {"lottery": (verdicts != verdicts[0]).any(axis=0), "asked": (verdicts == y).all(axis=0)}
     if name == BARE and problem.training_seconds:
         found["seconds/training"] = np.array(problem.training_seconds)
     return found

@@ -38,12 +38,12 @@ PROTOCOL = (
     "same with identity gradients (BPDA); on the defence's alarm where it has one; Square with "
     f"{QUERIES} queries. Who answers draws by another seed than who is attacked. `adaptive`: right under all of "
     "these and under the naive attack. `worst`: right under all attacks of the row, and under none; of the bare model "
-    f"naive, margin, Square and the unaware ones. `lottery`: images with more than one label in {ASKS} asks. Passes: "
-    "forward + backward of the image tower for one answer; CPU: time of an answer over that of the bare model. In "
-    "percent, with half the width of the 95 % interval, over images and seeds."
+    f"naive, margin, Square and the unaware ones. `lottery`: images with more than one label in {ASKS} asks without an "
+    "attack; `asked`: those that are right in all of them, what luck alone leaves. Passes: forward + backward of the "
+    "image tower for one answer; CPU: time of an answer over that of the bare model. In percent, with half the width of the 95 % interval, over images and seeds."
 )
 SHOWN = ("clean", "naive", "adaptive", "transfer", "universal", "noise", "worst")
-KEPT = (*SHOWN, "informed", *ADAPTIVE, "lottery")
+KEPT = (*SHOWN, "informed", *ADAPTIVE, "lottery", "asked")
 
 
 def read(folder: Path, model: str) -> dict[str, Cells]:
@@ -94,13 +94,14 @@ def tables(values: dict[str, Any]) -> list[dict[str, Any]]:
         for name, of in defences.items():
             columns, (forward, backward, texts, _) = of["columns"], of["passes"]
             lottery = "" if of["lottery"] is None else f"{100 * of['lottery']['value']:.1f}"
+            asked = said(columns["asked"]) if "asked" in columns else ""
             cost = "" if bare is None else f"{of['seconds'] / bare['seconds']:.1f}"
             passes = f"{forward} + {backward}" + (f", prompts {texts}" if texts else "")
             images = f"{of['images']} x {of['seeds']}"
-            rows.append([f"`{name}`", images, *(said(columns[one]) for one in SHOWN), lottery, passes, cost])
+            rows.append([f"`{name}`", images, *(said(columns[one]) for one in SHOWN), asked, lottery, passes, cost])
             alone.append([f"`{name}`", *(said(columns[one]) if one in columns else "" for one in ADAPTIVE)])
         title = f"{model}, eps {RADII[model]}/255"
-        header = ["defence", "images x seeds", *SHOWN, "lottery", "passes", "CPU"]
+        header = ["defence", "images x seeds", *SHOWN, "asked", "lottery", "passes", "CPU"]
         found.append({"title": title, "header": header, "rows": rows})
         found.append({"title": f"{title}: each attack alone", "header": ["defence", *ADAPTIVE], "rows": alone})
     return found
