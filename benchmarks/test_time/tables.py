@@ -40,7 +40,8 @@ PROTOCOL = (
     "these and under the naive attack. `worst`: right under all attacks of the row, and under none; of the bare model "
     f"naive, margin, Square and the unaware ones. `lottery`: images with more than one label in {ASKS} asks without an "
     "attack; `asked`: those that are right in all of them, what luck alone leaves. Passes: forward + backward of the "
-    "image tower for one answer; CPU: time of an answer over that of the bare model. In percent, with half the width of the 95 % interval, over images and seeds."
+    "image tower for one answer; CPU: time of an answer over that of the bare model. In percent, with half the width "
+    "of the 95 % interval, over images and seeds."
 )
 SHOWN = ("clean", "naive", "adaptive", "transfer", "universal", "noise", "worst")
 KEPT = (*SHOWN, "informed", *ADAPTIVE, "lottery", "asked")
