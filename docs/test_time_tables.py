@@ -72,7 +72,16 @@ def broken(results: Path, table: Table) -> str:
     parts = {}
     for model, defences in _read(results)["values"].items():
         rows = [_broken_row(name, of) for name, of in defences.items() if name != BARE]
-        header = ("defence", "naive", "strongest attack", "second", "all together", "lost of naive", "flags")
+        header = (
+            "defence",
+            "naive",
+            "strongest attack",
+            "second",
+            "luck alone",
+            "all together",
+            "lost of naive",
+            "flags",
+        )
         parts[model] = table(header, rows) if rows else ""
     return _of_models(parts)
 
@@ -86,6 +95,7 @@ def _broken_row(name: str, of: dict[str, Any]) -> list[str]:
         percent(value["naive"]),
         f"{NAMES[first]}: {percent(value[first])}",
         f"{NAMES[second]}: {percent(value[second])}, {agreeing}",
+        percent(value["asked"]) if "asked" in value else "",
         percent(value["worst"]),
         f"{100 * (value['naive'] - value['worst']):.1f} points",
         "; ".join(DOUBTS[doubt] for doubt in of["doubts"]) or "none",

@@ -208,7 +208,7 @@ def test_the_page_is_of_the_cells() -> None:
 
 
 def test_sentences_of_the_page(page: Any) -> None:
-    columns = {"naive": 0.9, "square": 0.4, "cross_entropy": 0.5, "worst": 0.3}
+    columns = {"naive": 0.9, "square": 0.4, "cross_entropy": 0.5, "asked": 0.6, "worst": 0.3}
     of = {
         "columns": {name: {"value": value} for name, value in columns.items()},
         "agreement": {"strongest": "square", "second": "cross_entropy", "agree": False},
@@ -219,6 +219,7 @@ def test_sentences_of_the_page(page: Any) -> None:
         "90.0",
         "Square: 40.0",
         "unrolled, cross-entropy: 50.0, does not agree",
+        "60.0",
         "30.0",
         "60.0 points",
         "attacked above clean",
