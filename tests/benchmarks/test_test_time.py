@@ -204,7 +204,8 @@ def test_the_page_is_of_the_cells() -> None:
             kept = written["values"][model][name]["columns"]
             assert kept.keys() == of["columns"].keys()
             for column, estimate in of["columns"].items():
-                assert kept[column] == pytest.approx(estimate, abs=2e-4), (model, name, column)
+                said, is_now = ([one["value"], *one["ci95"]] for one in (kept[column], estimate))
+                assert said == pytest.approx(is_now, abs=2e-4), (model, name, column)
 
 
 def test_sentences_of_the_page(page: Any) -> None:
