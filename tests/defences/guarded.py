@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from art_multimodal import ZeroShotClassifier
 from art_multimodal.defences.test_time import (
+    CoarseGrid,
     DirectionalBiasDefence,
     EnergyGuidedTransformation,
     Purification,
@@ -32,6 +33,7 @@ DEFENCES = {
     "resize_pad": RandomResizePad(),
     "view_voting": ViewVoting(views=3),
     "purification": Purification(),
+    "coarse_grid": CoarseGrid(side=6),
 }
 
 

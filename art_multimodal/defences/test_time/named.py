@@ -85,3 +85,11 @@ _register(
     strength=_number(0.05, 0, 100),
     max_iter=DefenceOption(5, 0, 1000),
 )
+_register(
+    "coarse_grid",
+    "CoarseGrid",
+    "test time: a coarse grid of few greys, whose worst case can be counted (ours)",
+    random=False,
+    side=DefenceOption(8, 1, 1000),
+    levels=DefenceOption(3, 2, 256),
+)
