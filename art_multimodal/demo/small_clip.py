@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from art_multimodal.demo.towers import PAD, ByteTextTower, SmallImageTower, byte_tokens
 from art_multimodal.models.causal_text import is_as_built
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.layered_images import LayeredImages
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
 
@@ -34,6 +35,13 @@ class SmallClip(DualEncoder):
     def causal_text(self) -> ByteTextTower | None:
         parts = (self.text, self.text.tokens, *self.text.blocks, self.text.norm)
         return self.text if is_as_built(parts) else None
+
+    @property
+    def layered_images(self) -> LayeredImages | None:
+        visual = self.visual
+        if not is_as_built((visual, visual.stem, *visual.stem, *visual.blocks, visual.norm, visual.projection)):
+            return None
+        return LayeredImages(visual.embed, tuple(visual.blocks), visual.project)
 
     def image_tower(self, pixels: Tensor) -> Tensor:
         return self.visual(pixels)

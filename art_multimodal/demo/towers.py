@@ -77,10 +77,16 @@ class SmallImageTower(nn.Module):
         self.projection = nn.Linear(width, embedding, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = self.stem(pixels).flatten(2).transpose(1, 2) + self.positions
+        x = self.embed(pixels)
         for block in self.blocks:
             x = block(x)
-        return self.projection(self.norm(x.mean(dim=1)))
+        return self.project(x)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        return self.stem(pixels).flatten(2).transpose(1, 2) + self.positions
+
+    def project(self, states: Tensor) -> Tensor:
+        return self.projection(self.norm(states.mean(dim=1)))
 
 
 class ByteTextTower(nn.Module):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from art_multimodal.errors import InputError
 from art_multimodal.models.base import ImageTextModel
 from art_multimodal.models.causal_text import CausalText, encode_sharing_prefixes
+from art_multimodal.models.layered_images import LayeredImages
 from art_multimodal.models.preprocessing import ImagePreprocessing
 from art_multimodal.models.visible_patches import PatchTower, encode_visible
 from art_multimodal.texts import as_texts
@@ -173,6 +174,11 @@ class DualEncoder(ImageTextModel):
         return None
 
     @property
+    def layered_images(self) -> LayeredImages | None:
+        """The image tower layer by layer, where it is known to be a vision transformer."""
+        return None
+
+    @property
     def drops_tokens(self) -> bool:
         """Whether :meth:`encode_visible` can leave patches out: not where images meet convolutions or are pooled.
 
@@ -190,11 +196,20 @@ class DualEncoder(ImageTextModel):
 
     @property
     def _knows_patches(self) -> bool:
+        return self._is_image_tower("patch_tower") and self.patch_tower is not None
+
+    @property
+    def known_layers(self) -> LayeredImages | None:
+        """:attr:`layered_images`, unless a subclass or somebody from outside has changed :meth:`image_tower` alone."""
+        return self.layered_images if self._is_image_tower("layered_images") else None
+
+    def _is_image_tower(self, parts: str) -> bool:
+        """Whether a property of this name was written for the :meth:`image_tower` that there is."""
         kind = type(self)
         if {"encode_image", "image_tower"} & set(vars(self)):
             return False
-        tower, parts = (next(k for k in kind.__mro__ if name in vars(k)) for name in ("image_tower", "patch_tower"))
-        return issubclass(parts, tower) and self.patch_tower is not None
+        tower, own = (next(k for k in kind.__mro__ if name in vars(k)) for name in ("image_tower", parts))
+        return issubclass(own, tower)
 
     @property
     def _patches(self) -> PatchTower:

@@ -12,9 +12,11 @@ from art_multimodal.defences.test_time import (
     CoarseGrid,
     DirectionalBiasDefence,
     EnergyGuidedTransformation,
+    LayerStatistics,
     Purification,
     RandomResizePad,
     RobustPromptTuning,
+    TestTimeAdversarialPromptTuning,
     TestTimeCounterattack,
     ViewVoting,
 )
@@ -81,3 +83,7 @@ def images(count: int = 4, side: int = 32, seed: int = 0, dtype: torch.dtype = t
     coarse = torch.rand(count, 3, 4, 4, generator=generator, dtype=torch.float64)
     fine = nn.functional.interpolate(coarse, (side, side), mode="bilinear", align_corners=False)
     return (0.3 + 0.4 * fine + 0.02 * torch.rand(fine.shape, generator=generator, dtype=torch.float64)).to(dtype)
+
+
+_STATISTICS = LayerStatistics.of(classifier(small_clip()), images(6, seed=9).numpy())
+DEFENCES["tapt"] = TestTimeAdversarialPromptTuning(_STATISTICS, views=3, selected=0.7, lr=0.01)

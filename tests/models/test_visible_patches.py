@@ -289,6 +289,29 @@ def test_models_that_cannot_say_so(kind: str) -> None:
         assert "\n" not in str(caught.value)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_layers_together_are_the_tower(batch_first: bool) -> None:
+    encoder = of_open_clip()
+    encoder.model.visual.transformer.batch_first = batch_first
+    for block in encoder.model.visual.transformer.resblocks:
+        block.attn.batch_first = batch_first
+    tower, x = encoder.known_layers, images()
+    states = tower.embed(encoder.pixels(x))
+    for layer in tower.layers:
+        states = layer(states)
+        assert states.shape == (len(x), 1 + COUNT, WIDTH)
+    torch.testing.assert_close(tower.project(states), encoder.encode_image(x, normalize=False))
+
+
+@pytest.mark.parametrize("kind", ["derived", "residual", "another tower", "a hook"])
+def test_layers_that_are_not_known(kind: str) -> None:
+    encoder = OTHERS[kind]() if kind in OTHERS else of_open_clip()
+    if kind in CHANGES:
+        CHANGES[kind](encoder)
+    assert encoder.known_layers is None
+
+
 def test_what_are_no_tokens_is_refused() -> None:
     encoder, x = of_open_clip(), images()
     for tokens, message in [

@@ -1,5 +1,9 @@
 """Defences that compute at test time, inside of the model that is attacked."""
 
+from art_multimodal.defences.test_time.adversarial_prompt_tuning import (
+    LayerStatistics,
+    TestTimeAdversarialPromptTuning,
+)
 from art_multimodal.defences.test_time.coarse_grid import CoarseGrid
 from art_multimodal.defences.test_time.contract import GRADIENTS, Passes, TestTimeDefence
 from art_multimodal.defences.test_time.counterattack import TestTimeCounterattack
@@ -14,11 +18,13 @@ __all__ = [
     "CoarseGrid",
     "DirectionalBiasDefence",
     "EnergyGuidedTransformation",
+    "LayerStatistics",
     "Passes",
     "Purification",
     "RandomResizePad",
     "ReachableAnswers",
     "RobustPromptTuning",
+    "TestTimeAdversarialPromptTuning",
     "TestTimeCounterattack",
     "TestTimeDefence",
     "ViewVoting",

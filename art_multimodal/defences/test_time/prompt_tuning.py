@@ -89,24 +89,23 @@ class RobustPromptTuning(TestTimeDefence):
         self, bare: BareModel, images: Tensor, classes: Tensor, generators: Sequence[torch.Generator]
     ) -> Tensor:
         prompts = TunablePrompts.of(bare.head)
-        if classes.shape != bare.head.class_features().shape or not torch.equal(classes, bare.head.class_features()):
-            raise InputError("Prompt tuning tunes the classifier's own prompts; it does not work with other ones.")
+        check_own_prompts(bare, classes)
         views = [images]
         for _ in range(self.views - 1):
             view = cropped(images, self.smallest, generators) + self.sigma * drawn(generators, images, normal=True)
             views.append(self.transformed(images, view.clamp(0, 1)))
         features = bare.embed(torch.cat(views)).unflatten(0, (-1, len(images))).transpose(0, 1)
         number = max(1, int(self.selected * self.views))
-        weights = self.lowest(entropies(_logits(bare, features, classes)), number) / number
+        weights = self.lowest(entropies(logits_of_views(bare, features, classes)), number) / number
         tuned = self._tuned(bare, prompts, features, weights)
-        final = _logits(bare, features, prompts.class_features(tuned)).log_softmax(dim=-1)
+        final = logits_of_views(bare, features, prompts.class_features(tuned)).log_softmax(dim=-1)
         return (final + self._reliability(features).log_softmax(dim=1)[:, :, None]).logsumexp(dim=1)
 
     def _tuned(self, bare: BareModel, prompts: TunablePrompts, features: Tensor, weights: Tensor) -> Tensor:
         """What is added to the words of the prompts, ``[N, P, W]``, after steps of Adam."""
 
         def lowered(added: Tensor) -> Tensor:
-            return (weights * entropies(_logits(bare, features, prompts.class_features(added)))).sum(dim=1)
+            return (weights * entropies(logits_of_views(bare, features, prompts.class_features(added)))).sum(dim=1)
 
         added = prompts.zeros(len(features), like=features)
         mean, square = torch.zeros_like(added), torch.zeros_like(added)
@@ -150,7 +149,17 @@ class RobustPromptTuning(TestTimeDefence):
         whole_number(self, "max_iter", 0, 100)
 
 
-def _logits(bare: BareModel, features: Tensor, classes: Tensor) -> Tensor:
+def check_own_prompts(bare: BareModel, classes: Tensor) -> None:
+    """Refuse classes ``[K, D]`` that are not those of the classifier's prompts.
+
+    :raises InputError: If they are not.
+    """
+    own = bare.head.class_features()
+    if classes.shape != own.shape or not torch.equal(classes, own):
+        raise InputError("Prompt tuning tunes the classifier's own prompts; it does not work with other ones.")
+
+
+def logits_of_views(bare: BareModel, features: Tensor, classes: Tensor) -> Tensor:
     """Logits ``[N, V, K]`` of views ``[N, V, D]`` against classes ``[K, D]`` or ``[N, K, D]``."""
     return torch.stack([bare.logits(features[:, view], classes) for view in range(features.shape[1])], dim=1)
 

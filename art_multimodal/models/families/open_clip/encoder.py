@@ -10,7 +10,8 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.causal_text import CausalText, encode_trimmed
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.families.open_clip.text import causal_text_of
-from art_multimodal.models.families.open_clip.vision import patch_tower_of
+from art_multimodal.models.families.open_clip.vision import layered_images_of, patch_tower_of
+from art_multimodal.models.layered_images import LayeredImages
 from art_multimodal.models.preprocessing import ImagePreprocessing, check_sides
 from art_multimodal.models.texts import check_context, reserved_positions
 from art_multimodal.models.visible_patches import PatchTower
@@ -64,6 +65,10 @@ class OpenCLIPEncoder(DualEncoder):
     @property
     def patch_tower(self) -> PatchTower | None:
         return patch_tower_of(self.model, self.image_size)
+
+    @property
+    def layered_images(self) -> LayeredImages | None:
+        return layered_images_of(self.model, self.image_size)
 
     @property
     def causal_text(self) -> CausalText | None:

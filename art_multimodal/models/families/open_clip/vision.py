@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from art_multimodal.models.causal_text import is_as_built
 from art_multimodal.models.fast_gradients import embeds_patches
+from art_multimodal.models.layered_images import LayeredImages
 from art_multimodal.models.visible_patches import PatchTower, patch_grid
 
 
@@ -52,3 +55,28 @@ def patch_tower_of(model: Any, size: tuple[int, int]) -> PatchTower | None:
 
     first, positions = visual.positional_embedding[0], visual.positional_embedding[1:]
     return PatchTower(grid, visual.conv1, visual.class_embedding + first, positions, transform)
+
+
+def layered_images_of(model: Any, size: tuple[int, int]) -> LayeredImages | None:
+    """The same transformer layer by layer; ``None`` where :func:`patch_tower_of` does not know it."""
+    if patch_tower_of(model, size) is None:
+        return None
+    visual = model.visual
+
+    def embed(pixels: Tensor) -> Tensor:
+        patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+        first = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        return visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding.to(patches.dtype))
+
+    def project(states: Tensor) -> Tensor:
+        feature = visual.ln_post(states[:, 0])
+        return feature if visual.proj is None else feature @ visual.proj
+
+    layers = (partial(_layer, block, visual.transformer.batch_first) for block in visual.transformer.resblocks)
+    return LayeredImages(embed, tuple(layers), project)
+
+
+def _layer(block: nn.Module, batch_first: bool, states: Tensor) -> Tensor:
+    """States ``[N, T, W]`` behind a block."""
+    found: Tensor = block(states) if batch_first else block(states.transpose(0, 1)).transpose(0, 1)
+    return found
