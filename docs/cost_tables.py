@@ -55,8 +55,8 @@ def overhead(results: Path) -> str:
         f"{'every answer is the same' if not differ else f'{differ} answers differ'}. A run takes {audit['run']:.2f} s "
         f"by itself (the script {script['run']:.2f} s), an image {1000 * audit['image']:.2f} ms "
         f"({1000 * script['image']:.2f} ms), and a step of an attacked image {1000 * audit['step']:.2f} ms "
-        f"({1000 * script['step']:.2f} ms). What is no step weighs the less, the more steps there are and the larger the "
-        "model is.\n"
+        f"({1000 * script['step']:.2f} ms). What is no step weighs the less, the more steps there are and the larger "
+        "the model is.\n"
     )
 
 
