@@ -25,7 +25,8 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 OWN_PAGE = (
     *("robust_training", "robust_training_doubt", "defences", "detection", "text_repair"),
     *("universal", "image_scaling", "transfer", "test_time"),
-    *("demo_views", "demo_spoken", "fusion_costs", "fusions_doubt", "fusions_mechanisms", "certificate_cost"),
+    *("demo_views", "demo_spoken", "certificate_cost"),
+    *("fusion_costs", "fusions_doubt", "fusions_doubt_rosmap", "fusions_mechanisms"),
     "prompt_work",
 )
 #: Formats that a page shows an example of.

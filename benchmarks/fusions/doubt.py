@@ -78,7 +78,10 @@ def examined(name: str, problem_name: str, seed: int, most: int | None = None) -
     ]
     return {
         "protocol": PROTOCOL.format(name=name, count=len(x), problem=problem_name, seed=seed),
-        "command": "python -m benchmarks.fusions.doubt" + ("" if most is None else f" --samples {most}"),
+        "command": "python -m benchmarks.fusions.doubt"
+        + ("" if name == ON_TOP else f' --contender "{name}"')
+        + ("" if problem_name == "views" else f" --problem {problem_name}")
+        + ("" if most is None else f" --samples {most}"),
         "table": {"header": ["attack", *problem.radii, "the worst of them"], "rows": table},
     }
 
@@ -105,7 +108,8 @@ def _further(
             found[rows] = for_each_sample(make, classifier, x[rows], y[rows], modality)
         return found
 
-    for loss in ("cross_entropy", "difference_logits_ratio"):
+    # The ratio is of three classes at least.
+    for loss in ("cross_entropy", "difference_logits_ratio")[: 2 if classifier.nb_classes > 2 else 1]:
         yield (
             f"ART's auto-PGD, {loss.replace('_', ' ')}",
             attacked(
