@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from art_multimodal.defences.test_time import (
+    CoarseGrid,
     DirectionalBiasDefence,
     EnergyGuidedTransformation,
     Purification,
@@ -24,6 +25,7 @@ DEFENCES: dict[str, TestTimeDefence | None] = {
     "et3": EnergyGuidedTransformation(),
     "dbd": DirectionalBiasDefence(),
     "r_tpt": RobustPromptTuning(views=16, selected=0.25, neighbours=5),
+    "coarse_grid": CoarseGrid(side=8, levels=3),
 }
 BARE = "none"
 #: Images of a cell, and of those that ask the model so often that all would take too long.

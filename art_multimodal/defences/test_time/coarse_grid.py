@@ -34,6 +34,8 @@ class CoarseGrid(TestTimeDefence):
     lower resolution and fewer bits are old defences (feature squeezing); alone, unlike together, they leave no set
     that could be counted.
 
+    It holds where ``eps`` is small beside the distance of greys, and falls where it is not: ``docs/test_time.md``.
+
     | Paper link: https://arxiv.org/abs/1704.01155 (feature squeezing; the counting is ours)
 
     >>> defence = CoarseGrid(side=8, levels=3)

@@ -22,6 +22,7 @@ ROUNDING, AHEAD = 1e-6, 1e-4
 class ReachableAnswers:
     """What an attacker within ``eps`` can make of the answers to images behind a :class:`CoarseGrid`.
 
+    >>> from art_multimodal.defences.test_time import CoarseGrid
     >>> defended = classifier.with_test_time_defence(CoarseGrid(side=8, levels=2))
     >>> found = reachable_answers(defended, images, eps=2 / 255, max_queries=512)
     >>> isinstance(found, ReachableAnswers), bool((found.certified(labels) <= found.attacked(labels)).all())
@@ -67,6 +68,7 @@ def reachable_answers(
     single cells that can change the one that costs most is changed, until none does, from the image and from random
     pictures. Such a search misleads or proves nothing.
 
+    >>> from art_multimodal.defences.test_time import CoarseGrid
     >>> defended = classifier.with_test_time_defence(CoarseGrid(side=8, levels=2))
     >>> found = reachable_answers(defended, images, eps=2 / 255, max_queries=512)
     >>> bool((defended.predict_labels(found.x) != found.labels)[found.misled].all())
