@@ -6,7 +6,7 @@ rebuild a plain ``PyTorchClassifier`` around ``estimator.model`` and forget the 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -117,7 +117,11 @@ class PromptHead(RememberedFeatures):
 
         :param prompts: For each set, for each class at least one text.
         """
+        own = any(text in self.row_of for entry in prompts for texts in entry for text in texts)
         with torch.no_grad():
+            if not own and not self.remembers(self.dual_encoder, self._weights):
+                # Nobody has asked by the prompts of the classifier, and nobody asks now.
+                return self._classes_of(prompts, None)
             known = self.known()
             if len(prompts) != 1:
                 return self._classes_of(prompts, known.texts)
@@ -129,16 +133,17 @@ class PromptHead(RememberedFeatures):
                 known.others.popitem(last=False)
             return known.others[only][None]
 
-    def _classes_of(self, prompts: Sequence[Prompts], own: Tensor) -> Tensor:
+    def _classes_of(self, prompts: Sequence[Prompts], own: Tensor | None) -> Tensor:
         """Unit embeddings ``[N, K, D]`` of the classes by ``N`` sets of prompts, from those of the own prompts."""
-        row_of, new = self.row_of, dict.fromkeys(text for entry in prompts for texts in entry for text in texts)
-        new = {text: len(own) + number for number, text in enumerate(text for text in new if text not in row_of)}
-        features = own
+        known, parts = ({}, []) if own is None else (self.row_of, [own])
+        texts = dict.fromkeys(text for entry in prompts for texts in entry for text in texts)
+        new = [text for text in texts if text not in known]
         if new:
-            tokens = self.dual_encoder.tokenize(list(new)).to(self.tokens.device)
-            features = torch.cat([own, self._embedded(tokens)])
+            parts.append(self._embedded(self.dual_encoder.tokenize(new).to(self.tokens.device)))
+        row_of = ChainMap({text: len(known) + number for number, text in enumerate(new)}, known)
+        features = torch.cat(parts)
         places = [
-            (number * self.nb_classes + index, row_of[text] if text in row_of else new[text])
+            (number * self.nb_classes + index, row_of[text])
             for number, entry in enumerate(prompts)
             for index, texts in enumerate(entry)
             for text in texts
