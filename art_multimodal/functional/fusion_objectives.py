@@ -265,6 +265,20 @@ def qmf(
     return auxiliary(scores, unimodal_scores, targets, present) + lambda_rank * torch.stack(ranks).sum()
 
 
+def right_alone(
+    unimodal_scores: Mapping[str, Tensor], targets: Tensor, present: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Which samples have all modalities, booleans ``[N]``, and about which of these each modality is right alone.
+
+    >>> scores, there = {"rgb": torch.eye(2), "depth": torch.eye(2).flip(0)}, torch.tensor([True, True])
+    >>> right_alone(scores, torch.eye(2), dict.fromkeys(scores, there))[1]
+    {'rgb': tensor([True, True]), 'depth': tensor([False, False])}
+    """
+    everything = torch.stack(list(present.values())).all(dim=0)
+    labels = targets.argmax(dim=1)
+    return everything, {name: (of.argmax(dim=1) == labels)[everything] for name, of in unimodal_scores.items()}
+
+
 def unis_mmc(
     scores: Tensor,
     unimodal_scores: Mapping[str, Tensor],
@@ -286,9 +300,7 @@ def unis_mmc(
     :param lambda_contrast: Weight of the contrast.
     :param temperature: Divides the cosines.
     """
-    everything = torch.stack(list(present.values())).all(dim=0)
-    labels = targets.argmax(dim=1)
-    right = {name: (of.argmax(dim=1) == labels)[everything] for name, of in unimodal_scores.items()}
+    everything, right = right_alone(unimodal_scores, targets, present)
     whole = {name: of[everything] for name, of in features.items()}
     contrast = unimodal_contrast(whole, right, temperature)
     return auxiliary(scores, unimodal_scores, targets, present) + lambda_contrast * contrast

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -75,6 +77,26 @@ def test_one_step_of_qmf_is_that_of_its_formula() -> None:
         assert_step(before, copies[step + 1], total)
 
 
+@pytest.mark.parametrize("wrong", [("pix", "lab"), ()])
+def test_contrasts_of_two_that_are_right_about_nothing_are_counted(wrong: tuple[str, ...]) -> None:
+    """Labels that neither of two modalities names; with weights that stay, each step counts alike."""
+    of, x = classifier(OF_FUSIONS["unis_mmc"]), data()
+    with torch.no_grad():
+        named = {name: scores.argmax(dim=1).numpy() for name, scores in own_scores(of.multimodal.eval(), x).items()}
+    labels = named["pix"].copy()
+    if wrong:
+        labels = np.array(
+            [min({*range(of.nb_classes)} - {*row}) for row in zip(*(named[n] for n in wrong), strict=True)]
+        )
+    right = {name: bool((said == labels).any()) for name, said in named.items()}
+    expected = sum(not (right[one] or right[other]) for one, other in combinations(right, 2))
+    assert expected == 0 if not wrong else expected >= 1
+    trainer = FusionTrainer(of, "unis_mmc", replace(plain(), learning_rate=1e-12))
+    said = f"{2 * expected} of 6 pairs of modalities, one of each step, were left out"
+    with pytest.warns(UserWarning, match=said) if expected else nullcontext():
+        trainer.fit(x, np.eye(of.nb_classes, dtype=np.float32)[labels], batch_size=COUNT, nb_epochs=2)
+
+
 @every_method
 def test_what_a_sample_lacks_takes_no_part(method: str) -> None:
     """The gradient of the tower of a modality does not depend on samples that lack it."""
@@ -134,7 +156,11 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(method: str, tmp_path
     with pytest.raises(KeyboardInterrupt):
         trainer(stopped).fit(data(), Y, 5, 4, checkpoint=tmp_path, checkpoint_every=2, callback=stop)
     kept = load_checkpoint(tmp_path).memory
-    assert set(kept) == {"qmf": {"pix", "lab", "gas"}, "mla": {"projection"}}.get(method, set())
+    assert set(kept) == {
+        "qmf": {"pix", "lab", "gas"},
+        "mla": {"projection"},
+        "unis_mmc": {"contrasts"},
+    }.get(method, set())
     assert all(bool(of.count_nonzero()) for of in kept.values())
     trainer(again).fit(data(), Y, 5, 4, checkpoint=tmp_path, resume=True)
     assert_equal_weights(weights(again.multimodal), weights(whole.multimodal))

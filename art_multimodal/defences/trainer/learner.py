@@ -62,6 +62,10 @@ class Learner:
         """What training keeps from step to step besides weights, by name; a checkpoint holds it."""
         return {}
 
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said when training ends, a sentence each."""
+        return ()
+
     def remember(self, tensors: dict[str, Tensor]) -> None:
         """Go on with what :meth:`remembered` has returned.
 

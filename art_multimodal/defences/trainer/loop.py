@@ -148,12 +148,14 @@ class TrainingLoop:
                         checkpoints.save(self)
                 if ends_epoch:
                     told(place.epoch + 1)
-        if skipped and is_main_process():
-            warnings.warn(
+        notes = self.learner.notes()
+        if skipped:
+            notes += (
                 f"{skipped} of {seen} batches were left out: all of their samples belong together, so there is nothing "
                 "to contrast.",
-                stacklevel=4,
             )
+        for note in notes if is_main_process() else ():
+            warnings.warn(note, stacklevel=4)
 
     def _enter(self, step: int) -> Stage:
         """The stage that a step belongs to; of the others' parameters no gradients are computed."""

@@ -242,7 +242,7 @@ class TrainingRun:
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("ignore")
-                warnings.filterwarnings("always", message=".*batches were left out")
+                warnings.filterwarnings("always", message=".*were left out")
                 self.trainer.fit(
                     train.x,
                     train.y,

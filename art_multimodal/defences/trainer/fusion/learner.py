@@ -113,6 +113,9 @@ class SampleLearner(Learner):
         if self.memory is not None:
             self.memory.after_step(batch, found, progress)
 
+    def notes(self) -> tuple[str, ...]:
+        return () if self.memory is None else self.memory.notes()
+
     def remembered(self) -> dict[str, Tensor]:
         return {} if self.memory is None else self.memory.tensors
 

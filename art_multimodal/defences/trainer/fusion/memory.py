@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from art_multimodal.errors import InputError
-from art_multimodal.functional.fusion_objectives import protected, sample_losses
+from art_multimodal.functional.fusion_objectives import protected, right_alone, sample_losses
 from art_multimodal.models.fusions.shared_head import SharedHead
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Memory:
     def after_step(self, batch: SampleBatch, found: dict[str, Any], progress: float) -> None:
         """The optimizer has taken a step."""
 
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said when training ends, a sentence each."""
+        return ()
+
 
 class LossHistory(Memory):
     """For each sample and modality the sum of its losses so far (QMF); ``history`` scales them to [0, 1].
@@ -75,6 +80,34 @@ class LossHistory(Memory):
         for name, scores in found["unimodal_scores"].items():
             losses = sample_losses(scores, batch.targets, batch.present[name])
             self.tensors[name][batch.rows] += losses.detach().cpu().double()
+
+
+class Contrasts(Memory):
+    """Count the pairs of modalities that a contrast leaves out, since neither is right about any sample (UniS-MMC)."""
+
+    needs = frozenset({"unimodal_scores"})
+
+    def __init__(self, learner: SampleLearner, count: int | None) -> None:
+        super().__init__(learner, count)
+        self.tensors = {"contrasts": torch.zeros(2, dtype=torch.int64)}
+
+    @property
+    def left_out(self) -> int:
+        """How many pairs were left out, a pair of each step."""
+        return int(self.tensors["contrasts"][0])
+
+    def after_step(self, batch: SampleBatch, found: dict[str, Any], progress: float) -> None:
+        _, right = right_alone(found["unimodal_scores"], batch.targets, batch.present)
+        pairs = [bool((right[one] | right[other]).any()) for one, other in combinations(right, 2)]
+        self.tensors["contrasts"] += torch.tensor([pairs.count(False), len(pairs)])
+
+    def notes(self) -> tuple[str, ...]:
+        left_out, among = self.tensors["contrasts"].tolist()
+        said = (
+            f"{left_out:,} of {among:,} pairs of modalities, one of each step, were left out of the contrast: neither "
+            "was right about any sample of the batch."
+        )
+        return (said,) if left_out else ()
 
 
 class HeadProtection(Memory):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from art_multimodal.defences.trainer.fusion.attack import ScoreAscent
-from art_multimodal.defences.trainer.fusion.memory import HeadProtection, LossHistory
+from art_multimodal.defences.trainer.fusion.memory import Contrasts, HeadProtection, LossHistory
 from art_multimodal.defences.trainer.methods import METHODS, Method
 from art_multimodal.functional import fusion_objectives
 from art_multimodal.models.adapters.low_rank import LowRank, add_low_rank
@@ -66,6 +66,7 @@ METHODS.add(
         fusion_objectives.unis_mmc,
         "fusion models: embeddings are drawn towards the modality that is right by itself",
         paper="UniS-MMC, arXiv:2305.09299",
+        memory=Contrasts,
     ),
 )
 METHODS.add(
