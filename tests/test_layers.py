@@ -92,8 +92,6 @@ def test_no_two_rooms_need_each_other() -> None:
 def test_what_stands_higher_is_named_in_lists_only() -> None:
     """What is imported by its name when it is asked for escapes the test above, so few may do it."""
     lists = {"models/loading.py", "models/source.py", "datasets/loading.py", "models/families/family.py"}
-    old_names = {"models/masked_language_model.py", "models/demo/scenes.py", "models/demo/shapes.py"}
-    old_names |= {"datasets/demo_digits.py"}
     # Modules of the user's own, which the command line names.
     lists |= {"models/families/custom/python_file.py", "plugins.py"}
     found = {
@@ -101,7 +99,7 @@ def test_what_stands_higher_is_named_in_lists_only() -> None:
         for path in ROOT.rglob("*.py")
         if re.search(r"\bimport(ed|_module)\(", path.read_text(encoding="utf-8"))
     }
-    assert found <= lists | old_names | {"registry.py", "__init__.py"}, found
+    assert found <= lists | {"registry.py", "moved.py", "__init__.py"}, found
 
 
 def test_scripts_that_made_the_demos_are_not_installed() -> None:

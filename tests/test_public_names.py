@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import art_multimodal
+from art_multimodal.moved import REMOVED_IN
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
@@ -108,6 +109,8 @@ def test_samples_is_the_function_whatever_was_imported_before() -> None:
     ("name", "home"),
     [
         ("attacks.evasion.text.words.ProtectedWords", "language.words"),
+        ("attacks.registry.Budget", "attacks.budget"),
+        ("attacks.registry.TextBudget", "attacks.budget"),
         ("datasets.demo_digits.ink_on_paper", "demo.digits_data"),
         ("datasets.demo_digits.load_strokes", "demo.digits_data"),
         ("models.custom_fusion.CustomFusion", "models.families.custom.fusion"),
@@ -121,12 +124,47 @@ def test_samples_is_the_function_whatever_was_imported_before() -> None:
         ("models.mmbt.save_mmbt", "models.families.mmbt.saving"),
     ],
 )
-def test_names_that_pages_gave_before_a_move_still_work(name: str, home: str) -> None:
+def test_names_that_pages_gave_before_a_move_still_work_and_warn(name: str, home: str) -> None:
     module, _, last = name.rpartition(".")
-    old, new = (importlib.import_module(f"art_multimodal.{place}") for place in (module, home))
-    assert getattr(old, last) is getattr(new, last)
+    new = importlib.import_module(f"art_multimodal.{home}")
+    with pytest.warns(DeprecationWarning) as warned:
+        names: dict[str, Any] = {}
+        exec(f"from art_multimodal.{module} import {last}", names)
+    assert names[last] is getattr(new, last)
+    (one,) = warned
+    assert str(one.message) == (
+        f"art_multimodal.{name} has moved: write from art_multimodal.{home} import {last}. "
+        f"The old name is gone in version {REMOVED_IN}."
+    )
+    assert one.filename == "<string>"  # the line that asked, and none of ours
     with pytest.raises(ImportError, match="nothing"):
         exec(f"from art_multimodal.{module} import nothing")
+    assert not hasattr(importlib.import_module(f"art_multimodal.{module}"), "_private")
+
+
+def test_an_old_name_that_the_tests_ask_for_is_an_error() -> None:
+    with pytest.raises(DeprecationWarning, match="has moved"):
+        importlib.import_module("art_multimodal.models.mmbt").MMBT  # noqa: B018
+
+
+def test_what_warns_of_its_end_is_gone_in_time() -> None:
+    """A release of the version that is named goes without the old names."""
+    version, end = ([*map(int, one.split(".")[:2])] for one in (art_multimodal.__version__, REMOVED_IN))
+    assert version < end, "remove the modules that call moved(), and say so in CHANGELOG.md"
+
+
+def test_only_moved_makes_names_that_warn() -> None:
+    """So that nothing of the package asks for an old name, which its users would be warned of."""
+    root = PAGE.parents[1] / "art_multimodal"
+    old = {".".join(path.relative_to(root.parent).with_suffix("").parts) for path in root.rglob("*.py") if _moves(path)}
+    assert len(old) == 9
+    for path in root.rglob("*.py"):
+        asked = re.findall(r"^ *(?:from|import) (art_multimodal\.[\w.]+)", path.read_text(encoding="utf-8"), re.M)
+        assert not old & set(asked), path
+
+
+def _moves(path: Path) -> bool:
+    return re.search(r"^__getattr__ = moved\(", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def test_to_import_the_package_is_to_import_nothing_heavy() -> None:

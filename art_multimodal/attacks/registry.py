@@ -1,5 +1,5 @@
-"""The budgets of attacks, under the name that they were first documented by; see ``evaluations/suite`` for attacks."""
+"""Another name of :mod:`art_multimodal.attacks.budget`."""
 
-from art_multimodal.attacks.budget import Budget, TextBudget
+from art_multimodal.moved import moved
 
-__all__ = ["Budget", "TextBudget"]
+__getattr__ = moved(__name__, "art_multimodal.attacks.budget")

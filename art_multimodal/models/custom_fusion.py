@@ -1,5 +1,5 @@
 """Another name of :mod:`art_multimodal.models.families.custom.fusion`."""
 
-from art_multimodal.models.families.custom.fusion import CustomFusion, CustomLateFusion
+from art_multimodal.moved import moved
 
-__all__ = ["CustomFusion", "CustomLateFusion"]
+__getattr__ = moved(__name__, "art_multimodal.models.families.custom.fusion")

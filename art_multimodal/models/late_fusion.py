@@ -1,5 +1,5 @@
 """Another name of :mod:`art_multimodal.models.families.late_fusion.model`."""
 
-from art_multimodal.models.families.late_fusion.model import LateFusion
+from art_multimodal.moved import moved
 
-__all__ = ["LateFusion"]
+__getattr__ = moved(__name__, "art_multimodal.models.families.late_fusion.model")

@@ -1,6 +1,5 @@
 """Another name of :mod:`art_multimodal.models.families.mmbt.model` and of ``saving`` beside it."""
 
-from art_multimodal.models.families.mmbt.model import MMBT
-from art_multimodal.models.families.mmbt.saving import load_mmbt, save_mmbt
+from art_multimodal.moved import moved
 
-__all__ = ["MMBT", "load_mmbt", "save_mmbt"]
+__getattr__ = moved(__name__, "art_multimodal.models.families.mmbt.model", "art_multimodal.models.families.mmbt.saving")

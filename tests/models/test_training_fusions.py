@@ -136,7 +136,7 @@ def test_texts_that_the_model_does_not_read_are_left_out_with_a_note(tmp_path, s
 
 OWN = """
 from tiny import TinyFusion
-from art_multimodal.models.custom_fusion import CustomFusion
+from art_multimodal.models.families.custom.fusion import CustomFusion
 
 def load():
     net = TinyFusion()

@@ -1,11 +1,5 @@
 """Another name of :mod:`art_multimodal.demo.shapes`."""
 
-from __future__ import annotations
+from art_multimodal.moved import moved
 
-from typing import Any
-
-from art_multimodal.registry import imported
-
-
-def __getattr__(name: str) -> Any:
-    return imported(f"art_multimodal.demo.shapes:{name}")
+__getattr__ = moved(__name__, "art_multimodal.demo.shapes")

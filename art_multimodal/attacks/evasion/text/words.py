@@ -1,5 +1,5 @@
 """Another name of :mod:`art_multimodal.language.words`."""
 
-from art_multimodal.language.words import ProtectedWords
+from art_multimodal.moved import moved
 
-__all__ = ["ProtectedWords"]
+__getattr__ = moved(__name__, "art_multimodal.language.words")
