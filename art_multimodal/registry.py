@@ -137,14 +137,15 @@ def _registering() -> str | None:
     return None if name == _OWN or name.startswith(f"{_OWN}.") else name
 
 
-def import_all(package: str, path: Iterable[str]) -> None:
+def import_all(package: str, path: Iterable[str], first: Iterable[str] = ()) -> None:
     """Import every module of a package, so that a file that registers something is named nowhere else.
 
     :param package: Its name.
     :param path: Its ``__path__``.
+    :param first: Names of modules that are imported before the others, in this order.
     """
-    for found in pkgutil.iter_modules(path):
-        import_module(f"{package}.{found.name}")
+    for name in dict.fromkeys([*first, *(found.name for found in pkgutil.iter_modules(path))]):
+        import_module(f"{package}.{name}")
 
 
 def imported(place: str) -> Any:

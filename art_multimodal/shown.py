@@ -15,6 +15,9 @@ def shown(text: object) -> str:
     Characters of the Unicode categories C (controls, formats, surrogates, private, unassigned ones), Zl and Zp become
     ``\n``, ``\x1b``, ``\u202e`` or ``\U000e0001``. A byte of a file name that is no UTF-8, which Python keeps as a lone
     surrogate, becomes that byte: ``\xe9``. Everything else stays, so a name that is fit to be shown is shown as it is.
+
+    >>> shown("a name\nwith a line break")
+    'a name\\nwith a line break'
     """
     text = str(text)
     if text.isascii() and text.isprintable():

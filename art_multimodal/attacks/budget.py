@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class TextBudget:
     """What an attack may do to a text.
 
+    >>> TextBudget(max_words=2).protect_class_names
+    True
+
     :param language_model: Proposes words; as for ``load_masked_language_model``.
     :param max_words: Most words that are replaced.
     :param max_edits: Most characters that are edited.
@@ -39,6 +42,9 @@ class TextBudget:
 class Ball:
     """How far one modality may move.
 
+    >>> Budget(balls={"depth": Ball(eps=0.2, eps_step=0.05)}).balls["depth"].eps
+    0.2
+
     :param eps: Radius, in the units of its values.
     :param eps_step: Length of a gradient step.
     """
@@ -50,6 +56,10 @@ class Ball:
 @dataclass(frozen=True)
 class Budget:
     """What an attack may spend.
+
+    >>> budget = Budget(eps=4 / 255, eps_step=1 / 255, max_iter=20)
+    >>> budget.art_norm, budget.text.max_words
+    (inf, 1)
 
     :param norm: ``"inf"`` or ``"2"``.
     :param eps: Radius, in the units of images in [0, 1].

@@ -1,4 +1,7 @@
-"""``art-multimodal``: the command line."""
+"""``art-multimodal``: the command line.
+
+Not public: the commands and their options are, these functions may change.
+"""
 
 from art_multimodal.cli.program import app, entry_point, main
 

@@ -10,7 +10,11 @@ import numpy as np
 
 
 class CaptionedImages(ABC):
-    """Images, each with its captions. No image is read before :meth:`image` asks for it."""
+    """Images, each with its captions. No image is read before :meth:`image` asks for it.
+
+    >>> isinstance(scenes, CaptionedImages), scenes.captions_of(0)[0] == captioned["text"][0]
+    (True, True)
+    """
 
     #: Words whose replacement changes what a caption says; attacks on texts are to leave them alone.
     protected_words: tuple[str, ...] = ()

@@ -29,6 +29,10 @@ _FORM = "npz:FILE, a file of numpy.savez with an array for each modality and one
 class LabelledSampleArrays(LabelledSamples):
     """Samples in memory with their labels.
 
+    >>> data = LabelledSampleArrays(x, y, views.class_names, modalities=views.modalities.values())
+    >>> len(data), list(data.modalities), data.class_names[data.labels[0]] in views.class_names
+    (8, ['pix', 'fou', 'kar'], True)
+
     :param x: Samples ``(N,)``, made by :func:`samples`.
     :param labels: Class indices ``(N,)``, one-hot rows, or names of classes.
     :param class_names: Names of the classes, in the order of the indices.

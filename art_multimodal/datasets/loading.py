@@ -17,6 +17,15 @@ from art_multimodal.registry import Registry, imported, split_scheme
 class DataSource:
     """Where data come from.
 
+    >>> from art_multimodal.datasets import LabelledArrays
+    >>> def first(rest, classes, transform):
+    ...     count = int(rest)
+    ...     return LabelledArrays(images[:count], labels[:count], classes or digits.class_names)
+    ...
+    >>> source = DataSource("first:N", "the first digits", first)
+    >>> len(source.open("3", None, None))
+    3
+
     :param form: How data of this source are written.
     :param summary: One line for listings.
     :param open: Maps what follows the colon, other class names and a transform of photos to the data.
@@ -37,6 +46,7 @@ class DataSource:
     open_images: Callable[[str, Sequence[str] | None, PhotoTransform | None], LabelledImages] | None = None
 
 
+#: Every way of naming data, by what stands before the colon.
 DATA_SOURCES: Registry[DataSource] = Registry("data source", DataSource)
 
 
@@ -65,6 +75,12 @@ def open_images(
 ) -> LabelledImages:
     """Open labelled images by name, as :func:`open_data` does.
 
+    >>> open_images("demo:digits").image(0).shape
+    (3, 32, 32)
+
+    :param spec: As for :func:`open_data`.
+    :param classes: Class names instead of the data's own.
+    :param transform: Applied to every decoded photo.
     :raises InputError: If the data cannot be used, or have other modalities.
     """
     source, rest = _source_of(spec)
@@ -126,6 +142,10 @@ def no_samples(model: str, modalities: Iterable[Modality], given: str) -> InputE
 
 def open_captioned(spec: str, transform: PhotoTransform | None = None) -> CaptionedImages:
     """Open captioned images by name, for retrieval; images are read later, one at a time.
+
+    >>> data = open_captioned("demo:scenes")
+    >>> data.image(0).shape, len(data.captions_of(0)) > 1
+    ((3, 32, 32), True)
 
     :param spec: ``demo:scenes``, ``data:coco``, ``data:flickr30k``, ``hf:PATH``, ``wds:PATH``, or ``csv:PATH`` with the
         columns image and text: one row per caption.

@@ -51,6 +51,9 @@ _STRANGERS = (
 class UnreadableSample(Exception):
     """A sample that cannot be read; the others can.
 
+    >>> str(UnreadableSample("photos/cat/1.jpg", "no image"))
+    'photos/cat/1.jpg: no image'
+
     :param name: Names the sample.
     :param reason: What is wrong with it.
     """

@@ -17,6 +17,10 @@ from art_multimodal.sample_arrays import field_bytes
 class Sample:
     """A labelled image.
 
+    >>> sample = digits.read(0)
+    >>> isinstance(sample, Sample), sample.image.shape, sample.text is None
+    (True, (3, 32, 32), True)
+
     :param name: Names the sample in reports: a path or a row.
     :param image: ``float32`` ``(3, H, W)`` in [0, 1].
     :param label: Index into the class names.

@@ -96,4 +96,5 @@ class DefenceEntry:
         return ":".join(part for part in (name, ",".join(options)) if part)
 
 
+#: Every defence of ``--defence``, by name.
 DEFENCES: Registry[DefenceEntry] = Registry("defence", DefenceEntry, home="art_multimodal.defences.registry")

@@ -15,6 +15,10 @@ SIDE = 32
 def load_strokes(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return how much ink lies where, and the labels.
 
+    >>> strokes, numbers = load_strokes("test")
+    >>> strokes.shape, numbers.shape
+    ((540, 32, 32), (540,))
+
     :param split: ``"train"`` (1,257 digits) or ``"test"`` (540).
     :return: ``float32`` of shape ``(N, 32, 32)`` in [0, 1], enlarged from 8 x 8; labels of shape ``(N,)``.
     """
@@ -33,7 +37,12 @@ def load_strokes(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ink_on_paper(strokes: np.ndarray, ink: np.ndarray, paper: np.ndarray) -> np.ndarray:
-    """Paint strokes ``(N, H, W)`` with RGB colours ``(3,)`` or ``(N, 3)``: ``(N, 3, H, W)`` in [0, 1]."""
+    """Paint strokes ``(N, H, W)`` with RGB colours ``(3,)`` or ``(N, 3)``: ``(N, 3, H, W)`` in [0, 1].
+
+    >>> strokes, _ = load_strokes("test")
+    >>> ink_on_paper(strokes[:4], ink=np.zeros(3), paper=np.ones(3)).shape
+    (4, 3, 32, 32)
+    """
     amount = strokes[:, None]
     ink, paper = (np.broadcast_to(colour, (len(strokes), 3))[:, :, None, None] for colour in (ink, paper))
     return (paper * (1 - amount) + ink * amount).astype(np.float32)

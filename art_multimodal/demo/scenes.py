@@ -128,7 +128,16 @@ def answers(objects: Sequence[tuple[str, float, float]], question: str) -> bool:
 
 
 def make_samples(groups: int, rng: np.random.Generator) -> Batch:
-    """Draw ``4 * groups`` samples: two in five groups ask what is there, the others how two objects stand."""
+    """Draw ``4 * groups`` samples: two in five groups ask what is there, the others how two objects stand.
+
+    >>> drawn = make_samples(2, np.random.default_rng(0))
+    >>> isinstance(drawn, Batch), drawn.images.shape, drawn.labels.tolist()
+    (True, (8, 3, 32, 32), [1, 0, 0, 1, 1, 0, 0, 1])
+
+    :param groups: Two images with two questions each: the answer to each question is yes for one image alone.
+    :param rng: Of what is drawn.
+    :return: ``images``, ``questions.texts`` and ``labels`` (1 for yes), and what is on the images (``scenes``).
+    """
     existing = rng.random(groups) < 0.4
     kinds, subjects, relations, references = (
         np.where(existing.reshape(-1, *[1] * (one.ndim - 1)), one, other)

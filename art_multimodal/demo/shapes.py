@@ -223,6 +223,7 @@ MODELS: dict[str, Callable[[], ShapesModel]] = {
     "late": LateShapes,
     "cross_attention": CrossAttentionShapes,
 }
+#: Names of the five fusions of ``demo:shapes/FUSION``.
 FUSIONS = tuple(MODELS)
 
 

@@ -22,6 +22,10 @@ def proportion_ci95(successes: int, n: int) -> tuple[float, float] | None:
     93 % at places that matter: to 92 % for 100 samples and a proportion of .01. It has a width everywhere, with 0 or
     ``n`` successes too.
 
+    >>> low, high = proportion_ci95(90, 100)
+    >>> round(low, 2), round(high, 2)
+    (0.82, 0.95)
+
     :return: Lower and upper end, or ``None`` when ``n`` is 0.
     """
     from scipy.stats import binomtest

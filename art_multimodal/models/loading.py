@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from art_multimodal.models.multimodal import MultimodalModel
 
 
+#: Every way of naming a model, by what stands before the colon.
 MODEL_SOURCES: Registry[ModelSource] = Registry("model source", ModelSource)
 #: Families in the order of listings; others come after these.
 _FIRST = ("open_clip", "hugging_face", "mmbt")

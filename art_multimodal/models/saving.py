@@ -29,6 +29,10 @@ _FORMAT = 1
 def save_model(model: Model, folder: str | Path, trained_from: str | None = None) -> None:
     """Save a dual encoder or a fusion model in place of what a folder holds, if anything.
 
+    >>> save_model(load_model("demo:digits"), "mine")
+    >>> type(load_model("checkpoint:mine")).__name__
+    'DigitsEncoder'
+
     An open_clip model is written as ``open_clip_model.safetensors`` and ``open_clip_config.json``, which
     ``open_clip.create_model_from_pretrained("local-dir:FOLDER")`` reads; one of transformers by ``save_pretrained``,
     for ``from_pretrained``; an embedded one as ``model.safetensors``; an MMBT as :func:`save_mmbt` does; a

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class ModelSource:
     """Where models come from.
 
+    >>> source = ModelSource("mine:WIDTH", "a model of mine", lambda rest: load_model("demo:digits"))
+    >>> source.scheme, type(source.load("64")).__name__
+    ('mine', 'DigitsEncoder')
+
     :param form: How a model of this source is written: its scheme, a colon, and what follows.
     :param summary: One line for listings.
     :param load: Maps what follows the colon to a model in evaluation mode.

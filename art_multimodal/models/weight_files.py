@@ -110,6 +110,13 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
 def fill_exactly(module: nn.Module, path: Path, what: str) -> None:
     """Fill a module with the weights of a file, which must be those of the module and no others.
 
+    >>> write_weights(torch.nn.Linear(3, 2), Path("weights.safetensors"))
+    >>> fill_exactly(torch.nn.Linear(3, 4), Path("weights.safetensors"), "the head")
+    Traceback (most recent call last):
+    art_multimodal.errors.InputError: weights.safetensors does not hold the weights of the head: 2 are missing, ...
+
+    :param module: As it is made, on the CPU.
+    :param path: A file of safetensors, or of ``torch.save``, from which nothing but plain tensors is read.
     :param what: The weights are of, for messages.
     :raises InputError: If it cannot be read, or weights are missing, too many or of another shape.
     """
@@ -124,7 +131,17 @@ def fill_exactly(module: nn.Module, path: Path, what: str) -> None:
 
 
 def write_weights(module: nn.Module, path: Path) -> None:
-    """Write the weights of a module as safetensors, which refuses tensors that share memory or are not contiguous."""
+    """Write the weights of a module as safetensors, each tensor for itself.
+
+    >>> one, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    >>> write_weights(one, Path("weights.safetensors"))
+    >>> fill_exactly(other, Path("weights.safetensors"), "the head")
+    >>> bool((one.weight == other.weight).all())
+    True
+
+    :param module: On any device.
+    :param path: Of the file, which is replaced.
+    """
     from safetensors.torch import save_file
 
     state = module.state_dict()

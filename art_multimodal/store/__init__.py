@@ -1,6 +1,8 @@
 """What is kept on the disk: files that are whole or not there, lines and documents that know when they were changed.
 
 :class:`StoredRun` is the folder of a run made of them.
+
+Not public: how files are kept may change; what reads a run is in ``evaluations``.
 """
 
 from art_multimodal.store.documents import opened_document, opened_line, sealed_document, sealed_line

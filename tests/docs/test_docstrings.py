@@ -21,8 +21,8 @@ import pytest
 from art.estimators import BaseEstimator
 from test_public_names import documented
 
-from art_multimodal.evaluations.formats import FORMATS
 from art_multimodal.models.saving import weights_sha256
+from art_multimodal.registry import registries
 
 from .pages import DOCS, ROOT, blocks_of
 from .test_examples import RUN
@@ -91,7 +91,9 @@ def state_before() -> dict[str, Any]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_show_what_comes_out(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FORMATS, "_entries", dict(FORMATS._entries))
+    for registry in registries():  # what an example registers is gone after it
+        for kept in ("_entries", "_origins"):
+            monkeypatch.setattr(registry, kept, dict(getattr(registry, kept)))
     before = state_before()
     examples = examples_of(module)
     assert examples, "there is a >>> that is in no docstring"

@@ -17,6 +17,8 @@ PAGES = page_files()
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 #: Made when the site is built: from the registries and from results.
 GENERATED = DOCS / "generated"
+#: Of the repository, pages of the site by inclusion.
+ON_SITE = [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 #: Depth of the headings that Sphinx gives an anchor (myst_heading_anchors).
 DEPTH = 3
 _LINK = re.compile(r"(?<!\\)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
@@ -36,12 +38,18 @@ def links_of(page: Path) -> list[tuple[int, str]]:
     return list(dict.fromkeys(found))
 
 
+def included(page: Path) -> list[Path]:
+    """The files outside of the site that a page includes, which are pages by themselves, too."""
+    names = [block.language.split()[-1] for block in blocks_of(page) if block.language.startswith("{include}")]
+    return [(page.parent / name).resolve() for name in names if name.startswith("../")]
+
+
 @cache
 def anchors_of(page: Path) -> frozenset[str]:
-    """All anchors of a page."""
+    """All anchors of a page, with those of what it includes."""
     found: dict[str, int] = {}
     anchors = []
-    for _, line in prose_of(page):
+    for _, line in [line for one in (page, *included(page)) for line in prose_of(one)]:
         heading = re.match(rf"^(#{{1,{DEPTH}}}) +(.*)$", line)
         if heading:
             anchor = glossary.anchor_of(heading[2])
@@ -107,7 +115,17 @@ def test_what_is_included_is_made(page: Path) -> None:
     for block in blocks_of(page):
         if block.language.startswith("{include}"):
             name = block.language.split()[-1]
-            assert name.startswith("generated/") and Path(name).name in generated(), block.place
+            made = name.startswith("generated/") and Path(name).name in generated()
+            assert made or (page.parent / name).resolve() in ON_SITE, block.place
+
+
+@pytest.mark.parametrize("page", ON_SITE, ids=lambda page: page.name)
+def test_what_is_a_page_of_the_site_too_leads_to_pages_of_the_site(page: Path) -> None:
+    """The site turns links that begin with docs/ into those of its pages, and has nothing else beside them."""
+    for line, target in links_of(page):
+        assert re.match(r"^(https?:|#|docs/[\w/]+\.md)", target), f"{page.name}:{line}: {target}"
+    (shown,) = [one for one in DOCS.glob("*.md") if page in included(one)]
+    assert ":relative-docs: docs/" in shown.read_text(encoding="utf-8")
 
 
 def test_every_page_is_in_the_contents_once() -> None:

@@ -104,7 +104,15 @@ def class_loss(name: str, logits: Tensor, labels: Tensor, targeted: bool) -> Ten
 
 
 def own_score(raised: Callable[[Tensor], Tensor]) -> Objective:
-    """The objective whose best images are those for which what is raised is the largest."""
+    """The objective whose best images are those for which what is raised is the largest.
+
+    >>> objective = own_score(lambda inputs: inputs.flatten(1).sum(dim=1))
+    >>> raised, score = objective(torch.ones(2, 3, 4, 4))
+    >>> raised.tolist() == score.tolist() == [48.0, 48.0]
+    True
+
+    :param raised: Maps model inputs ``[N, C, H, W]`` to a number each, ``[N]``.
+    """
 
     def objective(inputs: Tensor) -> tuple[Tensor, Tensor]:
         value = raised(inputs)

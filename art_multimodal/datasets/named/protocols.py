@@ -34,6 +34,7 @@ class Protocol:
     note: str = ""
 
 
+#: Every protocol by name.
 PROTOCOLS: Registry[Protocol] = Registry("protocol", Protocol)
 
 PROTOCOLS.add(

@@ -6,6 +6,7 @@ from art_multimodal.datasets.named.entry import NamedData
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.registry import Registry
 
+#: Every data set of ``data:NAME``.
 NAMED_DATA: Registry[NamedData] = Registry("data set", NamedData)
 
 

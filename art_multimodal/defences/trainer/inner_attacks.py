@@ -29,6 +29,17 @@ class ImageAscent:
     """Raise something of the model by projected gradient ascent, within the image budget of the settings.
 
     A subclass says what is raised. It may also give the objective more to ask for (:attr:`provides`).
+
+    >>> from art_multimodal.attacks.evasion.image_ascent import own_score
+    >>> from art_multimodal.defences.trainer import Method
+    >>> from art_multimodal.functional.objectives import tecoa
+    >>> class LengthAscent(ImageAscent):
+    ...     name = "length"
+    ...     def raised(self, ask, batch):
+    ...         return own_score(lambda inputs: ask.image_features(inputs).norm(dim=1))
+    ...
+    >>> Method(tecoa, "TeCoA against long embeddings", image_attack=LengthAscent()).image_attack.name
+    'length'
     """
 
     #: What it is called in :data:`IMAGE_ATTACKS`, and in errors.
@@ -76,7 +87,12 @@ class ImageAscent:
 
 
 class CrossEntropyAscent(ImageAscent):
-    """Raise the cross-entropy over the class texts (TeCoA, arXiv:2212.07016; MMCoA, arXiv:2404.19287)."""
+    """Raise the cross-entropy over the class texts (TeCoA, arXiv:2212.07016; MMCoA, arXiv:2404.19287).
+
+    >>> from art_multimodal.defences.trainer import IMAGE_ATTACKS
+    >>> isinstance(IMAGE_ATTACKS["cross_entropy"], CrossEntropyAscent)
+    True
+    """
 
     name = "cross_entropy"
     needs_class_texts = True
@@ -90,7 +106,12 @@ class CrossEntropyAscent(ImageAscent):
 
 
 class KLAscent(ImageAscent):
-    """Raise the KL divergence of the answers from those to the clean images (TRADES, arXiv:1901.08573)."""
+    """Raise the KL divergence of the answers from those to the clean images (TRADES, arXiv:1901.08573).
+
+    >>> from art_multimodal.defences.trainer import IMAGE_ATTACKS
+    >>> isinstance(IMAGE_ATTACKS["kl"], KLAscent)
+    True
+    """
 
     name = "kl"
     needs_class_texts = True
@@ -105,7 +126,12 @@ class KLAscent(ImageAscent):
 
 
 class DistanceAscent(ImageAscent):
-    """Raise the squared distance of the embedding from where the original has the clean image (arXiv:2402.12336)."""
+    """Raise the squared distance of the embedding from where the original has the clean image (arXiv:2402.12336).
+
+    >>> from art_multimodal.defences.trainer import IMAGE_ATTACKS
+    >>> isinstance(IMAGE_ATTACKS["distance"], DistanceAscent)
+    True
+    """
 
     name = "distance"
     needs_original = True
@@ -134,6 +160,11 @@ class TextPerturbation(Protocol):
 
 class Mixture:
     """Attack each text with one of several attacks: every one gets an equal part of the texts, drawn anew.
+
+    >>> from art_multimodal.attacks.evasion import CharacterAttack
+    >>> mixture = Mixture([CharacterAttack(classifier, verbose=False)], letters=2)
+    >>> len(mixture.perturb(["a photo of the handwritten digit two."]))
+    1
 
     :param attacks: On one estimator.
     :param seed: Of what is drawn.
@@ -171,7 +202,17 @@ class Mixture:
 
 
 class TextInnerAttack:
-    """How the texts of a batch are attacked, unless a trainer is given an attack of its own."""
+    """How the texts of a batch are attacked, unless a trainer is given an attack of its own.
+
+    >>> from art_multimodal.attacks.evasion import CharacterAttack
+    >>> class Thorough(TextInnerAttack):
+    ...     name = "thorough"
+    ...     def on(self, estimator, settings, protected_words=(), candidate_words=1):
+    ...         return CharacterAttack(estimator, max_edits=2, protected_words=tuple(protected_words), verbose=False)
+    ...
+    >>> type(Thorough().on(classifier, settings=None)).__name__
+    'CharacterAttack'
+    """
 
     #: What it is called in :data:`TEXT_ATTACKS`, and in errors.
     name: ClassVar[str] = ""
@@ -193,7 +234,13 @@ class TextInnerAttack:
 
 
 class Words(TextInnerAttack):
-    """Replace words by a masked language model."""
+    """Replace words by a masked language model.
+
+    >>> from art_multimodal.defences.trainer import TEXT_ATTACKS, TrainingSettings
+    >>> words = TEXT_ATTACKS["words"]
+    >>> isinstance(words, Words), type(words.on(classifier, TrainingSettings())).__name__
+    (True, 'BertAttack')
+    """
 
     name = "words"
 
@@ -211,7 +258,12 @@ class Words(TextInnerAttack):
 
 
 class Characters(TextInnerAttack):
-    """Mistype words (LEAF, arXiv:2506.03355)."""
+    """Mistype words (LEAF, arXiv:2506.03355).
+
+    >>> from art_multimodal.defences.trainer import TEXT_ATTACKS
+    >>> isinstance(TEXT_ATTACKS["characters"], Characters)
+    True
+    """
 
     name = "characters"
 
@@ -226,8 +278,9 @@ class Characters(TextInnerAttack):
         return CharacterAttack(estimator, candidate_words=1, protected_words=tuple(protected_words), verbose=False)
 
 
-#: Inner attacks by name; a method may as well be given an object of one's own.
+#: Inner attacks on images by name; a method may as well be given an object of one's own.
 IMAGE_ATTACKS: Registry[ImageAscent] = Registry("image attack of training", ImageAscent)
+#: Likewise those on texts.
 TEXT_ATTACKS: Registry[TextInnerAttack] = Registry("text attack of training", TextInnerAttack)
 for _image in (CrossEntropyAscent(), DistanceAscent(), KLAscent()):
     IMAGE_ATTACKS.add(_image.name, _image)

@@ -187,6 +187,7 @@ class Method:
         return self.needs_class_texts or self.needs_own_texts or self.of_fusion or "positives" in self.needs
 
 
+#: Every method of training by name.
 METHODS: Registry[Method] = Registry("training method", Method)
 
 METHODS.add(

@@ -162,6 +162,11 @@ class AdversarialTrainerJointAnchored(DualEncoderTrainer):
     (MMCoA has the former), and the embeddings of clean and adversarial images, of adversarial texts and of texts about
     other things stay near those of the original model's clean ones (FARE and LEAF do so for one tower each). See
     :func:`~art_multimodal.functional.objectives.joint_anchored`.
+
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> trained = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates)
+    >>> settings = TrainingSettings(eps=4 / 255, max_iter=1)
+    >>> AdversarialTrainerJointAnchored(trained, settings).fit(images, labels, batch_size=8, nb_epochs=1)
     """
 
     def __init__(

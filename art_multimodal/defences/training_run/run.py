@@ -49,7 +49,14 @@ from art_multimodal.processes import failing_together, is_main_process, process_
 
 
 class Listener:
-    """Is told how a run goes; a subclass shows it. Here it does nothing."""
+    """Is told how a run goes; a subclass shows it. Here it does nothing.
+
+    >>> class Steps(Listener):
+    ...     def step(self, record):
+    ...         print(record.loss)
+    ...
+    >>> Steps().notes(["nothing is shown of notes"])
+    """
 
     def reading(self, done: int, total: int) -> None:
         """So many images have been read."""
@@ -78,6 +85,12 @@ class TrainingRun:
 
     Whatever can be wrong is found when the run is made or before the first step, and then leaves no trace. Of several
     processes all train, and the main one validates, writes, and tells the listener.
+
+    >>> from art_multimodal.defences.training_run import RunSettings
+    >>> settings = RunSettings("clean", "demo:digits", "demo:digits", epochs=1, limit=40)
+    >>> rows = TrainingRun(settings, "trained", device="cpu").run()
+    >>> len(rows), type(load_model("checkpoint:trained")).__name__
+    (2, 'DigitsEncoder')
     """
 
     def __init__(

@@ -19,6 +19,10 @@ TASKS = ("classification", "retrieval")
 class RunSettings:
     """Everything that the weights and the numbers of a run depend on, apart from the machine.
 
+    >>> from art_multimodal.defences.trainer import TrainingSettings
+    >>> RunSettings("tecoa", "demo:digits", "demo:digits", TrainingSettings(eps=4 / 255), epochs=2).validation_share
+    0.1
+
     :param method: A name in ``METHODS``.
     :param model: As for ``load_model``.
     :param data: As for ``open_data``, in retrieval as for ``open_captioned``; of ``data:NAME`` without a split that for

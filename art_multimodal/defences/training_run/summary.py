@@ -17,6 +17,9 @@ class TrainingSummaryWriter(SummaryWriter):
 
     In Python give :meth:`record` to a trainer: ``trainer.fit(x, y, callback=TrainingSummaryWriter("runs").record)``.
 
+    >>> TrainingSummaryWriter("board").record.__name__
+    'record'
+
     :param summary_writer: The folder, or ``True`` for ``runs/...`` in the current one, as everywhere in ART.
     :param first_step: What an earlier writer logged of this step and later ones is not shown any more.
     :raises InputError: If tensorboardX is not installed.

@@ -15,7 +15,12 @@ METRICS = ("accuracy", "balanced_accuracy", "share_removed_mean", "share_removed
 
 @dataclass(frozen=True)
 class Gate:
-    """A row of the report, one of its numbers, and the least that it must be."""
+    """A row of the report, one of its numbers, and the least that it must be.
+
+    >>> gate = Gate.parse("pgd.accuracy=0.999")
+    >>> gate.row, gate.failure({"pgd": {"accuracy": 0.5}})
+    ('pgd', 'pgd.accuracy is 0.5000, under 0.999')
+    """
 
     row: str
     metric: str

@@ -16,7 +16,11 @@ PICTURES_FOLDER = "pictures"
 
 
 class RunLog(StoredRun[Line]):
-    """The folder of an audit, with pictures beside its header (settings, model, data, versions) and its lines."""
+    """The folder of an audit, with pictures beside its header (settings, model, data, versions) and its lines.
+
+    >>> isinstance(log, RunLog), log.header["attacks"], log.folder == audited
+    (True, ['pgd'], True)
+    """
 
     what = "an audit"
     schema_version = 5

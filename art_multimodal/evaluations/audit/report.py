@@ -49,6 +49,10 @@ def write_reports(log: RunLog, gates: Sequence[Gate] = ()) -> dict[str, Any]:
 
     The log is read once.
 
+    >>> numbers = write_reports(log)["results"]
+    >>> list(numbers), (audited / "report.html").exists()
+    (['clean', 'pgd', 'image'], True)
+
     :param gates: Of the command line; those of a plan are in the log.
     :raises InputError: If they cannot be written.
     """

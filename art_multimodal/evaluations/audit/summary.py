@@ -79,6 +79,10 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
     With defences each result of attacks has, under ``naive``, what is left of those that do not know of the defences.
     Of a smoothed model there are three rows more: clean, under the attack on its votes, and what is certified.
 
+    >>> numbers = summarise(log.header, log.lines())
+    >>> numbers["complete"], numbers["results"]["pgd"]["n"]
+    (True, 4)
+
     :param header: The log's header.
     :param lines: The log's lines.
     :return: ``complete``, ``skipped`` (unreadable samples), ``results`` by row, and ``without_modality``: accuracy with

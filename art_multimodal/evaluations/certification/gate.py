@@ -19,6 +19,10 @@ _OPTION, _ACCURACY = "--fail-under", "accuracy"
 class CertifiedGate:
     """A row of the report, a budget, and the least certified accuracy.
 
+    >>> gate = CertifiedGate.parse("certified.image=1=0.3")
+    >>> gate.row, gate.threshold, CertifiedGate.parse("clean.accuracy=0.9").budget is None
+    ('certified', 0.3, True)
+
     :param row: Of the report.
     :param budget: ``None`` for the accuracy without any attack.
     :param threshold: The least that it must be.

@@ -16,7 +16,14 @@ KIND = "certification"
 
 
 class CertificationLog(StoredRun[Line]):
-    """The folder of a certification: its header, and a line for each row of the report and each batch."""
+    """The folder of a certification: its header, and a line for each row of the report and each batch.
+
+    >>> from art_multimodal.evaluations.certification import Certification, CertificationSettings
+    >>> settings = CertificationSettings(model="demo:digits", data="demo:digits", keep={"image": 4}, limit=1)
+    >>> log = Certification(settings, "certified", device="cpu").evaluate()
+    >>> isinstance(log, CertificationLog), log.header["data"]["selected"]
+    (True, 1)
+    """
 
     what = "a certification"
     kind = KIND

@@ -1,4 +1,7 @@
-"""Keeping the samples of an audit while it runs: each batch's files are written before the log's line of it."""
+"""Keeping the samples of an audit while it runs: each batch's files are written before the log's line of it.
+
+Not public: what a bundle holds is described in docs/evidence.md.
+"""
 
 from __future__ import annotations
 

@@ -3,23 +3,10 @@
 Another format is a module of this folder that registers one; command line, docs and tests read it from here.
 """
 
-from art_multimodal.evaluations.formats.format import FORMATS, Format, Options, register
+from art_multimodal.evaluations.formats.format import FORMATS, NOTHING, Format, Options, Report, register
 from art_multimodal.registry import import_all
 
-# Imported in the order of listings.
-from art_multimodal.evaluations.formats import junit, sarif, cyclonedx, model_card, eval_results  # isort: skip
+# In the order of listings, and then whatever else there is.
+import_all(__name__, __path__, ("junit", "sarif", "cyclonedx", "model_card", "eval_results"))
 
-# And whatever else there is.
-import_all(__name__, __path__)
-
-__all__ = [
-    "FORMATS",
-    "Format",
-    "Options",
-    "cyclonedx",
-    "eval_results",
-    "junit",
-    "model_card",
-    "register",
-    "sarif",
-]
+__all__ = ["FORMATS", "NOTHING", "Format", "Options", "Report", "register"]

@@ -25,6 +25,7 @@ class Options:
     plan: str | None = None
 
 
+#: No options.
 NOTHING = Options()
 
 
@@ -51,6 +52,7 @@ class Format:
     text: Callable[[Report, Options], str]
 
 
+#: Every format by name.
 FORMATS: Registry[Format] = Registry("format", Format)
 
 

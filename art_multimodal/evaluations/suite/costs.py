@@ -88,12 +88,28 @@ def asks(steps: int, gradients: int, looks: int | Mapping[str, int]) -> CallsOf:
 
 
 def fixed(forward: float, backward: float = 0.0) -> CostOf:
-    """So many passes, whatever the budget."""
+    """So many passes, whatever the budget.
+
+    >>> from art_multimodal.attacks.budget import Budget
+    >>> fixed(3, 1)(Budget(), Texts(10, 0, 10, 7, 200)).forward
+    3
+
+    :param forward: Forward passes for each sample.
+    :param backward: Those of them that a gradient is taken of.
+    """
     return lambda budget, texts: Cost(forward, backward)
 
 
 def steps(starts: int, forward: int) -> CostOf:
-    """Gradient steps, and so many further forward passes."""
+    """As many gradient steps as the budget has, and so many further forward passes.
+
+    >>> from art_multimodal.attacks.budget import Budget
+    >>> steps(starts=1, forward=4)(Budget(max_iter=10), Texts(10, 0, 10, 7, 200)).forward
+    14
+
+    :param starts: How often the steps are taken.
+    :param forward: Further forward passes for each sample.
+    """
     return lambda budget, texts: Cost(starts * budget.max_iter + forward, starts * budget.max_iter)
 
 

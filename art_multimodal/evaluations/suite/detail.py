@@ -23,6 +23,9 @@ Block = tuple[
 class Detail:
     """Facts about one attacked sample; ``None`` where an attack has no such fact.
 
+    >>> Detail(queries=40).after(Detail(queries=2), broken_by="pgd").queries
+    42
+
     :param texts: Of each text that the answer depends on, how it was and how it is.
     :param text_queries: Changed texts that were tried.
     :param queries: Questions to the model, where the attack counts them itself.

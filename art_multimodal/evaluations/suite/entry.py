@@ -25,9 +25,14 @@ from art_multimodal.registry import Registry
 #: Which of them it is, its ``texts_are_prompts`` and ``classifies`` say.
 Estimator = ZeroShotClassifier | FusionClassifier | ImageTextRetriever | AnsweringClassifier
 
-#: What a model is asked to do, each with the estimator that does it: to classify images by prompts, image-text pairs,
-#: or samples of any modalities; or to find captions.
-ZERO_SHOT, PAIRS, SAMPLES, RETRIEVAL = "zero-shot", "pairs", "samples", "retrieval"
+#: What a model is asked to do, each with the estimator that does it: to classify images by prompts,
+ZERO_SHOT = "zero-shot"
+#: to classify image-text pairs,
+PAIRS = "pairs"
+#: to classify samples of any modalities,
+SAMPLES = "samples"
+#: or to find captions of images, and images of captions.
+RETRIEVAL = "retrieval"
 
 #: Ends the name of an entry that there is once for each modality: ``pgd@MODALITY`` becomes ``pgd@depth``.
 EACH = "@MODALITY"
@@ -79,6 +84,15 @@ class PreparedAttack(ABC):
 
     A subclass attacks one batch. Bad settings are found when it is made, before any work.
 
+    >>> from art_multimodal.evaluations.suite import Budget
+    >>> class Negative(PreparedAttack):
+    ...     def attack(self, x, y, seed):
+    ...         return Attacked(1 - x, self.estimator.predict_labels(1 - x))
+    ...
+    >>> attack = Negative(classifier, Budget())
+    >>> attack(images, labels, seed=0).labels.shape
+    (8,)
+
     :param estimator: What is attacked.
     :param budget: What may be spent.
     """
@@ -116,6 +130,14 @@ Make = Callable[..., PreparedAttack]
 @dataclass(frozen=True)
 class AttackEntry:
     """An attack as audits know it.
+
+    >>> from art_multimodal.evaluations.suite import Budget
+    >>> entry = entry_of("pgd")
+    >>> isinstance(entry, AttackEntry), entry.modality, entry.knowledge
+    (True, 'image', 'white box')
+    >>> attacked = entry.run(classifier, images, labels, Budget(eps=8 / 255, max_iter=2), seed=0)
+    >>> isinstance(attacked, Attacked), attacked.x.shape, attacked.said_of_each()[0].queries is None
+    (True, (8, 3, 32, 32), True)
 
     :param name: What it is called.
     :param modality: What it changes: ``"image"``, ``"text"``, ``"multimodal"``, ``"decoupling"``, ...
@@ -195,11 +217,15 @@ class AttackEntry:
         return f"AttackEntry({self.name!r}: {self.modality}, {self.knowledge})"
 
 
+#: Every attack that audits can run, by name.
 ATTACKS: Registry[AttackEntry] = Registry("attack", AttackEntry)
 
 
 def entry_of(name: str) -> AttackEntry:
     """The entry of an attack, also of one on a modality: ``pgd@depth``.
+
+    >>> entry_of("square").knowledge, entry_of("pgd@depth").modality
+    ('black box', 'depth')
 
     :raises InputError: If the name is not known.
     """
@@ -233,6 +259,15 @@ _ROWS = ("clean", "single_source", "smoothed", "vote_flipping", "certified", "im
 
 def register(entry: AttackEntry) -> AttackEntry:
     """Add an attack to the suite: from now on audits, listings and reports know it.
+
+    >>> from art.attacks.evasion import FastGradientMethod
+    >>> from art_multimodal.evaluations.suite.image import image_attack
+    >>> def sign(classifier, budget, seed):
+    ...     return FastGradientMethod(classifier, eps=budget.eps)
+    ...
+    >>> one = register(AttackEntry("sign", "image", "white box", "one step", image_attack(sign)))
+    >>> entry_of("sign") is one
+    True
 
     :raises ValueError: If the name is taken, also by a row of reports that stands for others.
     """

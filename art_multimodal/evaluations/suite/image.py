@@ -74,7 +74,19 @@ class ImageAttack(PreparedAttack):
 
 
 def image_attack(build: Build) -> Make:
-    """What makes an attack on images, in retrieval on those of the gallery."""
+    """What makes an attack on images for an :class:`AttackEntry`, in retrieval an attack on those of the gallery.
+
+    What comes back is projected into the budget before it is scored.
+
+    >>> from art_multimodal.evaluations.suite import Budget
+    >>> from art.attacks.evasion import FastGradientMethod
+    >>> make = image_attack(lambda classifier, budget, seed: FastGradientMethod(classifier, eps=1.0))
+    >>> found = make(classifier, Budget(eps=8 / 255))(images, labels, seed=0)
+    >>> bool(np.abs(found.x - images).max() < 9 / 255)
+    True
+
+    :param build: Maps a classifier of images, a budget and a seed to an attack of ART's kind.
+    """
     return also_on_gallery(partial(ImageAttack, build=build))
 
 

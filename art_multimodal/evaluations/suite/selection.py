@@ -141,6 +141,9 @@ def select_attacks(
     On samples of several modalities ``"depth"`` stands for all attacks on depth, ``"pgd"`` for that attack on each of
     them, ``"pgd@depth"`` for one, and ``"single_source"`` for all attacks on one modality alone.
 
+    >>> select_attacks("pgd,square", nb_classes=10)
+    ('pgd', 'square')
+
     :param names: ``None`` for those of :data:`DEFAULTS`.
     :param nb_classes: Classes, or images with different captions. Attacks that need more are left out of a modality,
         and refused by name.

@@ -22,6 +22,21 @@ _NAMED = {"demo": "art_multimodal.demo", "hf": f"{families.__name__}.hugging_fac
 class Family:
     """How models of one kind are saved and loaded.
 
+    >>> from art_multimodal.models.weight_files import fill_exactly, write_weights
+    >>> def save(model, folder):
+    ...     write_weights(model, folder / "weights.safetensors")
+    ...
+    >>> def load(folder, facts):
+    ...     model = torch.nn.Linear(facts["width"], 2)
+    ...     fill_exactly(model, folder / "weights.safetensors", "the model")
+    ...     return model.eval()
+    ...
+    >>> family = Family(lambda model: {"width": model.in_features}, save, load)
+    >>> model = torch.nn.Linear(3, 2)
+    >>> family.save(model, Path())
+    >>> bool((family.load(Path(), family.facts(model)).weight == model.weight).all())
+    True
+
     :param facts: What loading must know of a model beside its files, in JSON's types. Raises ``InputError`` if the
         model cannot be saved.
     :param save: Fills an empty folder with a model.

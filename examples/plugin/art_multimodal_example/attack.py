@@ -35,6 +35,6 @@ register(
         image_attack(momentum),
         tasks=(ZERO_SHOT, PAIRS, RETRIEVAL),
         within_radius=True,
-        cost=costs.DESCENT,
+        cost=costs.steps(starts=1, forward=4),
     )
 )

@@ -1,4 +1,7 @@
-"""Which elements a vote sees of each modality, and how many votes some touched elements can reach."""
+"""Which elements a vote sees of each modality, and how many votes some touched elements can reach.
+
+Not public: what is has a place in ``estimators.certification``.
+"""
 
 from __future__ import annotations
 

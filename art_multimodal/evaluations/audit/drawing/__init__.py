@@ -1,4 +1,7 @@
-"""A picture or a plot of any modality of a sample, before and after an attack: kept beside the log, for reports."""
+"""A picture or a plot of any modality of a sample, before and after an attack: kept beside the log, for reports.
+
+Not public: the pictures of a report may change.
+"""
 
 from art_multimodal.evaluations.audit.drawing.keeping import (
     Drawn,

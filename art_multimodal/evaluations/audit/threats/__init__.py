@@ -1,4 +1,7 @@
-"""What may be changed, and all that a report says of it: a colour, a sentence, lines of the protocol."""
+"""What may be changed, and all that a report says of it: a colour, a sentence, lines of the protocol.
+
+Not public: the words of a report may change.
+"""
 
 from typing import Any
 
