@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 import art_multimodal
+from art_multimodal.moved import REMOVED_IN
 from tools import release_check
 
 ROOT = Path(__file__).parents[1]
@@ -97,3 +99,24 @@ def test_workflows_call_targets_that_there_are(file: Path) -> None:
         for step in job["steps"]:
             command = step.get("run", "make test")
             assert command == ".ci/run" or command.removeprefix("make ") in targets
+
+
+def test_the_change_log_keeps_its_form() -> None:
+    headings = re.findall(r"^(##?#?) (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = [heading for marks, heading in headings if marks == "##"]
+    assert headings[0] == ("#", "Changes") and versions[0] == "Unreleased"
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    of_newest = [heading for marks, heading in headings if marks == "###"][: len(kinds)]
+    assert of_newest == kinds
+    for version in versions[1:]:
+        assert re.fullmatch(r"\[?\d+\.\d+\.\d+\]? - \d{4}-\d{2}-\d{2}", version)
+
+
+def test_the_change_log_names_every_module_that_is_deprecated() -> None:
+    log = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    said = log.partition("### Deprecated")[2].partition("### Removed")[0]
+    package = (ROOT / "art_multimodal").rglob("*.py")
+    old = [path for path in package if "__getattr__ = moved(" in path.read_text(encoding="utf-8")]
+    assert len(old) == 9 and f"gone in version {REMOVED_IN}" in said
+    for path in old:
+        assert f"{path.stem}`" in said, path
