@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -38,6 +40,7 @@ COMMANDS = {
     "named": f"{AUDIT} --defence grey:share=0.5 --fixtures all --out audit --resume --plugin art_multimodal_example",
 }
 ORIGIN = "[art-multimodal-example 0.1.0]"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +138,7 @@ def test_from_its_folder_it_is_a_plugin_by_its_name(tmp_path: Path) -> None:
     audit = f"audit demo:digits --data demo:digits --limit 4 --steps 1 --attacks momentum --out {tmp_path / 'audit'}"
     code = f"""
         import os, sys
-        os.chdir({str(Path(__file__).parents[1] / "examples" / "plugin")!r})
+        os.chdir({str(EXAMPLE)!r})
         from art_multimodal import cli
         from art_multimodal.plugins import load_plugin
         print(*load_plugin("art_multimodal_example").brings, sep="\\n", flush=True)
@@ -150,3 +153,22 @@ def test_from_its_folder_it_is_a_plugin_by_its_name(tmp_path: Path) -> None:
     (plugin,) = found["plugins"]
     assert plugin["version"] == "0.1.0" and plugin["brings"] == ["attack momentum", "defence grey"]
     assert found["results"]["clean"]["n"] == 4 and "momentum" in found["results"]
+
+
+def test_its_own_tests_hold_what_it_adds_to_the_contracts(tmp_path: Path) -> None:
+    """From a copy, as somebody who begins with it has it."""
+    copy = tmp_path / "plugin"
+    shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    code = f"import os, sys; os.chdir({str(copy)!r}); import pytest; sys.exit(pytest.main({options!r}))"
+    done = Forked(tmp_path, "-c", code)
+    assert done.wait() == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout and "skipped" not in done.stdout
+
+
+def test_its_readme_says_what_to_rename() -> None:
+    said = (EXAMPLE / "README.md").read_text(encoding="utf-8")
+    project = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
+    assert project.count("art_multimodal_example") == 2 and "(two places)" in said
+    files = {path.name for path in (EXAMPLE / "art_multimodal_example").glob("*.py")} - {"__init__.py"}
+    assert files == {*re.findall(r"^\| `(\w+\.py)` \|", said, re.MULTILINE)}

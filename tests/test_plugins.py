@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import typer
 import yaml
 from photos import save_photo
 from safetensors import safe_open
 
 from art_multimodal import cli, load_plugins, plugins
 from art_multimodal.attacks.evasion.universal import load_perturbation
+from art_multimodal.cli.program import app
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.schema import check_header
@@ -202,13 +205,36 @@ def test_help_loads_none(here: Path, installed, capsys) -> None:
         assert run(capsys, *arguments)[::2] == (0, "")
 
 
-def test_every_command_takes_plugins(here: Path, capsys) -> None:
-    for command in ("audit", "certify", "train", "transfer", "verify", "compare", "export", "universal"):
-        assert "--plugin MODULE" in run(capsys, command, "--help")[1]
-    for command in (("preprocessing",), ("list",), *((of, one) for of in ("plan",) for one in ("init", "check"))):
-        assert "--plugin MODULE" in run(capsys, *command, "--help")[1]
-    for command in ("run", "amend"):
-        assert "--plugin MODULE" in run(capsys, "benchmark", command, "--help")[1]
+def commands(group: Any, *before: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command of the program, however deep, with the words that call it."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *before, name)
+        else:
+            yield (*before, name), command
+
+
+def test_every_command_takes_plugins() -> None:
+    found = dict(commands(typer.main.get_command(app)))
+    assert len(found) >= 14 and {("audit",), ("plan", "init"), ("benchmark", "amend")} <= set(found)
+    for words, command in found.items():
+        options = {opt for param in command.params for opt in param.opts}
+        assert {"--plugin", "--no-plugins"} <= options, words
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--plugin", "x", "list", "attacks"), "art-multimodal audit ... --plugin my_plugin"),
+        (("--no-plugins", "list", "attacks"), "art-multimodal audit ... --no-plugins"),
+        (("plan", "--plugin", "x", "init", "demo:digits"), "art-multimodal plan init ... --plugin my_plugin"),
+        (("--eps", "1/255", "audit", "demo:digits"), "art-multimodal audit ... --eps 1/255"),
+    ],
+)
+def test_an_option_before_its_command_is_told_where_it_belongs(given: tuple[str, ...], said: str, capsys) -> None:
+    code, out, err = run(capsys, *given)
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "is an option of commands and belongs behind the command" in err and said in err
 
 
 CANARY = "from pathlib import Path; Path('was_imported').touch()"

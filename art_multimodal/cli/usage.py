@@ -98,13 +98,14 @@ def _spelling(argument: str) -> str:
 
 
 def _unknown_option(error: Any, context: Any) -> str:
-    known = [
-        opt
-        for param in (context.command.get_params(context) if context is not None else ())
-        if param.param_type_name == "option" and not getattr(param, "hidden", False)
-        for opt in param.opts
-        if opt.startswith("--")
-    ]
+    if context is not None and (command := _command_with(context.command, error.option_name)):
+        value = _written(error.option_name.strip("-").replace("-", "_"), "")
+        given = error.option_name if value is None else f"{error.option_name} {value}"
+        return (
+            f"{error.option_name} is an option of commands and belongs behind the command: "
+            f"{context.command_path} {command} ... {given}."
+        )
+    known = [] if context is None else _options_of(context.command, context)
     # The end of a name says as much as letters that are alike: --queries, --edits.
     word = error.option_name.strip("-")
     likeness = {
@@ -115,6 +116,27 @@ def _unknown_option(error: Any, context: Any) -> str:
     near = [opt for opt in known if best >= 0.5 and likeness[opt] > best - 0.1][:3]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"No such option: {error.option_name}.{hint}"
+
+
+def _options_of(command: Any, context: Any) -> list[str]:
+    """The long options of a command, without those that its help hides."""
+    return [
+        opt
+        for param in command.get_params(context)
+        if param.param_type_name == "option" and not getattr(param, "hidden", False)
+        for opt in param.opts
+        if opt.startswith("--")
+    ]
+
+
+def _command_with(group: Any, option: str) -> str | None:
+    """The first command of a group, with those of its groups, that has an option; ``None`` where none has."""
+    for name, command in getattr(group, "commands", {}).items():
+        if option in (opt for param in command.params for opt in param.opts):
+            return name
+        if (below := _command_with(command, option)) is not None:
+            return f"{name} {below}"
+    return None
 
 
 def _written(name: str, program: str) -> str | None:
