@@ -7,7 +7,7 @@ OUT ?= build/audit
 # Of the tests; each takes about 2 GB of memory, with the process that its copies come from.
 WORKERS ?= 2
 
-.PHONY: audit test quick test-slow test-kernels fuzz interop lint benchmarks docs release-check pythons clean
+.PHONY: audit test quick test-slow test-kernels fuzz interop lint benchmarks docs release-check publish-check pythons clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -90,6 +90,11 @@ docs: $(READY)
 release-check: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
 	$(BIN)/python tools/release_check.py
+
+# The same, and whether the metadata state the addresses that a release on an index needs.
+publish-check: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
+	$(BIN)/python tools/release_check.py --publish
 
 # Each Python that is stated, and the lowest versions that are allowed: what was tried stands in docs/versions.md.
 pythons: $(READY)

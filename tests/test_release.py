@@ -82,6 +82,44 @@ def test_a_wheel_that_is_too_large_is_found(tmp_path: Path, monkeypatch: pytest.
     assert "more than" in fault
 
 
+ADDRESSED = METADATA.replace(
+    "Requires-Python",
+    "".join(f"Project-URL: {name}, https://example.org/{name.lower()}\n" for name in release_check.ADDRESSES)
+    + "Requires-Python",
+)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (ADDRESSED, []),
+        (ADDRESSED.replace("Project-URL: Issues, https://example.org/issues\n", ""), ["no Project-URL Issues"]),
+        (ADDRESSED.replace("https://example.org/source", "http://localhost"), ["Source is http://localhost"]),
+        (METADATA, [f"no Project-URL {name}" for name in release_check.ADDRESSES]),
+    ],
+)
+def test_addresses_that_a_published_release_lacks_are_found(tmp_path: Path, metadata: str, said: list[str]) -> None:
+    faults = release_check.faults_of_addresses(release_check.metadata_of(wheel(tmp_path, PACKAGE, metadata)))
+    assert len(faults) == len(said) and all(part in fault for part, fault in zip(said, faults, strict=True))
+
+
+def described(source: str | None) -> str:
+    """README.md as setup.py describes the package, with the address of the source that is given."""
+    text = (ROOT / "setup.py").read_text(encoding="utf-8").partition("\nsetup(")[0]
+    names: dict = {"__file__": str(ROOT / "setup.py")}
+    exec(text, names)
+    return names["described"]((ROOT / "README.md").read_text(encoding="utf-8"), source)
+
+
+def test_links_of_the_readme_work_where_the_source_is_not() -> None:
+    source = "https://example.org/some/project"
+    without, absolute = described(None), described(source)
+    for text in (without, absolute):
+        assert not re.search(r"\]\((?!https?://|#)", text)
+    assert f"[audit]({source}/blob/main/docs/audit.md)" in absolute and f"({source}/raw/main/docs/_static/" in absolute
+    assert "](https://github.com/Trusted-AI" in without
+
+
 def test_what_a_source_distribution_lacks_is_found(tmp_path: Path) -> None:
     (fault,) = release_check.faults_of_source(source(tmp_path, FILES[:3]), FILES)
     assert "lacks tests/helpers.py" in fault

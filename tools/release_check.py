@@ -22,6 +22,8 @@ LARGEST_WHEEL = 16_000_000
 #: Of the repository, what a source distribution does without: how it is kept and tested where it is developed.
 NOT_IN_SOURCE = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml", "benchmarks/results/")
 STATED = ("Author", "Summary", "Keywords", "License-Expression", "Requires-Python", "Description-Content-Type")
+#: Of [project.urls], for whoever finds the release on an index.
+ADDRESSES = ("Documentation", "Source", "Issues", "Changelog")
 PYTHONS = ("3.11", "3.12", "3.13")
 AUDIT = "audit demo:digits --data demo:digits --eps 4/255 --limit 8 --attacks pgd,character_attack --out"
 
@@ -30,11 +32,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "release")
     parser.add_argument("--no-install", action="store_true", help="look at the files alone")
+    parser.add_argument("--publish", action="store_true", help="ask for what a release on an index needs, too")
     options = parser.parse_args(arguments)
     shutil.rmtree(options.out, ignore_errors=True)
     run(sys.executable, "-m", "build", "--outdir", options.out, ROOT)
     (wheel,), (source,) = options.out.glob("*.whl"), options.out.glob("*.tar.gz")
     faults = [*faults_of_wheel(wheel, tracked()), *faults_of_source(source, tracked())]
+    unstated = faults_of_addresses(metadata_of(wheel))
+    faults += unstated if options.publish else []
+    for fault in () if options.publish else unstated:
+        print(f"release-check: before it is published: {fault}", file=sys.stderr)
     for fault in faults:
         print(f"release-check: {fault}", file=sys.stderr)
     if faults:
@@ -60,8 +67,7 @@ def faults_of_wheel(wheel: Path, files: list[str]) -> list[str]:
     """What is wrong with a wheel: what is missing, what does not belong there, its size, what it says of itself."""
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
-        stated = next(name for name in held if name.endswith(".dist-info/METADATA"))
-        said = email.message_from_bytes(archive.read(stated))
+    stated = next(name for name in held if name.endswith(".dist-info/METADATA"))
     package = {path for path in files if path.startswith("art_multimodal/")}
     foreign = [path for path in held - package if not path.startswith(stated.removesuffix("METADATA"))]
     size = wheel.stat().st_size
@@ -69,7 +75,7 @@ def faults_of_wheel(wheel: Path, files: list[str]) -> list[str]:
         *(f"the wheel lacks {path}" for path in sorted(package - held)),
         *(f"the wheel holds {path}, which the repository does not have in the package" for path in sorted(foreign)),
         *([f"the wheel has {size / 1e6:.1f} MB, more than {LARGEST_WHEEL / 1e6:.0f}"] if size > LARGEST_WHEEL else []),
-        *faults_of_metadata(said),
+        *faults_of_metadata(metadata_of(wheel)),
     ]
 
 
@@ -79,6 +85,30 @@ def faults_of_source(source: Path, files: list[str]) -> list[str]:
         held = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {path for path in files if not path.startswith(NOT_IN_SOURCE)}
     return [f"the source distribution lacks {path}" for path in sorted(wanted - held)]
+
+
+def metadata_of(wheel: Path) -> email.message.Message:
+    """What a wheel says of itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        stated = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(stated))
+
+
+def faults_of_addresses(said: email.message.Message) -> list[str]:
+    """Which addresses the metadata lack, and which are none that a browser opens."""
+    given = dict(one.split(", ", 1) for one in said.get_all("Project-URL", []))
+    return [
+        *(
+            f"the metadata has no Project-URL {name}: state it in [project.urls]"
+            for name in ADDRESSES
+            if name not in given
+        ),
+        *(
+            f"the Project-URL {name} is {address}, which is no https address"
+            for name, address in given.items()
+            if not re.fullmatch(r"https://[\w.-]+\.\w+(/\S*)?", address)
+        ),
+    ]
 
 
 def faults_of_metadata(said: email.message.Message) -> list[str]:
