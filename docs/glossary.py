@@ -1,14 +1,13 @@
-"""The glossary: where on the pages each word is defined, gathered from their lists of definitions."""
+"""The glossary: each word with its definition, gathered from the lists of definitions of all pages."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import takewhile
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-_TERM = re.compile(r"^(\*.+)$")
 
 
 @dataclass(frozen=True)
@@ -16,12 +15,16 @@ class Definition:
     """A word that a page defines.
 
     :param term: The word, without its marks.
+    :param also: Its other name, which stands in brackets behind it; or empty.
+    :param text: What it means: the first paragraph, in Markdown, as the page has it.
     :param page: Name of the page's file.
     :param title: Heading of the page.
     :param anchor: Of the nearest heading above it.
     """
 
     term: str
+    also: str
+    text: str
     page: str
     title: str
     anchor: str
@@ -35,16 +38,17 @@ def anchor_of(heading: str) -> str:
 
 def definitions_of(path: Path) -> list[Definition]:
     """What the lists of definitions of a page define, in order."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [*path.read_text(encoding="utf-8").splitlines(), ""]
     found, title, anchor, fenced = [], "", "", False
-    for line, below in pairwise([*lines, ""]):
+    for number, line in enumerate(lines[:-1]):
         fenced ^= line.startswith(("```", ":::"))
         heading = None if fenced else re.match(r"^#{1,3} +(.*)$", line)
         if heading:
             title, anchor = title or heading[1], anchor_of(heading[1])
-        elif not fenced and below.startswith(": ") and line.startswith("*"):
-            term = re.sub(r"[*`]", "", line).strip()
-            found.append(Definition(term, path.name, title, anchor))
+        elif not fenced and lines[number + 1].startswith(": ") and line.startswith("*"):
+            term, _, also = re.sub(r"[*`]", "", line).strip().partition(" (")
+            text = " ".join(one.strip() for one in takewhile(str.strip, lines[number + 1 :])).removeprefix(": ")
+            found.append(Definition(term, also.removesuffix(")"), text, path.name, title, anchor))
     return found
 
 
@@ -55,6 +59,17 @@ def definitions() -> list[Definition]:
 
 
 def page() -> str:
-    """The page."""
-    rows = [f"- **{one.term}**: [{one.title}](../{one.page}#{one.anchor})" for one in definitions()]
-    return "# Glossary\n\nWhere each word is defined, once.\n\n" + "\n".join(rows) + "\n"
+    """The page, which lies in a folder of its own beside the others."""
+    entries = [_entry(one) for one in definitions()]
+    return "# Glossary\n\nEach word once, with the page that says more.\n\n" + "\n".join(entries)
+
+
+def _entry(one: Definition) -> str:
+    text = re.sub(r"\]\((?!https?:|#)(?:generated/)?([^)]+)\)", _moved, one.text)
+    text = re.sub(r"\]\(#", f"](../{one.page}#", text)
+    also = f" ({one.also})" if one.also else ""
+    return f"**{one.term}**{also}\n: {text} *[{one.title}](../{one.page}#{one.anchor})*\n"
+
+
+def _moved(link: re.Match[str]) -> str:
+    return f"]({link[1]})" if "](generated/" in link[0] else f"](../{link[1]})"

@@ -147,11 +147,31 @@ def test_every_page_is_in_the_contents_once() -> None:
 def test_every_word_is_defined_once() -> None:
     words = glossary.definitions()
     assert len(words) > 30
-    names = [one.term.casefold() for one in words]
-    assert sorted(names) == names and [name for name in names if names.count(name) > 1] == []
+    terms = [one.term.casefold() for one in words]
+    names = [*terms, *(one.also.casefold() for one in words if one.also)]
+    assert sorted(terms) == terms and [name for name in names if names.count(name) > 1] == []
     for one in words:
         assert one.anchor in anchors_of(DOCS / one.page), one
-    assert "**Modality**: [Concepts](../concepts.md#what-is-attacked)" in glossary.page()
+        assert len(one.text.split()) > 4 and one.text.endswith((".", ")")), one
+    asked = "robust accuracy, worst case, white box, black box, gallery, oracle, smoothed model, transfer attack"
+    assert {*asked.split(", "), "cost of trust", "adaptive attack", "naive attack", "point"} <= set(terms)
+
+
+def test_the_glossary_has_definitions_with_links_from_its_own_folder() -> None:
+    page = glossary.page()
+    assert "**Modality**\n: One part of a sample: an image," in page and "(../concepts.md#what-is-attacked)" in page
+    assert "**Robust accuracy** (accuracy under attack)\n: The share of **all** samples" in page
+    for target in re.findall(r"\]\(([^)\s]+)\)", page):
+        assert target.startswith("https://") or fault(GENERATED / "glossary.md", target) is None, target
+
+
+ABOUT_ART = ("estimators", "attacks", "defences", "trainers", "certificates", "interoperability", "detection")
+
+
+@pytest.mark.parametrize("name", ABOUT_ART)
+def test_pages_about_what_art_has_lead_to_its_own_pages(name: str) -> None:
+    own = "https://adversarial-robustness-toolbox.readthedocs.io/en/latest/modules/"
+    assert any(target.startswith(own) for _, target in links_of(DOCS / f"{name}.md"))
 
 
 def test_wrong_links_are_found(tmp_path: Path) -> None:
