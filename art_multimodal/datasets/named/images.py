@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class ListedImages(_Pictured, LabelledImages):
             raise InputError(f"There are no images in the data. {advice}")
         names, places, notes = _named(listing.class_names, classes)
         super().__init__(listing.pictures, transform, folders, advice)
-        self._labels = [places[label] for label in listing.labels]
+        self._labels = array("q", (places[label] for label in listing.labels))
         self.class_names = names
         self.templates = check_templates(listing.templates or tuple(templates) or DEFAULT_TEMPLATES)
         self.notes = (*listing.notes, *notes)

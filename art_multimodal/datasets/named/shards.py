@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tarfile
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -32,9 +35,11 @@ _CLASSES, _TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 _MOST_TEXT, _MOST_IMAGE = 2**16, 2**28
 #: Endings of members that hold a label or a caption.
 _LABELS, _TEXTS = ("cls", "cls.txt", "label.txt", "index"), ("txt", "caption", "text", "caption.txt")
+#: What is said of an image: its label, its captions.
+_Said = TypeVar("_Said")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Member:
     """Where a member of a shard lies."""
 
@@ -62,34 +67,58 @@ class _Member:
 
 
 class _Images(Pictures):
-    """Images that are members of shards."""
+    """Images that are members of shards: a million take a few bytes each, besides the letters of their names."""
 
-    def __init__(self, members: Sequence[_Member]) -> None:
-        self.members = members
+    def __init__(self) -> None:
+        self._files: list[Path] = []
+        self._file, self._start, self._size = array("i"), array("q"), array("q")
+        self._names, self._ends = bytearray(), array("q", [0])
+
+    def append(self, member: _Member) -> None:
+        """Take an image in, behind the others."""
+        if not self._files or self._files[-1] != member.shard:
+            self._files.append(member.shard)
+        self._file.append(len(self._files) - 1)
+        self._start.append(member.start)
+        self._size.append(member.size)
+        # A name may hold bytes that are no text.
+        self._names += member.name.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._names))
+
+    def _member(self, index: int) -> _Member:
+        index = range(len(self))[index]
+        name = self._names[self._ends[index] : self._ends[index + 1]].decode("utf-8", "surrogatepass")
+        return _Member(self._files[self._file[index]], name, self._start[index], self._size[index])
 
     def __len__(self) -> int:
-        return len(self.members)
+        return len(self._file)
 
     def name_of(self, index: int) -> str:
-        member = self.members[index]
+        member = self._member(index)
         return f"{member.shard.name}/{member.name}"
 
     def image(self, index: int, transform: PhotoTransform | None) -> np.ndarray:
-        return read_photo_bytes(self.members[index].content(_MOST_IMAGE), self.name_of(index), transform)
+        return read_photo_bytes(self._member(index).content(_MOST_IMAGE), self.name_of(index), transform)
 
 
 @dataclass(frozen=True)
-class _Shards:
+class _Shards(Generic[_Said]):
     """What lies in the shards of a data set.
 
     :param folder: That of the shards.
-    :param samples: Of each sample its members by ending, ``"image"`` for the image.
+    :param images: All images.
+    :param said: What is said of each.
     :param notes: What a user should know about what is not read.
     """
 
     folder: Path
-    samples: list[dict[str, _Member]]
+    images: _Images
+    said: list[_Said]
     notes: tuple[str, ...]
+
+
+#: Members of a sample by ending, ``"image"`` for the image.
+_Sample = Mapping[str, _Member]
 
 
 def open_shards(rest: str, classes: Sequence[str] | None, transform: PhotoTransform | None) -> ListedImages:
@@ -102,24 +131,25 @@ def open_shards(rest: str, classes: Sequence[str] | None, transform: PhotoTransf
     :param transform: Applied to every decoded photo.
     :raises InputError: If there are no shards, one is damaged, or an image has no label.
     """
-    shards = _list_shards(rest)
-    labels = [_label_of(sample) for sample in shards.samples]
+    shards = _list_shards(rest, _label_of)
+    labels = shards.said
     names = tuple(_lines_beside(shards.folder, _CLASSES))
-    numbers = [as_index(label) for label in labels]
-    if all(number is not None for number in numbers):
+    numbers = {label: as_index(label) for label in dict.fromkeys(labels)}
+    if all(number is not None for number in numbers.values()):
         if not names and classes is None:
             raise InputError(
                 f"The labels in {brief(rest)} are numbers, and there is no {_CLASSES} beside the shards. Say what they "
                 "stand for: --classes names.txt."
             )
         known = names or tuple(classes or ())
-        if (wrong := next((n for n in numbers if n is None or not 0 <= n < len(known)), None)) is not None:
+        if (wrong := next((n for n in numbers.values() if n is None or not 0 <= n < len(known)), None)) is not None:
             raise InputError(f"A label in {brief(rest)} is {wrong}, and there are {len(known)} classes from 0.")
-        rows = [number for number in numbers if number is not None]
+        places = {label: number for label, number in numbers.items() if number is not None}
     else:
-        order = sorted(set(labels))
-        rows, known = [order.index(label) for label in labels], tuple(map(spaced, order))
-    listing = Labelled(_pictures(shards), rows, known, shards.notes, _prompts(shards))
+        order = sorted(numbers)
+        places, known = {label: place for place, label in enumerate(order)}, tuple(map(spaced, order))
+    rows = [places[label] for label in labels]
+    listing = Labelled(shards.images, rows, known, shards.notes, _prompts(shards))
     return ListedImages(listing, classes, transform, folders=(shards.folder,))
 
 
@@ -130,16 +160,15 @@ def open_captioned_shards(rest: str, transform: PhotoTransform | None) -> Listed
     :param transform: Applied to every decoded photo.
     :raises InputError: If there are no shards, one is damaged, or an image has no caption.
     """
-    shards = _list_shards(rest)
-    captions = [_captions_of(sample) for sample in shards.samples]
-    return ListedCaptions(Captioned(_pictures(shards), captions, shards.notes), transform, (shards.folder,))
+    shards = _list_shards(rest, _captions_of)
+    return ListedCaptions(Captioned(shards.images, shards.said, shards.notes), transform, (shards.folder,))
 
 
-def _pictures(shards: _Shards) -> _Images:
-    return _Images([sample["image"] for sample in shards.samples])
+def _list_shards(rest: str, said_of: Callable[[_Sample], _Said]) -> _Shards[_Said]:
+    """List all shards, one after the other.
 
-
-def _list_shards(rest: str) -> _Shards:
+    :param said_of: What is said of an image, by its sample.
+    """
     given, options = split_spec(rest, ("split",), _FORM)
     try:
         path = Path(given).expanduser()
@@ -156,25 +185,31 @@ def _list_shards(rest: str) -> _Shards:
     if not files:
         raise InputError(f"There are no shards {brief(path)}: give {_FORM}.")
     folder = Path(os.path.realpath(path if path.is_dir() else path.parent))
-    samples: dict[tuple[Path, str], dict[str, _Member]] = {}
-    others = 0
+    images, said = _Images(), []
+    others = bare = 0
     for file in files:
         if not is_inside(folder, file):
             raise InputError(f"{brief(file)} is a link that leads out of the folder of the data. Copy the file there.")
-        others += _list_members(file, samples)
-    found = [sample for sample in samples.values() if "image" in sample]
-    if not found:
+        # What is not needed later goes shard by shard: of all samples together it would fill the memory.
+        samples, left_out = _list_members(file)
+        for sample in samples.values():
+            if "image" in sample:
+                images.append(sample["image"])
+                said.append(said_of(sample))
+        others, bare = others + left_out, bare + sum("image" not in sample for sample in samples.values())
+    if not images:
         raise InputError(f"There are no images in {brief(path)}: members are to be called KEY.jpg, KEY.png and so on.")
     notes = []
     if others:
         notes.append(f"{others} member(s) of the shards are links or other things that are no files, and are left out")
-    if bare := len(samples) - len(found):
+    if bare:
         notes.append(f"{bare} sample(s) of the shards have no image, and are left out")
-    return _Shards(folder, found, tuple(notes))
+    return _Shards(folder, images, said, tuple(notes))
 
 
-def _list_members(file: Path, samples: dict[tuple[Path, str], dict[str, _Member]]) -> int:
-    """List what lies in a shard. Returns how many members are no files."""
+def _list_members(file: Path) -> tuple[dict[str, dict[str, _Member]], int]:
+    """List what lies in a shard: samples by their keys, and how many members are no files."""
+    samples: dict[str, dict[str, _Member]] = {}
     endings, others = endings_read(), 0
     try:
         with tarfile.open(file, "r:") as archive:
@@ -189,15 +224,15 @@ def _list_members(file: Path, samples: dict[tuple[Path, str], dict[str, _Member]
                 ending = ending.lower()
                 role = "image" if f".{ending.rpartition('.')[2]}" in endings else ending
                 place = _Member(file, member.name, member.offset_data, member.size)
-                samples.setdefault((file, f"{folder}/{key}"), {}).setdefault(role, place)
+                samples.setdefault(f"{folder}/{key}", {}).setdefault(role, place)
                 # What is listed is kept above; the archive's own list would hold it again.
                 archive.members = []  # type: ignore[attr-defined]
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         hint = " Unpack a compressed one with gunzip." if file.name.endswith(("gz", "zst", "bz2", "xz")) else ""
         raise InputError(
             f"The shard {brief(file)} is damaged: {one_line(error, 100)}.{hint} Download it again."
         ) from None
-    return others
+    return samples, others
 
 
 def _text(member: _Member) -> str:
@@ -209,7 +244,7 @@ def _text(member: _Member) -> str:
         raise InputError(f"{brief(member.name)} in {brief(member.shard.name)} is no text in UTF-8.") from None
 
 
-def _settings(sample: dict[str, _Member]) -> dict:
+def _settings(sample: _Sample) -> dict:
     if "json" not in sample:
         return {}
     try:
@@ -219,7 +254,7 @@ def _settings(sample: dict[str, _Member]) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _label_of(sample: dict[str, _Member]) -> str:
+def _label_of(sample: _Sample) -> str:
     member = next((sample[ending] for ending in _LABELS if ending in sample), None)
     content = {} if member is not None else _settings(sample)
     own = next((content[key] for key in ("cls", "label", "class") if key in content), "")
@@ -229,10 +264,11 @@ def _label_of(sample: dict[str, _Member]) -> str:
             f"{brief(sample['image'].name)} in {brief(sample['image'].shard.name)} has no label: a member of that name "
             f'with .cls, or .json with "label". For captions give --task retrieval.'
         )
-    return str(value)
+    # There are few different ones.
+    return sys.intern(str(value))
 
 
-def _captions_of(sample: dict[str, _Member]) -> tuple[str, ...]:
+def _captions_of(sample: _Sample) -> tuple[str, ...]:
     member = next((sample[ending] for ending in _TEXTS if ending in sample), None)
     if member is not None:
         texts = [line.strip() for line in _text(member).splitlines()]
@@ -260,6 +296,6 @@ def _lines_beside(folder: Path, name: str) -> list[str]:
     return []
 
 
-def _prompts(shards: _Shards) -> tuple[str, ...]:
+def _prompts(shards: _Shards[str]) -> tuple[str, ...]:
     """Prompt templates beside shards, where ``{c}`` stands for the class."""
     return tuple(line.replace("{c}", "{}") for line in _lines_beside(shards.folder, _TEMPLATES))

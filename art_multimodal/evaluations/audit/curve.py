@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from art_multimodal.evaluations.audit.columns import Column
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import Pass
 from art_multimodal.evaluations.audit.radii import name_of
-from art_multimodal.evaluations.audit.rows import Row, accuracy_of, robustness, worst_of
+from art_multimodal.evaluations.audit.rows import Row, count, robustness, share_right, worst_of, wrong_in
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,15 @@ def points_of_row(
     return points
 
 
-def _left(rows: Sequence[Row], clean: Mapping[int, bool]) -> dict[str, Any]:
+def _left(rows: Sequence[Row], clean: Column[bool]) -> dict[str, Any]:
     attacked, survived = worst_of(rows)
-    return robustness(survived, attacked, clean)
+    return robustness(count(survived), count(attacked), wrong_in(clean))
 
 
-def _before(clean: Mapping[int, bool]) -> dict[str, Any]:
-    right = sum(clean.values())
+def _before(clean: Column[bool]) -> dict[str, Any]:
+    right = count(clean.dense)
     none = {"attacked": right, "attack_success_rate": 0.0 if right else None, "attack_success_rate_ci95": None}
-    return {**accuracy_of(right, len(clean)), **none}
+    return {**share_right(clean), **none}
 
 
 def drawn(report: Mapping[str, Any]) -> list[str]:

@@ -11,16 +11,17 @@ by McNemar's exact test, corrected by Holm for the number of tests of one kind.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from art_multimodal.attacks.gradient_checks import suspicions
+from art_multimodal.evaluations.audit.columns import Column
 from art_multimodal.evaluations.audit.curve import radii_of
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import Pass
 from art_multimodal.evaluations.audit.rendering import percent
-from art_multimodal.evaluations.audit.rows import Row
+from art_multimodal.evaluations.audit.rows import Row, count, right_in_all
 from art_multimodal.evaluations.suite.entry import entry_of
 from art_multimodal.evaluations.suite.exhaustive import CUT
 from art_multimodal.evaluations.suite.noise import NOISE
@@ -135,7 +136,7 @@ def _not_monotonic(header: Mapping[str, Any], rows: Mapping[str, Row]) -> list[F
         there = [radius for radius in radii if not radius.key or Pass(attack, eps=radius.key).name in rows]
         pairs += [(attack, inner, outer) for inner, outer in itertools.pairwise(there)]
     tests = [
-        _Test(*_apart(*(rows[Pass(attack, eps=one.key).name] for one in (inner, outer))))
+        _Test(*_apart(*(rows[Pass(attack, eps=one.key).name].correct for one in (inner, outer))))
         for attack, inner, outer in pairs
     ]
     found = []
@@ -164,7 +165,9 @@ def _beaten(attacks: Sequence[str], rows: Mapping[str, Row]) -> list[Flag]:
     }
     found = []
     for (kind, words), of_kind in pairs.items():
-        tests = [_Test(*_apart(rows[name], _union([rows[one] for one in group]))) for name, group in of_kind]
+        tests = [
+            _Test(*_apart(rows[name].correct, right_in_all([rows[one] for one in group]))) for name, group in of_kind
+        ]
         for (name, group), test, sure in zip(of_kind, tests, _sure(tests), strict=True):
             if test.count <= test.against:
                 continue
@@ -215,15 +218,7 @@ def _alike(one: str, other: str) -> bool:
     return "@" not in one and entry_of(one).modality == "image"
 
 
-def _union(rows: Iterable[Row]) -> Row:
-    """What several attacks leave together, of samples that all are done with."""
-    rows = list(rows)
-    done = set.intersection(*(set(row.correct) for row in rows))
-    return Row(correct={index: all(row.correct[index] for row in rows) for index in done})
-
-
-def _apart(first: Row, second: Row) -> tuple[int, int]:
+def _apart(first: Column[bool], second: Column[bool]) -> tuple[int, int]:
     """Samples that only the first misled the model on, and those that only the second did."""
-    both = first.correct.keys() & second.correct.keys()
-    pairs = [(first.correct[index], second.correct[index]) for index in both]
-    return sum(not a and b for a, b in pairs), sum(a and not b for a, b in pairs)
+    both = first.there & second.there
+    return count(both & ~first.dense & second.dense), count(both & first.dense & ~second.dense)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from art_multimodal.evaluations.audit.columns import Column, Samples
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
 from art_multimodal.evaluations.audit.passes import Pass, passes_in, smoothed_passes
 from art_multimodal.evaluations.audit.rows import Row, outcomes_of
@@ -13,7 +14,7 @@ from art_multimodal.evaluations.suite import RETRIEVAL
 from art_multimodal.evaluations.suite.selection import CERTIFIED, FLIPPED, SMOOTHED
 
 #: Of each sample, by its place in the data, whether it is right.
-Outcomes = dict[int, bool]
+Outcomes = Mapping[int, bool]
 
 
 def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outcomes]:
@@ -30,7 +31,7 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
     passes = passes_in(header)
     # Rows are of those within the largest radius.
     largest = [name for name in passes if not Pass.of(name).eps]
-    found = {CLEAN: clean}
+    found: dict[str, Outcomes] = {CLEAN: clean}
     for name in passes:
         found[name] = outcomes_of([name], rows, clean)
     for name in summary_rows(header["attacks"])[1 + len(header["attacks"]) :]:
@@ -38,27 +39,27 @@ def outcomes(header: Mapping[str, Any], lines: Iterable[Line]) -> dict[str, Outc
     return found | (_of_smoothed(rows) if smoothed_passes(header.get("smoothing")) else {})
 
 
-def rows_of(header: Mapping[str, Any], lines: Iterable[Line]) -> tuple[dict[str, Row], Outcomes]:
+def rows_of(header: Mapping[str, Any], lines: Iterable[Line]) -> tuple[dict[str, Row], Column[bool]]:
     """What a log says by pass, and which samples are right before any attack.
 
     :param header: Of the run.
     :param lines: Of its log.
     """
-    rows = {name: Row() for name in (CLEAN, *passes_in(header), *smoothed_passes(header.get("smoothing")))}
+    samples = Samples()
+    rows = {name: Row(samples) for name in (CLEAN, *passes_in(header), *smoothed_passes(header.get("smoothing")))}
     for line in lines:
         rows[line.attack].add(line)
-    clean = dict(rows[CLEAN].correct)
     if header["task"] == RETRIEVAL:
         as_an_attacker_would(rows)
-    return rows, clean
+    return rows, rows[CLEAN].correct
 
 
 def _of_smoothed(rows: Mapping[str, Row]) -> dict[str, Outcomes]:
     """Those of a smoothed model: clean, under the attack on its votes, and certified."""
-    right, flipped = rows[SMOOTHED].correct, rows[FLIPPED].correct
-    certified = rows[SMOOTHED].certified
+    before, flipped, certified = rows[SMOOTHED].correct, rows[FLIPPED].correct, rows[SMOOTHED].certified
+    attacked = before.there & (flipped.there | ~before.dense)
     return {
-        SMOOTHED: dict(right),
-        FLIPPED: {i: was and flipped[i] for i, was in right.items() if not was or i in flipped},
-        CERTIFIED: {index: was and index in certified for index, was in right.items()},
+        SMOOTHED: before,
+        FLIPPED: Column(before.samples, before.dense & flipped.dense, attacked),
+        CERTIFIED: Column(before.samples, before.dense & certified.there, before.there),
     }

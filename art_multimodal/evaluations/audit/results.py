@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from art_multimodal.evaluations.audit.lines import SampleRecord
+from art_multimodal.evaluations.audit.columns import Column
 from art_multimodal.evaluations.audit.passes import entry_of, is_naive
-from art_multimodal.evaluations.audit.rows import Ranks, Row, accuracy_of, robustness, robustness_of, worst_of
+from art_multimodal.evaluations.audit.rows import (
+    Ranks,
+    Removal,
+    Row,
+    accuracy_of,
+    count,
+    in_all,
+    in_any,
+    right_in_all,
+    robustness,
+    robustness_of,
+    share_right,
+    worst_of,
+    wrong_in,
+)
 from art_multimodal.evaluations.audit.word_curve import points_of, survivors
-from art_multimodal.evaluations.suite.detail import Detail
 from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 
 RECALL_AT = (1, 5, 10)
 
 
-def clean_result(row: Row, labels: dict[int, int], predictions: dict[int, int], nb_classes: int) -> dict[str, Any]:
-    accuracy = accuracy_of(sum(row.correct.values()), len(row.correct))
+def clean_result(row: Row, nb_classes: int) -> dict[str, Any]:
+    accuracy = share_right(row.correct)
     if not nb_classes:
         return {**accuracy, "recall": _recall(row.ranks.values()), "seconds": row.seconds}
-    truth = np.array(list(labels.values()), dtype=np.int64)
-    guesses = np.array(list(predictions.values()), dtype=np.int64)
+    truth = row.labels.dense[row.labels.there]
+    guesses = np.where(row.correct.dense, row.labels.dense, row.mistaken.dense)[row.labels.there]
     there = np.bincount(truth, minlength=nb_classes)
     hits = np.bincount(truth[truth == guesses], minlength=nb_classes)
     return {
@@ -35,14 +49,14 @@ def clean_result(row: Row, labels: dict[int, int], predictions: dict[int, int], 
     }
 
 
-def attack_result(name: str, row: Row, clean: dict[int, bool]) -> dict[str, Any]:
-    entry = entry_of(name)
+def attack_result(name: str, row: Row, clean: Column[bool]) -> dict[str, Any]:
+    entry, asked = entry_of(name), count(row.asked)
     result = {
         "modality": entry.modality,
         "knowledge": entry.knowledge,
         **(_outage(row.correct, clean) if entry.of_everyone else robustness_of(row, clean)),
-        "queries": row.queries / len(row.asked) if row.asked else None,
-        "gradients": row.gradients / len(row.asked) if row.asked else None,
+        "queries": row.queries / asked if asked else None,
+        "gradients": row.gradients / asked if asked else None,
         "seconds": row.seconds,
         "not_applicable": len(row.not_applicable),
         **_further([row], row.asked),
@@ -58,34 +72,35 @@ def attack_result(name: str, row: Row, clean: dict[int, bool]) -> dict[str, Any]
     return result
 
 
-def worst_case(modality: str, attacks: list[str], rows: dict[str, Row], clean: dict[int, bool]) -> dict[str, Any]:
+def worst_case(modality: str, attacks: list[str], rows: dict[str, Row], clean: Column[bool]) -> dict[str, Any]:
     attacked, survived = worst_of([rows[name] for name in attacks])
-    asked = set.intersection(*(rows[name].asked | rows[name].not_applicable for name in attacks))
-    asked &= {index for name in attacks for index in rows[name].asked}
-    smallest: dict[int, SampleRecord] = {}
-    for sample in (one for name in attacks for one in rows[name].removals if one.index in attacked):
-        other = smallest.get(sample.index)
-        if not sample.right and (other is None or _share(sample) < _share(other)):
-            smallest[sample.index] = sample
+    through = in_all(rows[name].asked | rows[name].not_applicable.there for name in attacks)
+    through &= in_any(rows[name].asked for name in attacks)
+    asked = count(through)
+    done: Column[bool] = Column(clean.samples, attacked, attacked)
+    smallest: dict[int, Removal] = {}
+    for one in (one for name in attacks for one in rows[name].removals if one.place in done):
+        other = smallest.get(one.place)
+        if other is None or one.share < other.share:
+            smallest[one.place] = one
     return {
         "modality": modality,
         "knowledge": "worst case of "
         + ", ".join(name for name in attacks if not is_naive(name))
         + (", each also without knowing of the defences" if any(map(is_naive, attacks)) else ""),
-        **robustness(survived, attacked, clean),
-        "queries": sum(rows[name].queries for name in attacks) / len(asked) if asked else None,
-        "gradients": sum(rows[name].gradients for name in attacks) / len(asked) if asked else None,
+        **robustness(count(survived), count(attacked), wrong_in(clean)),
+        "queries": sum(rows[name].queries for name in attacks) / asked if asked else None,
+        "gradients": sum(rows[name].gradients for name in attacks) / asked if asked else None,
         "seconds": sum(rows[name].seconds for name in attacks),
-        **_further([rows[name] for name in attacks], asked),
+        **_further([rows[name] for name in attacks], through),
         **(_removals(list(smallest.values())) if modality == "decoupling" else {}),
     }
 
 
-def outages(name: str, members: list[str], rows: dict[str, Row], clean: dict[int, bool]) -> dict[str, Any]:
+def outages(name: str, members: list[str], rows: dict[str, Row], clean: Column[bool]) -> dict[str, Any]:
     """The worst of several outages: a sample is right if it is whichever of them happens."""
-    found = set.intersection(*(set(rows[member].correct) for member in members))
-    worst = {index: all(rows[member].correct[index] for member in members) for index in sorted(found)}
-    asked = len(found)
+    worst = right_in_all([rows[member] for member in members])
+    asked = len(worst)
     return {
         "modality": name,
         "knowledge": f"worst case of {', '.join(members)}",
@@ -96,41 +111,44 @@ def outages(name: str, members: list[str], rows: dict[str, Row], clean: dict[int
     }
 
 
-def word_curve_of(row: Row, clean: dict[int, bool], sizes: Iterable[int]) -> list[dict[str, Any]]:
+def word_curve_of(row: Row, clean: Column[bool], sizes: Iterable[int]) -> list[dict[str, Any]]:
     """What is left at each number of words that compete for a place; never more than at a smaller one."""
     keep = ("n", "accuracy", "accuracy_ci95")
     points = []
-    for words, tried in points_of(tuple(sizes), min(row.words_tried, default=None)):
-        left = robustness(survivors(row.correct, row.fell_at, words), set(row.correct), clean)
+    for words, tried in points_of(tuple(sizes), row.words_tried):
+        left = robustness(survivors(row.correct, row.fell_at, words), len(row.correct), wrong_in(clean))
         points.append({"words": words, "tried": tried, **{key: left[key] for key in keep}})
     return points
 
 
-def _outage(correct: Mapping[int, bool], clean: Mapping[int, bool]) -> dict[str, Any]:
+def _outage(correct: Column[bool], clean: Column[bool]) -> dict[str, Any]:
     """Numbers of what is no attack: accuracy over all samples, and how many of those that were right are not."""
-    right_before = [index for index in correct if clean.get(index)]
-    fooled = sum(not correct[index] for index in right_before)
+    right_before = correct.there & clean.dense
+    attacked, fooled = count(right_before), count(right_before & ~correct.dense)
     return {
-        **accuracy_of(sum(correct.values()), len(correct)),
-        "attacked": len(right_before),
-        "attack_success_rate": fooled / len(right_before) if right_before else None,
-        "attack_success_rate_ci95": proportion_ci95(fooled, len(right_before)),
+        **share_right(correct),
+        "attacked": attacked,
+        "attack_success_rate": fooled / attacked if attacked else None,
+        "attack_success_rate_ci95": proportion_ci95(fooled, attacked),
     }
 
 
-def _further(rows: list[Row], asked: set[int]) -> dict[str, Any]:
+def _further(rows: list[Row], asked: np.ndarray) -> dict[str, Any]:
     """What only attacks on texts have, and what only retrieval has."""
     further: dict[str, Any] = {}
     if any(row.text_queries for row in rows):
-        tried = sum(row.text_queries.get(index, 0) for row in rows for index in asked)
-        further["text_queries"] = tried / len(asked) if asked else None
+        tried = sum(sum(map(int, row.text_queries.dense[asked])) for row in rows)
+        further["text_queries"] = tried / count(asked) if asked.any() else None
     if all(row.ranks for row in rows):
-        found = set.intersection(*(set(row.ranks) for row in rows))
-        ranks = {index: rows[0].ranks[index] for index in sorted(found)}
-        for row in rows[1:]:
-            ranks = {index: worse(worst, row.ranks[index]) for index, worst in ranks.items()}
-        further["recall"] = _recall(ranks.values())
+        further["recall"] = _recall(_worst_ranks(rows))
     return further
+
+
+def _worst_ranks(rows: list[Row]) -> Iterator[Ranks]:
+    """Of each sample that several attacks are done with, the worst of its ranks."""
+    found = in_all(row.ranks.there for row in rows)
+    for ranks in zip(*(row.ranks.dense[found] for row in rows), strict=True):
+        yield reduce(worse, ranks)
 
 
 def worse(ranks: Ranks, others: Ranks) -> Ranks:
@@ -149,12 +167,11 @@ def _recall(ranks: Iterable[Ranks]) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def _removals(samples: list[SampleRecord]) -> dict[str, Any]:
+def _removals(successes: Sequence[Removal]) -> dict[str, Any]:
     """The measures of MUROAN (arXiv:2112.12792) over the successes."""
-    successes = [sample.detail for sample in samples if not sample.right]
-    shares = [detail.share_removed or 0.0 for detail in successes]
-    counts = [(detail.pixels or 0, detail.words or 0) for detail in successes]
-    named = dict.fromkeys(name for detail in successes for name in detail.removed or {})
+    shares = [one.share for one in successes]
+    counts = [(one.pixels, one.words) for one in successes]
+    named = dict.fromkeys(name for one in successes for name in one.removed or {})
     return {
         "share_removed_mean": float(np.mean(shares)) if shares else None,
         "share_removed_mean_ci95": mean_ci95(shares, (0, 1)),
@@ -169,9 +186,5 @@ def _removals(samples: list[SampleRecord]) -> dict[str, Any]:
     }
 
 
-def _mean_removed(details: Sequence[Detail], modality: str) -> float:
-    return float(np.mean([(detail.removed or {}).get(modality, 0.0) for detail in details]))
-
-
-def _share(sample: SampleRecord) -> float:
-    return sample.detail.share_removed or 0.0
+def _mean_removed(successes: Sequence[Removal], modality: str) -> float:
+    return float(np.mean([(one.removed or {}).get(modality, 0.0) for one in successes]))

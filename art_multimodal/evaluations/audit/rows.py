@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
 
-from art_multimodal.evaluations.audit.lines import AttackLine, Line, Ranked, SampleRecord
+import numpy as np
+
+from art_multimodal.evaluations.audit.columns import Column, Samples
+from art_multimodal.evaluations.audit.lines import AttackLine, CleanLine, Line, Ranked, SampleRecord
 from art_multimodal.evaluations.audit.passes import entry_of
 from art_multimodal.functional.statistics import proportion_ci95
 
@@ -14,33 +18,56 @@ from art_multimodal.functional.statistics import proportion_ci95
 Ranks = tuple[int, ...]
 
 
-@dataclass
-class Row:
-    """What the lines of one attack add up to."""
+class Removal(NamedTuple):
+    """What was removed from a sample that the model is misled about.
 
-    correct: dict[int, bool] = field(default_factory=dict)
-    #: Of samples that are wrong, which class is named.
-    mistaken: dict[int, int] = field(default_factory=dict)
-    ranks: dict[int, Ranks] = field(default_factory=dict)
-    text_queries: dict[int, int] = field(default_factory=dict)
-    broken_by: dict[int, str] = field(default_factory=dict)
-    #: Of attacks that try more and more words: with how many each sample fell, and how many were tried.
-    fell_at: dict[int, int] = field(default_factory=dict)
-    words_tried: set[int] = field(default_factory=set)
-    flags: dict[str, int] = field(default_factory=dict)
-    removals: list[SampleRecord] = field(default_factory=list)
-    #: Of a smoothed model: whose answer no attack within the budget changes, and to whom it gives none.
-    certified: set[int] = field(default_factory=set)
-    silent: set[int] = field(default_factory=set)
-    not_applicable: set[int] = field(default_factory=set)
-    queries: float = 0
-    gradients: float = 0
-    seconds: float = 0
+    :param place: Of the sample in the data.
+    :param share: Of all points.
+    :param pixels: Removed pixels, or other points of numbers.
+    :param words: Removed words.
+    :param removed: Of samples of several modalities, which share of the points of each, by name.
+    """
+
+    place: int
+    share: float
+    pixels: int
+    words: int
+    removed: Mapping[str, float] | None
+
+
+class Row:
+    """What the lines of one attack add up to.
+
+    :param samples: Those of the run: rows of one run share them, so that their columns fit together.
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+        self.correct: Column[bool] = samples.column(bool)
+        #: Of the line before any attack: the true classes.
+        self.labels: Column[int] = samples.column(np.int32)
+        #: Of samples that are wrong, which class is named.
+        self.mistaken: Column[int] = samples.column(np.int32)
+        self.ranks: Column[Ranks] = samples.column(object)
+        self.text_queries: Column[int] = samples.column(np.int64)
+        self.broken_by: Column[str] = samples.column(object)
+        #: Of attacks that try more and more words: with how many each sample fell, and how many were tried at least.
+        self.fell_at: Column[int] = samples.column(np.int64)
+        self.words_tried: int | None = None
+        self.flags: dict[str, int] = {}
+        self.removals: list[Removal] = []
+        #: Of a smoothed model: whose answer no attack within the budget changes, and to whom it gives none.
+        self.certified: Column[bool] = samples.column(bool)
+        self.silent: Column[bool] = samples.column(bool)
+        self.not_applicable: Column[bool] = samples.column(bool)
+        self.queries: float = 0
+        self.gradients: float = 0
+        self.seconds: float = 0
 
     @property
-    def asked(self) -> set[int]:
-        """The samples that the attack was run on; in retrieval all, whether they were right before or not."""
-        return set(self.ranks or self.correct)
+    def asked(self) -> np.ndarray:
+        """The samples that the attack was run on ``(N,)``; in retrieval all, whether they were right before or not."""
+        return (self.ranks or self.correct).there
 
     def add(self, line: Line) -> None:
         """Take a line in."""
@@ -48,44 +75,65 @@ class Row:
         if isinstance(line, AttackLine):
             self.queries += line.queries
             self.gradients += line.gradients
-            self.not_applicable.update(line.not_applicable)
-            for flag, number in line.flags.items():
-                self.flags[flag] = self.flags.get(flag, 0) + number
+            for index in line.not_applicable:
+                self.not_applicable.put(self.samples.number(index), True)
+            for flag, count in line.flags.items():
+                self.flags[flag] = self.flags.get(flag, 0) + count
         for sample in line.samples:
-            self._add_sample(sample)
+            number = self.samples.number(sample.index)
+            self._add_sample(number, sample)
+            if isinstance(line, CleanLine) and not isinstance(sample.verdict, Ranked):
+                self.labels.put(number, sample.verdict.label)
 
-    def _add_sample(self, sample: SampleRecord) -> None:
-        index, detail = sample.index, sample.detail
-        self.correct[index] = sample.right
+    def _add_sample(self, number: int, sample: SampleRecord) -> None:
+        detail = sample.detail
+        self.correct.put(number, sample.right)
         if isinstance(sample.verdict, Ranked):
-            self.ranks[index] = sample.verdict.ranks
+            self.ranks.put(number, sample.verdict.ranks)
         elif sample.verdict.predicted < 0:
-            self.silent.add(index)
+            self.silent.put(number, True)
         elif not sample.right:
-            self.mistaken[index] = sample.verdict.predicted
+            self.mistaken.put(number, sample.verdict.predicted)
         if detail.certified:
-            self.certified.add(index)
+            self.certified.put(number, True)
         if detail.text_queries is not None:
-            self.text_queries[index] = detail.text_queries
+            self.text_queries.put(number, detail.text_queries)
         if detail.broken_by is not None:
-            self.broken_by[index] = detail.broken_by
+            # Every line has a string of its own.
+            self.broken_by.put(number, sys.intern(detail.broken_by))
         if detail.fell_at is not None:
-            self.fell_at[index] = detail.fell_at
-        if detail.word_candidates is not None:
-            self.words_tried.add(detail.word_candidates)
-        if detail.share_removed is not None:
-            self.removals.append(sample)
+            self.fell_at.put(number, detail.fell_at)
+        if (tried := detail.word_candidates) is not None:
+            self.words_tried = tried if self.words_tried is None else min(tried, self.words_tried)
+        if detail.share_removed is not None and not sample.right:
+            counts = detail.pixels or 0, detail.words or 0
+            self.removals.append(Removal(sample.index, detail.share_removed, *counts, detail.removed))
 
 
-def worst_of(rows: Sequence[Row]) -> tuple[set[int], set[int]]:
+def count(samples: np.ndarray) -> int:
+    """How many samples are marked ``(N,)``."""
+    return int(np.count_nonzero(samples))
+
+
+def in_all(marks: Iterable[np.ndarray]) -> np.ndarray:
+    """The samples that all mark, at least one: booleans ``(N,)`` of each."""
+    return reduce(np.logical_and, marks)
+
+
+def in_any(marks: Iterable[np.ndarray]) -> np.ndarray:
+    """The samples that one of several marks, likewise."""
+    return reduce(np.logical_or, marks)
+
+
+def worst_of(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
     """Of several attacks together: the samples that each is done with, and those among them that survive all."""
     # One that cannot work on a sample says nothing about it.
-    attacked = set.intersection(*(set(row.correct) | row.not_applicable for row in rows))
-    attacked &= {index for row in rows for index in row.correct}
-    return attacked, {index for index in attacked if all(row.correct.get(index, True) for row in rows)}
+    done = in_all(row.correct.there | row.not_applicable.there for row in rows)
+    attacked = done & in_any(row.correct.there for row in rows)
+    return attacked, attacked & in_all(row.correct.dense | ~row.correct.there for row in rows)
 
 
-def outcomes_of(members: Sequence[str], rows: Mapping[str, Row], clean: Mapping[int, bool]) -> dict[int, bool]:
+def outcomes_of(members: Sequence[str], rows: Mapping[str, Row], clean: Column[bool]) -> Column[bool]:
     """Which samples survive all of several passes, of those that all are done with.
 
     :param members: Names of the passes.
@@ -94,10 +142,16 @@ def outcomes_of(members: Sequence[str], rows: Mapping[str, Row], clean: Mapping[
     """
     if all(entry_of(name).of_everyone for name in members):
         # An outage is no attack: one that was wrong before may be right.
-        done = set.intersection(*(set(rows[name].correct) for name in members))
-        return {index: all(rows[name].correct[index] for name in members) for index in sorted(done)}
+        return right_in_all([rows[name] for name in members])
     attacked, survived = worst_of([rows[name] for name in members])
-    return {index: right and index in survived for index, right in clean.items() if not right or index in attacked}
+    return Column(clean.samples, clean.dense & survived, clean.there & (attacked | ~clean.dense))
+
+
+def right_in_all(rows: Sequence[Row]) -> Column[bool]:
+    """Of samples that all of several passes are done with, which are right in each."""
+    # Where a sample is not there it is not right.
+    right, there = in_all(row.correct.dense for row in rows), in_all(row.correct.there for row in rows)
+    return Column(rows[0].samples, right, there)
 
 
 def accuracy_of(right: int, n: int) -> dict[str, Any]:
@@ -105,19 +159,33 @@ def accuracy_of(right: int, n: int) -> dict[str, Any]:
     return {"n": n, "accuracy": right / n if n else None, "accuracy_ci95": proportion_ci95(right, n)}
 
 
-def robustness(survived: set[int], attacked: set[int], clean: Mapping[int, bool]) -> dict[str, Any]:
-    """Numbers of an attack that was run on ``attacked``, all of them right before."""
+def share_right(outcomes: Column[bool]) -> dict[str, Any]:
+    """The accuracy over all samples of a column."""
+    return accuracy_of(count(outcomes.dense), len(outcomes))
+
+
+def robustness(survived: int, attacked: int, wrong: int) -> dict[str, Any]:
+    """Numbers of an attack.
+
+    :param survived: Samples that are right under it.
+    :param attacked: Samples that it was run on, all of them right before.
+    :param wrong: Samples that were wrong before.
+    """
     # While a run is unfinished, right samples that were not attacked yet are left out rather than counted either way.
-    n = len(attacked) + sum(not right for right in clean.values())
-    fooled = len(attacked) - len(survived)
+    fooled = attacked - survived
     return {
-        **accuracy_of(len(survived), n),
-        "attacked": len(attacked),
-        "attack_success_rate": fooled / len(attacked) if attacked else None,
-        "attack_success_rate_ci95": proportion_ci95(fooled, len(attacked)),
+        **accuracy_of(survived, attacked + wrong),
+        "attacked": attacked,
+        "attack_success_rate": fooled / attacked if attacked else None,
+        "attack_success_rate_ci95": proportion_ci95(fooled, attacked),
     }
 
 
-def robustness_of(row: Row, clean: Mapping[int, bool]) -> dict[str, Any]:
+def robustness_of(row: Row, clean: Column[bool]) -> dict[str, Any]:
     """Numbers of a single attack."""
-    return robustness({i for i, right in row.correct.items() if right}, set(row.correct), clean)
+    return robustness(count(row.correct.dense), len(row.correct), wrong_in(clean))
+
+
+def wrong_in(clean: Column[bool]) -> int:
+    """How many samples are wrong before any attack."""
+    return len(clean) - count(clean.dense)

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from art_multimodal.evaluations.audit.by_modality import by_modality
 from art_multimodal.evaluations.audit.certified import is_done, smoothed_results
+from art_multimodal.evaluations.audit.columns import Column, Samples
 from art_multimodal.evaluations.audit.curve import curves_of
 from art_multimodal.evaluations.audit.findings.classes import by_class
 from art_multimodal.evaluations.audit.flags import flags_of_pairs, flags_of_results
@@ -29,7 +32,7 @@ from art_multimodal.evaluations.audit.results import (
     worse,
     worst_case,
 )
-from art_multimodal.evaluations.audit.rows import Row, accuracy_of, robustness_of
+from art_multimodal.evaluations.audit.rows import Row, count, robustness_of, share_right
 from art_multimodal.evaluations.audit.word_curve import CURVED
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
 from art_multimodal.evaluations.suite.selection import SINGLE_SOURCE, SMOOTHED_ROWS
@@ -96,7 +99,7 @@ def summarise(header: dict[str, Any], lines: Iterable[Line]) -> dict[str, Any]:
 
 
 class RunningSummary:
-    """The numbers of a run, line by line: no line is kept but for what it says of removals.
+    """The numbers of a run, line by line: a sample takes a few bytes for each attack, and what was removed from it.
 
     :param header: The log's header.
     """
@@ -105,12 +108,11 @@ class RunningSummary:
         self._header = header
         self._every = passes_in(header)
         self._smoothed = smoothed_passes(header.get("smoothing"))
-        self._rows = {name: Row() for name in (CLEAN, *self._every, *self._smoothed)}
+        self._samples = Samples()
+        self._rows = {name: Row(self._samples) for name in (CLEAN, *self._every, *self._smoothed)}
         self._skipped: list[dict[str, str]] = []
-        self._labels: dict[int, int] = {}
-        self._predictions: dict[int, int] = {}
         weighed = weighed_modalities(header["attacks"], header["task"])
-        self._without: dict[str, dict[int, bool]] = {modality: {} for modality in weighed}
+        self._without: dict[str, Column[bool]] = {modality: self._samples.column(bool) for modality in weighed}
 
     def add(self, line: Line) -> None:
         """Take a line in."""
@@ -120,11 +122,9 @@ class RunningSummary:
         self._skipped += [{"name": one.name, "reason": one.reason} for one in line.skipped]
         for sample in line.samples:
             if isinstance(sample.verdict, Classified):
-                label = self._labels[sample.index] = sample.verdict.label
-                self._predictions[sample.index] = sample.verdict.predicted
                 for modality, right in self._without.items():
                     if (guess := sample.without.get(modality)) is not None:
-                        right[sample.index] = guess == label
+                        right.put(self._samples.number(sample.index), guess == sample.verdict.label)
 
     def result(self) -> dict[str, Any]:
         """What the lines add up to, as :func:`summarise` returns it; to be asked for once."""
@@ -136,7 +136,7 @@ class RunningSummary:
             as_an_attacker_would(rows)
         groups = {row: members_of(row, passes) for row in summary_rows(attacks)[1 + len(attacks) :]}
         results = self._results(attacks, groups)
-        importance = {m: accuracy_of(sum(right.values()), len(right)) for m, right in self._without.items()}
+        importance = {modality: share_right(right) for modality, right in self._without.items()}
         summary = {
             "complete": self._is_complete(),
             "skipped": self._skipped,
@@ -147,7 +147,7 @@ class RunningSummary:
         if header["task"] != RETRIEVAL:
             nb_classes = len(header["data"]["class_names"])
             members = {**{name: [name] for name in attacks}, **groups}
-            summary["by_class"] = by_class(nb_classes, self._labels, self._predictions, rows, members)
+            summary["by_class"] = by_class(nb_classes, rows, members)
         if header.get("smaller"):
             summary["curves"] = curves_of(header, rows, groups)
         summary["flags"] = [asdict(flag) for flag in (*flags_of_results(results), *flags_of_pairs(header, rows))]
@@ -158,7 +158,7 @@ class RunningSummary:
     def _results(self, attacks: Iterable[str], groups: Mapping[str, list[str]]) -> dict[str, Any]:
         """The numbers of each row."""
         rows, clean, nb_classes = self._rows, self._rows[CLEAN].correct, len(self._header["data"]["class_names"])
-        results: dict[str, Any] = {CLEAN: clean_result(rows[CLEAN], self._labels, self._predictions, nb_classes)}
+        results: dict[str, Any] = {CLEAN: clean_result(rows[CLEAN], nb_classes)}
         for name in attacks:
             results[name] = attack_result(name, rows[name], clean)
             if name == CURVED and (sizes := self._header.get("budget", {}).get("word_curve")):
@@ -181,10 +181,10 @@ class RunningSummary:
         header, rows, clean = self._header, self._rows, self._rows[CLEAN].correct
         if len(clean) + len(self._skipped) != header["data"]["selected"]:
             return False
-        to_attack = len(clean) if header["task"] == RETRIEVAL else sum(clean.values())
+        to_attack = len(clean) if header["task"] == RETRIEVAL else count(clean.dense)
         through = all(
             (len(clean) if entry_of(name).of_everyone else to_attack)
-            == len(rows[name].asked) + len(rows[name].not_applicable)
+            == count(rows[name].asked) + len(rows[name].not_applicable)
             for name in self._every
         )
         return through and (not self._smoothed or is_done(rows, clean))
@@ -197,12 +197,26 @@ def as_an_attacker_would(rows: dict[str, Row]) -> None:
     """
     clean = rows[CLEAN]
     for row in rows.values():
-        row.ranks = {index: worse(ranks, clean.ranks[index]) for index, ranks in row.ranks.items()}
+        _make_worse(row, clean)
         if row is not clean:
-            row.correct = {index: row.ranks[index][0] == 1 for index in row.correct if clean.correct[index]}
+            row.correct = _found_first(row, row.correct.there & clean.correct.dense)
     for name, row in rows.items():
         for before in reversed(goes_on_after(name, rows)) if name != CLEAN else ():
             if before in rows:
-                row.ranks = {i: worse(r, rows[before].ranks.get(i, r)) for i, r in row.ranks.items()}
-                row.broken_by = {**row.broken_by, **rows[before].broken_by}
-                row.correct = {i: row.ranks[i][0] == 1 for i in row.correct}
+                _make_worse(row, rows[before])
+                # Of its own order: who is named first stays first.
+                row.broken_by = Column.of({**row.broken_by, **rows[before].broken_by}, object)
+                row.correct = _found_first(row, row.correct.there)
+
+
+def _make_worse(row: Row, other: Row) -> None:
+    """Let the worse ranks of two rows count, where both have some."""
+    for number in np.flatnonzero(row.ranks.there & other.ranks.there).tolist():
+        row.ranks.put(number, worse(row.ranks.dense[number], other.ranks.dense[number]))
+
+
+def _found_first(row: Row, there: np.ndarray) -> Column[bool]:
+    """Of the given samples ``(N,)`` whether a caption of theirs is found first."""
+    first = np.zeros(len(there), bool)
+    first[there] = [ranks[0] == 1 for ranks in row.ranks.dense[there]]
+    return Column(row.samples, first, there)

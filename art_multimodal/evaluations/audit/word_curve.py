@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from art_multimodal.evaluations.audit.columns import Column
 from art_multimodal.evaluations.audit.rendering import number, percent
+from art_multimodal.evaluations.audit.rows import count
 
 #: The row that has a curve.
 CURVED = "worst_text"
 
 
-def survivors(correct: Mapping[int, bool], fell_at: Mapping[int, int], point: int) -> set[int]:
-    """Samples that are right when so many words compete for each place, by their index.
+def survivors(correct: Column[bool], fell_at: Column[int], point: int) -> int:
+    """How many samples are right when so many words compete for each place.
 
     What was misled by no number of words alone (two changes one after the other) is counted as misled at every point,
     so points never rise.
@@ -20,7 +22,7 @@ def survivors(correct: Mapping[int, bool], fell_at: Mapping[int, int], point: in
     :param correct: Of each sample whether it is right at the last point.
     :param fell_at: Of each the smallest number of words that misled the model.
     """
-    return {index for index, right in correct.items() if right or fell_at.get(index, 0) > point}
+    return count(correct.dense | (correct.there & (fell_at.dense > point)))
 
 
 def points_of(sizes: Sequence[int], tried: int | None) -> list[tuple[int, int]]:

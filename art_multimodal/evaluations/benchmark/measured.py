@@ -55,7 +55,7 @@ def measure(cell: Cell, folder: Path) -> Measured:
     radii = radii_of(log.header)
     columns: dict[str, dict[str, Outcomes]] = {}
     for radius in radii:
-        found = {CLEAN: clean}
+        found: dict[str, Outcomes] = {CLEAN: clean}
         for column, members in members_of_columns(log.header).items():
             within = [Pass.of(name).within(passes, radius.key).name for name in members]
             found[column] = outcomes_of(list(dict.fromkeys(within)), rows, clean)

@@ -84,18 +84,15 @@ class RobustAccuracy:
                 f"{len(before)} samples of the clean run and {len(after)} of this one are not the same, such as "
                 f"{quoted(apart[0], 60)}: run both on the same data."
             )
-        numbered = dict(enumerate(before))
-        clean = {number: before[one] for number, one in numbered.items()}
-        attacked = {number for number, right in clean.items() if right}
-        survived = {number for number in attacked if after[numbered[number]]}
-        kept = [number in survived for number in clean]
-        numbers = accuracy_of(len(attacked), len(clean))
+        kept = [right and after[one] for one, right in before.items()]
+        attacked, survived = sum(before.values()), sum(kept)
+        numbers = accuracy_of(attacked, len(before))
         return {
-            **robustness(survived, attacked, clean),
+            **robustness(survived, attacked, len(before) - attacked),
             "clean_accuracy": numbers["accuracy"],
             "clean_accuracy_ci95": numbers["accuracy_ci95"],
-            "lost": (len(attacked) - len(survived)) / len(clean),
-            "lost_ci95": paired_difference_ci95(list(clean.values()), kept),
+            "lost": (attacked - survived) / len(before),
+            "lost_ci95": paired_difference_ci95(list(before.values()), kept),
         }
 
     def by_id(self) -> Mapping[int | str, bool]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
+
+from art_multimodal.evaluations.audit.columns import Column
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.rows import Row, outcomes_of
 from art_multimodal.functional.statistics import proportion_ci95
@@ -18,11 +20,7 @@ _SHOWN_CLASSES, _SHOWN_CONFUSIONS = 20, 10
 
 
 def by_class(
-    nb_classes: int,
-    labels: Mapping[int, int],
-    predictions: Mapping[int, int],
-    rows: Mapping[str, Row],
-    members: Mapping[str, Sequence[str]],
+    nb_classes: int, rows: Mapping[str, Row], members: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, Any]]:
     """Accuracy of each class and the confusions behind it, row by row.
 
@@ -31,44 +29,43 @@ def by_class(
     samples that were right before. Of several attacks together a sample counts once, as the class that the first of
     them to mislead the model leads to.
 
-    >>> from art_multimodal.evaluations.audit.rows import Row
-    >>> clean, pgd = Row(correct={0: True, 1: True}), Row(correct={0: False, 1: True}, mistaken={0: 1})
-    >>> found = by_class(2, {0: 0, 1: 1}, {0: 0, 1: 1}, {"clean": clean, "pgd": pgd}, {"image": ["pgd"]})
-    >>> found["image"]["accuracy"], found["image"]["confusions"]
-    ([0.0, 1.0], [{'label': 0, 'predicted': 1, 'count': 1}])
+    >>> from art_multimodal.evaluations.audit.outcomes import rows_of
+    >>> rows, clean = rows_of(log.header, log.lines())
+    >>> found = by_class(len(log.header["data"]["class_names"]), rows, {"image": log.header["attacks"]})
+    >>> list(found), sum(found["image"]["n"]) == len(clean)
+    (['clean', 'image'], True)
 
     :param nb_classes: K.
-    :param labels: The class of each sample, by its place in the data.
-    :param predictions: What the model says before any attack.
     :param rows: Of each pass, and ``clean``.
     :param members: The passes that each row of the report stands for.
     :return: By row lists of length K, in the order of the classes: ``n``, ``accuracy``, ``accuracy_ci95``, where there
         is no sample ``None``; ``mistaken``: samples behind the confusions; and ``confusions``: the
         :data:`MOST_CONFUSIONS` most frequent, each with ``label``, ``predicted`` and ``count``.
     """
-    clean = rows[CLEAN].correct
-    wrong = {index: predictions[index] for index, right in clean.items() if not right}
-    found = {CLEAN: _of_row(nb_classes, labels, clean, wrong)}
+    clean, labels = rows[CLEAN].correct, rows[CLEAN].labels.dense
+    found = {CLEAN: _of_row(nb_classes, labels, clean, rows[CLEAN].mistaken)}
     for row, passes in members.items():
         outcomes = outcomes_of(passes, rows, clean)
-        misled = {index: _first(passes, rows, index) for index, right in outcomes.items() if not right and clean[index]}
-        found[row] = _of_row(nb_classes, labels, outcomes, misled)
+        misled = outcomes.there & ~outcomes.dense & clean.dense
+        found[row] = _of_row(nb_classes, labels, outcomes, _first([rows[name].mistaken for name in passes], misled))
     return found
 
 
-def _first(passes: Sequence[str], rows: Mapping[str, Row], index: int) -> int:
-    """What the first of several attacks that mislead the model about a sample makes it say."""
-    return next(rows[name].mistaken[index] for name in passes if index in rows[name].mistaken)
+def _first(mistaken: Sequence[Column[int]], misled: np.ndarray) -> Column[int]:
+    """What the first of several attacks that mislead the model about a sample makes it say.
+
+    :param misled: Samples that one of them does ``(N,)``.
+    """
+    said = np.select([one.there for one in mistaken], [one.dense for one in mistaken])
+    return Column(mistaken[0].samples, np.where(misled, said, 0), misled)
 
 
-def _of_row(
-    nb_classes: int, labels: Mapping[int, int], outcomes: Mapping[int, bool], mistaken: Mapping[int, int]
-) -> dict[str, Any]:
-    there, right = [0] * nb_classes, [0] * nb_classes
-    for index, is_right in outcomes.items():
-        there[labels[index]] += 1
-        right[labels[index]] += is_right
-    pairs = Counter((labels[index], predicted) for index, predicted in mistaken.items())
+def _of_row(nb_classes: int, labels: np.ndarray, outcomes: Column[bool], mistaken: Column[int]) -> dict[str, Any]:
+    there = np.bincount(labels[outcomes.there], minlength=nb_classes).tolist()
+    right = np.bincount(labels[outcomes.dense], minlength=nb_classes).tolist()
+    both = np.stack([labels[mistaken.there], mistaken.dense[mistaken.there]])
+    kinds, counts = np.unique(both, axis=1, return_counts=True)
+    pairs = dict(zip(map(tuple, kinds.T.tolist()), counts.tolist(), strict=True))
     # Equally frequent ones in the order of the classes, whatever the order of the samples.
     frequent = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:MOST_CONFUSIONS]
     return {
