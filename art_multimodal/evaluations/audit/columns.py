@@ -9,8 +9,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 T = TypeVar("T")
-#: Places in the data whose numbers lie side by side.
-_PAGE = 1024
+#: Places in the data whose numbers lie side by side: few, so that samples that lie far apart need little more.
+_PAGE = 64
 _NO_NUMBER = -1
 
 
