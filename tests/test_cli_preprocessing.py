@@ -42,7 +42,7 @@ def compare(folder: Path, **further):
 def test_the_models_own_is_the_same(folder: Path) -> None:
     found = compare(folder, resize="bicubic")
     assert found.same and found.largest == 0 and found.labels_changed == 0 and found.least_cosine > 0.9999
-    assert found.photos == 6 and found.own_accuracy == found.deployed_accuracy
+    assert found.photos == found.resized == 6 and found.own_accuracy == found.deployed_accuracy
 
 
 def test_another_resize_is_found_out(folder: Path) -> None:
@@ -78,6 +78,26 @@ def test_tensors_of_a_deployed_pipeline(folder: Path, tmp_path: Path) -> None:
     std, mean = (getattr(load_model("demo:digits").preprocess, name).numpy() for name in ("std", "mean"))
     np.savez(path, pixels=pixels * std + mean)
     assert compare(folder, deployed=path).largest > 20
+
+
+def test_photos_that_are_not_resized_tell_no_resizes_apart(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["preprocessing", "demo:digits", "--data", "demo:digits", "--limit", "2", "--device", "cpu"]
+    out = tmp_path / "numbers.json"
+    assert main([*given, "--resize", "opencv_linear", "--out", str(out)]) == 2
+    printed = capsys.readouterr().out
+    assert "photos: 2, 0 of them resized" in printed and "verdict: none" in printed and "give photos" in printed
+    assert json.loads(out.read_text())["same"] is None
+    # What differs differs, whatever was resized; and one photo of another size, read from a file, is enough.
+    pixels = np.zeros((2, 3, 32, 32), dtype=np.float32)
+    np.savez(tmp_path / "fed.npz", pixels=pixels)
+    assert main([*given, "--deployed", str(tmp_path / "fed.npz")]) == 1
+    for name, side in (("zero", 32), ("one", 40)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (side, side), "grey").save(tmp_path / "photos" / name / "1.png")
+    found = compare(tmp_path / "photos", resize="opencv_linear")
+    assert (found.photos, found.resized, found.same) == (2, 1, True)
 
 
 def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -123,6 +143,9 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*given, "--resize", "opencv_linear", "--out", str(out)]) == 1
     printed = capsys.readouterr().out
     assert "verdict: NOT the same preprocessing" in printed and "get another class" in printed
+    assert (
+        "photos: 6, 6 of them resized" in printed and "differ by more than rounding does (2 steps at most)" in printed
+    )
     numbers = json.loads(out.read_text())
     assert numbers["same"] is False and numbers["labels_changed"] > 0
     assert main(given) == 2

@@ -14,8 +14,8 @@ from art_multimodal.cli.options import parse_names, quiet_libraries
 from art_multimodal.errors import check_count
 from art_multimodal.shown import shown
 
-#: The exit code where something else was deployed.
-DIFFERS = 1
+#: Exit codes: something else was deployed; the photos cannot tell.
+DIFFERS, CANNOT_TELL = 1, 2
 
 EXAMPLES = """\
 art-multimodal preprocessing open_clip:ViT-B-32/openai \\
@@ -25,6 +25,13 @@ art-multimodal preprocessing hf:openai/clip-vit-base-patch32 \\
 
 # Group of --help.
 _WHAT = "What is compared"
+
+_VERDICTS = {
+    True: "the same preprocessing",
+    False: "NOT the same preprocessing",
+    None: "none. Every photo has the size that the model takes, so nothing was resized and any resize would pass; give "
+    "photos as large as those that the service gets",
+}
 
 
 def preprocessing(
@@ -69,7 +76,7 @@ def preprocessing(
 ) -> None:
     """Check that the preprocessing that is deployed is the model's own, in pixels and in answers.
 
-    Exit codes: 0 it is, 1 it differs, 2 bad input.
+    Exit codes: 0 it is, 1 it differs, 2 bad input, photos among it of which none has to be resized.
     """
     quiet_libraries()
     from art_multimodal.datasets.named.spec import with_root
@@ -89,11 +96,11 @@ def preprocessing(
         max_skipped,
     )
     skipped = f" ({found.skipped} could not be read)" if found.skipped else ""
-    print(f"photos: {found.photos}{skipped}")
+    print(f"photos: {found.photos}{skipped}, {found.resized} of them resized")
     print(
         f"pixels: largest difference {found.largest:.2f} of 255 ({shown(found.worst)}), root mean square "
-        f"{found.root_mean_square:.2f}; {100 * found.beyond_rounding:.2f} % differ by more than {ROUNDING:g}, which is "
-        "rounding"
+        f"{found.root_mean_square:.2f}; {100 * found.beyond_rounding:.2f} % differ by more than rounding does "
+        f"({ROUNDING:g} steps at most)"
     )
     print(f"embeddings: smallest cosine {found.least_cosine:.4f}")
     print(
@@ -101,8 +108,8 @@ def preprocessing(
         f"{100 * found.own_accuracy:.1f} % by the model's own preprocessing, {100 * found.deployed_accuracy:.1f} % by "
         "the deployed one"
     )
-    print("verdict: the same preprocessing" if found.same else "verdict: NOT the same preprocessing")
+    print(f"verdict: {_VERDICTS[found.same]}")
     if out is not None:
         write_atomically(out, json.dumps(found.as_json(), indent=2) + "\n")
     if not found.same:
-        raise typer.Exit(DIFFERS)
+        raise typer.Exit(CANNOT_TELL if found.same is None else DIFFERS)

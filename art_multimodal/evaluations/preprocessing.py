@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from art_multimodal.shown import shown
 from art_multimodal.store import read_regular
 from art_multimodal.store.files import reason_of
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 #: Steps of 8 bits by which equal preprocessing may differ: each of the two passes of a resize rounds once.
 ROUNDING = 2.0
 #: Bytes of a file of tensors.
@@ -42,6 +45,7 @@ class PreprocessingResult:
 
     :param photos: How many were compared.
     :param skipped: How many could not be read.
+    :param resized: How many of them the model resizes: those that have another size than it takes.
     :param largest: The largest difference of a pixel, in steps of 8 bits.
     :param root_mean_square: Over all pixels, in steps of 8 bits.
     :param beyond_rounding: The share of pixels that differ by more than :data:`ROUNDING` steps.
@@ -55,6 +59,7 @@ class PreprocessingResult:
 
     photos: int
     skipped: int
+    resized: int
     largest: float
     root_mean_square: float
     beyond_rounding: float
@@ -66,9 +71,14 @@ class PreprocessingResult:
     plugins: tuple[dict[str, Any], ...] = ()
 
     @property
-    def same(self) -> bool:
-        """Whether it is the same preprocessing, up to rounding to 8 bits, with the same answers."""
-        return self.largest <= ROUNDING and self.labels_changed == 0
+    def same(self) -> bool | None:
+        """Whether it is the same preprocessing, up to rounding to 8 bits, with the same answers.
+
+        ``None`` where nothing differs and no photo was resized: photos of the model's own size tell no resizes apart.
+        """
+        if self.largest > ROUNDING or self.labels_changed > 0:
+            return False
+        return True if self.resized else None
 
     def as_json(self) -> dict[str, Any]:
         """All numbers, the verdict, and what they were computed with, in JSON types."""
@@ -116,7 +126,13 @@ def compare_preprocessing(
     loaded = load_model(model) if isinstance(model, str) else model
     if not isinstance(loaded, DualEncoder):
         raise InputError(f"{model} is a {loaded.kind}: preprocessing is compared on dual encoders.")
-    own = open_images(data, classes, loaded.preprocess.reduce_photo)
+    sizes: list[tuple[int, ...]] = []
+
+    def reduced(photo: Image) -> Image:
+        sizes.append((photo.height, photo.width))
+        return loaded.preprocess.reduce_photo(photo)
+
+    own = open_images(data, classes, reduced)
     names = own.templates if templates is None else templates
     classifier = ZeroShotClassifier(
         loaded, own.class_names, names or DEFAULT_TEMPLATES, device_type=device_type_of(device)
@@ -129,21 +145,25 @@ def compare_preprocessing(
         other = _Tensors(Path(deployed), loaded, own)
     order = np.array(other.indices[:limit])
     check_readable(own, order, max_skipped, own.image)
-    tally, skipped = _Tally(classifier), []
+    tally, skipped, resized = _Tally(classifier), [], 0
     for index in map(int, order):
+        sizes.clear()
         try:
-            before = loaded.preprocess(torch.from_numpy(own.image(index))[None].to(loaded.device))
+            image = own.image(index)
             after = other.pixels(index)
         except UnreadableSample as error:
             skipped.append(error)
             continue
+        before = loaded.preprocess(torch.from_numpy(image)[None].to(loaded.device))
+        # As it was in the file, where there is one, and as the model gets it.
+        resized += any(size != loaded.image_size for size in (*sizes, image.shape[1:]))
         tally.add(own.name_of(index), own.label_of(index), before, after)
     if skipped:
         refused = refusal(skipped[0].name, skipped[0].reason, len(skipped), len(order), max_skipped)
         if refused is not None:
             raise refused
     named = (model,) if isinstance(model, str) else ()
-    return replace(tally.result(len(skipped)), plugins=tuple(plugins_of_run(named, data, (loaded,), own)))
+    return replace(tally.result(len(skipped), resized), plugins=tuple(plugins_of_run(named, data, (loaded,), own)))
 
 
 class _Deployed:
@@ -260,11 +280,12 @@ class _Tally:
                 logits = head.similarity(features, self._classifier.class_features().float())
                 yield features, int(logits.argmax())
 
-    def result(self, skipped: int) -> PreprocessingResult:
+    def result(self, skipped: int, resized: int) -> PreprocessingResult:
         label, own, deployed = np.array(self._answers).T
         return PreprocessingResult(
             photos=len(label),
             skipped=skipped,
+            resized=resized,
             largest=self._largest,
             root_mean_square=float(np.sqrt(np.mean(self._squares))),
             beyond_rounding=float(np.mean(self._beyond)),

@@ -138,6 +138,17 @@ def test_all_attacks_on_images_are_the_default(tmp_path: Path) -> None:
     assert "worst_image" in Audit(replace(SETTINGS, attacks="worst_image"), tmp_path / "w", device="cpu").attacks
 
 
+def test_attacks_that_see_labels_alone_ask_the_defended_model(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, attacks="decision,noise", defences=("purification",), limit=4, max_queries=10, eps=0.5)
+    report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
+    results = report["results"]
+    assert list(results) == ["clean", "noise", "hop_skip_jump", "sign_opt", "decision"]
+    for name in ("hop_skip_jump", "sign_opt"):
+        assert 0 < results[name]["queries"] <= 10 and results[name]["gradients"] == 0
+    # Within half of the grey scale a random image misleads, so that there is something to find.
+    assert results["decision"]["accuracy"] < results["clean"]["accuracy"]
+
+
 def test_the_answers_do_not_depend_on_batches(tmp_path: Path) -> None:
     settings = replace(SETTINGS, attacks="pgd", defences=("resize_pad",), limit=6, steps=2)
     found = [

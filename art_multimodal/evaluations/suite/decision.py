@@ -21,11 +21,9 @@ from art_multimodal.evaluations.suite.entry import (
     PreparedAttack,
     register,
 )
+from art_multimodal.evaluations.suite.selection import DECISION
 from art_multimodal.functional.perturbations import norm_of
 from art_multimodal.pairs import image_text_pairs, is_pairs
-
-#: The row, and the group of such attacks.
-DECISION = "decision"
 
 
 class LabelOnly(PreparedAttack):

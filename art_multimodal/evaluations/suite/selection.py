@@ -34,8 +34,8 @@ class UnknownAttack(InputError):
     """A name that no attack has."""
 
 
-#: The row, and the group, of random noise.
-NOISE = "noise"
+#: The rows, and the groups, of random noise and of attacks that see labels alone.
+NOISE, DECISION = "noise", "decision"
 #: Attacks on one modality alone, whichever.
 SINGLE_SOURCE = "single_source"
 #: Rows of a smoothed model: what it says, what an attack on its votes leaves, and what is certified of it.
@@ -203,11 +203,11 @@ def selected(
 
 
 def _on_scores(names: str, nb_classes: int, entries: Mapping[str, AttackEntry], defence: str) -> Selection:
-    """The same behind a defence that computes at test time: attacks that need nothing of images but class scores."""
+    """The same behind a defence that computes at test time: attacks that need no more of images than class scores."""
     fitting = {
         name: entry
         for name, entry in entries.items()
-        if (entry.modality in ("image", NOISE, TRANSFER, UNIVERSAL) or name == "worst_image")
+        if (entry.modality in ("image", DECISION, NOISE, TRANSFER, UNIVERSAL) or name == "worst_image")
         and entry.minimum_classes <= nb_classes
     }
     groups = _groups(fitting, None)
