@@ -23,6 +23,14 @@ CARDS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
         "What scores alone give away. Where it beats attacks with gradients, gradients are hidden.",
         (_SQUARE,),
     ),
+    "bpda": (
+        "Whether gradients around a defence at test time find what those through its steps miss.",
+        (("Obfuscated gradients", "https://arxiv.org/abs/1802.00420"),),
+    ),
+    "alarm": (
+        "Whether a defence that looks for attacks can be misled without being woken.",
+        (("Adaptive attacks", "https://arxiv.org/abs/2002.08347"),),
+    ),
     "similarity_pgd": ("In retrieval: how far one image can be moved away from all of its captions.", (_SGA,)),
     "bert_attack": ("Whether one plausible word moves a text's embedding, for all images at once.", (_BERT, _MMCOA)),
     "bert_attack_margin": ("Whether one plausible word changes the answer about each sample.", (_BERT,)),

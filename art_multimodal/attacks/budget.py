@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class Budget:
     :param balls: Of samples of several modalities, how far each may move, by name; those that hold numbers.
     :param universal: One perturbation for all images, that is at hand.
     :param surrogates: Models that attackers have of their own, by name, with the classes of the one under attack.
+    :param transfer: Parameters of ``TransferAttack`` on these, where they are not its defaults.
     """
 
     norm: str = "inf"
@@ -85,6 +86,7 @@ class Budget:
     balls: Mapping[str, Ball] = field(default_factory=dict)
     universal: UniversalPerturbation | None = None
     surrogates: Mapping[str, ZeroShotClassifier] = field(default_factory=dict)
+    transfer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def art_norm(self) -> float | int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +23,8 @@ class DefenceOption:
     :param default: Used when it is not given; ``None`` for none.
     :param low: Least number that is allowed.
     :param high: Largest one.
-    :param kind: ``int``, ``float``, which is also written as a fraction, or ``str`` for a path.
+    :param kind: ``int``, ``float``, which is also written as a fraction, ``tuple`` for numbers with slashes between
+        them, or ``str`` for a path.
     :param choices: Words that are allowed, where it is one of a few.
     """
 
@@ -44,6 +45,8 @@ class DefenceOption:
             return text
         if self.kind is str:
             return text
+        if self.kind is tuple:
+            return tuple(replace(self, kind=float).read(name, part.strip()) for part in text.split("/"))
         try:
             value = float(Fraction(text)) if self.kind is float and "/" in text else self.kind(text)
         except (ValueError, ZeroDivisionError):
@@ -63,6 +66,33 @@ class DefenceOption:
     @property
     def _range(self) -> str:
         return f" of at least {self.low:g}" if self.high == float("inf") else f" from {self.low:g} to {self.high:g}"
+
+
+def read_options(text: str, known: Mapping[str, DefenceOption], what: str, form: str) -> dict[str, Any]:
+    """Read ``"option=value,option=value"``.
+
+    >>> read_options("quality=75", {"quality": DefenceOption(50, 1, 95)}, "jpeg", "")
+    {'quality': 75}
+
+    :param known: The options that there are.
+    :param what: Whose they are, as errors call it.
+    :param form: The error for what is not of this form.
+    :return: Those that were given.
+    :raises InputError: For an unknown option, or a value that is not allowed.
+    """
+    given: dict[str, Any] = {}
+    for part in text.split(","):
+        option, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not option or not value:
+            raise InputError(form)
+        if not known:
+            raise InputError(f"The defence {what} has no options; {option!r} was given.")
+        if option not in known:
+            raise InputError(f"{what} has no option {option!r}. Its options: {', '.join(known)}.")
+        if option in given:
+            raise InputError(f"The option {option} of {what} is given twice.")
+        given[option] = known[option].read(f"{option} of {what}", value)
+    return given
 
 
 @dataclass(frozen=True)

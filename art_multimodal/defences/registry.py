@@ -8,8 +8,8 @@ from typing import Any
 
 from art.defences.preprocessor.preprocessor import Preprocessor
 
-from art_multimodal.defences.entry import DEFENCES, DefenceEntry, DefenceOption
-from art_multimodal.errors import InputError
+from art_multimodal.defences.entry import DEFENCES, DefenceEntry, DefenceOption, read_options
+from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.store import read_text_option
 
 _BOX = {"clip_values": (0.0, 1.0), "channels_first": True}
@@ -61,20 +61,10 @@ def parse_defence(spec: str) -> Defence:
     name, colon, rest = spec.partition(":")
     name = name.strip()
     if name not in DEFENCES:
-        raise InputError(f"Unknown defence {name!r}. There are {', '.join(DEFENCES)}.")
+        raise unknown_name("defence", name, DEFENCES)
     entry = DEFENCES[name]
-    given: dict[str, Any] = {}
-    for part in rest.split(",") if colon else ():
-        option, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not option or not value:
-            raise InputError(f"The defence {spec!r} is not of the form NAME:OPTION=VALUE, such as {entry.form(name)}.")
-        if not entry.options:
-            raise InputError(f"The defence {name} has no options; {option!r} was given.")
-        if option not in entry.options:
-            raise InputError(f"{name} has no option {option!r}. Its options: {', '.join(entry.options)}.")
-        if option in given:
-            raise InputError(f"The option {option} of {name} is given twice.")
-        given[option] = entry.options[option].read(f"{option} of {name}", value)
+    form = f"The defence {spec!r} is not of the form NAME:OPTION=VALUE, such as {entry.form(name)}."
+    given = read_options(rest, entry.options, name, form) if colon else {}
     return Defence(name, {key: given.get(key, option.default) for key, option in entry.options.items()})
 
 

@@ -15,7 +15,16 @@ from art_multimodal.evaluations.suite import ATTACKS, PAIRS, RETRIEVAL, ZERO_SHO
 BALL = [name for name, entry in ATTACKS.items() if entry.modality == "image" and ZERO_SHOT in entry.tasks]
 EPS = 8 / 255
 #: Most of 48 digits that may survive, at 8/255 (16/255 for Square), and least: a weakened attack lies above.
-SURVIVORS = {"pgd": 0.35, "art_pgd": 0.35, "apgd": 0.25, "apgd_dlr": 0.32, "pgd_targeted": 0.25, "square": 0.75}
+SURVIVORS = {
+    "bpda": 0.35,
+    "alarm": 0.35,
+    "pgd": 0.35,
+    "art_pgd": 0.35,
+    "apgd": 0.25,
+    "apgd_dlr": 0.32,
+    "pgd_targeted": 0.25,
+    "square": 0.75,
+}
 
 
 @pytest.fixture
@@ -78,9 +87,14 @@ def test_other_shapes_run_where_the_entry_says_so(digits_classifier, name, shape
 
 def test_selection() -> None:
     removal = [name for name, entry in ATTACKS.items() if entry.modality == "decoupling"]
-    assert select_attacks("decoupling, image", 10) == (*BALL, *removal)
+    anywhere = tuple(name for name in BALL if not ATTACKS[name].of_defence)
+    assert select_attacks("decoupling, image", 10) == (*anywhere, *removal) and len(anywhere) == len(BALL) - 2
     for task in (ZERO_SHOT, PAIRS, RETRIEVAL):
-        fitting = [(name, entry) for name, entry in ATTACKS.items() if task in entry.tasks and not entry.of_surrogates]
+        fitting = [
+            (name, entry)
+            for name, entry in ATTACKS.items()
+            if task in entry.tasks and not (entry.of_surrogates or entry.of_defence)
+        ]
         everything = ",".join(dict.fromkeys(entry.modality for _, entry in reversed(fitting)))
         assert select_attacks(everything, 10, task) == tuple(name for name, _ in fitting)
     for name in ("transfer", "transfer@clip"):

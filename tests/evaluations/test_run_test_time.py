@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from art_multimodal.attacks.evasion import AlarmEvasion, ProjectedGradientDescentDualEncoder
 from art_multimodal.defences.registry import DEFENCES, parse_defence
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.plan import plan_of
-from art_multimodal.evaluations.suite import entry_of
+from art_multimodal.evaluations.suite import Budget, entry_of
 
 TEST_TIME = [name for name, entry in DEFENCES.items() if entry.test_time]
 SETTINGS = AuditSettings(
@@ -135,7 +136,60 @@ def test_all_attacks_on_images_are_the_default(tmp_path: Path) -> None:
     audit = Audit(replace(SETTINGS, attacks=None), tmp_path / "out", device="cpu")
     assert {"pgd", "art_pgd", "apgd", "apgd_dlr", "pgd_targeted", "square"} <= set(audit.attacks)
     assert all(entry_of(name).modality == "image" for name in audit.attacks)
-    assert "worst_image" in Audit(replace(SETTINGS, attacks="worst_image"), tmp_path / "w", device="cpu").attacks
+    worst = Audit(replace(SETTINGS, attacks="worst"), tmp_path / "w", device="cpu")
+    assert worst.attacks == ("worst_image",)
+    # What is about the defence is nothing for those who do not know of it.
+    assert {"bpda", "alarm"} <= set(audit.passes) and not {"naive:bpda", "naive:alarm"} & set(audit.passes)
+    own, bare = (list(worst.prepared[name].members) for name in ("worst_image", "naive:worst_image"))
+    assert own == ["apgd", "pgd_targeted", "bpda", "alarm", "square"] and bare == ["apgd", "pgd_targeted", "square"]
+
+
+def test_an_attack_on_an_alarm_needs_one(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, attacks="image", defences=("purification",))
+    audit = Audit(settings, tmp_path / "out", device="cpu")
+    assert "bpda" in audit.attacks and "alarm" not in audit.attacks
+    notes = [note for note in audit.header()["notes"] if note.startswith("NOT RUN")]
+    assert notes == [
+        "NOT RUN: alarm, which need a defence that looks whether an image is attacked, and Purification treats all "
+        "images alike"
+    ]
+    with pytest.raises(InputError, match="NOT RUN: alarm, which need a defence that looks"):
+        Audit(replace(settings, attacks="alarm"), tmp_path / "alone", device="cpu")
+    worst = Audit(replace(settings, attacks="worst"), tmp_path / "worst", device="cpu")
+    assert "alarm" not in worst.prepared["worst_image"].members
+
+
+def test_what_is_about_a_defence_is_not_run_without_one(tmp_path: Path) -> None:
+    bare = replace(SETTINGS, defences=())
+    audit = Audit(replace(bare, attacks="pgd,bpda,alarm"), tmp_path / "out", device="cpu")
+    assert audit.attacks == ("pgd",)
+    notes = [note for note in audit.header()["notes"] if note.startswith("NOT RUN")]
+    assert notes == [
+        "NOT RUN: bpda, alarm, which need a defence that computes at test time (--defence ttc, for example)"
+    ]
+    for attacks in ("image", "worst"):
+        whole = Audit(replace(bare, attacks=attacks), tmp_path / attacks, device="cpu")
+        assert not {"bpda", "alarm"} & set(whole.attacks) and not any(
+            "NOT RUN" in one for one in whole.header()["notes"]
+        )
+    with pytest.raises(InputError, match="NOT RUN: bpda, which need a defence that computes at test time"):
+        Audit(replace(bare, attacks="bpda"), tmp_path / "alone", device="cpu")
+
+
+def test_they_are_the_attacks_of_their_names(digits_classifier, digits_images) -> None:
+    defence = parse_defence("ttc").build()
+    defended = digits_classifier.with_test_time_defence(defence)
+    x, y = digits_images[0][:3], digits_images[1][:3]
+    budget = Budget("inf", 6 / 255, 3 / 255, 2, 10, 3)
+    options = {"eps": 6 / 255, "eps_step": 3 / 255, "max_iter": 2, "seed": 4, "batch_size": 3, "verbose": False}
+    constant = digits_classifier.with_test_time_defence(defence.with_params(gradient="bpda"))
+    for name, attack in (
+        ("bpda", ProjectedGradientDescentDualEncoder(constant, **options)),
+        ("alarm", AlarmEvasion(defended, **options)),
+    ):
+        found = entry_of(name).run(defended, x, y, budget, 4)
+        np.testing.assert_array_equal(found.x, attack.generate(x, y))
+        np.testing.assert_array_equal(found.labels, defended.predict_labels(found.x))
 
 
 def test_attacks_that_see_labels_alone_ask_the_defended_model(tmp_path: Path) -> None:

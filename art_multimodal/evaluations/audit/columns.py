@@ -105,6 +105,16 @@ class Column(Mapping[int, T]):
         self._values[number] = value
         self._there[number] = True
 
+    def among(self, samples: np.ndarray) -> Column[T]:
+        """The values of some samples alone, in arrays of their own.
+
+        :param samples: Which ones ``(N,)``.
+        """
+        there = self.there & samples
+        values = self.dense.copy()
+        values[~there] = 0
+        return Column(self.samples, values, there)
+
     def _whole(self, part: np.ndarray) -> np.ndarray:
         found = part[: len(self.samples)] if len(part) >= len(self.samples) else _longer(part, len(self.samples))
         found.flags.writeable = False

@@ -10,6 +10,7 @@ import numpy as np
 
 from art_multimodal.defences.entry import DEFENCES
 from art_multimodal.evaluations.audit.log import RunLog
+from art_multimodal.evaluations.audit.published import HEADER as PUBLISHED
 from art_multimodal.evaluations.audit.radii import within_a_radius
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
@@ -100,6 +101,7 @@ def header_of(
             "word_curve": list(word_curve(budget)) if curved else [],
             **({"modalities": _balls(subject, budget)} if budget.balls else {}),
         },
+        **({PUBLISHED: True} if subject.at_test_time else {}),
         **({"surrogates": {one.name: one.as_json() for one in subject.surrogates}} if subject.surrogates else {}),
         **({"plan": dict(settings.declared)} if settings.declared is not None else {}),
         **({"universal": universal_facts(budget.universal)} if budget.universal is not None else {}),
@@ -219,8 +221,12 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: Iterable[st
             "the same attacks made on the model without its defences, and scored with them; the row of a modality is "
             "the worst case of both kinds"
         )
-        if (at_test_time := getattr(subject.estimator, "test_time_defence", None)) is not None:
-            said["test_time"] = _test_time(at_test_time, settings.draws)
+        if subject.at_test_time:
+            said["naive"] += (
+                '; they are made on all samples, and "published" is the share of all that are right then, as papers '
+                "report it: one that was wrong without an attack may be right"
+            )
+            said["test_time"] = _test_time(subject.estimator.test_time_defence, settings.draws)
         if subject.views.draws > 1:
             said["random_defences"] = (
                 f"{settings.draws} draws: attacks are made on the mean embedding over them, gradients included, each "

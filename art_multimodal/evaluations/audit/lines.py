@@ -122,6 +122,8 @@ class CleanLine:
     :param skipped: Those that could not.
     :param pixels_hash: By which a resumed run knows the batch again.
     :param gallery_hash: Likewise all samples, where answers depend on them; else empty.
+    :param queries: Behind a defence that computes at test time, images that its answers asked the model about.
+    :param gradients: Those among them that a gradient was taken for.
     """
 
     batch: Count
@@ -132,6 +134,8 @@ class CleanLine:
     pixels_hash: str
     gallery_hash: str = ""
     attack: str = CLEAN
+    queries: float = 0
+    gradients: float = 0
 
     @property
     def part(self) -> tuple[int, str]:

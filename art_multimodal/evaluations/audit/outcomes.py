@@ -8,6 +8,7 @@ from typing import Any
 from art_multimodal.evaluations.audit.columns import Column, Samples
 from art_multimodal.evaluations.audit.lines import CLEAN, Line
 from art_multimodal.evaluations.audit.passes import Pass, passes_in, smoothed_passes
+from art_multimodal.evaluations.audit.published import set_apart
 from art_multimodal.evaluations.audit.rows import Row, outcomes_of
 from art_multimodal.evaluations.audit.summary import as_an_attacker_would, members_of, summary_rows
 from art_multimodal.evaluations.suite import RETRIEVAL
@@ -49,6 +50,7 @@ def rows_of(header: Mapping[str, Any], lines: Iterable[Line]) -> tuple[dict[str,
     rows = {name: Row(samples) for name in (CLEAN, *passes_in(header), *smoothed_passes(header.get("smoothing")))}
     for line in lines:
         rows[line.attack].add(line)
+    set_apart(header, rows)
     if header["task"] == RETRIEVAL:
         as_an_attacker_would(rows)
     return rows, rows[CLEAN].correct

@@ -71,7 +71,8 @@ def passes_of(attacks: Sequence[str], defended: bool, smaller: Mapping[str, Sequ
     kinds = (False, True) if defended else (False,)
     found = [Pass(name, naive) for naive in kinds for name in attacks]
     found += [Pass(name, naive, eps) for eps, some in (smaller or {}).items() for naive in kinds for name in some]
-    return [one.name for one in found]
+    # What is about the defence is nothing for those who do not know of it.
+    return [one.name for one in found if not (one.naive and one.entry.of_defence)]
 
 
 def passes_in(header: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import Pass
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES
 from art_multimodal.evaluations.suite.costs import Cost, Texts
+from art_multimodal.evaluations.suite.defended import on_defence
 from art_multimodal.evaluations.suite.looking import LOOK
 from art_multimodal.evaluations.suite.selection import FLIPPED, SMOOTHED
 from art_multimodal.evaluations.suite.text import one_text
@@ -129,7 +130,8 @@ def _texts(audit: Audit) -> Texts:
         found = [text for prompts in subject.estimator.prompts for text in prompts]
         classes, own, shared = len(subject.class_names), 0.0, len(found)
         found = found[:_LOOKED_AT]
-    return Texts(classes, own, shared, *_words_and_edits(found), task=subject.task)
+    about = len(on_defence(subject.estimator))
+    return Texts(classes, own, shared, *_words_and_edits(found), task=subject.task, on_defence=about)
 
 
 def _words_and_edits(texts: Sequence[str]) -> tuple[float, float]:

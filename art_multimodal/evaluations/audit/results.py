@@ -45,6 +45,8 @@ def clean_result(row: Row, nb_classes: int) -> dict[str, Any]:
         "balanced_accuracy": float((hits[there > 0] / there[there > 0]).mean()) if len(truth) else None,
         "prediction_counts": np.bincount(guesses, minlength=nb_classes).tolist(),
         "label_counts": there.tolist(),
+        # Where answers were counted: behind a defence that computes at test time.
+        **({name: getattr(row, name) / len(row.correct) for name in ("queries", "gradients")} if row.queries else {}),
         "seconds": row.seconds,
     }
 

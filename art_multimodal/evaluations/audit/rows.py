@@ -44,6 +44,8 @@ class Row:
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
         self.correct: Column[bool] = samples.column(bool)
+        #: Of a naive attack on a defence at test time, of all samples, those that are wrong before among them.
+        self.published: Column[bool] = samples.column(bool)
         #: Of the line before any attack: the true classes.
         self.labels: Column[int] = samples.column(np.int32)
         #: Of samples that are wrong, which class is named.
@@ -72,9 +74,9 @@ class Row:
     def add(self, line: Line) -> None:
         """Take a line in."""
         self.seconds += line.seconds
+        self.queries += line.queries
+        self.gradients += line.gradients
         if isinstance(line, AttackLine):
-            self.queries += line.queries
-            self.gradients += line.gradients
             for index in line.not_applicable:
                 self.not_applicable.put(self.samples.number(index), True)
             for flag, count in line.flags.items():

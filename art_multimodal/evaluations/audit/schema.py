@@ -190,12 +190,12 @@ _PLUGIN: dict[str, Any] = {
 #: Of the settings, what a command that repeats the run is made of.
 _SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("model", "data", "task", "norm", "language_model"), str),
-    **dict.fromkeys(("attacks", "resize", "universal"), str | None),
+    **dict.fromkeys(("attacks", "resize", "universal", "transfer"), str | None),
     **dict.fromkeys(("limit", "group_size"), int | None),
     "draws": int,
     "seed": Annotated[int, Within(0, 2**63 - 1)],
     **dict.fromkeys(("templates", "classes"), tuple[str, ...] | None),
-    **dict.fromkeys(("defences", "protected_words"), tuple[str, ...]),
+    **dict.fromkeys(("defences", "protected_words", "surrogates"), tuple[str, ...]),
     "native_size": bool,
     "smaller_eps": tuple[Any, ...],
     "smoothing_keep": dict[str, float],

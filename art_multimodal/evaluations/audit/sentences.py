@@ -95,4 +95,14 @@ def _defences(report: dict[str, Any], quote: Quote) -> list[str]:
         )
     elif rows:
         said += " Attacks made without knowing of it do as much damage as those that know it."
+    clean = report["results"]["clean"]["accuracy"]
+    published = {
+        name: row["naive"]["published"]["accuracy"] for name, row in rows.items() if "published" in row["naive"]
+    }
+    if published:
+        shown = ", ".join(f"{percent(share)} ({name})" for name, share in published.items() if share is not None)
+        said += (
+            f" Papers on such defences attack the bare model and count all samples, also those that are wrong without "
+            f"an attack. That would give {shown}, with {percent(clean)} before."
+        )
     return [said]

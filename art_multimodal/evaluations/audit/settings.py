@@ -10,6 +10,7 @@ from art_multimodal.attacks.budget import Budget, TextBudget
 from art_multimodal.defences.registry import parse_defence
 from art_multimodal.errors import InputError, check_count
 from art_multimodal.evaluations.audit.radii import Radius, check_all_named, check_radii, in_proportion, name_of
+from art_multimodal.evaluations.audit.transfer_options import parse_transfer, transfer_spec
 from art_multimodal.evaluations.budget_settings import BudgetSettings, as_json
 from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 from art_multimodal.evaluations.suite.entry import SAMPLES, SAMPLES_TOGETHER
@@ -64,6 +65,9 @@ class AuditSettings(BudgetSettings):
         of the report; ``None`` for none.
     :param surrogates: Models that attackers have of their own, as for ``load_model`` or loaded: dual encoders, which
         images are made on that are scored on the model. Only where images are classified.
+    :param transfer: How images are made on them, as for
+        :func:`~art_multimodal.evaluations.audit.transfer_options.parse_transfer`; ``None`` for the defaults of
+        ``TransferAttack``.
     :param smaller_eps: Further radii, ascending, all inside ``eps``: attacks whose budget is a radius are run within
         each. Steps are as long in units of the radius.
     """
@@ -87,6 +91,7 @@ class AuditSettings(BudgetSettings):
     smoothing: AuditedSmoothing | None = field(default=None, kw_only=True)
     smaller_eps: tuple[Radius, ...] = field(default=(), kw_only=True)
     surrogates: tuple[Any, ...] = field(default=(), kw_only=True)
+    transfer: str | None = field(default=None, kw_only=True)
     #: The plan that was declared, in JSON types, as the header of the run keeps it.
     declared: Mapping[str, Any] | None = field(default=None, repr=False, compare=False, kw_only=True)
     #: What was given as ``model`` and ``data`` where that is no name; these then say its class.
@@ -116,6 +121,12 @@ class AuditSettings(BudgetSettings):
             check_count(name.replace("_", " "), getattr(self, name))
         check_count("draws", self.draws, most=10_000)
         check_count("The seed", self.seed, least=0, most=2**63 - 1)
+        if self.transfer is not None:
+            if not self.surrogates:
+                raise InputError(
+                    "--transfer says how images are made on surrogates: give --surrogate, too, or leave it out."
+                )
+            object.__setattr__(self, "transfer", transfer_spec(parse_transfer(self.transfer)))
         # Written in full, so that a run knows itself again whatever becomes the default.
         object.__setattr__(self, "defences", tuple(parse_defence(spec).spec for spec in self.defences))
 
@@ -157,7 +168,9 @@ class AuditSettings(BudgetSettings):
             self.protect_class_names,
             tuple(dict.fromkeys((*protected_words, *self.protected_words))),
         )
-        return Budget(self.norm, eps, step, self.steps, self.max_queries, self.batch_size, text, self.max_share, balls)
+        transfer = {} if self.transfer is None else parse_transfer(self.transfer)
+        parts = (self.norm, eps, step, self.steps, self.max_queries, self.batch_size, text, self.max_share, balls)
+        return Budget(*parts, transfer=transfer)
 
     def smaller_budgets(self, budget: Budget, modalities: Mapping[str, Modality] | None = None) -> dict[str, Budget]:
         """The budgets of the smaller radii, by their names, ascending.
@@ -184,7 +197,7 @@ class AuditSettings(BudgetSettings):
         values = {
             name: getattr(self, name) for name in names if name not in ("attacks_on_samples", "declared", "smoothing")
         }
-        for name in ("smaller_eps", "resize", "universal", "surrogates"):
+        for name in ("smaller_eps", "resize", "universal", "surrogates", "transfer"):
             # As logs had it before there could be any.
             if not values[name]:
                 del values[name]

@@ -55,6 +55,11 @@ class Subject(ABC):
     #: Modalities whose importance is measured: what is predicted when all of one is removed.
     weighed: tuple[str, ...] = ()
 
+    @property
+    def at_test_time(self) -> bool:
+        """Whether a defence computes at test time, so that an answer costs more than one pass."""
+        return getattr(self.estimator, "test_time_defence", None) is not None
+
     @abstractmethod
     def read(self, index: int) -> Any:
         """Read a sample, its label among the estimator's classes.

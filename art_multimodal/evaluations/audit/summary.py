@@ -24,6 +24,7 @@ from art_multimodal.evaluations.audit.passes import (
     passes_in,
     smoothed_passes,
 )
+from art_multimodal.evaluations.audit.published import of_everyone, published_of, set_apart
 from art_multimodal.evaluations.audit.results import (
     attack_result,
     clean_result,
@@ -132,13 +133,15 @@ class RunningSummary:
         attacks: list[str] = header["attacks"]
         # Those within the largest radius are what the rows are of.
         passes = [name for name in self._every if not Pass.of(name).eps]
+        complete = self._is_complete()
+        set_apart(header, rows)
         if header["task"] == RETRIEVAL:
             as_an_attacker_would(rows)
         groups = {row: members_of(row, passes) for row in summary_rows(attacks)[1 + len(attacks) :]}
         results = self._results(attacks, groups)
         importance = {modality: share_right(right) for modality, right in self._without.items()}
         summary = {
-            "complete": self._is_complete(),
+            "complete": complete,
             "skipped": self._skipped,
             "results": results,
             "without_modality": importance,
@@ -164,7 +167,7 @@ class RunningSummary:
             if name == CURVED and (sizes := self._header.get("budget", {}).get("word_curve")):
                 results[name]["word_curve"] = word_curve_of(rows[name], clean, sizes)
             if (naive_pass := Pass(name, naive=True).name) in rows:
-                results[name]["naive"] = robustness_of(rows[naive_pass], clean)
+                results[name]["naive"] = robustness_of(rows[naive_pass], clean) | self._published([naive_pass])
         for modality, members in groups.items():
             if all(entry_of(name).of_everyone for name in members):
                 results[modality] = outages(modality, members, rows, clean)
@@ -173,8 +176,14 @@ class RunningSummary:
             if naive := [name for name in members if is_naive(name)]:
                 keep = ("n", "accuracy", "accuracy_ci95", "attacked", "attack_success_rate", "attack_success_rate_ci95")
                 worst = worst_case(modality, naive, rows, clean)
-                results[modality]["naive"] = {key: worst[key] for key in keep}
+                results[modality]["naive"] = {key: worst[key] for key in keep} | self._published(naive)
         return results | (smoothed_results(rows) if self._smoothed else {})
+
+    def _published(self, naive: list[str]) -> dict[str, Any]:
+        """What papers would report of naive attacks together; nothing where they were made on right samples alone."""
+        if not all(of_everyone(self._header, name) for name in naive):
+            return {}
+        return {"published": published_of(naive, self._rows)}
 
     def _is_complete(self) -> bool:
         """Whether all samples were through all that is run on them."""
@@ -183,7 +192,7 @@ class RunningSummary:
             return False
         to_attack = len(clean) if header["task"] == RETRIEVAL else count(clean.dense)
         through = all(
-            (len(clean) if entry_of(name).of_everyone else to_attack)
+            (len(clean) if entry_of(name).of_everyone or of_everyone(header, name) else to_attack)
             == count(rows[name].asked) + len(rows[name].not_applicable)
             for name in self._every
         )

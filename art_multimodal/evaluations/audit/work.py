@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,9 +55,12 @@ class Worker:
         """The line of a batch before any attack."""
         started = time.perf_counter()
         records: dict[int, SampleRecord] = {}
-        for rows in self.subject.by_shape(batch.samples):
-            said = self.subject.answers(*batch.take(rows), self.budget.batch_size)
-            records.update(zip(rows.tolist(), said, strict=True))
+        with self.subject.counted() as count:
+            for rows in self.subject.by_shape(batch.samples):
+                said = self.subject.answers(*batch.take(rows), self.budget.batch_size)
+                records.update(zip(rows.tolist(), said, strict=True))
+        # Elsewhere an answer is a question, which needs no counting.
+        counted = self.subject.at_test_time
         self.keeper.clean(batch)
         return CleanLine(
             batch.number,
@@ -67,6 +70,8 @@ class Worker:
             batch.skipped,
             batch.pixels_hash,
             self.gallery_hash,
+            queries=count["queries"] * counted,
+            gradients=count["gradients"] * counted,
         )
 
     def attack(self, name: str, batch: Batch, begun: Begun) -> AttackLine:
@@ -87,20 +92,24 @@ class Worker:
         records = {row: fallen[index] for row, index in enumerate(batch.indices) if index in fallen}
         everyone = entry.of_everyone or not subject.only_right
         rows = [r for r in range(len(right)) if r not in records and (right[r] or everyone)]
-        fits = [entry.applies(subject.shape_of(batch.samples[row]), prepared.budget) for row in rows]
-        chosen = np.array([row for row, fit in zip(rows, fits, strict=True) if fit], dtype=np.int64)
+        # As papers do it: one that does not know the defence does not know either whom it has wrong. By themselves, so
+        # that the others meet the same random numbers as in every run.
+        others = [r for r, was in enumerate(right) if not was] if subject.at_test_time and is_naive(name) else []
+        fits = [entry.applies(subject.shape_of(batch.samples[row]), prepared.budget) for row in (*rows, *others)]
+        fitting = {row for row, fit in zip((*rows, *others), fits, strict=True) if fit}
         queries: float = 0
         gradients: float = 0
         flags: dict[str, int] = {}
         taking = self.keeper.taking(name, batch)
-        for group, places in enumerate(self.subject.by_shape([batch.samples[row] for row in chosen])):
-            indices, samples = batch.take(chosen[places])
+        together = [*self._by_shape(batch, rows, fitting), *self._by_shape(batch, others, fitting)]
+        for group, chosen in enumerate(together):
+            indices, samples = batch.take(chosen)
             x, labels = subject.stack(samples), subject.labels(samples)
             with subject.counted() as count:
                 seed = seed_of(self.seed, name, batch.number, group)
                 attacked = subject.attacked(prepared, is_naive(name), x, labels, seed)
                 said = subject.judged(indices, samples, attacked, self.budget.batch_size)
-            fell = [bool(right[row] and not one.right) for row, one in zip(chosen[places], said, strict=True)]
+            fell = [bool(right[row] and not one.right) for row, one in zip(chosen, said, strict=True)]
             taking.take(indices, samples, x, attacked, fell)
             own = [record.detail.queries for record in said if record.detail.queries is not None]
             queries += sum(own) if own else count["queries"]
@@ -108,7 +117,7 @@ class Worker:
             for flag, number in attacked.flags.items():
                 flags[flag] = flags.get(flag, 0) + number
             places_of = subject.image_rows(samples)
-            for row, sample, record, place in zip(chosen[places].tolist(), samples, said, places_of, strict=True):
+            for row, sample, record, place in zip(chosen.tolist(), samples, said, places_of, strict=True):
                 records[row] = record
                 if right[row] and not record.right and self._to_be_shown(name, batch.number):
                     shown = subject.show(self.pictures, name, record, sample, attacked, int(place))
@@ -123,9 +132,14 @@ class Worker:
             tuple(records[row] for row in sorted(records)),
             queries,
             gradients,
-            tuple(batch.indices[row] for row, fit in zip(rows, fits, strict=True) if not fit),
+            tuple(batch.indices[row] for row in (*rows, *others) if row not in fitting),
             flags,
         )
+
+    def _by_shape(self, batch: Batch, rows: Sequence[int], fitting: Collection[int]) -> list[np.ndarray]:
+        """Rows of a batch that the attack can work on, together where they have one shape."""
+        chosen = np.array([row for row in rows if row in fitting], dtype=np.int64)
+        return [chosen[places] for places in self.subject.by_shape([batch.samples[row] for row in chosen])]
 
     def _to_be_shown(self, name: str, number: int) -> bool:
         return name in self.left.pictured and self.left.taken(name, number) < PICTURES_PER_ATTACK

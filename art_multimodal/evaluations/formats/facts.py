@@ -51,6 +51,8 @@ def measurements(report: Report) -> Iterator[Measurement]:
             yield from _measured(row, metric, numbers.get(metric), None)
         naive = numbers.get("naive", {})
         yield from _measured(row, "naive_accuracy", naive.get("accuracy"), naive.get("accuracy_ci95"))
+        published = naive.get("published", {})
+        yield from _measured(row, "published_accuracy", published.get("accuracy"), published.get("accuracy_ci95"))
         for way, of_each in numbers.get("recall", {}).items():
             for k, found in of_each.items():
                 yield from _measured(row, f"recall_{way}_at_{k}", found["accuracy"], found["accuracy_ci95"])

@@ -24,8 +24,8 @@ from art_multimodal.evaluations.suite.selection import select_attacks
 from art_multimodal.registry import import_all
 
 # In the order of a report's rows, and then whatever else there is.
-_FIRST = ("image", "text", "exhaustive", "samples", "multimodal", "typographic", "noise", "transfer", "decision")
-import_all(__name__, __path__, (*_FIRST, "worst", "decoupling"))
+_FIRST = ("image", "defended", "text", "exhaustive", "samples", "multimodal", "typographic", "noise", "transfer")
+import_all(__name__, __path__, (*_FIRST, "decision", "worst", "decoupling"))
 
 __all__ = [
     "ATTACKS",

@@ -54,6 +54,7 @@ class Texts:
     :param point_axes: Of each modality of numbers, along how many axes its points lie: 2 for pixels.
     :param votes: How many losses on the votes of single modalities the model allows.
     :param task: What the model is asked to do.
+    :param on_defence: Attacks that are about a defence at test time in front of it.
     """
 
     classes: int
@@ -64,6 +65,7 @@ class Texts:
     point_axes: tuple[int, ...] = (2,)
     votes: int = 0
     task: str = ""
+    on_defence: int = 0
 
 
 #: What an attack costs at most.

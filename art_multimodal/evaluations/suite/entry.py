@@ -159,6 +159,8 @@ class AttackEntry:
         outage is no attack.
     :param needs: Of the model: :data:`INSIDE`, :data:`SCORES` or :data:`LABELS`. Of one that only answers, attacks that
         need more are not run.
+    :param of_defence: Whether it is about a defence that computes at test time: without one it is not run, and behind
+        one not without knowing of it.
     :param within_radius: Whether its budget is a radius, alone or besides: an audit within several of them runs it in
         each. One on a single modality is, where that has a radius.
     """
@@ -180,6 +182,7 @@ class AttackEntry:
     calls: CallsOf | None = None
     typical_share: float = 1.0
     needs: str = INSIDE
+    of_defence: bool = False
 
     @property
     def of_each(self) -> bool:

@@ -36,6 +36,8 @@ class UnknownAttack(InputError):
 
 #: The rows, and the groups, of random noise and of attacks that see labels alone.
 NOISE, DECISION = "noise", "decision"
+#: The attack on what a defence at test time goes by; and why such attacks are not run elsewhere.
+ALARM, _NO_DEFENCE = "alarm", "need a defence that computes at test time (--defence ttc, for example)"
 #: Attacks on one modality alone, whichever.
 SINGLE_SOURCE = "single_source"
 #: Rows of a smoothed model: what it says, what an attack on its votes leaves, and what is certified of it.
@@ -114,6 +116,17 @@ def why_not(entry: AttackEntry, estimator: Any) -> str:
     return "are not made on pairs of a model that only answers" if estimator.of_pairs else ""
 
 
+def has_alarm(estimator: Any) -> bool:
+    """Whether a defence computes at test time that looks whether an image is attacked."""
+    return bool(getattr(getattr(estimator, "test_time_defence", None), "has_alarm", False))
+
+
+def _no_alarm(estimator: Any) -> str:
+    """Why an attack on the alarm of a defence is not run where there is none."""
+    defence = type(estimator.test_time_defence).__name__
+    return f"need a defence that looks whether an image is attacked, and {defence} treats all images alike"
+
+
 @dataclass(frozen=True)
 class Selection:
     """What is run, and what is not.
@@ -172,28 +185,35 @@ def selected(
         names += f",{TRANSFER}" * bool(budget.surrogates) + f",{UNIVERSAL}" * (budget.universal is not None)
     entries = entries_for(task, estimator, budget)
     if defence is not None:
-        return _on_scores(names, nb_classes, entries, type(defence).__name__)
-    fitting = {name: entry for name, entry in entries.items() if entry.minimum_classes <= nb_classes}
+        return _on_scores(names, nb_classes, entries, estimator)
+    fitting = {
+        name: entry for name, entry in entries.items() if entry.minimum_classes <= nb_classes and not entry.of_defence
+    }
     groups = _groups(fitting, estimator if task == SAMPLES else None)
     chosen: set[str] = set()
+    no_defence: dict[str, str] = {}
     for name in filter(None, (part.strip() for part in names.split(","))):
         if name in groups:
             chosen.update(groups[name])
         elif name in fitting:
             chosen.add(name)
+        elif name in entries and entries[name].of_defence:
+            no_defence[name] = _NO_DEFENCE
         elif name in entries:
             what = "images with different captions" if task == RETRIEVAL else "classes"
             raise InputError(f"{name} needs at least {entries[name].minimum_classes} {what}; there are {nb_classes}.")
         else:
             raise _refused(name, task, groups, estimator)
-    if not chosen:
+    if not chosen and not no_defence:
         known = dict.fromkeys([*groups, *([] if task == SAMPLES else _without_forms())])
         raise InputError(f"No attack was named. Known: {', '.join(known)}.")
     for name in reversed([*fitting]):
         if name in chosen:
             after = fitting[name].goes_on_after
             chosen.update(other for other in fitting if any(stands_for(form, other) for form in after))
-    not_run = {name: why for name in fitting if name in chosen and (why := why_not(fitting[name], estimator))}
+    not_run = no_defence | {
+        name: why for name in fitting if name in chosen and (why := why_not(fitting[name], estimator))
+    }
     # Registry order, whatever order they were named in: a report's rows then compare.
     found = Selection(tuple(name for name in fitting if name in chosen and name not in not_run), not_run)
     if not found.names:
@@ -202,7 +222,7 @@ def selected(
     return found
 
 
-def _on_scores(names: str, nb_classes: int, entries: Mapping[str, AttackEntry], defence: str) -> Selection:
+def _on_scores(names: str, nb_classes: int, entries: Mapping[str, AttackEntry], estimator: Any) -> Selection:
     """The same behind a defence that computes at test time: attacks that need no more of images than class scores."""
     fitting = {
         name: entry
@@ -213,17 +233,22 @@ def _on_scores(names: str, nb_classes: int, entries: Mapping[str, AttackEntry], 
     groups = _groups(fitting, None)
     chosen: set[str] = set()
     for name in filter(None, (part.strip() for part in names.split(","))):
-        found = groups.get(name, [name] if name in fitting else [])
-        if not found:
+        members = groups.get(name, [name] if name in fitting else [])
+        if not members:
             if name not in _groups(entries, None) and name not in entries:
                 raise UnknownAttack(unknown_name("attack", name, {*groups, *fitting}))
             raise InputError(
-                f"{name} does not go with a defence that computes at test time ({defence}). Use {', '.join(fitting)}."
+                f"{name} does not go with a defence that computes at test time "
+                f"({type(estimator.test_time_defence).__name__}). Use {', '.join(fitting)}."
             )
-        chosen.update(found)
+        chosen.update(members)
     if not chosen:
         raise InputError(f"No attack was named. Known: {', '.join(dict.fromkeys([*groups, *fitting]))}.")
-    return Selection(tuple(name for name in fitting if name in chosen), {})
+    not_run = {ALARM: _no_alarm(estimator)} if ALARM in chosen and not has_alarm(estimator) else {}
+    found = Selection(tuple(name for name in fitting if name in chosen and name not in not_run), not_run)
+    if not found.names:
+        raise InputError(f"{'; '.join(found.notes)}. Use {', '.join(name for name in fitting if name != ALARM)}.")
+    return found
 
 
 def stands_for(form: str, name: str) -> bool:

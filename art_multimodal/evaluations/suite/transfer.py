@@ -45,6 +45,7 @@ def transfer_attack(surrogates: Any, budget: Budget, seed: int) -> TransferAttac
         batch_size=budget.batch_size,
         seed=seed,
         verbose=False,
+        **budget.transfer,
     )
 
 
@@ -69,7 +70,8 @@ def _cost(budget: Budget, texts: Texts) -> Cost:
 
     An ensemble costs as many times that as it has members.
     """
-    return Cost(1 + steps_on_surrogates(budget), steps_on_surrogates(budget))
+    views = max(1, budget.transfer.get("crops", 0)) + len(budget.transfer.get("scales", ()))
+    return Cost(1 + views * steps_on_surrogates(budget), views * steps_on_surrogates(budget))
 
 
 register(

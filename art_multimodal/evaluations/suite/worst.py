@@ -14,6 +14,7 @@ from art_multimodal.attacks.evasion.multimodal.raising import losses_on_votes
 from art_multimodal.attacks.gradient_checks import check_gradients
 from art_multimodal.evaluations.suite import costs
 from art_multimodal.evaluations.suite.cascade import Cascade, Member, member_seed
+from art_multimodal.evaluations.suite.defended import alarm_cost, on_defence
 from art_multimodal.evaluations.suite.entry import (
     ATTACKS,
     EACH,
@@ -58,6 +59,11 @@ class Ensemble(Cascade):
 
 class ImageEnsemble(Ensemble):
     """An ensemble on images that also looks whether the model hides its gradients."""
+
+    def __init__(self, estimator: Any, budget: Budget, members: Sequence[Member]) -> None:
+        *others, last = members
+        # Behind a defence at test time what is about it, too; Square comes last, on what gradients have left.
+        super().__init__(estimator, budget, [*others, *on_defence(estimator), last])
 
     def attack(self, x: np.ndarray, y: np.ndarray, seed: int) -> Attacked:
         attacked = super().attack(x, y, seed)
@@ -141,6 +147,11 @@ def _in_ensemble(*parts: costs.CostOf) -> costs.CostOf:
     return lambda budget, texts: costs.total(*parts)(ensemble_budget(budget), texts)
 
 
+def _on_defence(budget: Budget, texts: costs.Texts) -> costs.Cost:
+    """Of all that is about a defence at test time."""
+    return alarm_cost(budget, texts).times(texts.on_defence)
+
+
 def _votes(budget: Budget, texts: costs.Texts) -> costs.Cost:
     """Of all losses on votes that the model allows."""
     return costs.of_votes(budget, texts).times(texts.votes)
@@ -156,8 +167,9 @@ register(
         "worst_image",
         "worst",
         "white box",
-        f"apgd, then descent towards each of the {MOST_TARGETS} most likely other classes, then square, each on what "
-        f"is left; at least {LEAST_STEPS} steps; looks for hidden gradients",
+        f"apgd, then descent towards each of the {MOST_TARGETS} most likely other classes, then (behind a defence at "
+        f"test time) bpda and alarm, then square, each on what is left; at least {LEAST_STEPS} steps; looks for hidden "
+        "gradients",
         partial(
             by_task,
             classification=_IMAGE,
@@ -165,7 +177,9 @@ register(
         ),
         tasks=_EVERYWHERE,
         within_radius=True,
-        cost=_in_ensemble(costs.auto_descent, targeted, costs.queries, lambda budget, texts: LOOK, costs.DESCENT),
+        cost=_in_ensemble(
+            costs.auto_descent, targeted, _on_defence, costs.queries, lambda budget, texts: LOOK, costs.DESCENT
+        ),
     )
 )
 register(

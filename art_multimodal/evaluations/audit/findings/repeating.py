@@ -21,7 +21,7 @@ OUT = "again"
 PLAN_FILE, TEMPLATES_FILE, CLASSES_FILE = "plan.yaml", "templates.txt", "classes.txt"
 #: Begins the name of what had none.
 _LOADED = "loaded:"
-_PLAIN = {name: f"--{name}" for name in ("task", "limit", "seed", "draws", "resize", "universal")}
+_PLAIN = {name: f"--{name}" for name in ("task", "limit", "seed", "draws", "resize", "universal", "transfer")}
 #: Begins the names of settings of the smoothed model.
 _SMOOTHING = "smoothing_"
 #: Options of the smoothed model that are not called as the settings are.
@@ -74,7 +74,8 @@ def audit_command(header: Mapping[str, Any], model: str, out: str, further: Sequ
 
 
 def _unnamed(settings: Mapping[str, Any]) -> bool:
-    return any(str(settings.get(name, _LOADED)).startswith(_LOADED) for name in ("model", "data"))
+    names = [settings.get("model", _LOADED), settings.get("data", _LOADED), *settings.get("surrogates", ())]
+    return any(str(name).startswith(_LOADED) for name in names)
 
 
 def _options(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -94,6 +95,7 @@ def _options(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     if changed.get("native_size"):
         yield ("--native-size",)
     yield from (("--defence", str(one)) for one in changed.get("defences", ()))
+    yield from (("--surrogate", str(one)) for one in changed.get("surrogates", ()))
     if templates := changed.get("templates"):
         yield "--templates", templates[0] if _fits(templates) else TEMPLATES_FILE
     if classes := changed.get("classes"):

@@ -18,11 +18,17 @@ class OnSurrogates(Threat):
         return f"Under images that were made on other models, {consequence(report, row)}."
 
     def protocol(self, of: Circumstances) -> dict[str, str]:
+        options = {"ensemble": "logits", "decay": 1.0, "diversity": 0.5, **of.budget.transfer}
+        views = [f"{options['crops']} local crops"] if options.get("crops") else []
+        if scales := options.get("scales"):
+            views.append(f"the whole at scales {', '.join(f'{scale:g}' for scale in scales)}")
         return {
             "transfer": (
                 f"{steps_on_surrogates(of.budget)} steps along gradients of each surrogate by itself, and of the mean "
-                "logits of all where there are several, with momentum (decay 1) and input diversity (chance 0.5, sides "
-                "of at least 0.9); the model is asked once about what comes out; queries of surrogates are not counted"
+                f"{options['ensemble']} of all where there are several, with momentum (decay {options['decay']:g}) and "
+                f"input diversity (chance {options['diversity']:g}, sides of at least 0.9)"
+                f"{', looking at ' + ' and '.join(views) if views else ''}; the model is asked once about what comes "
+                "out; queries of surrogates are not counted"
             )
         }
 
