@@ -157,6 +157,16 @@ def audit(
             help="of the attackers' own: images are made on it and scored on MODEL, rows transfer@...; repeat",
         ),
     ] = None,
+    transfer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OPTION=VALUE,...",
+            rich_help_panel=_WHAT,
+            help="how images are made on surrogates: ensemble, decay, diversity, crops, scales; e.g. "
+            "crops=1,scales=0.5/0.75",
+            show_default=False,
+        ),
+    ] = None,
     draws: Annotated[
         int,
         typer.Option(metavar="N", rich_help_panel=_DEFENCES, help="of a random defence, for each answer and gradient"),
@@ -261,6 +271,7 @@ def audit(
         "universal": universal,
         "defence": tuple(map(defence_spec, defence or ())),
         "surrogate": tuple(map(model_spec, surrogate or ())),
+        "transfer": transfer,
         "draws": draws,
         "seed": seed,
         **({"data": with_root(data_spec(data), data_root)} if data is not None else {}),

@@ -33,6 +33,7 @@ def settings_from(given: Mapping[str, Any], budget: Mapping[str, Any]) -> tuple[
         universal=given["universal"],
         defences=given["defence"],
         surrogates=given["surrogate"],
+        transfer=given["transfer"],
         draws=given["draws"],
         **{option: value for option, value in chosen.items() if value is not None},
         attacks_on_samples=filled.attacks_on_samples,

@@ -77,6 +77,15 @@ def transfer(
     crops: Annotated[
         int, typer.Option(metavar="N", rich_help_panel=_ATTACK, help="local crops in each step; 0 takes whole images")
     ] = 0,
+    scales: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/N/...",
+            rich_help_panel=_ATTACK,
+            help="looks at the whole image at these scales, too, such as 0.5/0.75/1.25/1.5",
+            show_default="none",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", rich_help_panel=RUN, help="folder for the reports")] = Path(
         "transfer"
     ),
@@ -103,6 +112,7 @@ def transfer(
     check_one_of(resume, overwrite)
     quiet_libraries()
     from art_multimodal.datasets.named.spec import with_root
+    from art_multimodal.evaluations.audit.transfer_options import OPTIONS
     from art_multimodal.evaluations.transfer import TransferSettings, run_transfer
 
     found_norm = NORMS.find(norm)
@@ -122,6 +132,7 @@ def transfer(
         decay,
         diversity,
         crops,
+        () if scales is None else OPTIONS["scales"].read("--scales", scales),
         seed,
         batch_size,
     )

@@ -96,6 +96,7 @@ class Plan(Part):
     resize: str | None = None
     universal: str | None = None
     surrogates: Annotated[list[str], BeforeValidator(several), or_empty([])] = []
+    transfer: str | None = None
     plugins: Annotated[list[str], BeforeValidator(several), or_empty([])] = []
     floors: Annotated[Limits, _limits("floor"), or_empty({})] = {}
     ceilings: Annotated[Limits, _limits("ceiling"), or_empty({})] = {}
@@ -198,6 +199,7 @@ class Plan(Part):
             draws=self.draws,
             attacks_on_samples=on_samples,
             surrogates=tuple(self.surrogates),
+            transfer=self.transfer,
             **budget_of(self.budgets),
         )
 

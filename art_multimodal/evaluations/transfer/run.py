@@ -72,6 +72,7 @@ class TransferSettings:
     decay: float = 1.0
     diversity: float = 0.5
     crops: int = 0
+    scales: tuple[float, ...] = ()
     seed: int = 0
     batch_size: int = 32
 
@@ -108,6 +109,7 @@ class TransferSettings:
                 self.decay,
                 self.diversity,
                 crops=self.crops,
+                scales=self.scales,
                 batch_size=self.batch_size,
                 seed=self.seed,
                 verbose=False,
@@ -121,6 +123,9 @@ class TransferSettings:
         """In JSON types, without what no result depends on."""
         found = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del found["batch_size"]
+        if not self.scales:
+            # As matrices had it before there could be any.
+            del found["scales"]
         return found
 
 
@@ -299,6 +304,8 @@ def protocol(settings: dict[str, Any]) -> dict[str, str]:
     :param settings: In JSON types.
     """
     views = f"{settings['crops']} local crops a step" if settings["crops"] else "the whole image"
+    if scales := settings.get("scales"):
+        views += f" and the whole at scales {', '.join(f'{scale:g}' for scale in scales)}"
     return {
         "attack": (
             f"{settings['steps']} steps of gradients on the source, momentum {settings['decay']:g}, input diversity "
