@@ -26,6 +26,8 @@ from art_multimodal.evaluations.standards import STANDARDS
 from art_multimodal.evaluations.suite import PAIRS, RETRIEVAL, SAMPLES, ZERO_SHOT
 
 SCHEMA: dict[str, Any] = json.loads((files("art_multimodal.evaluations.audit") / "report.schema.json").read_text())
+#: Audits of classifiers of images, and of one of pairs, that write more.
+FURTHER = ("defended", "test_time", "smoothed", "radii")
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -39,13 +41,15 @@ def reports(tmp_path_factory, finished, finished_pairs, finished_retrieval) -> d
     folders = {ZERO_SHOT: finished.folder, PAIRS: finished_pairs.folder, RETRIEVAL: finished_retrieval.folder}
     folders[SAMPLES] = run_audit(views, out / "views").folder
     folders["defended"] = run_audit(defended, out / "defended").folder
+    at_test_time = replace(defended, attacks="pgd", defences=("purification",))
+    folders["test_time"] = run_audit(at_test_time, out / "test_time").folder
     some = replace(PAIRS_SETTINGS, attacks="art_pgd", limit=4, steps=1, max_queries=10, smoothing=smoothed)
     folders["smoothed"] = run_audit(some, out / "smoothed").folder
     published = tmp_path_factory.mktemp("published") / "array.npy"
     np.save(published, np.full((3, 16, 16), 8 / 255, dtype=np.float32))
     several = replace(SETTINGS, attacks="pgd,noise", limit=4, steps=1, smaller_eps=(4 / 255,))
     several = replace(several, universal=str(published), resize="opencv_linear")
-    several = replace(several, surrogates=("demo:digits/robust",))
+    several = replace(several, surrogates=("demo:digits/robust",), transfer="crops=1,scales=0.5")
     folders["radii"] = run_audit(several, out / "radii").folder
     return {name: read_report(folder) for name, folder in folders.items()}
 
@@ -65,10 +69,10 @@ def test_the_schema_is_one_and_says_its_version() -> None:
     assert names == list(STANDARDS)
 
 
-@pytest.mark.parametrize("task", [ZERO_SHOT, PAIRS, SAMPLES, RETRIEVAL, "defended", "smoothed", "radii"])
+@pytest.mark.parametrize("task", [ZERO_SHOT, PAIRS, SAMPLES, RETRIEVAL, *FURTHER])
 def test_every_kind_of_audit_writes_what_the_schema_says(reports, task: str) -> None:
     report = reports[task]
-    assert report["task"] == task or task in ("defended", "smoothed", "radii")
+    assert report["task"] == task or task in FURTHER
     VALIDATOR.validate(report)
     VALIDATOR.validate(every_outcome(report))
 
