@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audits import timeless
+from cli_training import header_of, run
 
 from art_multimodal import cli, load_model
 from art_multimodal.modalities import skeleton
@@ -31,16 +32,6 @@ def data(tmp_path: Path) -> str:
     file = tmp_path / "samples.npz"
     np.savez(file, lab=lab, pix=pix, sound=sound, sound_length=lengths, label=CLASSES[labels])
     return f"npz:{file}"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = cli.main(["train", *arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def header_of(out: Path) -> dict:
-    return json.loads((out / "training.json").read_text())
 
 
 @pytest.mark.parametrize(
