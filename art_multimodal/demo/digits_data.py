@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from art_multimodal.datasets.source import LabelledImages
@@ -22,6 +24,13 @@ def load_strokes(split: str) -> tuple[np.ndarray, np.ndarray]:
     :param split: ``"train"`` (1,257 digits) or ``"test"`` (540).
     :return: ``float32`` of shape ``(N, 32, 32)`` in [0, 1], enlarged from 8 x 8; labels of shape ``(N,)``.
     """
+    strokes, labels = _strokes(split)
+    return strokes.copy(), labels.copy()
+
+
+@cache
+def _strokes(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read once: scikit-learn unpacks and parses a text file each time."""
     import torch
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -48,6 +57,11 @@ def ink_on_paper(strokes: np.ndarray, ink: np.ndarray, paper: np.ndarray) -> np.
     return (paper * (1 - amount) + ink * amount).astype(np.float32)
 
 
+@cache
+def _black_on_white() -> np.ndarray:
+    return ink_on_paper(_strokes("test")[0], np.array(INKS["black"]), np.array(PAPERS["white"]))
+
+
 class DigitsData(LabelledImages):
     """``demo:digits``: the 540 digits that the demo model was not trained on, in black ink on white paper."""
 
@@ -57,8 +71,7 @@ class DigitsData(LabelledImages):
     def __init__(self) -> None:
         self.class_names = DIGIT_NAMES
         self.templates = ("a photo of the handwritten digit {}.",)
-        strokes, self._labels = load_strokes("test")
-        self._images = ink_on_paper(strokes, np.array(INKS["black"]), np.array(PAPERS["white"]))
+        self._images, self._labels = _black_on_white().copy(), load_strokes("test")[1]
 
     def __len__(self) -> int:
         return len(self._images)

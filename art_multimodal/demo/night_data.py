@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -186,6 +187,12 @@ def _conditions() -> np.ndarray:
 SCENES = Scenes(_templates(), 15, _conditions())
 
 
+@cache
+def _drawn(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    seed, count = SPLITS[split]
+    return SCENES.draw(count, np.random.default_rng(seed))
+
+
 class NightData(LabelledSamples):
     """``demo:night``: an object of one of four shapes, in colours (``rgb``) and by its heat (``thermal``), 32 x 32.
 
@@ -202,10 +209,9 @@ class NightData(LabelledSamples):
     def __init__(self, split: str = "test") -> None:
         if split not in SPLITS:
             raise unknown_name("split of demo:night", split, SPLITS)
-        seed, count = SPLITS[split]
         self.class_names = SHAPES
         self.modalities = {modality.name: modality for modality in NIGHT.modalities}
-        self._samples, self.labels, rows = SCENES.draw(count, np.random.default_rng(seed))
+        self._samples, self.labels, rows = (drawn.copy() for drawn in _drawn(split))
         #: Light of each sample in [0, 1], and how much warmer or colder the object is, in [0, 0.5), ``(N,)``.
         self.light, self.heat = SCENES.conditions[rows, 0], SCENES.conditions[rows, 1]
         #: The share that rgb and thermal have in the evidence about each sample, ``(N, 2)``.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from itertools import combinations
 
 import numpy as np
 
 from art_multimodal.datasets.captioned import CaptionedImages
 from art_multimodal.demo.scene_captions import FACTS, held_out_caption, random_caption
-from art_multimodal.demo.scenes import KINDS, MOST_OBJECTS, NOTHING, draw, place_objects
+from art_multimodal.demo.scenes import KINDS, MOST_OBJECTS, NOTHING, Scenes, draw, place_objects
 
 #: Images, and the seed that draws them; no training uses it.
 SCENES, SEED = 200, 20221104
@@ -25,14 +27,9 @@ class ScenesData(CaptionedImages):
     protected_words = FACTS
 
     def __init__(self) -> None:
-        rng = np.random.default_rng(SEED)
-        sets = object_sets()
-        kinds = sets[rng.choice(len(sets), SCENES, replace=False)]
         #: What was drawn, for those who ask for the scenes.
-        self.scenes = place_objects(kinds, rng)
-        self.images = draw(self.scenes, rng)
-        named = [row[row != NOTHING].tolist() for row in kinds]
-        self.captions = tuple((random_caption(row, rng), held_out_caption(row, rng)) for row in named)
+        self.scenes: Scenes
+        self.scenes, self.images, self.captions = copy.deepcopy(_drawn())
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,6 +42,18 @@ class ScenesData(CaptionedImages):
 
     def image(self, index: int) -> np.ndarray:
         return self.images[index]
+
+
+@cache
+def _drawn() -> tuple[Scenes, np.ndarray, tuple[tuple[str, str], ...]]:
+    """The scenes, their images and their captions."""
+    rng = np.random.default_rng(SEED)
+    sets = object_sets()
+    kinds = sets[rng.choice(len(sets), SCENES, replace=False)]
+    scenes = place_objects(kinds, rng)
+    images = draw(scenes, rng)
+    named = [row[row != NOTHING].tolist() for row in kinds]
+    return scenes, images, tuple((random_caption(row, rng), held_out_caption(row, rng)) for row in named)
 
 
 def object_sets() -> np.ndarray:

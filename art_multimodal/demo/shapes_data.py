@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import numpy as np
 
 from art_multimodal.datasets.source import LabelledImages
-from art_multimodal.demo.scenes import COLOUR_NAMES, SHAPES, make_samples
+from art_multimodal.demo.scenes import COLOUR_NAMES, SHAPES, Batch, make_samples
 
 #: Groups of four samples, and the seed that draws them; no training uses it.
 GROUPS, SEED = 250, 20220704
+
+
+@cache
+def _drawn() -> Batch:
+    return make_samples(GROUPS, np.random.default_rng(SEED))
 
 
 class ShapesData(LabelledImages):
@@ -24,7 +32,7 @@ class ShapesData(LabelledImages):
     def __init__(self) -> None:
         self.class_names = ("no", "yes")
         self.templates = ()
-        drawn = make_samples(GROUPS, np.random.default_rng(SEED))
+        drawn = copy.deepcopy(_drawn())
         #: What was drawn, for those who ask for the scenes.
         self.scenes = drawn.scenes
         self.images, self.labels, self.texts = drawn.images, drawn.labels, tuple(drawn.questions.texts)

@@ -10,6 +10,7 @@ from scipy.stats import binom
 
 from art_multimodal import InputError
 from art_multimodal.datasets import open_data
+from art_multimodal.demo import night_data
 from art_multimodal.demo.night_data import SCENES, NightData, Scenes, bayes, bayes_alone
 from art_multimodal.sample_arrays import samples
 
@@ -132,6 +133,8 @@ def test_which_sensor_is_good_depends_on_the_sample(data) -> None:
 
 
 def test_splits_repeat_and_differ(data) -> None:
+    # Drawn anew, and not from what was kept.
+    night_data._drawn.cache_clear()
     assert np.array_equal(data.samples(slice(5))["rgb"], NightData().samples(np.arange(5))["rgb"])
     train = NightData("train")
     assert len(train) == 2000 and len(data) == 1000 and set(train.labels) == set(range(4))

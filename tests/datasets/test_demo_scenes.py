@@ -9,6 +9,7 @@ import pytest
 
 from art_multimodal import InputError
 from art_multimodal.datasets import open_captioned, open_data
+from art_multimodal.demo import scenes_data
 from art_multimodal.demo.scene_captions import (
     _FRAMES,
     _MEDIA,
@@ -57,6 +58,8 @@ def test_opened_by_name(data) -> None:
 
 
 def test_the_data_are_always_the_same(data) -> None:
+    # Drawn anew, and not from what was kept.
+    scenes_data._drawn.cache_clear()
     again = ScenesData()
     np.testing.assert_array_equal(again.images, data.images)
     assert again.fingerprint() == data.fingerprint()

@@ -9,6 +9,7 @@ import pytest
 
 from art_multimodal import InputError
 from art_multimodal.datasets import open_data
+from art_multimodal.demo import shapes_data
 from art_multimodal.demo.scenes import (
     NOTHING,
     OPENINGS,
@@ -46,6 +47,8 @@ def test_opened_by_name() -> None:
 
 
 def test_the_data_are_always_the_same(data) -> None:
+    # Drawn anew, and not from what was kept.
+    shapes_data._drawn.cache_clear()
     again = ShapesData()
     assert again.fingerprint() == data.fingerprint()
     np.testing.assert_array_equal(again.images, data.images)
