@@ -7,6 +7,7 @@ bounded values at least 93 %; see docs/audit.md. Of means over a few training ru
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -28,11 +29,15 @@ def proportion_ci95(successes: int, n: int) -> tuple[float, float] | None:
 
     :return: Lower and upper end, or ``None`` when ``n`` is 0.
     """
+    return None if n == 0 else _wilson(int(successes), int(n))
+
+
+@lru_cache(maxsize=4096)
+def _wilson(successes: int, n: int) -> tuple[float, float]:
+    """Kept, for reports ask for the same few numbers again and again, and a test that nobody wants comes with each."""
     from scipy.stats import binomtest
 
-    if n == 0:
-        return None
-    interval = binomtest(int(successes), int(n)).proportion_ci(0.95, method="wilsoncc")
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilsoncc")
     return float(interval.low), float(interval.high)
 
 
