@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from art_multimodal.attacks.evasion import CharacterAttack
+from art_multimodal.attacks.evasion.text.character_attack import LETTERS
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
 from art_multimodal.evaluations.audit.lines import Line
 from art_multimodal.evaluations.audit.schema import LineReader, line_to_json
+from art_multimodal.evaluations.suite import worst
 from art_multimodal.store import sealed_line
 
 SETTINGS = AuditSettings(
@@ -22,9 +26,9 @@ SETTINGS = AuditSettings(
     attacks="pgd,apgd_dlr,decoupling_exhaustive",
     eps=8 / 255,
     steps=5,
-    limit=40,
-    batch_size=16,
-    group_size=16,
+    limit=20,
+    batch_size=8,
+    group_size=8,
     seed=3,
 )
 
@@ -51,9 +55,10 @@ RETRIEVAL = AuditSettings(
     attacks="pgd,similarity_pgd,bert_attack,character_attack,co_attack,set_level_guidance,decoupling_image,worst_image",
     eps=8 / 255,
     steps=4,
-    limit=14,
-    batch_size=6,
-    group_size=6,
+    max_queries=60,
+    limit=11,
+    batch_size=5,
+    group_size=5,
     seed=3,
 )
 
@@ -82,6 +87,21 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def little_effort() -> Iterator[None]:
+    """Typing errors of two letters in place of 26, and ensembles of ten steps in place of 50.
+
+    All that audits do with them is the same.
+    """
+    before = CharacterAttack.__init__.__defaults__ or ()
+    assert LETTERS in before
+    with pytest.MonkeyPatch.context() as patch:
+        after = tuple("ae" if value == LETTERS else value for value in before)
+        patch.setattr(CharacterAttack.__init__, "__defaults__", after)
+        patch.setattr(worst, "LEAST_STEPS", 10)
+        yield
 
 
 def timeless(value: Any) -> Any:

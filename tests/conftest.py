@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -12,6 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import pytest
 import torch
+from audits import little_effort as with_little_effort
 from hypothesis import settings
 from once import made_once
 from tiny import TinyEncoder
@@ -50,6 +52,13 @@ def same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def little_effort() -> Iterator[None]:
+    """For tests of what an audit does with attacks, and not of how strong they are."""
+    with with_little_effort():
+        yield
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from forked import ONE_THREAD, Forked
 
 #: Of what the processes said, kept in a failure's message. The launcher's own trace comes behind it.
 SHOWN = 3000
+#: What both processes are told by a launcher, besides which of them they are.
+MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
 #: Seconds that a process has to end, once the other has failed.
 _GRACE = 60
 
@@ -37,7 +39,7 @@ def two_processes(folder: Path, *command: str, ends_with: int = 0) -> Ended:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    meeting = {**MEETING, "MASTER_PORT": port}
     ranks = [{**meeting, "RANK": rank, "LOCAL_RANK": rank, "COLUMNS": "80"} for rank in ("0", "1")]
     both = [Forked(folder, *command, environment=rank) for rank in ranks]
     until = None
@@ -54,7 +56,7 @@ def two_processes(folder: Path, *command: str, ends_with: int = 0) -> Ended:
 
 
 def by_torchrun(*command: str, ends_with: int = 0) -> Ended:
-    """The same by a launcher, which imports everything anew: for one test of each kind of work.
+    """The same by a launcher, which imports everything anew: a test of it is slow.
 
     :raises AssertionError: As above.
     """

@@ -16,6 +16,8 @@ from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
 from art_multimodal.evaluations.benchmark.folder import LEADERBOARD_FILES, TABLES
 from art_multimodal.evaluations.evidence.bundle import write_bundle
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 PAGE = Path(__file__).parents[1] / "docs" / "benchmark.md"
 
 

@@ -13,6 +13,8 @@ import yaml
 from art_multimodal import cli
 from art_multimodal.cli.presets import PRESETS
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 PLAN: dict[str, Any] = {
     "plan": 1,
     "models": ["demo:digits"],

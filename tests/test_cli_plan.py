@@ -21,6 +21,8 @@ from art_multimodal.evaluations.suite import ATTACKS, Budget
 from art_multimodal.evaluations.suite.costs import Cost, Texts
 from art_multimodal.evaluations.suite.looking import LOOK
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 PLAN = Plan(
     (
         PlannedPass("clean", 40, Cost(2)),

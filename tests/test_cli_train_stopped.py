@@ -84,7 +84,7 @@ def test_ctrl_c_is_130_and_the_run_goes_on(tmp_path: Path, capsys, monkeypatch) 
 
 
 def test_sigkill_then_resume_ends_with_the_same_weights(tmp_path: Path, capsys) -> None:
-    arguments = ["text-contrastive", "demo:digits", *QUICK, "--checkpoint-every", "3"]
+    arguments = ["text-contrastive", "demo:digits", *QUICK, "--limit", "20", "--checkpoint-every", "2"]
     code, _, _ = run(capsys, *arguments, "--out", str(tmp_path / "whole"))
     assert code == 0
     script = f"""
@@ -95,7 +95,7 @@ def test_sigkill_then_resume_ends_with_the_same_weights(tmp_path: Path, capsys) 
         from art_multimodal.cli.training_display import TrainingDisplay
 
         def killed(self, record):
-            if record.place.step == 6:
+            if record.place.step == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         TrainingDisplay.step = killed

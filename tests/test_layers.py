@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -41,7 +41,8 @@ HEIGHTS = (
 )
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imports(path: Path) -> list[tuple[int, str]]:
     """Line and room of everything that a module imports when it is used; types alone do not count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     of_types = {
@@ -50,15 +51,17 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
         for node in ast.walk(block)
     }
+    found = []
     for node in ast.walk(tree):
         if id(node) in of_types:
             continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("art_multimodal."):
-            yield node.lineno, (node.module or "").split(".")[1]
+            found.append((node.lineno, (node.module or "").split(".")[1]))
         elif isinstance(node, ast.Import):
             for name in node.names:
                 if name.name.startswith("art_multimodal."):
-                    yield node.lineno, name.name.split(".")[1]
+                    found.append((node.lineno, name.name.split(".")[1]))
+    return found
 
 
 def height(room: str) -> int | None:

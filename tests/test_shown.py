@@ -30,11 +30,12 @@ def test_what_a_string_is_shown_as(text: object, expected: str) -> None:
 
 
 def test_no_character_moves_the_cursor_or_breaks_the_line() -> None:
-    for code in range(sys.maxunicode + 1):
-        text = shown(chr(code))
+    # 256 at a time: what is shown of a character does not depend on the ones beside it.
+    for first in range(0, sys.maxunicode + 1, 256):
+        text = shown("".join(map(chr, range(first, first + 256))))
         text.encode("utf-8")
         assert len(text.splitlines()) <= 1
-        for letter in text:
+        for letter in set(text):
             assert letter in "\u200c\u200d" or unicodedata.category(letter)[0] != "C"
 
 

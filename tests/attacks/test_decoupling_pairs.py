@@ -44,7 +44,7 @@ def test_exhaustive_is_the_published_procedure_on_pairs(outcomes, model_class, d
     watched = {"decision": decision} if isinstance(decision, str) else {"decision": "fusion"}
     threshold = None if isinstance(decision, str) else decision
     for shape in ((8, 8), (12, 5), (1, 30), (1, 1), (37, 20)):
-        pairs = make_pairs(10, shape)
+        pairs = make_pairs(6, shape)
         alone = [Alone(classifier.model, pair, decision) for pair in pairs]
         for modalities in (("image",), ("text",), ("image", "text")):
             outcomes.clear()
@@ -53,7 +53,7 @@ def test_exhaustive_is_the_published_procedure_on_pairs(outcomes, model_class, d
                 pairs,
                 search="exhaustive",
                 modalities=modalities,
-                batch_size=6,
+                batch_size=4,
                 max_combinations=150,
                 fusion_threshold=threshold,
                 **watched,

@@ -79,7 +79,7 @@ def test_arts_adversarial_trainer_lowers_the_loss_on_decoupled_samples(kind, set
     classifier.fit = lambda x, y, **more: (batches.append((x.copy(), y.copy())), fit(x, y, **more))
     np.random.seed(0)
     torch.manual_seed(0)
-    AdversarialTrainer(classifier, attack, ratio=0.5).fit(x, y, batch_size=6, nb_epochs=25)
+    AdversarialTrainer(classifier, attack, ratio=0.5).fit(x, y, batch_size=6, nb_epochs=15)
     # It trained on images with points removed, each with its own text, less some words, and its own label.
     images, texts = (x, [""] * COUNT) if kind == "dual encoder" else (x["image"], x["text"])
     touched = 0

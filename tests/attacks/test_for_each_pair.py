@@ -34,8 +34,15 @@ from art_multimodal.estimators.text_bound import RowMismatch, TextBoundClassifie
 pytestmark = pytest.mark.filterwarnings("ignore:The images lie in:UserWarning")
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("attack", ATTACKS)
+#: Every attack on one of the models, in turn; on the others they are slow.
+IN_TURN = [
+    pytest.param(attack, model, marks=[] if (number + place) % len(MODELS) == 0 else [pytest.mark.slow])
+    for number, attack in enumerate(ATTACKS)
+    for place, model in enumerate(MODELS)
+]
+
+
+@pytest.mark.parametrize(("attack", "model"), IN_TURN)
 def test_no_row_is_evaluated_with_a_text_that_is_not_its_own(attack: str, model: str) -> None:
     classifier, pairs = make(MODELS[model]), make_pairs()
     y = one_hot(classifier, pairs, shift=1 if attack == "saliency_map" else 0)  # the labels it takes are targets

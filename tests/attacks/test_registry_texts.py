@@ -24,6 +24,8 @@ from art_multimodal.evaluations.suite.selection import TRANSFER, UNIVERSAL
 from art_multimodal.language.words import words_of
 from art_multimodal.pairs import is_pairs
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 TEXT = [name for name, entry in ATTACKS.items() if entry.modality == "text"]
 BOTH = ["independent", "co_attack", "joint"]
 EPS = 8 / 255

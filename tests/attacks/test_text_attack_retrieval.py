@@ -8,7 +8,9 @@ import torch
 from attacks.text_attacks import ALL, TEXTS, fusion, images, kl, language_model, pairs, slow_best, zero_shot
 from tiny import TinyEncoder
 
+from art_multimodal import load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack
+from art_multimodal.datasets import open_captioned
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.pairs import image_text_pairs
@@ -129,3 +131,18 @@ def test_what_does_not_fit_is_refused():
         bert_attack(retriever()).generate(images(2))
     with pytest.raises(InputError, match="embedding_kl"):
         bert_attack(retriever(), loss="similarity").perturb(["a"])
+
+
+@pytest.mark.slow
+def test_one_letter_tells_the_model_of_scenes_more_than_one_word() -> None:
+    """With all letters; that typing errors lead away at all is tested above."""
+    data = open_captioned("demo:scenes")
+    estimator = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
+    captions = [(index, text) for index in range(14) for text in data.captions_of(index)]
+    pairs = image_text_pairs(np.stack([data.image(index) for index, _ in captions]), [text for _, text in captions])
+    words, letters = (
+        attack(estimator, candidate_words=count, protected_words=data.protected_words, verbose=False)
+        for attack, count in ((BertAttack, None), (CharacterAttack, 1))
+    )
+    recalls = [estimator.recall(one.generate(pairs), truth=pairs).text_to_image[1] for one in (words, letters)]
+    assert recalls[1] < 0.9 and recalls[1] < recalls[0]

@@ -54,7 +54,7 @@ def edits(elements: dict[str, Elements], x: np.ndarray, attacked: np.ndarray) ->
     [
         (Partition({"rgb": 1, "note": 1}), {"rgb": 2, "note": 1}),
         (Partition({"audio": 1, "lab": 1}), {"audio": 2, "lab": 3}),
-        (Independent({"rgb": 3, "lab": 2}, samples=60), {"rgb": 3, "lab": 1}),
+        (Independent({"rgb": 3, "lab": 2}, samples=40), {"rgb": 3, "lab": 1}),
     ],
     ids=repr,
 )

@@ -23,12 +23,30 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def further(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the runs that are slow."""
+    folder = tmp_path_factory.mktemp("further")
+    launched.two_processes(folder, str(SCRIPT), str(folder), "further")
+    return folder
+
+
 def facts(folder: Path, process: int) -> dict:
     return json.loads((folder / f"facts-{process}.json").read_text())
 
 
 @pytest.mark.parametrize(("name", "data"), two_processes.RUNS)
 def test_two_processes_are_one_with_twice_the_batch(both: Path, name: str, data: str) -> None:
+    check_run(both, name, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "data"), two_processes.FURTHER)
+def test_on_captions_too(further: Path, name: str, data: str) -> None:
+    check_run(further, name, data)
+
+
+def check_run(both: Path, name: str, data: str) -> None:
     weights, losses = two_processes.trained(name, data)
     assert facts(both, 0)["processes"] == 2
     # Of two modalities that take turns each has a step.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from audits import PAIRS, RETRIEVAL, SETTINGS, one_thread, run_audit
+from audits import PAIRS, RETRIEVAL, SETTINGS, little_effort, one_thread, run_audit
 from once import made_once
 
 from art_multimodal.evaluations.audit import AuditSettings, RunLog
@@ -14,7 +14,7 @@ from art_multimodal.evaluations.audit import AuditSettings, RunLog
 def _audited(settings: AuditSettings, factory: pytest.TempPathFactory, name: str) -> RunLog:
     def make(out: Path) -> None:
         # Runs of other processes are compared with it.
-        with one_thread():
+        with one_thread(), little_effort():
             run_audit(settings, out)
 
     return RunLog.open(made_once(factory, f"audit-{name}", make))

@@ -29,7 +29,7 @@ models: [demo:digits, {name: robust, model: demo:digits/robust}]
 data:
   - {name: seen, data: demo:digits, role: in-distribution}
   - {name: unseen, data: demo:digits, role: zero-shot, templates: ["the digit {}"]}
-attacks: {image: [pgd], text: [character_attack]}
+attacks: {image: [pgd], text: [bert_attack]}
 samples: {limit: 4}
 budgets: {eps: [2/255, 8/255], steps: 2}
 """

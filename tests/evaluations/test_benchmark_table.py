@@ -23,6 +23,8 @@ from art_multimodal.evaluations.benchmark.table import BenchmarkTable, table_of
 from art_multimodal.evaluations.benchmark.writing import tex
 from art_multimodal.functional.statistics import mean_of_means_ci95, proportion_ci95, stratified_sign_test
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 HOSTILE = "</td><script>alert(1)</script> \\input{/etc/passwd} $x^2$ & 50% #1 _a_ {b} ~ [2pt] | `c` \x1b[31m"
 CONFIG = """
 benchmark: 1

@@ -26,6 +26,8 @@ from art_multimodal.evaluations.evidence.keeping import estimated_bytes
 from art_multimodal.evaluations.evidence.rescoring import rescore
 from art_multimodal.modalities import image
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:

@@ -21,6 +21,8 @@ from art_multimodal.evaluations.evidence.data import BundledSamples
 from art_multimodal.evaluations.evidence.looking import write_images
 from art_multimodal.evaluations.evidence.rescoring import rescore
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 ATTACKS = "apgd,pgd_multimodal,character_attack,modality_swap,modality_missing,modality_removed,time_shift,"
 ATTACKS += "decoupling_exhaustive"
 

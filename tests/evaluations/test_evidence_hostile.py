@@ -23,6 +23,8 @@ from art_multimodal.evaluations.evidence.manifest import Entry, read_manifest
 from art_multimodal.evaluations.evidence.rescoring import rescore
 from art_multimodal.store import opened_document, sealed_document
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:

@@ -13,7 +13,7 @@ from art_multimodal.evaluations.evidence.bundle import Bundle
 from art_multimodal.evaluations.evidence.rescoring import rescore
 
 AUDIT = ("-m", "art_multimodal", "audit", "demo:digits")
-OPTIONS = ["--data", "demo:digits", "--attacks", "pgd,character_attack", "--eps", "16/255", "--limit", "14", "--steps"]
+OPTIONS = ["--data", "demo:digits", "--attacks", "pgd,bert_attack", "--eps", "16/255", "--limit", "14", "--steps"]
 OPTIONS += ["2", "--group-size", "4", "--batch-size", "4", "--fixtures", "all", "--device", "cpu"]
 
 

@@ -24,6 +24,8 @@ from art_multimodal.evaluations.formats.facts import measurements
 from art_multimodal.evaluations.formats.mlflow import files_of_run, log_to_mlflow, metrics_of, params_of
 from art_multimodal.evaluations.formats.writing import names_of, write_formats
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 SCHEMAS = Path(__file__).parent / "schemas"
 SARIF, JUNIT = SCHEMAS / "sarif-2.1.0-rtm.5.json", SCHEMAS / "junit-10.xsd"
 HUB = Options(dataset="organisation/robust-digits", plan="plans/digits plan.yaml")

@@ -25,6 +25,8 @@ from art_multimodal.evaluations.benchmark.leaderboard import places, ranges, rea
 from art_multimodal.evaluations.evidence.bundle import Bundle
 from art_multimodal.store import sealed_document
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 #: Weak on purpose: one step within a small radius.
 CONFIG = """
 benchmark: 1
@@ -260,7 +262,7 @@ def test_a_leaderboard_of_another_form_is_refused(board: Path, change: dict) -> 
 # --- How far, and which words.
 
 
-def test_places_are_written_in_few_letters() -> None:
+def test_places_are_written_in_little_effort() -> None:
     for indices in ([], [0], [0, 1, 2, 7], [3, 5, 6]):
         assert places(ranges(indices)) == indices
     assert ranges([7, 0, 2, 1]) == "0-2,7"

@@ -25,6 +25,8 @@ from art_multimodal.evaluations.suite import Budget
 from art_multimodal.evaluations.suite.noise import noise
 from art_multimodal.functional.statistics import mcnemar
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 #: A quick one, an attack on texts that no radius binds, and noise.
 SETTINGS = AuditSettings(
     "demo:digits",

@@ -29,18 +29,18 @@ from art_multimodal.evaluations.audit import opening as opening_module
 def test_numbers_are_those_of_the_attacks_run_by_hand(finished: RunLog, digits, digits_images) -> None:
     """Every sample once, the clean and decoupling rows recomputed without the audit."""
     results = read_report(finished.folder)["results"]
-    order = np.random.default_rng(SETTINGS.seed).permutation(len(digits))[:40]
+    order = np.random.default_rng(SETTINGS.seed).permutation(len(digits))[: SETTINGS.limit]
     images, labels = digits_images[0][order], digits_images[1][order]
     classifier = ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates, device_type="cpu")
     right = classifier.predict(images).argmax(axis=1) == labels
-    assert results["clean"]["n"] == 40
+    assert results["clean"]["n"] == SETTINGS.limit
     assert results["clean"]["accuracy"] == right.mean()
     attack = DecouplingAttack(classifier, search="exhaustive", verbose=False)
     attack.generate(images[right])
     fooled = [record for record in attack.records if record.success]
     row = results["decoupling_exhaustive"]
     assert row["attacked"] == right.sum()
-    assert row["accuracy"] == pytest.approx((right.sum() - len(fooled)) / 40)
+    assert row["accuracy"] == pytest.approx((right.sum() - len(fooled)) / SETTINGS.limit)
     assert row["attack_success_rate"] == pytest.approx(len(fooled) / right.sum())
     shares = [record.share_removed for record in fooled]
     assert row["share_removed_mean"] == pytest.approx(np.mean(shares))
@@ -105,12 +105,12 @@ def test_resume_after_a_cut_at_any_byte(finished: RunLog, tmp_path: Path) -> Non
         log = job.evaluate(resume=True, progress=progress)
         assert timeless(write_reports(log)) == timeless(read_report(finished.folder)), cut
         assert (folder / "log.jsonl").read_bytes().count(b"\n") == len(ends)
-        assert counts == dict.fromkeys(("clean", "pgd", "apgd_dlr", "decoupling_exhaustive"), 40)
+        assert counts == dict.fromkeys(("clean", "pgd", "apgd_dlr", "decoupling_exhaustive"), SETTINGS.limit)
 
 
 def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
     command = ["-m", "art_multimodal", "audit", "demo:digits", "--data", "demo:digits", "--attacks", SETTINGS.attacks]
-    command += ["--eps", "8/255", "--steps", "5", "--limit", "40", "--batch-size", "16", "--group-size", "16"]
+    command += ["--eps", "8/255", "--steps", "5", "--limit", "20", "--batch-size", "8", "--group-size", "8"]
     command += ["--seed", "3", "--device", "cpu", "--out", str(tmp_path / "out"), "--resume"]
     log = tmp_path / "out" / "log.jsonl"
     kills = 0
@@ -130,10 +130,10 @@ def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
     [
         ({"eps": 4 / 255}, "eps: "),
         ({"seed": 9}, "seed: 3 then, 9 now"),
-        ({"group_size": 8}, "group_size: 16 then, 8 now"),
+        ({"group_size": 4}, "group_size: 8 then, 4 now"),
         ({"attacks": "pgd"}, "attacks: pgd,apgd_dlr,decoupling_exhaustive then, pgd now"),
         ({"templates": ("the digit {}",)}, "templates: "),
-        ({"limit": 39}, "limit: 40 then, 39 now"),
+        ({"limit": 19}, "limit: 20 then, 19 now"),
     ],
 )
 def test_resume_with_other_settings_is_refused_and_nothing_is_lost(finished, tmp_path, change, message) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from audits import logged, read_report, run_audit, timeless
+from audits import little_effort, logged, read_report, run_audit, timeless
 
 from art_multimodal.cli import main
 from art_multimodal.defences.registry import parse_defence
@@ -19,7 +19,7 @@ from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.rendering import md
 from art_multimodal.evaluations.audit.sentences import sentences
 from art_multimodal.evaluations.audit.work import seed_of
-from art_multimodal.evaluations.suite import ATTACKS
+from art_multimodal.evaluations.suite import ATTACKS, exhaustive
 
 #: Two defences of images and one of texts.
 SETTINGS = AuditSettings(
@@ -28,9 +28,9 @@ SETTINGS = AuditSettings(
     attacks="pgd,character_attack",
     eps=16 / 255,
     steps=10,
-    limit=30,
-    batch_size=16,
-    group_size=16,
+    limit=20,
+    batch_size=12,
+    group_size=12,
     seed=1,
     defences=("spatial_smoothing", "jpeg:quality=75", "spelling"),
 )
@@ -165,11 +165,11 @@ def test_other_defences_are_another_run(finished: RunLog, tmp_path: Path, capsys
         "--eps",
         "16/255",
         "--limit",
-        "30",
+        "20",
         "--batch-size",
-        "16",
+        "12",
         "--group-size",
-        "16",
+        "12",
         "--seed",
         "1",
         "--resume",
@@ -204,14 +204,16 @@ def test_of_random_defences_most_draws_count(finished_random: RunLog, tmp_path: 
     assert votes.tolist() == [4, 5, 1]
 
 
-def test_of_pairs_and_of_retrieval(tmp_path: Path) -> None:
+def test_of_pairs_and_of_retrieval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exhaustive, "MOST_TEXTS_OF_A_SAMPLE", 300)
     small = {"eps": 8 / 255, "steps": 2, "limit": 8, "batch_size": 8, "max_queries": 20}
-    pairs = report_of(
-        tmp_path / "pairs",
-        AuditSettings("demo:shapes", "demo:shapes", attacks="art_pgd,character_attack,worst_text", **small),
-        defences=("jpeg", "gaussian_augmentation:sigma=0.05", "unicode", "spelling"),
-        draws=2,
-    )
+    with little_effort():
+        pairs = report_of(
+            tmp_path / "pairs",
+            AuditSettings("demo:shapes", "demo:shapes", attacks="art_pgd,character_attack,worst_text", **small),
+            defences=("jpeg", "gaussian_augmentation:sigma=0.05", "unicode", "spelling"),
+            draws=2,
+        )
     found = report_of(
         tmp_path / "retrieval",
         AuditSettings("demo:scenes", "demo:scenes", task="retrieval", attacks="pgd,co_attack", **small),

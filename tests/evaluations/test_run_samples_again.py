@@ -17,6 +17,8 @@ from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog
 from art_multimodal.sample_arrays import with_field
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 SPOKEN = AuditSettings(
     model="demo:spoken/redundant",
     data="demo:spoken/redundant",

@@ -18,6 +18,8 @@ from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.plan import plan_of
 from art_multimodal.evaluations.suite import Budget, entry_of
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 TEST_TIME = [name for name, entry in DEFENCES.items() if entry.test_time]
 SETTINGS = AuditSettings(
     "demo:digits",

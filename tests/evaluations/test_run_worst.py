@@ -21,16 +21,16 @@ SETTINGS = AuditSettings(
     eps=4 / 255,
     steps=3,
     max_queries=20,
-    limit=10,
-    batch_size=4,
-    group_size=4,
+    limit=6,
+    batch_size=2,
+    group_size=2,
     seed=2,
     max_share=0.2,
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_texts() -> Iterator[None]:
+def few_texts(little_effort: None) -> Iterator[None]:
     """Resuming is tried here, and not the whole vocabulary."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exhaustive, "MOST_TEXTS", 1_000)
@@ -136,12 +136,12 @@ def test_a_prompt_too_long_for_its_changes_is_no_error(tmp_path: Path) -> None:
         "demo:digits",
         "demo:digits",
         attacks="bert_attack,character_attack_margin",
-        limit=2,
-        batch_size=2,
-        group_size=2,
+        limit=1,
+        batch_size=1,
+        group_size=1,
         templates=(template,),
-        # Of the words a few are left, whose changes are too long.
-        protected_words=("a", "photo", "of", "the", "and", "more"),
+        # Of the words one is left, whose changes are too long.
+        protected_words=("a", "photo", "of", "the", "handwritten", "and", "more"),
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"]

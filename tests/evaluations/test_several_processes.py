@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from audits import header_of, line_of, logged, one_thread, sealed
-from launched import by_torchrun, two_processes
+from forked import Forked
+from launched import MEETING, by_torchrun, two_processes
 
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditedSmoothing, AuditSettings, write_reports
@@ -21,14 +22,16 @@ SETTINGS = AuditSettings(
     data="demo:digits",
     attacks="pgd,bert_attack",
     eps=16 / 255,
-    limit=40,
-    batch_size=6,
-    group_size=6,
+    steps=5,
+    limit=18,
+    batch_size=4,
+    group_size=4,
 )
-OPTIONS = ("--data", "demo:digits", "--attacks", "pgd,bert_attack", "--eps", "16/255", "--limit", "40")
+OPTIONS = ("--data", "demo:digits", "--attacks", "pgd,bert_attack", "--eps", "16/255", "--steps", "5")
+OPTIONS += ("--limit", "18")
 
 
-SIZES = ("--batch-size", "6", "--group-size", "6", "--device", "cpu")
+SIZES = ("--batch-size", "4", "--group-size", "4", "--device", "cpu")
 AUDIT = ("-m", "art_multimodal", "audit")
 
 
@@ -60,11 +63,13 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["copies", pytest.param("torchrun", marks=pytest.mark.slow)])
+def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path, by: str) -> None:
     out = tmp_path / "run"
     # A gate that fails: in both processes, said once.
     gate = ("--fail-under", "pgd.accuracy=0.999")
-    done = by_torchrun(*AUDIT, "demo:digits", *OPTIONS, *SIZES, "--out", str(out), *gate, ends_with=1)
+    command = (*AUDIT, "demo:digits", *OPTIONS, *SIZES, "--out", str(out), *gate)
+    done = by_torchrun(*command, ends_with=1) if by == "torchrun" else two_processes(tmp_path, *command, ends_with=1)
     assert done.stderr.count("gate failed") == 1 and done.stdout.count("95 % interval") == 1
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
     reports = [json.loads((folder / "report.json").read_text()) for folder in (out, single)]
@@ -78,6 +83,17 @@ def test_two_processes_write_what_one_writes(single: Path, tmp_path: Path) -> No
     assert not list(out.glob("log.*.jsonl"))
 
 
+def test_a_launcher_says_what_copies_are_told(tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python", "env")
+    done = Forked(tmp_path, *launcher)
+    assert done.wait() == 0, done.stderr
+    said = [line.partition("=")[::2] for line in done.stdout.splitlines()]
+    told = {name: sorted(value for other, value in said if other == name) for name in (*MEETING, "RANK", "LOCAL_RANK")}
+    assert all(len(values) == 2 for values in told.values())
+    assert told["RANK"] == told["LOCAL_RANK"] == ["0", "1"]
+    assert all(told[name] == [MEETING[name]] * 2 for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+
+
 def test_on_samples_of_any_modalities_too(tmp_path: Path) -> None:
     attacks = "pgd,modality_swap,modality_missing"
     smoothing = AuditedSmoothing(keep={"pix": 2}, budget="pix=1", attack_steps=1)
@@ -87,15 +103,15 @@ def test_on_samples_of_any_modalities_too(tmp_path: Path) -> None:
         eps=radii[1],
         smaller_eps=(radii[0],),
         steps=2,
-        limit=14,
-        batch_size=6,
-        group_size=6,
+        limit=10,
+        batch_size=4,
+        group_size=4,
         smoothing=smoothing,
     )
     single, out = tmp_path / "single", tmp_path / "run"
     write_reports(Audit(settings, single, device="cpu").evaluate())
     given = [option for eps in radii for option in ("--eps", ",".join(f"{name}={eps[name]}" for name in eps))]
-    options = ("--data", "demo:views", "--attacks", attacks, "--steps", "2", "--limit", "14", *given)
+    options = ("--data", "demo:views", "--attacks", attacks, "--steps", "2", "--limit", "10", *given)
     options += ("--keep", "pix=2", "--certify-budget", "pix=1", "--attack-steps", "1")
     two_processes(tmp_path, *AUDIT, "demo:views", *options, *SIZES, "--out", str(out))
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in lines_of(single)]
@@ -117,7 +133,7 @@ def test_a_run_of_three_that_was_killed_goes_on_alone(single: Path, tmp_path: Pa
     told = []
     resumed = Audit(SETTINGS, out, device="cpu").evaluate(resume=True, progress=lambda name, n: told.append((name, n)))
     assert [without_times(line) for line in lines_of(out)] == [without_times(line) for line in whole]
-    assert sum(count for name, count in told if name == "pgd") == 40
+    assert sum(count for name, count in told if name == "pgd") == SETTINGS.limit
     report = write_reports(resumed)
     assert without_times(report["results"]) == without_times(
         json.loads((single / "report.json").read_text())["results"]

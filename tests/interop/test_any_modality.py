@@ -81,7 +81,7 @@ def attack_view(attack: str, view: str, kind: str) -> None:
     check_what_was_done(attack, classifier, own, after)
 
 
-@pytest.mark.parametrize(("attack", "view"), cases(VIEWS, 3))
+@pytest.mark.parametrize(("attack", "view"), cases(VIEWS, 6))
 def test_modalities_that_meet_at_once(attack: str, view: str) -> None:
     attack_view(attack, view, "joint")
 

@@ -31,6 +31,8 @@ from art_multimodal.testing import (
 )
 from art_multimodal.testing.attack_cases import small_budget
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 #: What iterates is as exact as it can be, and what is deep is not as deep.
 OPTIONS: dict[str, dict[str, Any]] = {
     "deq": {"max_iter": 1000, "tolerance": 1e-12},
