@@ -13,7 +13,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import pytest
 import torch
-from audits import little_effort as with_little_effort
 from hypothesis import settings
 from once import made_once
 from tiny import TinyEncoder
@@ -34,10 +33,14 @@ _LONGEST = (
     "test_matrix.py",
     "test_in_tree.py",
     "test_any_modality.py",
-    "test_benchmark_run.py",
     "test_two_processes.py",
+    "test_benchmark_run.py",
+    "test_docstrings.py",
+    "test_run_defended.py",
+    "test_trainers_learn.py",
+    "test_several_processes.py",
     "test_retrieval.py",
-    "test_run.py",
+    "test_registry_texts.py",
 )
 
 
@@ -57,7 +60,9 @@ def same_random_numbers() -> None:
 @pytest.fixture(scope="module")
 def little_effort() -> Iterator[None]:
     """For tests of what an audit does with attacks, and not of how strong they are."""
-    with with_little_effort():
+    from audits import little_effort
+
+    with little_effort():
         yield
 
 

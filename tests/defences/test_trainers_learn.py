@@ -36,7 +36,7 @@ def digits_classifier() -> ZeroShotClassifier:
 
 @pytest.mark.parametrize("name", OF_DUAL_ENCODERS)
 def test_every_method_lowers_its_loss(name, digits_to_train_on):
-    x, y = (part[:32] for part in digits_to_train_on)
+    x, y = (part[:64] for part in digits_to_train_on)
     # Of a random model even the clean methods have something to learn.
     torch.manual_seed(0)
     estimator = digits_classifier()
@@ -49,7 +49,7 @@ def test_every_method_lowers_its_loss(name, digits_to_train_on):
     if name == "leaf":
         # Most of the time goes into typing errors.
         one.text_attack.set_params(alphabet="aeiou")
-    one.fit(x, y, batch_size=16, nb_epochs=4)
+    one.fit(x, y, batch_size=32, nb_epochs=4)
     assert len(one.losses) == 8
     assert np.mean(one.losses[-2:]) < 0.9 * np.mean(one.losses[:2])
 

@@ -40,7 +40,7 @@ def robust() -> ZeroShotClassifier:
 @pytest.fixture(scope="module")
 def some(digits_images) -> tuple[np.ndarray, np.ndarray]:
     images, labels = digits_images
-    rows = np.random.default_rng(5).permutation(len(images))[:40]
+    rows = np.random.default_rng(5).permutation(len(images))[:60]
     return images[rows], labels[rows]
 
 
@@ -101,7 +101,7 @@ def test_it_withstands_other_words(before, robust, some, top_k) -> None:
 
 
 def test_it_withstands_typing_errors(before, robust, some) -> None:
-    images, labels = some[0][:16], some[1][:16]
+    images, labels = some[0][:30], some[1][:30]
 
     def under_attack(classifier: ZeroShotClassifier, **settings) -> float:
         attack = CharacterAttack(
