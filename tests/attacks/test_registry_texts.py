@@ -24,8 +24,8 @@ from art_multimodal.evaluations.suite.selection import TRANSFER, UNIVERSAL
 from art_multimodal.language.words import words_of
 from art_multimodal.pairs import is_pairs
 
-pytestmark = pytest.mark.usefixtures("little_effort")
-
+#: Of tests that do not ask how strong typing errors are.
+little = pytest.mark.usefixtures("little_effort")
 TEXT = [name for name, entry in ATTACKS.items() if entry.modality == "text"]
 BOTH = ["independent", "co_attack", "joint"]
 EPS = 8 / 255
@@ -114,6 +114,7 @@ def test_knowing_the_image_is_stronger_and_joint_is_strongest(digits_classifier,
     assert wrong["pgd"] < wrong["joint"]
 
 
+@little
 @pytest.mark.parametrize("name", [*TEXT, *BOTH, "typographic"])
 @pytest.mark.parametrize("fusion", ["concat", "cross_attention"])
 def test_on_pairs(name, fusion) -> None:
@@ -143,6 +144,7 @@ def test_on_pairs(name, fusion) -> None:
         assert 0 < np.abs(attacked.images.astype(np.float64) - given["image"]).max() <= EPS + 1e-6
 
 
+@little
 @pytest.mark.parametrize("name", select_attacks("image,text,multimodal,decoupling", 4, RETRIEVAL))
 def test_on_captions(name) -> None:
     data = open_captioned("demo:scenes")
@@ -206,6 +208,7 @@ def test_a_gallery_of_one_image_has_nothing_to_be_mistaken_for() -> None:
     assert "apgd_dlr" not in select_attacks("image", 2, RETRIEVAL)
 
 
+@little
 def test_ensembles_in_retrieval_leave_it_to_the_worst_rank() -> None:
     data = open_captioned("demo:scenes")
     retriever = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
