@@ -11,6 +11,7 @@ from audits import logged, read_report, run_audit, timeless
 
 from art_multimodal import InputError
 from art_multimodal.cli import main
+from art_multimodal.demo.captions import DIGIT_NAMES
 from art_multimodal.evaluations.audit import Audit, AuditSettings, RunLog, write_reports
 from art_multimodal.evaluations.suite import exhaustive
 
@@ -131,7 +132,9 @@ def test_protection_reaches_the_budget(tmp_path: Path) -> None:
 
 def test_a_prompt_too_long_for_its_changes_is_no_error(tmp_path: Path) -> None:
     """Candidates that the model cannot read are not admissible; the audit goes on with the others."""
-    template = "a photo of the handwritten digit {}" + " and more" * 9 + "."
+    # With the longest names it fills the 126 bytes that the model reads: one letter more is too many.
+    template = "a photo of the handwritten digit {}" + " and more" * 9 + " again."
+    assert max(len(template.format(name)) for name in DIGIT_NAMES) == 126
     settings = AuditSettings(
         "demo:digits",
         "demo:digits",
@@ -140,8 +143,8 @@ def test_a_prompt_too_long_for_its_changes_is_no_error(tmp_path: Path) -> None:
         batch_size=1,
         group_size=1,
         templates=(template,),
-        # Of the words one is left, whose changes are too long.
-        protected_words=("a", "photo", "of", "the", "handwritten", "and", "more"),
+        # Of the words one is left.
+        protected_words=("a", "photo", "of", "the", "handwritten", "and", "more", "again"),
     )
     report = write_reports(Audit(settings, tmp_path / "out", device="cpu").evaluate())
     assert report["complete"]
