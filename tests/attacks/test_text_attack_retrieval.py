@@ -138,7 +138,7 @@ def test_one_letter_tells_the_model_of_scenes_more_than_one_word() -> None:
     """With all letters; that typing errors lead away at all is tested above."""
     data = open_captioned("demo:scenes")
     estimator = ImageTextRetriever(load_model("demo:scenes"), device_type="cpu")
-    captions = [(index, text) for index in range(14) for text in data.captions_of(index)]
+    captions = [(index, text) for index in range(60) for text in data.captions_of(index)]
     pairs = image_text_pairs(np.stack([data.image(index) for index, _ in captions]), [text for _, text in captions])
     words, letters = (
         attack(estimator, candidate_words=count, protected_words=data.protected_words, verbose=False)
