@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,17 @@ def ways(tokens: Tensor, ends: Tensor, at_once: int) -> list[tuple[str, int, int
     :param at_once: Tokens of a pass that computes common beginnings once.
     """
     from art_multimodal.functional.prefix_tree import prefix_trees
+    from art_multimodal.models.causal_text import TREES_AT_ONCE
 
     # Of a token in a layer: queries, keys, values; what is behind the heads, a projection and two wide layers.
     heads, behind = 2 * 3 * WIDTH**2, 2 * 9 * WIDTH**2
     of_token = LAYERS * (heads + behind)
-    once = sum(len(tree.ids) for tree in prefix_trees(tokens, ends, at_once))
+    once, opened = 0, 0
+    trees = prefix_trees(tokens, ends, at_once)
+    while group := list(islice(trees, TREES_AT_ONCE)):
+        places = [pair for tree in group for pair in zip(tree.positions.tolist(), tree.ids.tolist(), strict=True)]
+        once += len(places)
+        opened += len(set(places))
     counts = {
         "all positions of the context": tokens.numel(),
         "up to the longest end among 256 texts": sum(len(part) * int(part.max() + 1) for part in ends.split(256)),
@@ -64,9 +71,11 @@ def ways(tokens: Tensor, ends: Tensor, at_once: int) -> list[tuple[str, int, int
     }
     rows = [(way, count, count * of_token) for way, count in counts.items()]
     # Behind the last attention only the ends of texts go on.
+    ends_alone = once * of_token - (once - len(ends)) * behind
     return [
         *rows,
-        ("and the end of the last layer for ends alone", once, once * of_token - (once - len(ends)) * behind),
+        ("and the end of the last layer for ends alone", once, ends_alone),
+        ("and the heads of the first for a token at a position once", once, ends_alone - (once - opened) * heads),
     ]
 
 

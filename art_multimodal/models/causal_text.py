@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from art_multimodal.functional.prefix_tree import PrefixTree, Windows, prefix_trees
+from art_multimodal.functional.prefix_tree import PrefixTree, prefix_trees
 
 #: Tokens of a forward pass: enough to keep a processor busy, few enough that what they need stays near to it.
 POSITIONS_AT_ONCE = 512
 #: Tokens of it that attend together: few of their keys are for others among them alone.
-_ROWS = 32
+_ROWS = 16
+#: Trees whose tokens open the first layer together.
+TREES_AT_ONCE = 64
 
 
 class CausalLayer(Protocol):
@@ -81,41 +85,72 @@ def encode_sharing_prefixes(tower: CausalText, tokens: Tensor, device: torch.dev
     tokens = tokens.cpu()
     features, rows, count = [], [], 0
     layers = tower.layers() if isinstance(tower, LayeredText) else None
-    for tree in prefix_trees(tokens, tower.ends(tokens), POSITIONS_AT_ONCE):
-        tree = tree.to(device)
-        first = tower.embed(tree.ids[None], tree.positions)
-        last = _through(layers, first[0], tree) if layers else tower.transform(first, tree.ancestors)[0, tree.ends]
-        features.append(tower.project(last))
-        rows.append(tree.texts)
-        count += len(tree.ids)
+    trees = prefix_trees(tokens, tower.ends(tokens), POSITIONS_AT_ONCE)
+    while group := [tree.to(device) for tree in islice(trees, TREES_AT_ONCE)]:
+        if layers:
+            firsts = _firsts(tower, layers[0], group)
+            last = [_through(layers, first, tree) for first, tree in zip(firsts, group, strict=True)]
+        else:
+            last = [tower.transform(tower.embed(t.ids[None], t.positions), t.ancestors)[0, t.ends] for t in group]
+        features += [tower.project(states) for states in last]
+        rows += [tree.texts for tree in group]
+        count += sum(len(tree.ids) for tree in group)
     return torch.cat(features)[torch.cat(rows).argsort()], count
 
 
-def _through(layers: Sequence[CausalLayer], states: Tensor, tree: PrefixTree) -> Tensor:
-    """Last states ``[T, W]`` of the ends of a tree's texts, from first states ``[P, W]`` of all its tokens."""
+#: Queries, keys and values, ``[T, W]`` each.
+_Opened = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class _First:
+    """First states ``[T, W]`` of distinct tokens, and what the first layer opens of them.
+
+    :param places: Which of them the tokens of a tree are, ``[P]``.
+    """
+
+    states: Tensor
+    opened: _Opened
+    places: Tensor
+
+
+def _firsts(tower: CausalText, layer: CausalLayer, trees: Sequence[PrefixTree]) -> list[_First]:
+    """What the first layer meets in each tree: the same for a token at a position, whatever stands before it."""
+    ids, positions = torch.cat([tree.ids for tree in trees]), torch.cat([tree.positions for tree in trees])
+    most = int(ids.max()) + 1
+    numbers, places = (positions * most + ids).unique(return_inverse=True)
+    states = [tower.embed(part % most, part // most) for part in numbers.split(POSITIONS_AT_ONCE)]
+    queries, keys, values = (torch.cat(parts) for parts in zip(*map(layer.open, states), strict=True))
+    first = torch.cat(states)
+    return [_First(first, (queries, keys, values), own) for own in places.split([len(tree.ids) for tree in trees])]
+
+
+def _through(layers: Sequence[CausalLayer], first: _First, tree: PrefixTree) -> Tensor:
+    """Last states ``[T, W]`` of the ends of a tree's texts."""
     windows = tree.windows(_ROWS)
-    for layer in layers:
-        attended = _attended(*layer.open(states), layer.heads, windows)
-        if layer is layers[-1]:
-            # Nobody attends to what comes out of the last layer.
-            states, attended = states[tree.ends], attended[tree.ends]
-        states = layer.close(states, attended)
-    return states
+    size = len(tree.ids)
+    # Behind the last token of the tree its last window asks for that token once more.
+    asking = torch.arange(windows.allowed.shape[:2].numel(), device=tree.ids.device).clamp(max=size - 1)
+    asked = windows.keys.flatten()
+    # Attention would turn what is allowed into what is added, in every layer.
+    added = first.opened[0].new_zeros(windows.allowed.shape).masked_fill(~windows.allowed, -torch.inf)
+    attended = _attended(first.opened, layers[0].heads, first.places[asking], first.places[asked], added)
+    states = first.states[first.places]
+    for layer, following in pairwise(layers):
+        states = layer.close(states, attended[:size])
+        attended = _attended(following.open(states), following.heads, asking, asked, added)
+    # Nobody attends to what comes out of the last layer.
+    return layers[-1].close(states[tree.ends], attended[tree.ends])
 
 
-def _attended(queries: Tensor, keys: Tensor, values: Tensor, heads: int, windows: Windows) -> Tensor:
-    """What the heads find ``[P, W]`` for queries ``[P, W]`` in their windows."""
-    size, width = queries.shape
-    count, rows, _ = windows.allowed.shape
-    places = windows.keys.flatten()
+def _attended(opened: _Opened, heads: int, asking: Tensor, asked: Tensor, added: Tensor) -> Tensor:
+    """What the heads find ``[B * R, W]`` for the places of queries ``[B * R]`` among those of keys ``[B * K]``.
 
-    def by_head(states: Tensor) -> Tensor:
-        return states.reshape(count, -1, heads, width // heads).transpose(1, 2)
-
-    found = F.scaled_dot_product_attention(
-        by_head(F.pad(queries, (0, 0, 0, count * rows - size))),
-        by_head(keys[places]),
-        by_head(values[places]),
-        attn_mask=windows.allowed[:, None],
+    :param added: To products of queries and keys, ``[B, R, K]``.
+    """
+    queries, keys, values = (
+        part.index_select(0, places).view(len(added), -1, heads, part.shape[1] // heads).transpose(1, 2)
+        for part, places in zip(opened, (asking, asked, asked), strict=True)
     )
-    return found.transpose(1, 2).reshape(-1, width)[:size]
+    found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=added[:, None])
+    return found.transpose(1, 2).reshape(len(asking), -1)

@@ -78,16 +78,16 @@ def byte_features(tower, tokens):
     return tower.projection(tower.norm(states[torch.arange(len(tokens)), ends]))
 
 
-def positions_seen(encoder, run) -> int:
-    """How many positions went into the layers of the text tower."""
+def positions_seen(encoder, run, layer=-1) -> int:
+    """How many positions went into a layer of the text tower."""
     seen = []
     names = (torch.nn.Linear, torch.nn.MultiheadAttention)
     parts = [
         module
         for name, module in encoder.named_modules()
-        if isinstance(module, names) and "vis" not in name and any(part in name for part in ("attn", "qkv"))
+        if isinstance(module, names) and "vis" not in name and name.endswith(("attn", "qkv", "k_proj"))
     ]
-    hook = parts[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[:-1].numel()))
+    hook = parts[layer].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[:-1].numel()))
     run()
     hook.remove()
     return sum(seen)
@@ -149,6 +149,23 @@ def test_no_position_is_computed_twice_or_for_nothing(make, name, monkeypatch):
     monkeypatch.setattr(causal_text, "POSITIONS_AT_ONCE", len(beginnings) // 2)
     seen = positions_seen(encoder, lambda: counts.append(encoder.encode_texts_sharing_prefixes(tokens)[1]))
     assert len(beginnings) < seen == counts[1] < sum(map(len, rows)) / 2
+
+
+@pytest.mark.parametrize("name", ["clip", "digits"])
+@torch.no_grad()
+def test_the_first_layer_sees_a_token_at_a_position_once(make, name, monkeypatch):
+    encoder, _ = make(name)
+    texts = list(dict.fromkeys(SHARED))
+    tokens = encoder.tokenize(texts)
+    ends = encoder.causal_text.ends(tokens)
+    rows = [row[: end + 1] for row, end in zip(tokens.tolist(), ends.tolist(), strict=True)]
+    run = lambda: encoder.encode_texts_sharing_prefixes(tokens)  # noqa: E731
+    monkeypatch.setattr(causal_text, "POSITIONS_AT_ONCE", 2 * len(rows[0]))
+    distinct = len({pair for row in rows for pair in enumerate(row)})
+    assert positions_seen(encoder, run, layer=0) == distinct < positions_seen(encoder, run) / 2
+    # A tree at a time: as often as trees have it.
+    monkeypatch.setattr(causal_text, "TREES_AT_ONCE", 1)
+    assert distinct < positions_seen(encoder, run, layer=0) <= positions_seen(encoder, run)
 
 
 @pytest.mark.parametrize("name", ["clip", "clip_other_pad", "clipseg", "metaclip_2", "chinese_clip"])
