@@ -56,6 +56,9 @@ class TextQuestions:
         :raises InputError: If the model refuses one.
         """
         distinct, size = list(dict.fromkeys(self.texts)), self.asking.batch_size
+        if self.asking.separate:
+            # What was embedded was read: all prompts of a classifier, say.
+            distinct = [text for text in distinct if text not in self.asking.text_table.memory.row_of]
         for start in range(0, len(distinct), size):
             self.asking.tokenize(self.name, distinct[start : start + size])
         rows, states = self._states(list(enumerate(self.texts)))
