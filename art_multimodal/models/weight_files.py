@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from art_multimodal.errors import InputError, one_line
@@ -276,6 +277,20 @@ class DryBuild(TorchFunctionMode):
         return result
 
 
+class WithoutDraws(TorchFunctionMode):
+    """Inside, no random numbers are drawn into tensors: of a model whose every weight is then filled from files.
+
+    Drawing those of a ViT-B/32 takes a second. Holds for the thread that enters it.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+_DRAWS = {Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.trunc_normal_, init.kaiming_uniform_}
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange, torch.linspace}
 _FACTORIES |= {torch.eye, torch.tensor, torch.randint, torch.randperm, torch.empty_strided}
 

@@ -149,6 +149,23 @@ def test_a_published_architecture_is_no_larger_than_its_own_weights(name):
         check_build(lambda: open_clip.create_model(name, load_weights=False), name, small)
 
 
+def test_nothing_is_drawn_into_weights_that_a_file_fills():
+    from art_multimodal.models.weight_files import WithoutDraws
+
+    before = torch.get_rng_state()
+    with WithoutDraws():
+        parts = (torch.nn.Linear(4, 4), torch.nn.Embedding(4, 4), torch.nn.Conv2d(4, 4, 3))
+        torch.nn.MultiheadAttention(4, 2)
+        torch.nn.init.trunc_normal_(parts[0].weight, std=0.02)
+        torch.nn.init.xavier_normal_(parts[1].weight)
+        scales = torch.nn.LayerNorm(4).weight
+    assert torch.equal(torch.get_rng_state(), before)
+    # What is no draw is as ever.
+    assert torch.equal(scales, torch.ones(4))
+    parts[0].weight.data.normal_()
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_link_to_weights_that_somebody_names_is_theirs(open_clip_checkpoint, tmp_path):
     _, path = open_clip_checkpoint("tiny-test")
     (tmp_path / "mine.safetensors").symlink_to(path)
