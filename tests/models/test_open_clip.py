@@ -12,12 +12,16 @@ import shutil
 import open_clip
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from open_clip.pretrained import _slpcfg
+from open_clip.tokenizer import get_clean_fn
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.transforms.functional import to_tensor
 
 from art_multimodal.errors import InputError
+from art_multimodal.models.families.open_clip.cleaning import clean_lower, with_quick_cleaning
 from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.loading import load_model
 
@@ -97,6 +101,24 @@ def test_texts_are_tokenised_and_embedded_as_by_open_clip(pair, texts):
         expected = model.encode_text(tokenizer(texts), normalize=normalize)
         torch.testing.assert_close(encoder.encode_text(tokens, normalize=normalize), expected)
     assert len(expected.unique(dim=0)) == len(texts), "the texts must be told apart"
+
+
+PLAIN = st.text(st.characters(min_codepoint=32, max_codepoint=126))
+
+
+@given(st.one_of(PLAIN, st.text(), st.tuples(PLAIN, st.text(max_size=3), PLAIN).map("".join)))
+@example("A  &lt;Cat&gt; &amp;amp; don't\x1b[31m")
+@example(" two\r\nlines\tand \x00 ")
+@example("caf\u00c3\u00a9 \u2018quoted\u2019 \ufb01ne")
+def test_texts_are_tidied_as_by_open_clip(text):
+    assert clean_lower(text) == get_clean_fn("lower")(text)
+
+
+def test_own_tokenizers_tidy_texts_quickly_and_others_as_they_do(tiny_weights, open_clip_architectures):
+    assert load_model(f"open_clip:tiny-test/{tiny_weights[1]}").tokenizer.clean_fn is clean_lower
+    other = open_clip.SimpleTokenizer(clean="whitespace")
+    assert with_quick_cleaning(other).clean_fn is get_clean_fn("whitespace")
+    assert open_clip.get_tokenizer("tiny-test").clean_fn is get_clean_fn("lower")
 
 
 @torch.no_grad()

@@ -8,13 +8,14 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from art_multimodal.errors import InputError, one_line, unknown_name
 from art_multimodal.models.checked_json import check_folder, check_link, read_json
+from art_multimodal.models.families.open_clip.cleaning import with_quick_cleaning
 from art_multimodal.models.families.open_clip.config import (
     check_model_config,
     check_preprocessing,
@@ -25,7 +26,7 @@ from art_multimodal.models.families.open_clip.encoder import OpenCLIPEncoder
 from art_multimodal.models.families.open_clip.weights import fill, image_tower_of
 from art_multimodal.models.fast_gradients import with_fast_gradients
 from art_multimodal.models.hub import hub_folder, is_hub_name
-from art_multimodal.models.weight_files import check_build, check_numbers, read_weights, sizes_of
+from art_multimodal.models.weight_files import WithoutDraws, check_build, check_numbers, read_weights, sizes_of
 from art_multimodal.shown import quoted, shown
 
 #: What open_clip itself calls them in a folder.
@@ -220,7 +221,9 @@ def _loaded(plan: _Plan, tower: Path | None = None) -> OpenCLIPEncoder:
         check_numbers({part: plan.config.get(part)}, plan.settings, sizes)
     check_build(lambda: _built(plan), plan.settings, sizes)
     try:
-        model = _built(plan)
+        # Files of JAX are filled in by open_clip, which does not say what they lack.
+        with nullcontext() if plan.weights.suffix in (".npz", ".npy") else WithoutDraws():
+            model = _built(plan)
     except InputError:
         raise
     except Exception as error:
@@ -303,8 +306,8 @@ def _tokenizer(plan: _Plan) -> Any:
             tokenizer.tokenizer.padding_side = "right"
             return tokenizer
         if plan.folder is None:
-            return open_clip.get_tokenizer(plan.settings)
-        return open_clip.SimpleTokenizer(context_length=context, **settings)
+            return with_quick_cleaning(open_clip.get_tokenizer(plan.settings))
+        return with_quick_cleaning(open_clip.SimpleTokenizer(context_length=context, **settings))
     except InputError:
         raise
     except Exception as error:
