@@ -16,7 +16,7 @@ from art_multimodal.functional.prefix_tree import PrefixTree, prefix_trees
 #: Tokens of a forward pass: enough to keep a processor busy, few enough that what they need stays near to it.
 POSITIONS_AT_ONCE = 512
 #: Tokens of it that attend together: few of their keys are for others among them alone.
-_ROWS = 16
+_ROWS = 32
 #: Trees whose tokens open the first layer together.
 TREES_AT_ONCE = 64
 
