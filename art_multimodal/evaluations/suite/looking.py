@@ -15,11 +15,12 @@ from art_multimodal.evaluations.suite.costs import Cost
 from art_multimodal.evaluations.suite.entry import Attacked, PreparedAttack, entry_of
 from art_multimodal.evaluations.suite.gallery import also_on_gallery
 
-#: The cost of a look at every sample of a batch: two gradients, two answers, and two lengths of steps along a gradient
-#: and eight random directions.
+#: The most that a look at every sample of a batch costs: two gradients, two answers, and two lengths of steps along a
+#: gradient and eight random directions.
 LOOK = Cost(22, 2)
-#: Groups of samples that are looked at: the first ones, and later one in so many. A look takes as long as some 15 steps
-#: of each sample that it takes, and what it may find is a property of the model.
+#: Groups of samples that are looked at: the first ones, and later one in so many. A look takes as long as some 5 steps
+#: of each sample that it takes, and some 15 where gradients are no clear guide; and what it may find is a property of
+#: the model.
 FIRST_GROUPS, EVERY = 4, 16
 #: Looks by itself, and compares its members besides.
 _LOOKS_ANYWAY = "worst_image"
