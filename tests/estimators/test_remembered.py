@@ -219,3 +219,27 @@ def test_parts_are_those_that_torch_names() -> None:
     with frozen(model):
         assert not any(parameter.requires_grad for parameter in model.parameters())
     assert [parameter.requires_grad for parameter in model.parameters()] == [True, False]
+
+
+def test_parameters_stay_out_of_the_graphs_of_many_passes() -> None:
+    """Inside, no graph knows of them, whoever asks; gradients are the same, and flags are what they were afterwards."""
+    model = TinyEncoder().eval()
+    model.text.requires_grad_(False)
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    module = ZeroShotClassifier(model, NAMES, device_type="cpu").model
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    expected = torch.autograd.grad(module(images).square().sum(), images)[0]
+    with module.without_parameters():
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        with module.without_parameters(), frozen(module):
+            assert torch.equal(torch.autograd.grad(module(images).square().sum(), images)[0], expected)
+        assert module.apart
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not module.apart
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+    with pytest.raises(ZeroDivisionError), module.without_parameters():
+        _ = 1 / 0
+    assert not module.apart
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+    with module.trainable(), module.without_parameters():
+        assert [parameter.requires_grad for parameter in model.parameters()] == flags

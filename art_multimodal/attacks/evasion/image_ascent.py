@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from art_multimodal.attacks.checks import check_whole_number
 from art_multimodal.estimators.defences import preprocessed, score_and_gradient
+from art_multimodal.estimators.modules import LearningModule
 from art_multimodal.functional.losses import class_cross_entropy, margin_loss
 from art_multimodal.functional.perturbations import norm_of, projected_gradient_ascent, random_start
 
@@ -179,9 +181,11 @@ def ascend(
             best.offer(images, score)
         return direction
 
-    last = projected_gradient_ascent(
-        gradient, clean, budget.norm, budget.eps, budget.eps_step, budget.max_iter, mask=mask, start=start
-    )
+    module = estimator.model
+    with module.without_parameters() if isinstance(module, LearningModule) else nullcontext():
+        last = projected_gradient_ascent(
+            gradient, clean, budget.norm, budget.eps, budget.eps_step, budget.max_iter, mask=mask, start=start
+        )
     if best is not None:
         with torch.no_grad():
             best.offer(last, objective(preprocessed(estimator, last))[1])
