@@ -128,12 +128,20 @@ def read_pixels(pixels: np.ndarray, name: str, transform: PhotoTransform | None)
     :param pixels: ``uint8`` ``(H, W, 3)``.
     :raises UnreadableSample: If the transform fails.
     """
-    photo = Image.fromarray(np.ascontiguousarray(pixels))
-    try:
-        photo = photo if transform is None else transform(photo)
-    except Exception as error:  # as above
-        raise UnreadableSample(name, f"it cannot be resized ({type(error).__name__})") from None
-    return np.ascontiguousarray(np.asarray(photo, dtype=np.float32).transpose(2, 0, 1)) / np.float32(255)
+    if transform is not None and not _leaves_alone(transform, *pixels.shape[:2]):
+        photo = Image.fromarray(np.ascontiguousarray(pixels))
+        try:
+            photo = transform(photo)
+        except Exception as error:  # as above
+            raise UnreadableSample(name, f"it cannot be resized ({type(error).__name__})") from None
+        pixels = np.asarray(photo)
+    return np.divide(pixels.transpose(2, 0, 1), np.float32(255), order="C")
+
+
+def _leaves_alone(transform: PhotoTransform, height: int, width: int) -> bool:
+    """Whether a transform is known to return a photo of this size as it is: its object says so by ``reduces``."""
+    reduces = getattr(getattr(transform, "__self__", None), "reduces", None)
+    return reduces is not None and not reduces(height, width)
 
 
 def _decoded(source: Path | bytes, name: str, transform: PhotoTransform | None, channels: int | None) -> np.ndarray:

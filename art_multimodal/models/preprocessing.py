@@ -134,15 +134,18 @@ class ImagePreprocessing(nn.Module):
 
         Attacks on photos of many megapixels would cost minutes each and change pixels that the model never sees.
         """
-        sides = (photo.height, photo.width)
-        if not all(side > target for side, target in zip(sides, self.size, strict=True)):
+        if not self.reduces(photo.height, photo.width):
             return photo
-        sides = self._resized_sides(*sides)
+        sides = self._resized_sides(photo.height, photo.width)
         resized = self._resized_photo(photo, sides)
         if self.resize_mode == "longest":
             return resized
         top, left = self._crop_corner(sides)
         return resized.crop((left, top, left + self.size[1], top + self.size[0]))
+
+    def reduces(self, height: int, width: int) -> bool:
+        """Whether :meth:`reduce_photo` brings a photo of this size to another one."""
+        return height > self.size[0] and width > self.size[1]
 
     def _resized_photo(self, photo: Image, sides: tuple[int, int]) -> Image:
         if self.interpolation in INTERPOLATIONS:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from art_multimodal.datasets import UnreadableSample, photos
 from art_multimodal.datasets.photos import MAX_KEPT_PIXELS, MAX_PIXELS, MAX_SIDES, read_photo
+from art_multimodal.models.preprocessing import ImagePreprocessing
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n{ } loop\n"
 #: Starts of formats that Pillow hands to other programs or libraries, or that are no pictures at all.
@@ -185,3 +186,22 @@ def test_nothing_heavy_is_imported_for_heic(tmp_path: Path) -> None:
     code = "import art_multimodal.datasets, sys; print('pillow_heif' in sys.modules)"
     said = Forked(tmp_path, "-c", code)
     assert said.wait() == 0 and said.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("size", [(20, 24), (24, 20), (20, 20), (33, 20), (33, 40)])
+def test_numbers_that_need_no_resize_are_what_pillow_makes_of_them(size: tuple[int, int], monkeypatch) -> None:
+    """Pixels of an array pass Pillow only where the model's transform would change them; what comes out is the same."""
+    preprocess = ImagePreprocessing((20, 20), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = np.asarray(preprocess.reduce_photo(Image.fromarray(pixels)), dtype=np.float32).transpose(2, 0, 1) / 255
+    # A transform of which nothing is known, and a view whose rows stand apart.
+    apart = np.repeat(pixels, 2, axis=1)[:, ::2]
+    for transform in (preprocess.reduce_photo, lambda photo: preprocess.reduce_photo(photo)):
+        found = photos.read_pixels(apart, "x", transform)
+        assert found.dtype == np.float32 and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, expected.astype(np.float32))
+    plain = photos.read_pixels(pixels, "x", None)
+    np.testing.assert_array_equal(plain, pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+    if min(size) <= 20:
+        monkeypatch.setattr(Image, "fromarray", None)
+        np.testing.assert_array_equal(photos.read_pixels(pixels, "x", preprocess.reduce_photo), plain)

@@ -170,6 +170,8 @@ def test_photos_that_are_not_larger_stay_as_they_are(photos):
     assert len(smaller) >= 3
     for photo in smaller:
         assert preprocess.reduce_photo(photo) is photo
+    for photo in photos:
+        assert preprocess.reduces(photo.height, photo.width) == (preprocess.reduce_photo(photo) is not photo)
 
 
 # --- what an attack needs ---------------------------------------------------------------------------------------------
