@@ -37,7 +37,7 @@ from art_multimodal.evaluations.suite.selection import selected
 from art_multimodal.evaluations.suite.text import one_text
 from art_multimodal.language.proposing import notes_on_words
 from art_multimodal.out_folders import check_apart, check_no_strangers
-from art_multimodal.processes import failing_together, is_main_process
+from art_multimodal.processes import failing_together, is_main_process, process_count
 from art_multimodal.store import FolderLock, Watch, own_log, shared_out
 
 #: Called with the name of an attack (or "clean") and the number of samples that it has just finished.
@@ -176,7 +176,8 @@ class Audit(Evaluation):
             gallery_hash = self._checked_gallery(gallery_hash, left)
             self._work(log, left, gallery_hash, report)
             with failing_together():
-                if is_main_process():
+                # What one process wrote from the first line to the last stands in order.
+                if is_main_process() and (resume or process_count() > 1):
                     self._merge(log)
         return log
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from art_multimodal.errors import InputError
@@ -30,7 +31,8 @@ _WITHOUT = "without_"
 
 def line_to_json(line: Line) -> dict[str, Any]:
     """A line in JSON types."""
-    return {**plain(line), "attack": line.attack, "samples": [_sample_to_json(sample) for sample in line.samples]}
+    samples = [_sample_to_json(sample) for sample in line.samples]
+    return {**plain(replace(line, samples=())), "attack": line.attack, "samples": samples}
 
 
 def _sample_to_json(sample: SampleRecord) -> dict[str, Any]:
