@@ -47,11 +47,13 @@ PROTOCOL = (
     "what is right of it; its random starts are drawn beforehand by the library's own function and are not counted for "
     "it. The audit is what the command runs: it opens the data, hashes them and the weights, checks every setting, "
     "attacks, looks whether gradients are hidden, logs each group, keeps pictures and writes report.html, report.md, "
-    "report.json and samples.csv. Both in one process with the model loaded, on one thread; after a round that is not "
-    "counted they take turns (A B A B ...). Overhead: median over the rounds of the processor time of the audit over "
-    "that of the script, less 1. Answers are compared sample by sample, before the attack and after. Parts: what a run "
-    "costs by itself, each image, and each step of an image that is attacked, from three settings of the same batches: "
-    "few images, all images, and all images with the most steps; medians over the rounds."
+    "report.json and samples.csv. Groups of 32 images and 10 steps are an audit's own defaults; up to 8 images of the "
+    "first four groups, and of one in 16 later ones, are looked at for hidden gradients. Both in one process with the "
+    "model loaded, on one thread; after a round that is not counted they take turns (A B A B ...). Overhead: median "
+    "over the rounds of the processor time of the audit over that of the script, less 1. Answers are compared sample "
+    "by sample, before the attack and after. Parts: what a run costs by itself, each image, and each step of an image "
+    "that is attacked, from three settings of the same batches: few images, all images, and all images with the most "
+    "steps; medians over the rounds."
 )
 #: Of what a run takes time, and in which unit it is told.
 PARTS = {"run": "a run", "image": "an image", "step": "a step of an attacked image"}
