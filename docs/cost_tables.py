@@ -43,9 +43,7 @@ def overhead(results: Path) -> str:
     cells = result["cells"]
     images, right = cells[0]["samples"], cells[0]["right"]["audit"][0]
     each = ", ".join(
-        f"{cell['overhead']['median']:.0%} with {cell['steps']} steps"
-        + (f" in groups of {cell['together']}" if len({one["together"] for one in cells}) > 1 else "")
-        for cell in cells
+        f"{cell['overhead']['median']:.0%} with {cell['steps']} steps in groups of {cell['together']}" for cell in cells
     )
     audit, script = (result["parts"][0][name] for name in ("audit", "script"))
     differ = sum(sum(cell["different"]) for cell in cells)

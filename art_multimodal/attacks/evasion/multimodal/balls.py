@@ -18,6 +18,7 @@ from art_multimodal.attacks.evasion.multimodal.raising import Look, Raised
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.asking.fusion import FusionAsking
 from art_multimodal.estimators.fusion import FusionClassifier
+from art_multimodal.estimators.modules import frozen
 from art_multimodal.functional.perturbations import ascent_step, norm_of, random_start, within_budget
 from art_multimodal.sample_arrays import fields_of, samples
 
@@ -98,7 +99,9 @@ class AttackInBalls(EvasionAttack):
                 best.offer(batch.clean, goals[0].harm(clean))
         for number in range(rounds):
             goal = goals[number % len(goals)]
-            last = self._ascend(batch, goal, self._starts(batch, number), best if keeps else None)
+            # Once for all steps: the passes inside find nothing left to freeze.
+            with frozen(self.estimator.model):
+                last = self._ascend(batch, goal, self._starts(batch, number), best if keeps else None)
             if keeps or rounds > 1:
                 with torch.no_grad():
                     best.offer(last, goal.harm(batch.look(last)))

@@ -176,8 +176,8 @@ class SetLevelGuidanceAttack(MultimodalAttack):
             clean = torch.from_numpy(images[rows]).to(self.estimator.device)
             draws = generators[rows]
             first = budget.random_starts(clean, draws) if self.num_random_init else None
-            adversarial[rows] = (
-                projected_gradient_ascent(
+            with self.estimator.model.without_parameters():
+                moved = projected_gradient_ascent(
                     self._gradient(guides[rows], draws),
                     clean,
                     budget.norm,
@@ -186,9 +186,7 @@ class SetLevelGuidanceAttack(MultimodalAttack):
                     budget.max_iter,
                     start=first,
                 )
-                .cpu()
-                .numpy()
-            )
+            adversarial[rows] = moved.cpu().numpy()
         return adversarial
 
     def _gradient(self, guides: Tensor, draws: list[torch.Generator]) -> Callable[[Tensor], Tensor]:
