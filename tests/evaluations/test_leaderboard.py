@@ -20,9 +20,9 @@ from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import AuditSettings
 from art_multimodal.evaluations.benchmark import Benchmark, parse_config
 from art_multimodal.evaluations.benchmark.amending import amend
-from art_multimodal.evaluations.benchmark.keeping_within import TextRule, beyond, edit_distance
 from art_multimodal.evaluations.benchmark.leaderboard import places, ranges, read_leaderboard
 from art_multimodal.evaluations.evidence.bundle import Bundle
+from art_multimodal.evaluations.evidence.keeping_within import TextRule, beyond, edit_distance
 from art_multimodal.store import sealed_document
 
 pytestmark = pytest.mark.usefixtures("little_effort")

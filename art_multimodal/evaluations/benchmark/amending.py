@@ -20,7 +20,6 @@ from art_multimodal.evaluations.audit.lines import CLEAN, Classified
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.settings import AuditSettings
 from art_multimodal.evaluations.audit.subject import Subject
-from art_multimodal.evaluations.benchmark.keeping_within import TextRule, beyond, changed_fields
 from art_multimodal.evaluations.benchmark.leaderboard import (
     Amendment,
     Entry,
@@ -29,9 +28,10 @@ from art_multimodal.evaluations.benchmark.leaderboard import (
     ranges,
     read_leaderboard,
 )
-from art_multimodal.evaluations.benchmark.measured import MULTIMODAL, TEXT, WORST
+from art_multimodal.evaluations.benchmark.measured import MULTIMODAL, WORST
 from art_multimodal.evaluations.evidence.bundle import Bundle
 from art_multimodal.evaluations.evidence.fixtures import Group, parts_of
+from art_multimodal.evaluations.evidence.keeping_within import TextRule, changed_fields, changes_of
 from art_multimodal.evaluations.evidence.rescoring import Rescoring, rescore
 from art_multimodal.evaluations.suite import RETRIEVAL
 from art_multimodal.models.loading import load_model
@@ -126,7 +126,7 @@ def amend(
     matching = _matching(board, opened)
     first = matching[0]
     loaded = load_model(model or first.model["spec"])
-    found = rescore(opened, loaded, batch_size, device)
+    found = rescore(opened, loaded, batch_size, device, report=False)
     _check_confirmed(found, first)
     subject = _opened(first, loaded, data, batch_size, device)
     if first.task == RETRIEVAL:
@@ -316,24 +316,8 @@ def _changes(one: _Break, entry: Entry, subject: Subject, rule: TextRule) -> tup
     """
     sample = one.sample
     arrays, texts = parts_of(subject.stack([sample]), subject.image_rows([sample]))
-    line = one.group.lines[one.row]
-    changed: list[str] = []
-    for number, version in enumerate(one.group.arrays):
-        after = {name: values[one.row : one.row + 1] for name, values in version.items()}
-        if fault := beyond(arrays, after, entry.budget):
-            return changed, fault
-        changed += changed_fields(arrays, after)
-        said = line.texts if number == 0 else line.versions[number - 1]
-        for name, before in texts[0].items():
-            if fault := rule.beyond(before, said.get(name, ())):
-                return changed, fault
-            changed += [name] if tuple(before) != tuple(said.get(name, ())) else []
     usual = getattr(subject.estimator, "prompts", ())
-    for place, prompts in (line.prompts or {}).items():
-        if fault := rule.beyond(usual[int(place)], prompts):
-            return changed, fault
-        changed.append(TEXT)
-    return list(dict.fromkeys(changed)), ""
+    return changes_of(one.group, one.row, (arrays, texts[0]), usual, entry.budget, rule)
 
 
 def _lowered(

@@ -14,6 +14,7 @@ from art_multimodal.evaluations.audit.multimodal import OneSample
 from art_multimodal.evaluations.evidence.bundle import Bundle
 from art_multimodal.evaluations.evidence.fixtures import (
     IMAGE,
+    TEXT,
     Group,
     by_index,
     fields_of_modality,
@@ -27,8 +28,6 @@ from art_multimodal.sample_arrays import samples
 from art_multimodal.shown import shown
 from art_multimodal.store.files import reason_of
 
-#: The field of texts of pairs and captions.
-TEXT = "text"
 #: Of a sample: each takes the room of its image.
 _MOST_CAPTIONS = 4096
 

@@ -29,6 +29,8 @@ FOLDER = "fixtures"
 FILE = re.compile(r"p(\d{3,5})-b(\d{6,9})\.(jsonl|safetensors)")
 #: Of an image that is no field among others.
 IMAGE = "image"
+#: Of texts of pairs, captions and class prompts.
+TEXT = "text"
 #: Of sequences, behind the name of the field.
 _VALUES, _LENGTH = ".values", ".length"
 _MOST_VERSIONS = 16
@@ -164,6 +166,16 @@ def given_to_samples(arrays: Arrays, texts: Sequence[Texts], order: Sequence[str
 def fields_of_modality(name: str, variable: bool) -> tuple[str, ...]:
     """Names of the arrays of a modality of numbers."""
     return (name + _VALUES, name + _LENGTH) if variable else (name,)
+
+
+def modality_of(field: str) -> str:
+    """The modality that an array is of, by the name of the field."""
+    return field.partition(".")[0]
+
+
+def says_length(field: str) -> bool:
+    """Whether an array says how long sequences are, by the name of the field."""
+    return field.endswith(_LENGTH)
 
 
 def key_of(group: int, version: int, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether an attacked sample keeps to the budget of an entry, measured from the sample itself."""
+"""Whether an attacked sample keeps to a budget, measured from the sample itself."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from art_multimodal.evaluations.evidence.fixtures import IMAGE, Arrays
+from art_multimodal.evaluations.evidence.fixtures import IMAGE, TEXT, Arrays, Group, Texts, modality_of, says_length
 from art_multimodal.language.words import ProtectedWords, words_of
 
-#: Rounding of float32 at the end of a range of 1.
-_ROUNDING = 1e-6
+#: Rounding of a number relative to its size: sixteen roundings of float32, each by half a unit in the last place. A
+#: sample is projected onto the ball and clipped, at most in units of the radius, and the radius is rounded itself.
+_ROUNDING = 2.0**-20
 
 
 def changed_fields(before: Arrays, after: Arrays) -> list[str]:
@@ -20,11 +21,30 @@ def changed_fields(before: Arrays, after: Arrays) -> list[str]:
     :param before: Arrays of one sample, ``(1, ...)``, by field.
     :param after: Likewise.
     """
-    return list(dict.fromkeys(name.partition(".")[0] for name in before if not _same(before[name], after.get(name))))
+    return list(dict.fromkeys(modality_of(name) for name in before if not _same(before[name], after.get(name))))
 
 
 def _same(a: np.ndarray, b: np.ndarray | None) -> bool:
     return b is not None and a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
+
+
+def distance(before: np.ndarray, after: np.ndarray, norm: float) -> tuple[float, float]:
+    """How far a sample was moved, and how much of that may be rounding.
+
+    :param before: Its numbers in one modality.
+    :param after: Likewise, of the same shape.
+    :param norm: 2 or infinity.
+    :return: Both in the units of the numbers; NaN where only one of the two is a number, which is beyond everything.
+    """
+    old, new = before.astype(np.float64), after.astype(np.float64)
+    # What is missing before and after was left alone.
+    missing = np.isnan(old) & np.isnan(new)
+    moved, size = np.where(missing, 0.0, new - old), np.where(missing, 0.0, np.maximum(np.abs(old), np.abs(new)))
+    if norm == float("inf"):
+        return float(np.abs(moved).max(initial=0.0)), _ROUNDING * float(size.max(initial=0.0))
+    # A norm is summed in float32: the rounding of that grows with the root of the number of terms at most.
+    far, terms = float(np.sqrt((moved**2).sum())), np.sqrt(moved.size)
+    return far, _ROUNDING * float(np.sqrt((size**2).sum())) + far * float(terms) * 2.0**-24
 
 
 def beyond(before: Arrays, after: Arrays, budget: Mapping[str, Any]) -> str:
@@ -32,24 +52,60 @@ def beyond(before: Arrays, after: Arrays, budget: Mapping[str, Any]) -> str:
 
     :param before: The sample as the data have it, by field.
     :param after: The attacked one.
-    :param budget: Of an entry.
+    :param budget: ``norm``, and ``eps`` of images or the radius of each of ``modalities``.
     """
+    radii = budget["modalities"] if "modalities" in budget else {IMAGE: budget["eps"]}
     for name, values in before.items():
-        of = name.partition(".")[0]
+        of = modality_of(name)
         other = after.get(name)
         if other is None or other.shape != values.shape:
             return f"{of} has another shape"
         if _same(values, other):
             continue
-        eps = budget["modalities"].get(of) if "modalities" in budget else budget["eps"] if of == IMAGE else None
-        if eps is None or name.endswith(".length"):
+        eps = radii.get(of)
+        if eps is None or says_length(name):
             return f"{of} may not be changed"
-        moved = other.astype(np.float64) - values.astype(np.float64)
-        far = float(np.abs(moved).max() if float(budget["norm"]) == float("inf") else np.sqrt((moved**2).sum()))
+        far, rounding = distance(values, other, float(budget["norm"]))
         # NaN is beyond everything.
-        if not far <= eps + _ROUNDING * max(1.0, eps):
+        if not far <= eps + rounding + _ROUNDING * eps:
             return f"{of} is moved by {far:.4g}, more than eps {eps:.4g}"
     return ""
+
+
+def changes_of(
+    group: Group,
+    row: int,
+    before: tuple[Arrays, Texts],
+    prompts: Sequence[Sequence[str]],
+    budget: Mapping[str, Any],
+    rule: TextRule,
+) -> tuple[list[str], str]:
+    """Which modalities of an attacked sample are changed, and what of it is beyond the budget, in a phrase.
+
+    :param group: Where the sample is, with all its versions.
+    :param row: Its place there.
+    :param before: Arrays ``(1, ...)`` and texts of the sample as the data have it, by field.
+    :param prompts: Of each class the usual prompts, where the model reads any.
+    :param budget: As for :func:`beyond`.
+    :param rule: Of texts and prompts.
+    """
+    (arrays, texts), line = before, group.lines[row]
+    changed: list[str] = []
+    for number, version in enumerate(group.arrays):
+        after = {name: values[row : row + 1] for name, values in version.items()}
+        if fault := beyond(arrays, after, budget):
+            return changed, fault
+        changed += changed_fields(arrays, after)
+        said = line.texts if number == 0 else line.versions[number - 1]
+        for name, own in texts.items():
+            if fault := rule.beyond(own, said.get(name, ())):
+                return changed, fault
+            changed += [name] if tuple(own) != tuple(said.get(name, ())) else []
+    for place, found in (line.prompts or {}).items():
+        if fault := rule.beyond(prompts[int(place)], found):
+            return changed, fault
+        changed.append(TEXT)
+    return list(dict.fromkeys(changed)), ""
 
 
 class TextRule:
