@@ -94,6 +94,8 @@ class AuditSettings(BudgetSettings):
     transfer: str | None = field(default=None, kw_only=True)
     #: The plan that was declared, in JSON types, as the header of the run keeps it.
     declared: Mapping[str, Any] | None = field(default=None, repr=False, compare=False, kw_only=True)
+    #: Its text, which evidence keeps.
+    plan_text: str | None = field(default=None, repr=False, compare=False, kw_only=True)
     #: What was given as ``model`` and ``data`` where that is no name; these then say its class.
     loaded_model: Any = field(default=None, repr=False, compare=False)
     loaded_data: Any = field(default=None, repr=False, compare=False)
@@ -195,7 +197,9 @@ class AuditSettings(BudgetSettings):
         names = [one.name for one in fields(self) if not one.name.startswith("loaded_")]
         # What is run is what is kept.
         values = {
-            name: getattr(self, name) for name in names if name not in ("attacks_on_samples", "declared", "smoothing")
+            name: getattr(self, name)
+            for name in names
+            if name not in ("attacks_on_samples", "declared", "plan_text", "smoothing")
         }
         for name in ("smaller_eps", "resize", "universal", "surrogates", "transfer"):
             # As logs had it before there could be any.

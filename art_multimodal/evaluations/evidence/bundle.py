@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +22,8 @@ from art_multimodal.evaluations.evidence.keeping import EVIDENCE_FOLDER, MANIFES
 from art_multimodal.evaluations.evidence.manifest import (
     ENVIRONMENT_FILE,
     FILES,
+    PLAN_FILE,
+    Entry,
     Manifest,
     check_files,
     entries_of,
@@ -85,19 +87,18 @@ def write_bundle(audit: Audit, log: RunLog) -> Written:
     if audit.keeper.mode == NONE:
         raise InputError("The audit keeps no samples: give fixtures='all', or --fixtures all.")
     folder = log.folder / EVIDENCE_FOLDER
-    names, samples, data = _fixtures(folder, audit, log)
+    names, samples, clean = _fixtures(folder, audit, log)
     environment = _environment(audit, log.header["versions"])
-    hashes = {
-        "weights": str(log.header["model"]["weights_sha256"]),
-        "data": data,
-        "configuration": _digest_of({key: log.header[key] for key in ("settings", "budget", "protocol")}),
-        "environment": _digest_of(environment),
-    }
+    hashes = hashes_of(log.header, environment, clean)
     try:
         _remove_others(folder, names)
         replace_file(folder / ENVIRONMENT_FILE, sealed_document({**environment, "hashes": hashes}))
+        if audit.settings.plan_text is not None:
+            replace_file(folder / PLAN_FILE, audit.settings.plan_text)
+        else:
+            (folder / PLAN_FILE).unlink(missing_ok=True)
         for name in FILES:
-            if name != ENVIRONMENT_FILE and (log.folder / name).is_file():
+            if name not in (ENVIRONMENT_FILE, PLAN_FILE) and (log.folder / name).is_file():
                 replace_file(folder / name, partial(shutil.copyfile, log.folder / name))
         there = [name for name in FILES if (folder / name).is_file()]
         found = entries_of(folder, [*there, *(f"{FOLDER}/{name}" for name in names)])
@@ -108,9 +109,28 @@ def write_bundle(audit: Audit, log: RunLog) -> Written:
     return Written(folder, digest, len(found) + 1, sum(one.size for one in found.values()), samples)
 
 
-def _fixtures(folder: Path, audit: Audit, log: RunLog) -> tuple[list[str], int, str]:
-    """Names of the files of samples; how many attacked ones they hold; and a digest of those before any attack."""
-    names, samples, digest = [], 0, hashlib.sha256()
+def hashes_of(header: Mapping[str, Any], environment: Mapping[str, Any], clean: Iterable[Entry]) -> dict[str, str]:
+    """What a manifest says of weights, data, configuration and environment.
+
+    :param header: Of the run.
+    :param environment: What ``environment.json`` holds, without these.
+    :param clean: The files of samples before any attack, in the order of the log, of each batch the lines first.
+    """
+    data = hashlib.sha256()
+    for entry in clean:
+        data.update(bytes.fromhex(entry.sha256))
+    return {
+        "weights": str(header["model"].get("weights_sha256")),
+        "data": data.hexdigest(),
+        "configuration": _digest_of({key: header.get(key) for key in ("settings", "budget", "protocol")}),
+        "environment": _digest_of(environment),
+    }
+
+
+def _fixtures(folder: Path, audit: Audit, log: RunLog) -> tuple[list[str], int, list[Entry]]:
+    """Names of the files of samples; how many attacked ones they hold; and the files of those before any attack."""
+    names: list[str] = []
+    samples, clean = 0, list[Entry]()
     numbers = {name: number for number, name in enumerate((CLEAN, *audit.passes))}
     for line in log.lines():
         if line.attack not in numbers:
@@ -127,11 +147,10 @@ def _fixtures(folder: Path, audit: Audit, log: RunLog) -> tuple[list[str], int, 
         own = list(files_of(file_stem(number, line.batch), head))
         names += own
         if line.attack == CLEAN:
-            for entry in entries_of(folder / FOLDER, own).values():
-                digest.update(bytes.fromhex(entry.sha256))
+            clean += entries_of(folder / FOLDER, own).values()
         else:
             samples += sum(head.groups)
-    return names, samples, digest.hexdigest()
+    return names, samples, clean
 
 
 def _remove_others(folder: Path, names: list[str]) -> None:
@@ -198,9 +217,9 @@ class Bundle:
         check_files(self.folder, self.manifest)
         try:
             self.header = RunLog.read_header(self.folder / HEADER_FILE)
-            environment = opened_document(read_regular(self.folder / ENVIRONMENT_FILE, _MOST_DOCUMENT))
+            self.environment = opened_document(read_regular(self.folder / ENVIRONMENT_FILE, _MOST_DOCUMENT))
             self.protected_words: tuple[str, ...] = entries(
-                environment, {"protected_words": tuple[str, ...]}, "the environment"
+                self.environment, {"protected_words": tuple[str, ...]}, "the environment"
             )["protected_words"]
             self.passes = tuple(passes_in(self.header))
             if self.manifest.passes != (CLEAN, *self.passes):
@@ -222,6 +241,17 @@ class Bundle:
         :raises InputError: If one is damaged.
         """
         return self.log.lines()
+
+    def hashes(self) -> dict[str, str]:
+        """What the manifest has to say of weights, data, configuration and environment, from the rest of the bundle.
+
+        :raises InputError: If a line of the log is damaged.
+        """
+        stems = [f"{FOLDER}/{file_stem(0, line.batch)}" for line in self.lines() if line.attack == CLEAN]
+        names = [f"{stem}.{ending}" for stem in stems for ending in ("jsonl", "safetensors")]
+        environment = {name: value for name, value in self.environment.items() if name != "hashes"}
+        files = self.manifest.files
+        return hashes_of(self.header, environment, [files[name] for name in names if name in files])
 
 
 def evidence_folder(folder: Path) -> Path:

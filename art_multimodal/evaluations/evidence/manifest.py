@@ -30,14 +30,17 @@ from art_multimodal.store import (
 
 #: Stands in the manifest, by which other documents are told from one.
 KIND = "evidence of an audit"
-#: Raised when what a manifest says changes.
-SCHEMA_VERSION = 1
+#: Raised when what a bundle holds changes. A bundle is written with the lowest version that has all its files.
+SCHEMA_VERSION = 2
 ENVIRONMENT_FILE = "environment.json"
+PLAN_FILE = "plan.yaml"
 REPORT_FILES = ("report.json", "report.md", "report.html")
 #: Files that a bundle has, besides those of samples.
-FILES = (HEADER_FILE, LINES_FILE, ENVIRONMENT_FILE, *REPORT_FILES, SAMPLES_TABLE)
+FILES = (HEADER_FILE, LINES_FILE, ENVIRONMENT_FILE, *REPORT_FILES, SAMPLES_TABLE, PLAN_FILE)
 #: Those that it cannot do without.
 NEEDED = (HEADER_FILE, LINES_FILE, ENVIRONMENT_FILE, "report.json")
+#: Versions that are read.
+_VERSIONS = range(1, SCHEMA_VERSION + 1)
 #: Bytes of the manifest: some hundred thousand files.
 _MOST = 64 << 20
 _SHA256 = Annotated[str, Matching("[0-9a-f]{64}")]
@@ -67,12 +70,17 @@ class Manifest:
     hashes: Mapping[str, str]
     files: Mapping[str, Entry]
 
+    @property
+    def schema_version(self) -> int:
+        """The lowest version that has all the files."""
+        return 2 if PLAN_FILE in self.files else 1
+
     def text(self) -> str:
         """The document, sealed."""
         return sealed_document(
             {
                 "kind": KIND,
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": self.schema_version,
                 "fixtures": self.fixtures,
                 "passes": list(self.passes),
                 "hashes": dict(self.hashes),
@@ -118,7 +126,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         raise
     except ValueError as error:
         found = re.search(rb'"schema_version": ?(\d{1,6})\b', text)
-        if found and int(found[1]) != SCHEMA_VERSION and b"changed" not in str(error).encode():
+        if found and int(found[1]) not in _VERSIONS and b"changed" not in str(error).encode():
             raise _other_version(int(found[1])) from None
         raise InputError(f"{shown(path)} cannot be used: {error}.") from error
     return manifest, hashlib.sha256(text).hexdigest()
@@ -126,8 +134,8 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
 
 def _other_version(version: int) -> InputError:
     return InputError(
-        f"The bundle was made by another version of art-multimodal (schema {version}, here {SCHEMA_VERSION}). Verify "
-        "it with that one."
+        f"The bundle was made by another version of art-multimodal (schema {version}, here up to {SCHEMA_VERSION}). "
+        "Verify it with that one."
     )
 
 
@@ -135,7 +143,7 @@ def _parsed(value: dict[str, Any]) -> Manifest:
     head = entries(value, {"kind": str, "schema_version": int}, "the manifest")
     if head["kind"] != KIND:
         raise ValueError(f"it is not {KIND}")
-    if head["schema_version"] != SCHEMA_VERSION:
+    if head["schema_version"] not in _VERSIONS:
         raise _other_version(head["schema_version"])
     hints: dict[str, Any] = {
         "fixtures": Annotated[str, Matching(f"{SUCCESSES}|{ALL}")],

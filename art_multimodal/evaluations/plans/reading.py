@@ -22,17 +22,19 @@ class DeclaredPlan:
 
     :param plan: What it says.
     :param sha256: Of its text.
+    :param text: It as it was read, with its comments.
     """
 
     plan: Plan
     sha256: str
+    text: str
 
     def settings(self, model: str) -> AuditSettings:
         """What an audit of one of the models does, which keeps the plan in its header.
 
         :param model: Its name.
         """
-        return replace(self.plan.settings(model), declared=self.as_json())
+        return replace(self.plan.settings(model), declared=self.as_json(), plan_text=self.text)
 
     def as_json(self) -> dict[str, Any]:
         """As the header of a run keeps it, in JSON types."""
@@ -64,7 +66,7 @@ def parse_plan(text: str, name: str = "the plan") -> DeclaredPlan:
     :raises InputError: If it is no plan.
     """
     plan = parse_file(Plan, _KIND, text, name)
-    return DeclaredPlan(plan, hashlib.sha256(text.encode()).hexdigest())
+    return DeclaredPlan(plan, hashlib.sha256(text.encode()).hexdigest(), text)
 
 
 def lines_of(plan: Plan) -> Iterator[str]:
