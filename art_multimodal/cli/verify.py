@@ -75,11 +75,12 @@ def verify(
 ) -> None:
     """Check every byte of a bundle of evidence, ask its model again about every sample, and compare.
 
-    Samples are also asked about with images of 8 bits, as they would come out of a file. What the model says may differ
-    from the log by the rounding of another machine: such samples are counted by themselves.
+    The report has to be what the log says, and attacked samples are measured against the budget. Samples are also asked
+    about with images of 8 bits, as they would come out of a file. What the model says may differ from the log by the
+    rounding of another machine: such samples are counted by themselves.
 
-    Exit codes: 0 every sample is confirmed, or another model was asked; 1 the same model says something else, 2 a
-    bundle that was changed or cannot be used, 3 an error that was not expected.
+    Exit codes: 0 every sample is confirmed, or another model was asked; 1 the same model says something else, or a
+    sample is beyond the budget; 2 a bundle that was changed or cannot be used, 3 an error that was not expected.
     """
     quiet_libraries()
     from art_multimodal.errors import check_count
@@ -98,14 +99,22 @@ def verify(
     _print(opened, found)
     if images is not None:
         say(f"{images}: {write_images(opened, found.reader, images):,} images")
-    if found.same_model and not found.confirmed:
+    if (found.same_model and not found.confirmed) or not found.within_budget:
         raise typer.Exit(NOT_CONFIRMED)
 
 
 def _print(bundle: Bundle, found: Rescoring) -> None:
+    from art_multimodal.evaluations.evidence.manifest import PLAN_FILE
     from art_multimodal.evaluations.evidence.rescoring import NOT_RESCORED, unkept_reason
 
     own = bundle.header["model"]
+    pages = "" if found.pages else ", report.md, report.html"
+    say(f"report: report.json, samples.csv{pages} say what the log says")
+    if found.pages:
+        say(f"not compared: report.md, report.html: {found.pages}")
+    if "plan" in bundle.header:
+        kept = PLAN_FILE in bundle.manifest.files
+        say(f"plan: {f'{PLAN_FILE} is the text that the run names' if kept else 'its text was not kept'}")
     same = "the same" if found.same_weights else "not the same"
     say(f"model: {found.model}; the bundle's: {own['spec']}")
     say(f"weights: {same}, {found.weights_sha256[:12]}... here and {own['weights_sha256'][:12]}... in the bundle")
@@ -125,8 +134,32 @@ def _print(bundle: Bundle, found: Rescoring) -> None:
         say(f"other verdicts: {totals['other']:,} {what}", style="red" if found.same_model else None)
         if found.same_model:
             _name(found.changed)
+    _print_distances(bundle, found)
     for what, why in NOT_RESCORED.items():
         say(f"not asked again: {what}: {why}")
+
+
+def _print_distances(bundle: Bundle, found: Rescoring) -> None:
+    """How far attacked samples are from those before, and which are further away than the run declares."""
+    from art_multimodal.evaluations.budget_settings import distance
+
+    measured, budget = found.distances, bundle.header["budget"]
+    if measured.moved:
+        table = plain_table("modality", "moved", "eps")
+        for (attack, modality), moved in measured.moved.items():
+            sizes = (distance(budget, size, "modalities" not in budget) for size in (moved.farthest, moved.eps))
+            table.add_row(shown(attack)[:36], shown(modality)[:20], *sizes)
+        Console().print(table, highlight=False)
+    within = measured.measured - len(measured.beyond)
+    say(f"budget: {within:,} of {measured.measured:,} samples keep to it")
+    for one in measured.beyond[:_NAMED]:
+        say(f"  {shown(one.attack)}: {shown(one.name)[:40]}: {shown(one.said)}", style="red")
+    if len(measured.beyond) > _NAMED:
+        say(f"  and {len(measured.beyond) - _NAMED:,} more")
+    if measured.unbound:
+        names = ", ".join(map(shown, measured.unbound))
+        # Wrapped: there may be many.
+        Console().print(f"not measured, for no distance binds them: {names}", highlight=False, markup=False)
 
 
 _TALLIES = ("same", "near", "other", "unkept")
@@ -149,10 +182,4 @@ def _table(found: Rescoring) -> Any:
         tally = found.tallies.get(name)
         counts = ["", ""] if tally is None else [str(tally.near), str(tally.other)]
         table.add_row(shown(name)[:36], str(row["n"]), *(percent(one["accuracy"]) for one in columns), *counts)
-    # Passes that are no row by themselves, such as those that do not know of the defences.
-    for name, tally in found.tallies.items():
-        if name not in found.report:
-            blank = [""] * (2 + len(eight))
-            n = tally.same + tally.near + tally.other
-            table.add_row(shown(name)[:36], str(n), *blank, str(tally.near), str(tally.other))
     return table

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audits import read_report
-from evidence import KINDS, edited, first, forged, kept, samples_of
+from evidence import KINDS, edited, first, forged, kept, reported, samples_of
+from PIL import Image
 from rounding import OtherRounding
 
-from art_multimodal import cli
+from art_multimodal import ZeroShotClassifier, cli, load_model
 from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit
 from art_multimodal.evaluations.audit.log import RunLog
@@ -52,9 +53,12 @@ def test_the_same_model_confirms_every_sample_whatever_the_batch_size(written, k
         assert {name: one.same + one.near for name, one in found.tallies.items()} == listed
         assert not any(one.unkept for one in found.tallies.values())
         shares = {row: result["accuracy"] for row, result in report["results"].items()}
-        assert {row: result["accuracy"] for row, result in found.report.items()} == shares
+        # Behind them come passes that are no row by themselves.
+        assert {row: found.report[row]["accuracy"] for row in shares} == shares and found.within_budget
+        assert found.report.keys() - shares.keys() == listed.keys() - shares.keys()
         if not found.near:
-            assert {row: result["accuracy"] for row, result in found.now.items()} == shares
+            assert {row: found.now[row]["accuracy"] for row in shares} == shares
+        assert found.pages == ""
     assert found.eight_bit is not None
 
 
@@ -145,7 +149,7 @@ def test_the_digest_stands_for_every_byte(written) -> None:
         Bundle(one.folder, "0" * 64)
 
 
-def test_a_sample_whose_verdict_was_changed_in_the_log_is_named(digits: Path, capsys) -> None:
+def test_a_sample_whose_verdict_was_changed_in_the_log_is_named(written, digits: Path, capsys) -> None:
     lines = [json.loads(line) for line in (digits / "log.jsonl").read_text().splitlines()]
     place = next(number for number, line in enumerate(lines) if line["attack"] == "pgd")
     sample = lines[place]["samples"][0]
@@ -154,7 +158,11 @@ def test_a_sample_whose_verdict_was_changed_in_the_log_is_named(digits: Path, ca
     def lie(value: dict) -> None:
         value["samples"][0]["predicted"] = other
 
-    forged(digits, lambda folder: edited(folder / "log.jsonl", lie, place))
+    def lying(folder: Path) -> None:
+        edited(folder / "log.jsonl", lie, place)
+        reported(folder, written["digits"].folder.parent / "pictures")
+
+    forged(digits, lying)
     assert cli.main(["verify", str(digits), "--device", "cpu"]) == 1
     printed = capsys.readouterr().out
     assert "other verdicts: 1 differ" in printed and f"pgd: {sample['name']} was " in printed
@@ -307,7 +315,7 @@ def test_votes_of_a_smoothed_model_are_named_and_not_asked_again(tmp_path: Path,
     assert compare(out, bundle.folder).left_out == {}
 
 
-def test_passes_within_smaller_radii_are_asked_again_by_their_numbers(tmp_path: Path) -> None:
+def test_passes_within_smaller_radii_are_asked_again_by_their_numbers(tmp_path: Path, capsys) -> None:
     settings = replace(KINDS["digits"], attacks="pgd", eps=8 / 255, smaller_eps=(2 / 255,), limit=4)
     one = kept(settings, tmp_path / "out")
     bundle = Bundle(one.folder)
@@ -318,3 +326,36 @@ def test_passes_within_smaller_radii_are_asked_again_by_their_numbers(tmp_path: 
     rows, results = outcomes(bundle.header, bundle.lines()), read_report(tmp_path / "out")["results"]
     assert sum(rows["image"].values()) == results["image"]["accuracy"] * results["image"]["n"]
     assert sum(rows[smaller].values()) >= sum(rows["pgd"].values())
+    (_, point, _) = read_report(tmp_path / "out")["curves"]["pgd"]["points"]
+    assert {key: found.report[smaller][key] for key in ("n", "accuracy")} == {
+        key: point[key] for key in ("n", "accuracy")
+    }
+    assert found.now[smaller]["accuracy"] == point["accuracy"] and found.eight_bit is not None
+    assert cli.main(["verify", str(one.folder), "--device", "cpu"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(smaller) and "%" in line]
+    assert line.split()[:6] == [smaller, "4", *f"{100 * point['accuracy']:.1f} %".split() * 2]
+
+
+def test_images_of_8_bits_are_what_a_file_gives_back(written, tmp_path: Path) -> None:
+    """By plain means: each image saved as a PNG and read again, and the model asked about it."""
+    bundle = Bundle(written["digits"].folder)
+    reader, model = BundledSamples(bundle), load_model("demo:digits")
+    data = bundle.header["data"]
+    classifier = ZeroShotClassifier(model, data["class_names"], data["templates"], device_type="cpu")
+    right: dict[str, list[bool]] = {"clean": [], "pgd": [], "typographic": []}
+    for line in bundle.lines():
+        if line.attack not in right:
+            continue
+        labels = {one.index: one.verdict.label for one in line.samples}
+        for group in reader.clean(line.batch) if line.attack == "clean" else reader.attacked(line.attack, line.batch):
+            for index, pixels in zip(group.indices, reader.stacked(group), strict=True):
+                path = tmp_path / f"{line.attack}-{index}.png"
+                Image.fromarray(np.rint(pixels.transpose(1, 2, 0) * 255).astype(np.uint8)).save(path)
+                with Image.open(path) as opened:
+                    again = (np.asarray(opened, dtype=np.float64) / 255).astype(np.float32).transpose(2, 0, 1)
+                right[line.attack].append(int(classifier.predict(again[None]).argmax()) == labels[index])
+    found = rescore(bundle, device="cpu")
+    assert found.eight_bit is not None and found.confirmed
+    for attack, said in right.items():
+        row = found.eight_bit[attack]
+        assert row["n"] * row["accuracy"] == sum(said) and (attack == "clean" or len(said) == row["attacked"])

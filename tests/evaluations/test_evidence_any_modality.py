@@ -43,9 +43,11 @@ def test_every_kind_of_pass_is_asked_again(written: Written) -> None:
     found = rescore(bundle, make("late"), batch_size=5, device="cpu")
     assert found.same_weights and found.same_model and found.confirmed
     results = read_report(written.folder.parent)["results"]
-    assert {row: one["accuracy"] for row, one in found.now.items()} == {
+    assert {row: found.now[row]["accuracy"] for row in results} == {
         row: one["accuracy"] for row, one in results.items()
     }
+    assert found.within_budget and found.pages == ""
+    assert {"apgd@rgb", "apgd@lab", "pgd_multimodal"} <= {attack for attack, _ in found.distances.moved}
     passes = set(bundle.passes)
     assert {"character_attack@note", "modality_missing@audio", "time_shift@audio", "apgd@rgb", "apgd@lab"} <= passes
     assert any(one["accuracy"] < 1 for one in results.values())

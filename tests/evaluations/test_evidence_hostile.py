@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evidence import KINDS, edited, first, forged, kept
+from evidence import KINDS, edited, first, forged, header_changed, kept, reported
 
 from art_multimodal import cli
 from art_multimodal.errors import InputError
@@ -143,8 +144,6 @@ def test_a_manifest_names_what_a_bundle_has_and_nothing_else(written, tmp_path, 
     folder = own(written, tmp_path)
     value = opened_document((folder / "manifest.json").read_bytes())
     (folder / "manifest.json").write_text(sealed_document({**value, **change}))
-    import re
-
     assert re.search(said, refused(folder, capsys))
 
 
@@ -170,15 +169,6 @@ def tensors_changed(change: Callable[[dict[str, np.ndarray]], None], number: int
 
 def lines_changed(line: int, number: int = 1, **entries: object) -> Callable[[Path], None]:
     return lambda folder: edited(first(folder, "jsonl", number), lambda value: value.update(entries), line)
-
-
-def header_changed(part: str, **entries: object) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        header = opened_document((folder / "run.json").read_bytes())
-        header[part].update(entries)
-        (folder / "run.json").write_text(sealed_document(header))
-
-    return apply
 
 
 def _renamed(tensors: dict[str, np.ndarray]) -> None:
@@ -225,20 +215,18 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a clean sample without a name": (lines_changed(1, 0, name=None), "has no name"),
     "a label that is no class": (lines_changed(1, 0, label=10**6), "label"),
     "as before, and not there before": (lines_changed(0, 0, same=["g0.v0.image"], tensors=None), "nothing before"),
-    "a model that runs a file": (header_changed("model", spec="python:evil.py:make"), "runs code of that name here"),
-    "a model without a name": (header_changed("model", spec="loaded:Mine"), "came from Python, unnamed"),
-    "a model that is none": (header_changed("model", spec=7), "spec of the model"),
-    "settings that are none": (header_changed("settings", seed="x"), "seed of the settings"),
-    "groups of none": (header_changed("settings", group_size=0), "group_size of the settings"),
-    "points of a curve that are none": (header_changed("budget", word_curve=["x"]), "word_curve of the budget"),
-    "another number of classes": (header_changed("data", class_names=["one", "two"]), "label|predicted"),
+    "a model that runs a file": (header_changed(model={"spec": "python:evil.py:make"}), "runs code of that name here"),
+    "a model without a name": (header_changed(model={"spec": "loaded:Mine"}), "came from Python, unnamed"),
+    "a model that is none": (header_changed(model={"spec": 7}), "spec of the model"),
+    "settings that are none": (header_changed(settings={"seed": "x"}), "seed of the settings"),
+    "groups of none": (header_changed(settings={"group_size": 0}), "group_size of the settings"),
+    "points of a curve that are none": (header_changed(budget={"word_curve": ["x"]}), "word_curve of the budget"),
+    "another number of classes": (header_changed(data={"class_names": ["one", "two"]}), "label|predicted"),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_bundle_that_is_whole_and_says_what_cannot_be(written, tmp_path: Path, capsys, name: str) -> None:
-    import re
-
     folder = own(written, tmp_path)
     change, said = HOSTILE[name]
     forged(folder, change)
@@ -268,7 +256,7 @@ def test_samples_have_the_captions_of_the_log(written, tmp_path: Path, capsys, n
 
 def test_modalities_of_a_header_have_names(written, tmp_path: Path, capsys) -> None:
     folder = own(written, tmp_path, "views")
-    forged(folder, header_changed("data", modalities=[{"name": 7}]))
+    forged(folder, header_changed(data={"modalities": [{"name": 7}]}))
     assert "name of a modality" in refused(folder, capsys)
 
 
@@ -320,6 +308,9 @@ def test_names_from_data_are_no_names_of_files_and_reach_no_terminal(written, tm
         value["samples"][0].update(name="../\x1b[31m\n=x", predicted=(before + 1) % 10)
 
     forged(folder, lambda where: edited(where / "log.jsonl", lie, place))
+    # Whoever changes the log has to write the report anew.
+    assert "report.json says something else than the log" in refused(folder, capsys)
+    forged(folder, lambda where: reported(where, written["digits"].folder.parent / "pictures"))
     assert cli.main(["verify", str(folder), "--device", "cpu"]) == 1
     assert r"pgd: ../\x1b[31m\n=x was" in capsys.readouterr().out
 
@@ -330,6 +321,67 @@ def test_a_manifest_that_names_a_file_twice_as_large(written, tmp_path: Path, ca
     entry = read_manifest(folder)[0].files[name]
     forged(folder, lambda where: None, **{name: Entry(2 * entry.size, entry.sha256)})
     assert "bytes instead of" in refused(folder, capsys)
+
+
+def _text_changed(name: str, old: str, new: str, count: int = 1) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, count), encoding="utf-8")
+
+    return apply
+
+
+def _numbers_changed(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    report["results"]["image"]["accuracy"] = 0.875
+    report["verdicts"] = {"plan": None, "overall": "PASS", "gates": [], "without_limit": []}
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def _picture_changed(folder: Path) -> None:
+    """Another image of the page stands in the place of the first."""
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    one, other = list(dict.fromkeys(re.findall(r"data:image/png;base64,[A-Za-z0-9+/=]+", text)))[:2]
+    (folder / "report.html").write_text(text.replace(one, other), encoding="utf-8")
+
+
+def _row_left_out(folder: Path) -> None:
+    lines = (folder / "samples.csv").read_bytes().splitlines(keepends=True)
+    (folder / "samples.csv").write_bytes(b"".join(lines[:-1]))
+
+
+FORGED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "numbers and a verdict": (_numbers_changed, "report.json says something else than the log .* .under results"),
+    "no report": (lambda folder: (folder / "report.json").write_text("{}"), "report.json was written by another"),
+    "a sample of the table": (_text_changed("samples.csv", ",1", ",0"), "samples.csv says something else"),
+    "a sample fewer in the table": (_row_left_out, "samples.csv says something else"),
+    "a sample more in the table": (_text_changed("samples.csv", "\n", "\n7,x,0,0,1,0,1,0,1\n"), "samples.csv says"),
+    "a page": (_text_changed("report.md", "0.0 %", "90.0 %", -1), "report.md is not what"),
+    "another page": (_text_changed("report.html", "0.0 %", "90.0 %", -1), "report.html is not what"),
+    "a picture": (_picture_changed, "report.html is not what"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_report_that_says_something_else_than_the_log(written, tmp_path: Path, capsys, name: str) -> None:
+    folder = own(written, tmp_path)
+    change, said = FORGED[name]
+    forged(folder, change)
+    assert re.search(said, err := refused(folder, capsys)), err
+
+
+def test_pages_of_another_version_are_not_compared_and_that_is_said(written, tmp_path: Path, capsys) -> None:
+    folder = own(written, tmp_path)
+
+    def made_elsewhere(where: Path) -> None:
+        header_changed(versions={"art-multimodal": "0.0.1"})(where)
+        reported(where, written["digits"].folder.parent / "pictures")
+        _text_changed("report.md", "#", "# Old")(where)
+
+    forged(folder, made_elsewhere)
+    assert cli.main(["verify", str(folder), "--device", "cpu"]) == 0
+    assert "not compared: report.md, report.html: made by version 0.0.1" in capsys.readouterr().out
 
 
 def test_verifying_changes_nothing(written, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,16 @@ def write_pages(folder: Path, report: dict[str, Any], samples: Sequence[Mapping[
     :param samples: Those that are shown, with their pictures.
     :raises InputError: If they cannot be written.
     """
+    for name, text in pages_of(report, samples):
+        write_atomically(folder / name, text)
+
+
+def pages_of(report: dict[str, Any], samples: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Both pages, each with the name of its file.
+
+    :param report: What ``report.json`` holds.
+    :param samples: Those that are shown, with their pictures.
+    """
     rows = _rows(report)
     context: dict[str, Any] = {
         "report": report,
@@ -59,7 +69,7 @@ def write_pages(folder: Path, report: dict[str, Any], samples: Sequence[Mapping[
     }
     for name, quote in (("report.md", md), ("report.html", str)):
         said = {"summary": sentences(report, quote), "brief": brief_of(report, quote)}
-        write_atomically(folder / name, render(name, {**context, **said}))
+        yield name, render(name, {**context, **said})
 
 
 def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -34,13 +34,22 @@ def write_samples(folder: Path, header: Mapping[str, Any], lines: Iterable[Line]
     def write(path: Path) -> None:
         # Line by line: memory does not grow with the data.
         with open_regular(path, "r+b") as stream:
-            for row in _rows(header, lines):
-                stream.write(_as_line(row).encode("utf-8", "backslashreplace"))
+            for line in table_lines(header, lines):
+                stream.write(line)
 
     try:
         replace_file(folder / FILE, write)
     except OSError as error:
         raise cannot_write(folder / FILE, error) from error
+
+
+def table_lines(header: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[bytes]:
+    """The table, line by line.
+
+    :param lines: Of the log, in order.
+    """
+    for row in _rows(header, lines):
+        yield _as_line(row).encode("utf-8", "backslashreplace")
 
 
 def _rows(header: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[list[str]]:

@@ -158,6 +158,14 @@ class RunningSummary:
             summary["by_modality"] = by_modality(header, passes, rows, clean)
         return summary
 
+    def further(self) -> dict[str, Any]:
+        """The numbers of passes that are no row by themselves: within smaller radii, or not knowing of the defences.
+
+        To be asked for after :meth:`result`.
+        """
+        rows, own = self._rows, self._header["attacks"]
+        return {name: attack_result(name, rows[name], rows[CLEAN].correct) for name in self._every if name not in own}
+
     def _results(self, attacks: Iterable[str], groups: Mapping[str, list[str]]) -> dict[str, Any]:
         """The numbers of each row."""
         rows, clean, nb_classes = self._rows, self._rows[CLEAN].correct, len(self._header["data"]["class_names"])

@@ -16,18 +16,20 @@ from art_multimodal.evaluations.audit.subject import Subject, answering
 from art_multimodal.evaluations.audit.summary import RunningSummary
 from art_multimodal.evaluations.audit.work import seed_of
 from art_multimodal.evaluations.evidence.bundle import Bundle
-from art_multimodal.evaluations.evidence.data import TEXT, BundledSamples
-from art_multimodal.evaluations.evidence.fixtures import Group
+from art_multimodal.evaluations.evidence.data import BundledSamples
+from art_multimodal.evaluations.evidence.distances import Distances
+from art_multimodal.evaluations.evidence.fixtures import TEXT, Group
 from art_multimodal.evaluations.evidence.judging import Verdict, ask, rounded
 from art_multimodal.evaluations.evidence.keeping import ALL
 from art_multimodal.evaluations.evidence.reopening import Reopened, reopen
+from art_multimodal.evaluations.evidence.reports import PagesAgain, check_numbers
 from art_multimodal.evaluations.suite import RETRIEVAL, Attacked
 from art_multimodal.shown import shown
 
 #: What a bundle says nothing about, and why.
 NOT_RESCORED = {
     "queries, gradients, seconds": "what the search cost",
-    "shares removed, points of curves": "what the search did",
+    "shares removed, curves over words": "what the search did",
     "warnings about gradients": "they need the gradients",
     "accuracy without a modality": "it is no attack",
     "smoothed models, certificates": "they are votes: certify again",
@@ -82,13 +84,15 @@ class Rescoring:
     :param same_weights: Whether these are the bundle's.
     :param same_model: Whether it is to say the same: the weights are, or it is the model that the bundle names.
     :param reader: Of the bundle's samples.
-    :param report: Numbers of the report, by row, over the samples that count.
+    :param distances: How far samples were moved, and which of them further than the run declares.
+    :param report: Numbers of the report, by row, over the samples that count; then those of each further pass.
     :param now: The same as the model says now.
     :param eight_bit: The same with images of 8 bits; ``None`` where there are no images.
     :param tallies: How samples compare, by pass.
     :param changed: The samples that differ, rounding apart.
     :param near: Those that differ by rounding.
     :param said: By pass of each sample that is kept, what the model says now.
+    :param pages: What of the report's pages was not compared with the log, and why; empty where all was.
     """
 
     model: str
@@ -96,6 +100,7 @@ class Rescoring:
     same_weights: bool
     same_model: bool
     reader: BundledSamples
+    distances: Distances
     report: dict[str, Any]
     now: dict[str, Any]
     eight_bit: dict[str, Any] | None
@@ -103,18 +108,26 @@ class Rescoring:
     changed: list[Changed] = field(default_factory=list)
     near: list[Changed] = field(default_factory=list)
     said: dict[str, dict[int, Verdict]] = field(default_factory=dict)
+    pages: str = ""
 
     @property
     def confirmed(self) -> bool:
         """Whether no sample differs by more than rounding."""
         return not self.changed
 
+    @property
+    def within_budget(self) -> bool:
+        """Whether no sample is changed by more than the run declares."""
+        return not self.distances.beyond
+
 
 #: A line as the log has it, as the model says now, and with images of 8 bits.
 Three = tuple[Line, Line, Line]
 
 
-def rescore(bundle: Bundle, model: Any = None, batch_size: int = 32, device: str = "auto") -> Rescoring:
+def rescore(
+    bundle: Bundle, model: Any = None, batch_size: int = 32, device: str = "auto", report: bool = True
+) -> Rescoring:
     """Ask a model about all samples of a bundle.
 
     >>> from art_multimodal.evaluations.evidence.bundle import Bundle
@@ -127,23 +140,39 @@ def rescore(bundle: Bundle, model: Any = None, batch_size: int = 32, device: str
         same modalities and know the same classes.
     :param batch_size: Most samples in one pass of the model; results do not depend on it.
     :param device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    :raises InputError: If the model cannot be loaded or does not fit, or a file of the bundle does not hold what it
-        should.
+    :param report: Whether the report has to say what the log says.
+    :raises InputError: If the model cannot be loaded or does not fit, a file of the bundle does not hold what it
+        should, or its report says something else than its log.
     """
     opened = reopen(bundle, model, batch_size, device_type_of(device))
-    return _Asking(bundle, opened).run()
+    with PagesAgain(bundle, check_numbers(bundle) if report else None, opened.same_model) as pages:
+        found = _Asking(bundle, opened, pages).run()
+        found.pages = pages.check()
+    return found
 
 
 class _Asking:
     """Goes through a bundle, batch by batch."""
 
-    def __init__(self, bundle: Bundle, opened: Reopened) -> None:
-        self.bundle, self.opened = bundle, opened
+    def __init__(self, bundle: Bundle, opened: Reopened, pages: PagesAgain) -> None:
+        self.bundle, self.opened, self.pages = bundle, opened, pages
         self.subject: Subject = opened.subject
         self.reader: BundledSamples = opened.reader
         self.images = False
+        try:
+            distances = Distances(bundle.header, getattr(self.subject.estimator, "prompts", ()))
+        except ValueError as error:
+            raise InputError(f"{shown(bundle.folder)} cannot be used: {error}.") from error
         self.found = Rescoring(
-            opened.name, opened.weights_sha256, opened.same_weights, opened.same_model, opened.reader, {}, {}, None
+            opened.name,
+            opened.weights_sha256,
+            opened.same_weights,
+            opened.same_model,
+            opened.reader,
+            distances,
+            {},
+            {},
+            None,
         )
 
     def run(self) -> Rescoring:
@@ -154,7 +183,7 @@ class _Asking:
         for three in self._lines():
             for of_kind, line in zip(numbers, three, strict=True):
                 of_kind.add(line)
-        report, now, eight = (of_kind.result()["results"] for of_kind in numbers)
+        report, now, eight = ({**of_kind.result()["results"], **of_kind.further()} for of_kind in numbers)
         found.report, found.now, found.eight_bit = report, now, eight if self.images else None
         return found
 
@@ -172,6 +201,7 @@ class _Asking:
                 said[line.attack] = self._asked(line)
             except InputError as error:
                 raise InputError(f"{line.attack} on batch {line.batch} of the bundle: {error}") from error
+            self.pages.shown(line)
             now = {index: verdict for index, (verdict, _) in said[line.attack].items()}
             self.found.said.setdefault(line.attack, {}).update(now)
             yield self._three(line, lines, said, counted)
@@ -210,6 +240,8 @@ class _Asking:
         attacked = self._attacked(group)
         seed: tuple[int, ...] = tuple(indices)
         if line.attack != CLEAN:
+            self.found.distances.add(line.attack, group, picked)
+            self.pages.draw(subject, line.attack, [logged[index] for index in indices], samples, attacked)
             seed = answering(seed_of(self.opened.seed, line.attack, line.batch, number))
         asked = ask(subject, indices, samples, None if line.attack == CLEAN else attacked, size, seed)
         before = [self._theirs(logged[index].verdict) for index in indices]
