@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
 import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from audits import one_thread
 from forked import Forked
+from killed import killed_in, stages
 from launched import two_processes
 
 from art_multimodal.errors import InputError
@@ -33,6 +32,14 @@ attacks: {image: [pgd], text: [bert_attack]}
 samples: {limit: 4}
 budgets: {eps: [2/255, 8/255], steps: 2}
 """
+OF_PAIRS = """
+benchmark: 1
+models: [demo:shapes, {name: behind JPEG, model: demo:shapes, defences: ["jpeg:quality=75"]}]
+data: [demo:shapes]
+attacks: {image: [art_pgd], text: [character_attack], multimodal: [independent]}
+samples: {limit: 4}
+budgets: {eps: [2/255, 8/255], steps: 2}
+"""
 
 
 @pytest.fixture
@@ -44,8 +51,11 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    job = Benchmark(parse_config(CONFIG), out, "cpu")
+    return finished(CONFIG, tmp_path_factory.mktemp("undisturbed") / "out")
+
+
+def finished(text: str, out: Path) -> Path:
+    job = Benchmark(parse_config(text), out, "cpu")
     with one_thread():
         assert not job.run().failed
     job.write()
@@ -56,31 +66,43 @@ def tables(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in (*TABLES, *LEADERBOARD_FILES)}
 
 
-def killed_and_ended(config: Path, out: Path, delays: list[float]) -> int:
-    """How many were killed in the middle; the last one ends by itself."""
-    command = ("-m", "art_multimodal", "benchmark", str(config), "--out", str(out), "--device", "cpu")
-    killed = 0
-    for delay in delays:
-        process = Forked(config.parent, *command)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-    assert Forked(config.parent, *command).wait() == 0
-    return killed
+#: Of places below the folder of a benchmark: reports of its cells, and what lies in the folder itself, behind them.
+OF_REPORTS, OF_TABLES = r"/\.?(report|samples)\.", r"^\.?(benchmark|leaderboard)\."
+
+
+def killed_and_ended(config: Path, out: Path, seed: int, anywhere: int, in_reports: int, in_tables: int) -> list[str]:
+    """Kill it so often before what it is going to write, let the last one end, and return where each was killed."""
+    generator = random.Random(seed)
+    command = ("art_multimodal", "benchmark", str(config), "--out", str(out), "--device", "cpu")
+    # The tables alone are more changes than that: each of these is killed, however far the others came.
+    places = [killed_in(out, generator.randint(1, 20), *command) for _ in range(anywhere)]
+    # One of these ends a cell at most, so they are as many as cells.
+    places += [killed_in(out, generator.randint(1, 10), *command, names=OF_REPORTS) for _ in range(in_reports)]
+    places += [killed_in(out, generator.randint(1, 20), *command, names=OF_TABLES) for _ in range(in_tables)]
+    assert Forked(config.parent, "-m", *command).wait() == 0
+    return places
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_table(undisturbed: Path, config: Path, tmp_path: Path) -> None:
-    delays = [random.Random(0).uniform(0.1, 1.0) for _ in range(4)]
-    killed_and_ended(config, tmp_path / "out", delays)
+    places = killed_and_ended(config, tmp_path / "out", 0, 2, 1, 1)
+    assert len({Path(place).parent for place in places}) >= 3, places
     assert tables(tmp_path / "out") == tables(undisturbed)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_it_ends_with_the_same_table(undisturbed: Path, config: Path, tmp_path: Path) -> None:
-    generator = random.Random(1)
-    killed = killed_and_ended(config, tmp_path / "out", [generator.uniform(0.05, 1.5) for _ in range(20)])
-    assert killed >= 1
-    assert tables(tmp_path / "out") == tables(undisturbed)
+@pytest.mark.parametrize(("text", "kills"), [(CONFIG, (12, 4, 4)), (OF_PAIRS, (5, 2, 2))], ids=["digits", "pairs"])
+def test_killed_twenty_times_it_ends_with_the_same_table(
+    text: str, kills: tuple[int, int, int], tmp_path: Path
+) -> None:
+    config = tmp_path / "benchmark.yaml"
+    config.write_text(text)
+    whole = finished(text, tmp_path / "whole")
+    places = killed_and_ended(config, tmp_path / "out", 1, *kills)
+    # They fell on each cell, on what is kept of it and on its reports, and on the tables.
+    cells = {place.split("/")[1] for place in places if "/" in place}
+    assert cells == {path.name for path in (whole / "cells").iterdir()}, places
+    assert {"log.jsonl", "picture"} < stages(places) and len(stages(places)) >= 6, places
+    assert tables(tmp_path / "out") == tables(whole)
 
 
 def test_a_cell_that_fails_stops_no_other_and_is_tried_again(
