@@ -15,7 +15,8 @@ from art_multimodal.attacks.evasion.decoupling.search import MOST_BLOCKS, exhaus
 from art_multimodal.attacks.searching import Answer
 from art_multimodal.cli import audit_display
 from art_multimodal.cli.audit_display import AuditDisplay, duration, plan_lines
-from art_multimodal.evaluations.audit import Audit, AuditSettings
+from art_multimodal.evaluations.audit import Audit, AuditSettings, calibration
+from art_multimodal.evaluations.audit.calibration import Calibration
 from art_multimodal.evaluations.audit.plan import Estimate, Plan, PlannedPass, plan_of
 from art_multimodal.evaluations.suite import ATTACKS, Budget
 from art_multimodal.evaluations.suite.costs import Cost, Texts
@@ -27,7 +28,7 @@ PLAN = Plan(
     (
         PlannedPass("clean", 40, Cost(2)),
         PlannedPass("pgd", 40, Cost(11, 10)),
-        PlannedPass("words", 40, Cost(2, 0, 3, 60)),
+        PlannedPass("character_attack", 40, Cost(2, 0, 3, 60)),
         PlannedPass("somebody's", 40, None),
     )
 )
@@ -116,11 +117,24 @@ def test_what_has_run_tells_of_itself_and_the_first_batch_of_the_rest() -> None:
     estimate.told("pgd", 10, 1.0)
     estimate.told("pgd", 0, 99.0)
     assert estimate.left() == pytest.approx(6 + 3 + 0.1 * (40 * 5 + 60))
-    for name in ("words", "somebody's"):
+    for name in ("character_attack", "somebody's"):
         estimate.told(name, 40, 1.0)
     estimate.told("clean", 30, 1.0)
     estimate.told("pgd", 30, 1.0)
     assert estimate.left() == 0 and estimate.done == pytest.approx(7.0)
+
+
+def test_a_calibration_tells_of_what_has_not_run() -> None:
+    estimate = Estimate(PLAN)
+    estimate.calibration = Calibration(forward=0.1, backward=0.3, text=0.001, right=0.5)
+    assert estimate.left() is None
+    # However long the first batch took: it prepares what is prepared once.
+    estimate.told("clean", 10, 40.0)
+    assert estimate.unit == 0.1
+    clean, pgd, words = 30 * 4.0, 0.5 * 40 * (11 * 0.1 + 10 * 0.3), 0.5 * (40 * (2 * 0.1 + 3 * 0.001) + 60 * 0.001)
+    assert estimate.left() == pytest.approx(clean + pgd + words)
+    estimate.told("character_attack", 10, 1.0)
+    assert estimate.left() == pytest.approx(clean + pgd + 3.0)
 
 
 def test_the_plan_fits_into_80_columns() -> None:
@@ -132,7 +146,7 @@ def test_the_plan_fits_into_80_columns() -> None:
     assert lines[0] == "plan: 3 attacks on 40 samples, a\\x1b[31mb on cpu; passes at most"
     assert [line.split() for line in lines[3:]] == [
         ["pgd", "440", "400", "0"],
-        ["words", "80", "0", "180"],
+        ["character_attack", "80", "0", "180"],
         ["somebody's", "?", "?", "?"],
         ["all", "600", "400", "180"],
     ]
@@ -158,9 +172,11 @@ def lines_of(capsys, batches: int, preset: str = "") -> list[str]:
 def test_where_there_is_no_terminal_a_line_tells_of_each_attack(capsys) -> None:
     lines = lines_of(capsys, 1)[len(plan_lines(PLAN, "")) :]
     assert lines[0].startswith("estimate: up to ") and lines[1].startswith("sooner: --preset quick")
-    assert lines[2:] == ["clean: 40 samples, 7 min", "pgd: 40 samples, 7 min", "words: 40 samples, 7 min"] + [
-        "somebody's: 40 samples, 7 min"
-    ]
+    assert lines[2:] == [
+        "clean: 40 samples, 7 min",
+        "pgd: 40 samples, 7 min",
+        "character_attack: 40 samples, 7 min",
+    ] + ["somebody's: 40 samples, 7 min"]
 
 
 def test_many_batches_do_not_fill_a_log(capsys) -> None:
@@ -208,3 +224,23 @@ def test_an_audit_that_goes_on_counts_what_is_there(tmp_path: Path, capsys) -> N
     assert all(json.loads(line)["seconds"] >= 0 for line in kept)
     assert cli.main([*arguments, "--resume"]) == 0
     assert "\npgd: 6 samples, " in capsys.readouterr().err
+
+
+def test_an_audit_charges_texts_at_what_texts_take(tmp_path: Path, capsys, monkeypatch) -> None:
+    """A search over texts reads thousands of them, each far sooner than the model looks at an image."""
+    asked = []
+
+    def calibrated(job: Audit) -> Calibration:
+        asked.append(plan_of(job))
+        return Calibration(forward=1.0, backward=2.0, text=0.001, right=1.0)
+
+    monkeypatch.setattr(calibration, "calibrate", calibrated)
+    arguments = ["audit", "demo:digits", "--data", "demo:digits", "--attacks", "character_attack"]
+    arguments += ["--limit", "4", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    err = capsys.readouterr().err
+    ((_, of_texts),) = (plan.passes for plan in asked)
+    expected = 4 * of_texts.calls.forward + 0.001 * of_texts.texts
+    assert of_texts.texts > 10_000 and expected < 120
+    said = f"estimate: up to {duration(expected)}, at 1.0 s for a forward pass, 2.0 s a backward pass, 1 ms a text"
+    assert said in err

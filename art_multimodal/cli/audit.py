@@ -369,8 +369,11 @@ def _check_there(data: str | None, names: Sequence[str]) -> None:
 
 def _run(job: Audit, resume: bool, preset: str = "") -> RunLog:
     """Run an audit behind its plan and how far it has come."""
+    from art_multimodal.evaluations.audit.calibration import calibrate, has_gradients
     from art_multimodal.evaluations.audit.plan import plan_of
 
     where = f"{job.settings.model} on {job.estimator.device}"
-    with AuditDisplay(plan_of(job), where, preset, is_main_process()) as display:
+    # Of a function that only answers nothing is asked that no attack asks.
+    timed = (lambda: calibrate(job)) if has_gradients(job) else None
+    with AuditDisplay(plan_of(job), where, preset, is_main_process(), timed) as display:
         return job.evaluate(resume=resume, watch=display.passed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from art_multimodal.shown import shown
 
 if TYPE_CHECKING:
+    from art_multimodal.evaluations.audit.calibration import Calibration
     from art_multimodal.evaluations.audit.plan import Plan
 
 #: From so many seconds on it is said how to be done sooner.
@@ -25,17 +27,26 @@ class AuditDisplay:
     :param where: The model and its device, for the heading.
     :param preset: What a preset has set, as options; empty for none.
     :param visible: Whether anything is shown.
+    :param calibrate: Finds out what the model takes, once the first batch has warmed it up; ``None`` where the time of
+        that batch has to do.
     """
 
     #: How a run takes less time.
     sooner = "--preset quick, a lower --limit"
 
-    def __init__(self, plan: Plan, where: str, preset: str = "", visible: bool = True) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        where: str,
+        preset: str = "",
+        visible: bool = True,
+        calibrate: Callable[[], Calibration] | None = None,
+    ) -> None:
         from art_multimodal.evaluations.audit.plan import Estimate
 
         self._plan, self._where, self._preset, self._visible = plan, where, preset, visible
         self._console = Console(stderr=True)
-        self._estimate = Estimate(plan)
+        self._estimate, self._calibrate = Estimate(plan), calibrate
         self._finished = dict.fromkeys((planned.name for planned in plan.passes), 0)
         self._taken = dict.fromkeys(self._finished, 0.0)
         #: Whether the estimate was said, and the tenths of the samples.
@@ -82,11 +93,14 @@ class AuditDisplay:
             self._show(name, samples)
 
     def _say_estimate(self) -> None:
-        left, unit = self._estimate.left(), self._estimate.unit
-        if self._said or left is None or unit is None:
+        if self._said or self._estimate.left() is None:
             return
-        self._said = True
-        self._say(f"estimate: up to {duration(left)}, at {duration(unit)} for a forward pass in the first batch")
+        self._said, of = True, "a forward pass in the first batch"
+        if self._calibrate is not None:
+            found = self._estimate.calibration = self._calibrate()
+            of = f"a forward pass, {duration(found.backward)} a backward pass, {duration(found.text)} a text"
+        left, unit = self._estimate.left() or 0.0, self._estimate.unit or 0.0
+        self._say(f"estimate: up to {duration(left)}, at {duration(unit)} for {of}")
         if left >= _LONG:
             sooner = "a lower --limit, or fewer --attacks" if self._preset else self.sooner
             self._say(f"sooner: {sooner}; after a stop, --resume goes on")

@@ -20,10 +20,11 @@ from art_multimodal.evaluations.suite.text import one_text
 from art_multimodal.language.words import words_of
 
 if TYPE_CHECKING:
+    from art_multimodal.evaluations.audit.calibration import Calibration
     from art_multimodal.evaluations.audit.run import Audit
 
 #: A backward pass takes some two times as long as a forward pass.
-_BACKWARD = 2.0
+BACKWARD = 2.0
 #: Texts that are looked at for their length.
 _LOOKED_AT = 200
 
@@ -63,7 +64,7 @@ class PlannedPass:
     @property
     def work(self) -> float:
         """The usual number of passes in units of a forward pass. A text is taken to cost what an image does."""
-        return self.typical * (self.forward + _BACKWARD * self.backward + self.texts)
+        return self.typical * (self.forward + BACKWARD * self.backward + self.texts)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,10 @@ def _words_and_edits(texts: Sequence[str]) -> tuple[float, float]:
 class Estimate:
     """How long a run takes still, from what its parts have taken: better as it goes on.
 
-    What has been run on a batch tells of itself; of the rest, the time of a forward pass on the first batch does.
+    What has been run on a batch tells of itself; of the rest a calibration does, or else the time of a forward pass on
+    the first batch.
+
+    :param plan: Of the run.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -154,6 +158,8 @@ class Estimate:
         self._first = plan.passes[0].name
         self._samples = dict.fromkeys(self._planned, 0)
         self._seconds = dict.fromkeys(self._planned, 0.0)
+        #: What the model takes on its data, once somebody knows.
+        self.calibration: Calibration | None = None
 
     def told(self, name: str, samples: int, seconds: float) -> None:
         """Take notice of a pass over some samples."""
@@ -169,6 +175,8 @@ class Estimate:
     @property
     def unit(self) -> float | None:
         """Seconds of a forward pass of an image; ``None`` before the first batch."""
+        if self.calibration is not None:
+            return self.calibration.forward
         clean, samples = self._planned[self._first], self._samples[self._first]
         if not samples or clean.cost is None:
             return None
@@ -176,7 +184,7 @@ class Estimate:
 
     def left(self) -> float | None:
         """Seconds that are left, at most but for attacks that usually ask far less; ``None`` before the first batch."""
-        if self.unit is None:
+        if not self._samples[self._first] or self.unit is None:
             return None
         total = 0.0
         for name, planned in self._planned.items():
@@ -184,5 +192,11 @@ class Estimate:
             if self._samples[name]:
                 total += self._seconds[name] * ahead / self._samples[name]
             elif planned.samples:
-                total += self.unit * planned.work * ahead / planned.samples
+                total += self._expected(planned) * ahead / planned.samples
         return total
+
+    def _expected(self, planned: PlannedPass) -> float:
+        """Seconds of a pass that nothing was told of."""
+        if self.calibration is not None:
+            return self.calibration.seconds(planned)
+        return (self.unit or 0.0) * planned.work

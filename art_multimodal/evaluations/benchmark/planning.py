@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from art_multimodal.datasets import UnreadableSample
+from art_multimodal.evaluations.audit.calibration import Calibration, calibrate
 from art_multimodal.evaluations.audit.lines import CLEAN
-from art_multimodal.evaluations.audit.passes import Pass
-from art_multimodal.evaluations.audit.plan import Plan, PlannedPass, plan_of
+from art_multimodal.evaluations.audit.plan import Plan, plan_of
 from art_multimodal.evaluations.audit.run import Audit
 from art_multimodal.evaluations.benchmark.config import Cell
 from art_multimodal.evaluations.benchmark.folder import reason_of_failure
-from art_multimodal.evaluations.suite import ZERO_SHOT
-
-#: Samples and texts of a calibration, at most, and how often each question is timed; the shortest time counts.
-_SAMPLES, _TEXTS, _TIMES = 32, 64, 3
-#: Where no gradient can be timed: it takes some two times as long as a forward pass.
-_BACKWARD = 2.0
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a model takes on its data.
-
-    :param forward: Seconds of a forward pass, for each sample.
-    :param backward: Seconds of the backward pass besides.
-    :param text: Seconds to read a text.
-    :param right: Share of the samples that it has right: only these are attacked.
-    """
-
-    forward: float
-    backward: float
-    text: float
-    right: float
 
 
 @dataclass(frozen=True)
@@ -80,7 +54,7 @@ class PlannedCell:
         """An estimate: of the samples that the calibration had right, each attack what it usually asks."""
         if self.plan is None or self.calibration is None:
             return None
-        return sum(_seconds(one, self.calibration) for one in self.plan.passes)
+        return sum(self.calibration.seconds(one) for one in self.plan.passes)
 
 
 def calls_of(plan: Plan, attacked: Mapping[str, int]) -> dict[str, tuple[float, float]]:
@@ -101,15 +75,6 @@ def calls_of(plan: Plan, attacked: Mapping[str, int]) -> dict[str, tuple[float, 
         for one in plan.passes
         if one.calls is not None and one.name in attacked
     }
-
-
-def _seconds(one: PlannedPass, calibration: Calibration) -> float:
-    forward, backward = one.forward, one.backward
-    if one.calls is not None:
-        forward, backward = one.samples * one.calls.forward, one.samples * one.calls.backward
-    usual = forward * calibration.forward + backward * calibration.backward + one.texts * calibration.text
-    everyone = one.name == CLEAN or Pass.of(one.name).entry.of_everyone
-    return one.typical * usual * (1.0 if everyone else calibration.right)
 
 
 def plan_cells(cells: Sequence[Cell], finished: Callable[[Cell], bool], device: str = "auto") -> list[PlannedCell]:
@@ -144,75 +109,3 @@ def plan_cells(cells: Sequence[Cell], finished: Callable[[Cell], bool], device: 
         except Exception as error:
             found.append(PlannedCell(cell, reason=reason_of_failure(error)))
     return found
-
-
-def calibrate(audit: Audit) -> Calibration:
-    """Time a model on some of its samples.
-
-    :param audit: Of the model and data; nothing of it is run.
-    :raises InputError: If none of the samples can be read.
-    """
-    subject, size = audit.subject, audit.settings.batch_size
-    indices, samples = _readable(audit)
-    rows = max(subject.by_shape(samples), key=len)
-    picked, chosen = [indices[row] for row in rows], [samples[row] for row in rows]
-    said = subject.answers(picked, chosen, size) if subject.class_names else []
-    # In retrieval all samples are attacked.
-    right = sum(record.right for record in said) / len(said) if said else 1.0
-    # A full batch, in which some stand several times: attacks fill theirs.
-    full = [chosen[place % len(chosen)] for place in range(max(len(chosen), min(size, _SAMPLES)))]
-    x, y = subject.stack(full), subject.labels(full)
-    draws = subject.views.draws
-    if not subject.class_names:
-        images = np.stack([sample.image for sample in full])
-        forward = _shortest(lambda: subject.estimator.image_features(images, size)) / len(full)
-        return Calibration(forward, _BACKWARD * forward, _of_texts(subject.model), right)
-    forward = _shortest(lambda: subject.estimator.predict(x, batch_size=size)) / len(full)
-    one_hot = np.eye(subject.estimator.nb_classes, dtype=np.float32)[y]
-    both = _shortest(lambda: subject.estimator.loss_gradient(x, one_hot)) / len(full)
-    # Of a model that joins both, a text is read with its sample.
-    text = _of_texts(subject.model) if subject.task == ZERO_SHOT else forward / draws
-    return Calibration(forward / draws, max(both - forward, 0.0) / draws, text, right)
-
-
-def _of_texts(model: Any) -> float:
-    """Seconds in which a dual encoder reads a text."""
-    import torch
-
-    texts = [f"a photo of the number {number}." for number in range(_TEXTS)]
-
-    def read() -> None:
-        with torch.no_grad():
-            model.encode_text(model.tokenize(texts).to(model.device))
-
-    return _shortest(read) / len(texts)
-
-
-def _readable(audit: Audit) -> tuple[list[int], list[Any]]:
-    """Some samples that can be read."""
-    most = min(_SAMPLES, max(1, audit.settings.batch_size))
-    indices: list[int] = []
-    samples: list[Any] = []
-    for index in map(int, audit.order):
-        try:
-            samples.append(audit.subject.read(index))
-        except UnreadableSample as error:
-            reason = error
-            continue
-        indices.append(index)
-        if len(samples) == most:
-            break
-    if not samples:
-        raise reason
-    return indices, samples
-
-
-def _shortest(ask: Callable[[], Any]) -> float:
-    """Seconds of a question, once it has been asked before."""
-    ask()
-    found = []
-    for _ in range(_TIMES):
-        started = time.perf_counter()
-        ask()
-        found.append(time.perf_counter() - started)
-    return min(found)
