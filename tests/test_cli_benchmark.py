@@ -13,6 +13,7 @@ from audits import one_thread
 
 from art_multimodal import cli
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
+from art_multimodal.evaluations.benchmark import parse_config
 from art_multimodal.evaluations.benchmark.folder import LEADERBOARD_FILES, TABLES
 from art_multimodal.evaluations.evidence.bundle import write_bundle
 
@@ -50,6 +51,11 @@ def test_the_example_of_the_page_runs_and_says_where_its_table_is(config: Path, 
     assert all(str(results / name) in printed for name in (*TABLES, *LEADERBOARD_FILES))
     assert "mean accuracy in %: zero-shot" in printed and "behind JPEG" in printed
     assert max(map(len, (line for line in printed.splitlines() if str(results) not in line))) <= 80
+
+
+def test_the_example_of_retrieval_is_of_captions() -> None:
+    config = parse_config(example("retrieval"))
+    assert config.task == "retrieval" and [one.data for one in config.data] == ["data:coco", "data:flickr30k"]
 
 
 def test_a_dry_run_prints_cells_calls_and_time_and_leaves_nothing(

@@ -8,6 +8,8 @@ import itertools
 import json
 import math
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -131,6 +133,47 @@ def test_a_csv_has_every_number_and_a_page_no_less(finished: Path) -> None:
             assert accuracy in page and accuracy in text
     # Two radii are curves; four columns are a radar.
     assert page.count("<polyline") == 2 and page.count("<svg") == 2
+
+
+def test_latex_has_intervals_and_differences(finished: Path) -> None:
+    content = json.loads((finished / "benchmark.json").read_text())
+    lines = [line for line in (finished / "benchmark.tex").read_text().splitlines() if line.startswith("{}")]
+    rows = [[cell.strip() for cell in line.removesuffix(r" \\").removeprefix("{}").split("&")] for line in lines]
+    columns = list(content["columns"])
+    assert all(len(row) == len(columns) + 1 for row in rows)
+    expected = []
+    for place in ("in-distribution", "zero-shot", "all", "seen", "unseen"):
+        for model in ("first", "second"):
+            found = {
+                one["column"]: one
+                for one in content["numbers"]
+                if (one["radius"], one["model"]) == ("8/255", model) and place == (one["data"] or one["role"])
+            }
+            numbers = [found[column] for column in columns]
+            marks = ["*" if one["versus"] and one["versus"]["p_holm"] < 0.05 else "" for one in numbers]
+            expected.append(
+                [model, *(f"{100 * one['accuracy']:.1f}{mark}" for one, mark in zip(numbers, marks, strict=True))]
+            )
+            ends = [[f"{100 * end:.1f}" for end in one["ci95"]] for one in numbers]
+            expected.append(["", *(rf"{{\scriptsize [{low}, {high}]}}" for low, high in ends)])
+            if model == "second":
+                cells = []
+                for one in numbers:
+                    versus = one["versus"]
+                    low, high = (f"${100 * end:+.1f}$" for end in versus["ci95"])
+                    cells.append(rf"{{\scriptsize ${100 * versus['difference']:+.1f}$ [{low}, {high}]}}")
+                expected.append(["", *cells])
+    assert rows == expected
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no LaTeX here")
+def test_latex_compiles(finished: Path, tmp_path: Path) -> None:
+    head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs,textcomp}\begin{document}"
+    text = (finished / "benchmark.tex").read_text()
+    (tmp_path / "page.tex").write_text("\n".join([head, text, tex(HOSTILE), r"\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    assert done.returncode == 0 and (tmp_path / "page.pdf").exists(), done.stdout[-2000:]
 
 
 class Tags(HTMLParser):

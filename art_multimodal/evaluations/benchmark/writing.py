@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -165,7 +165,10 @@ def tex(text: object) -> str:
 
 def as_tex(table: BenchmarkTable, content: Mapping[str, Any]) -> str:
     """Tables for LaTeX with the package booktabs: averages and data sets of each budget, at its largest radius."""
-    lines = [r"% \usepackage{booktabs,textcomp} and UTF-8; percentages, * for p < 0.05 against the first row by Holm."]
+    lines = [
+        r"% \usepackage{booktabs,textcomp} and UTF-8; percentages with 95 % intervals; below them the difference from",
+        "% the first row in points with its own interval, in pairs; * for p < 0.05 by Holm.",
+    ]
     for budget, radii in table.budgets.items():
         columns = "l" + "r" * len(table.columns)
         lines += [r"\begin{tabular}{" + columns + "}", r"\toprule"]
@@ -176,19 +179,40 @@ def as_tex(table: BenchmarkTable, content: Mapping[str, Any]) -> str:
             lines += [r"\midrule", rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{{tex(title)}}} \\"]
             for model in table.models:
                 row = [table.find(budget, radii[-1], model, column, **place) for column in table.columns]
-                # What begins with a bracket would be an option of the line break before it.
-                lines.append(" & ".join(["{}" + tex(model), *map(_cell, row)]) + r" \\")
+                lines.append(_row(tex(model), map(_accuracy, row)))
+                lines.append(_row("", map(_interval, row)))
+                if any(one is not None and one.versus is not None for one in row):
+                    lines.append(_row("", map(_difference, row)))
         said = next(one["said"] for one in content["budgets"] if one["name"] == budget)
         of = f"{budget}: " if budget else ""
         lines += [r"\bottomrule", r"\end{tabular}", "% " + shown(f"{of}{said}"), ""]
     return "\n".join(lines)
 
 
-def _cell(one: Number | None) -> str:
+def _row(first: str, cells: Iterable[str]) -> str:
+    """A row; what begins with a bracket would be an option of the line break before it."""
+    return " & ".join(["{}" + first, *cells]) + r" \\"
+
+
+def _accuracy(one: Number | None) -> str:
     if one is None:
         return "{--}"
     mark = "*" if one.versus is not None and one.versus.significant else ""
     return f"{100 * one.accuracy:.1f}{mark}"
+
+
+def _interval(one: Number | None) -> str:
+    return "" if one is None else _small("{:.1f}", "", one.ci95)
+
+
+def _difference(one: Number | None) -> str:
+    versus = None if one is None else one.versus
+    return "" if versus is None else _small("${:+.1f}$", f"${points(versus.difference)}$ ", versus.ci95)
+
+
+def _small(form: str, before: str, ends: tuple[float, float]) -> str:
+    low, high = (form.format(100 * end) for end in ends)
+    return rf"{{\scriptsize {before}[{low}, {high}]}}"
 
 
 def _section(table: BenchmarkTable, content: Mapping[str, Any], budget: str) -> dict[str, Any]:
