@@ -29,6 +29,17 @@ def plan(**changes: Any) -> str:
     return yaml.safe_dump({**BASE, **changes}, sort_keys=False)
 
 
+def test_limits_may_follow_the_curve_and_no_ceiling_is_sent_to_clean() -> None:
+    floors = {"image": {"1/255": 0.6, "4/255": 0.3}, "pgd": {"1/255": 0.5, "4/255": 0.5}}
+    ceilings = {"image": {"1/255": 0.3, "4/255": 0.6}}
+    limits = parse_plan(plan(floors=floors, ceilings=ceilings)).plan.limits()
+    assert len(limits) == 6
+    for row in (float("nan"), "clea"):
+        with pytest.raises(InputError) as error:
+            parse_plan(plan(ceilings={row: 0.5}))
+        assert "clean" not in str(error.value).partition("'. ")[2]
+
+
 def test_what_a_plan_says() -> None:
     declared = parse_plan(plan(floors={"image": {"1/255": 0.5, "4/255": 0.2}, "clean": 0.9}, ceilings={"text": 0.3}))
     assert declared.plan.radii() == ["1/255", "4/255"]
@@ -110,6 +121,15 @@ REFUSED = [
         "the floor and the ceiling of image contradict one another: an accuracy of at least 0.7 allows attacks to "
         "succeed on 0.3 at most, and the ceiling allows 0.5",
     ),
+    (
+        {"floors": {"image": {"1/255": 0.3, "4/255": 0.6}}},
+        "the floor of image rises with the radius, from 0.3 at 1/255 to 0.6 at 4/255, and accuracy falls",
+    ),
+    (
+        {"ceilings": {"pgd": {"4/255": 0.2, "1/255": 0.5}}},
+        "the ceiling of pgd falls with the radius, from 0.5 at 1/255 to 0.2 at 4/255, and success rises",
+    ),
+    ({"ceilings": {float("nan"): 0.5}}, "Unknown row for a ceiling 'nan'. "),
     ({"warn_margin": 2}, "warn_margin is a share in [0, 1], not 2"),
     ({"detectors": {"false_positives": 5}}, "detectors.false_positives is a share in [0, 1], not 5"),
     ({"detectors": {}}, "detectors.false_positives is missing"),

@@ -89,4 +89,4 @@ def check_row(row: str, attacks: Mapping[str, Collection[str] | str], kind: str)
         )
     if row in known or row == "clean" or (at and form_of(attack)):
         return
-    raise unknown_name(f"row for a {kind}", brief(row, 60), {*known, "clean"})
+    raise unknown_name(f"row for a {kind}", brief(row, 60), {*known, "clean"} if kind == "floor" else known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
@@ -124,6 +125,7 @@ class Plan(Part):
             for row, at in limits.items():
                 check_row(row, self.attacks, kind)
                 limits[row] = self._by_radius(row, at, kind)
+                self._check_order(row, limits[row], kind)
         for row in self.floors.keys() & self.ceilings.keys():
             for radius in self.floors[row].keys() & self.ceilings[row].keys():
                 self._check_both(row, radius)
@@ -148,6 +150,20 @@ class Plan(Part):
                 raise ValueError("without an attack there is no radius: write one floor of clean.")
             found[name] = share
         return found
+
+    def _check_order(self, row: str, at: Mapping[str, float], kind: str) -> None:
+        """Whoever may change more may change less, so accuracy falls with the radius, and success rises."""
+        names = self.radii()
+        keys = ["" if name == names[-1] else name for name in names]
+        known = [(name, at[key]) for name, key in zip(names, keys, strict=True) if key in at]
+        for (smaller, first), (larger, second) in pairwise(known):
+            if (second > first) if kind == "floor" else (second < first):
+                how, what = ("rises", "accuracy falls") if kind == "floor" else ("falls", "success rises")
+                raise ValueError(
+                    f"the {kind} of {brief(row, 60)} {how} with the radius, from {first:g} at {shown(smaller)} to "
+                    f"{second:g} at {shown(larger)}, and {what}: whoever may change more may change less. The one at "
+                    f"{shown(larger)} contradicts the other; write them the other way round, or that one alone."
+                )
 
     def _check_both(self, row: str, radius: str) -> None:
         floor, ceiling = self.floors[row][radius], self.ceilings[row][radius]
