@@ -7,7 +7,7 @@ OUT ?= build/audit
 # Of the tests; each takes about 2 GB of memory, with the process that its copies come from.
 WORKERS ?= 2
 
-.PHONY: audit test quick test-slow test-kernels fuzz interop lint benchmarks docs release-check publish-check pythons clean
+.PHONY: audit test quick test-slow test-kernels fuzz interop lint benchmarks docs links release-check publish-check pythons clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -85,6 +85,10 @@ benchmarks: $(READY)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# Asks every address outside whether it is there, so it needs a network, and no test does that.
+links: $(READY)
+	$(BIN)/sphinx-build --keep-going -b linkcheck docs docs/_build/linkcheck
 
 # Build, contents, metadata, and an audit of a demo in an environment that holds nothing else.
 release-check: $(READY)
