@@ -149,6 +149,14 @@ def audit(
             help="in front of the model, e.g. jpeg:quality=75; repeat for several; see list defences",
         ),
     ] = None,
+    ablate_defences: Annotated[
+        bool,
+        typer.Option(
+            "--ablate-defences",
+            rich_help_panel=_DEFENCES,
+            help="audit the model without each defence, too, and without any: a table of what each brings",
+        ),
+    ] = False,
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
@@ -253,6 +261,7 @@ def audit(
     from art_multimodal.datasets.reading import skipped_too_many
     from art_multimodal.evaluations.audit import Audit, Gate, write_reports
     from art_multimodal.evaluations.audit.comparison import check_folders, run_folders, write_comparison
+    from art_multimodal.evaluations.audit.leaving_out import variations_of
     from art_multimodal.evaluations.audit.replacing import check_replaceable, remove_run
     from art_multimodal.evaluations.plans import read_plan
     from art_multimodal.evaluations.suite import SAMPLES
@@ -300,7 +309,9 @@ def audit(
         attack_steps=attack_steps,
     )
     settings = replace(settings, batch_size=batch_size, group_size=group_size, smoothing=smoothing)
-    folders = run_folders(given["model"], out)
+    each_left_out = ablate_defences or (plan is not None and declared.plan.ablate_defences)
+    variations = variations_of(settings, given["model"], each_left_out)
+    folders = run_folders([one.label for one in variations], out)
     if overwrite:
         check_replaceable(out)
     else:
@@ -308,16 +319,17 @@ def audit(
     gates = [Gate.parse(text) for text in fail_under or []]
     try:
         jobs = [
-            Audit(replace(settings, model=name), folder, DEVICES.find(device), strict, max_skipped, fixtures.lower())
-            for name, folder in folders.items()
+            Audit(one.settings, folders[one.label], DEVICES.find(device), strict, max_skipped, fixtures.lower())
+            for one in variations
         ]
     except UnknownAttack:
         # With what other tools call attacks among the suggestions.
         attack_names(attacks)
         raise
     for gate in gates:
-        for job in jobs:
-            gate.check_row(job.report_rows)
+        for job, one in zip(jobs, variations, strict=True):
+            if not one.without:
+                gate.check_row(job.report_rows)
     logs, reports, failures = {}, [], []
     main = is_main_process()
     if overwrite:
@@ -327,26 +339,28 @@ def audit(
                 job.check_readable()
             if main:
                 remove_run(out)
-    for job in jobs:
+    for job, one in zip(jobs, variations, strict=True):
         if main:
             print_notes([*job.subject.notes, *limits_without_rows(job)])
             print_estimate(job)
         logs[job.out] = _run(job, resume, set_by_preset.as_options(job.subject.task == SAMPLES))
         if not main:
             continue
-        reports.append(write_reports(logs[job.out], gates))
+        # What is there to be compared with has no gates.
+        own = [] if one.without else gates
+        reports.append(write_reports(logs[job.out], own))
         if len(jobs) > 1:
-            print(f"\n{shown(job.settings.model)}")
+            print(f"\n{shown(one.label)}")
         print_results(reports[-1])
         print_reports(job.out)
         write_evidence(job, logs[job.out])
-        prefix = f"{job.settings.model}: " if len(jobs) > 1 else ""
-        failures += [prefix + failure for gate in gates if (failure := gate.failure(reports[-1]["results"]))]
-        if gates and not reports[-1]["complete"]:
+        prefix = f"{one.label}: " if len(jobs) > 1 else ""
+        failures += [prefix + failure for gate in own if (failure := gate.failure(reports[-1]["results"]))]
+        if own and not reports[-1]["complete"]:
             failures.append(prefix + "the run is not complete, so its numbers cannot pass")
         failures += [prefix + said for said in failed_limits(reports[-1], on_warn)]
     if main and len(jobs) > 1:
-        write_comparison(out, logs, reports)
+        write_comparison(out, logs, reports, variations)
         print_reports(out)
     too_many = [error for report in reports if (error := skipped_too_many(report, max_skipped)) is not None]
     for failure in failures:

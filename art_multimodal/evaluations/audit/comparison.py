@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.leaving_out import Variation, brought
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.rendering import render
 from art_multimodal.evaluations.audit.samples import pictured
 from art_multimodal.evaluations.audit.summary import summary_rows
+from art_multimodal.evaluations.standards import LEFT_OUT
 from art_multimodal.evaluations.suite import ATTACKS
 from art_multimodal.out_folders import check_no_strangers
 from art_multimodal.store import HEADER_FILE, check_folder, write_atomically
@@ -62,26 +64,37 @@ def check_folders(folders: dict[str, Path], out: Path, resume: bool) -> None:
         )
 
 
-def write_comparison(out: Path, runs: dict[Path, RunLog], reports: Sequence[dict[str, Any]]) -> None:
+def write_comparison(
+    out: Path, runs: dict[Path, RunLog], reports: Sequence[dict[str, Any]], variations: Sequence[Variation]
+) -> None:
     """Write ``report.json``, ``report.md`` and ``report.html`` over the reports of several models.
 
     :param out: The folder that holds the runs' folders.
     :param runs: The log of each run by its folder.
     :param reports: What :func:`write_reports` returned for each.
+    :param variations: What each is of: a model, or one without some of its defences.
     :raises InputError: If they cannot be written.
     """
-    entries = [{"folder": folder.name, "report": report} for folder, report in zip(runs, reports, strict=True)]
+    entries: list[dict[str, Any]] = [
+        {"folder": folder.name, **({"without": list(one.without)} if one.without else {}), "report": report}
+        for folder, one, report in zip(runs, variations, reports, strict=True)
+    ]
     # Kinds of models differ in the attacks that work on them.
     smoothed = any("smoothing" in report for report in reports)
     rows = summary_rows(_in_order([report["attacks"] for report in reports]), smoothed)
-    text = json.dumps({"models": entries}, indent=2, ensure_ascii=True, allow_nan=False)
+    left_out = brought(variations, list(runs))
+    content = {"models": entries, **({"left_out": {"standards": LEFT_OUT, "runs": left_out}} if left_out else {})}
+    text = json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False)
     write_atomically(out / REPORT_FILE, text)
     samples = [
         [sample for attack, count in _PICTURES.items() for sample in [s for s in kept if s["attack"] == attack][:count]]
         for kept in (list(pictured(log)) for log in runs.values())
     ]
     judged = list(dict.fromkeys(name for report in reports for name in report.get("verdicts", {}).get("families", ())))
-    context = {"entries": entries, "rows": rows, "samples": samples, "protocol": _protocol(reports), "judged": judged}
+    shown_entries = [{**entry, "label": one.label} for entry, one in zip(entries, variations, strict=True)]
+    models = len({one.model for one in variations})
+    context = {"entries": shown_entries, "models": models, "left_out": left_out, "standards": LEFT_OUT}
+    context |= {"rows": rows, "samples": samples, "protocol": _protocol(reports), "judged": judged}
     for name in ("comparison.md", "comparison.html"):
         page = render(name, context)
         write_atomically(out / name.replace("comparison", "report"), page)

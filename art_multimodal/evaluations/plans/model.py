@@ -90,6 +90,7 @@ class Plan(Part):
     attacks: Annotated[dict[str, list[str] | str], BeforeValidator(attacks_by_family), Field(min_length=1)]
     budgets: Annotated[Budgets, or_empty({})] = Budgets()
     defences: Annotated[list[str], or_empty([])] = []
+    ablate_defences: bool = False
     draws: Annotated[int, Field(ge=1, le=10_000)] = 10
     templates: list[str] | None = None
     classes: list[str] | None = None
@@ -117,6 +118,8 @@ class Plan(Part):
                     f"the surrogate {brief(one, 80)} would run code, and a file that is loaded runs none: give it with "
                     "--surrogate, and leave it out here."
                 )
+        if self.ablate_defences and not self.defences:
+            raise ValueError("ablate_defences leaves each defence out once, and there is none: name some in defences.")
         selection(self.attacks)
         # Ranges are checked where they are declared.
         self.settings(self.models[0])
@@ -222,7 +225,7 @@ class Plan(Part):
     def as_json(self) -> dict[str, Any]:
         """The plan in JSON types, with its own defaults, and without what it leaves to those of audits."""
         found = self.model_dump(mode="json", exclude_none=True)
-        for name in ("surrogates", "plugins"):
+        for name in ("surrogates", "plugins", "ablate_defences"):
             # As runs had it before there could be any.
             if not found[name]:
                 del found[name]
