@@ -22,7 +22,7 @@ PLAN: dict[str, Any] = {
     "samples": {"limit": 6, "seed": 2},
     "attacks": {"image": ["pgd"], "noise": ["noise"], "text": ["character_attack"]},
     "budgets": {"eps": ["2/255", "16/255"], "steps": 2},
-    "floors": {"clean": 0.3, "image": {"2/255": 0.2, "16/255": 0.9}, "text": 0.0, "decoupling": 0.1},
+    "floors": {"clean": 0.3, "image": {"2/255": 0.9, "16/255": 0.9}, "text": 0.0, "decoupling": 0.1},
     "ceilings": {"noise": 0.9},
     "detectors": {"false_positives": 0.05},
 }
@@ -62,7 +62,7 @@ def test_each_limit_has_its_verdict_in_every_report(finished: Path) -> None:
     assert found[("image", "", "floor")] == "FAIL" and found[("text", "", "floor")] == "PASS"
     assert found[("decoupling", "", "floor")] == found[("detectors", "", "false_positives")] == "NOT RUN"
     assert report["verdicts"]["overall"] == report["verdicts"]["families"]["image"] == "FAIL"
-    assert report["plan"]["content"]["floors"]["image"] == {"2/255": 0.2, "": 0.9}
+    assert report["plan"]["content"]["floors"]["image"] == {"2/255": 0.9, "": 0.9}
     assert report["plan"] == json.loads((finished / "out" / "run.json").read_text())["plan"]
     assert report["seed"] == 2 and report["data"]["selected"] == 6
     for name, first in (("report.html", "Verdicts"), ("report.md", "FAIL: declared before the run")):

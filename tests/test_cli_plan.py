@@ -226,6 +226,15 @@ def test_an_audit_that_goes_on_counts_what_is_there(tmp_path: Path, capsys) -> N
     assert "\npgd: 6 samples, " in capsys.readouterr().err
 
 
+def test_no_audit_fails_for_its_estimate(capsys) -> None:
+    def broken() -> Calibration:
+        raise RuntimeError("no idea")
+
+    with AuditDisplay(PLAN, "", calibrate=broken) as display:
+        display.passed("clean", 10, 1.0)
+    assert "at 50 ms for a forward pass in the first batch" in capsys.readouterr().err
+
+
 def test_an_audit_charges_texts_at_what_texts_take(tmp_path: Path, capsys, monkeypatch) -> None:
     """A search over texts reads thousands of them, each far sooner than the model looks at an image."""
     asked = []

@@ -96,14 +96,21 @@ class AuditDisplay:
         if self._said or self._estimate.left() is None:
             return
         self._said, of = True, "a forward pass in the first batch"
-        if self._calibrate is not None:
-            found = self._estimate.calibration = self._calibrate()
+        if (found := self._calibrated()) is not None:
+            self._estimate.calibration = found
             of = f"a forward pass, {duration(found.backward)} a backward pass, {duration(found.text)} a text"
         left, unit = self._estimate.left() or 0.0, self._estimate.unit or 0.0
         self._say(f"estimate: up to {duration(left)}, at {duration(unit)} for {of}")
         if left >= _LONG:
             sooner = "a lower --limit, or fewer --attacks" if self._preset else self.sooner
             self._say(f"sooner: {sooner}; after a stop, --resume goes on")
+
+    def _calibrated(self) -> Calibration | None:
+        """What the model takes; ``None`` where nobody can tell. An estimate is nothing that a run may fail for."""
+        try:
+            return None if self._calibrate is None else self._calibrate()
+        except Exception:
+            return None
 
     def _show(self, name: str, samples: int) -> None:
         left, done = self._estimate.left() or 0.0, self._estimate.done

@@ -16,9 +16,9 @@ from art_multimodal.evaluations.benchmark import Benchmark, parse_config
 from benchmarks.plain_audit import ATTACK, SEED, TEMPLATE, Contenders, of_samples, read_cifar, small_clip, write_cifar
 
 ROOT = Path(__file__).parents[2]
-TOGETHER, EPS, STEPS = 32, 0.05, 3
+TOGETHER, EPS, STEPS = 32, 0.02, 3
 #: Of the training: epochs, images of a batch, images, seed.
-TRAINING = (8, 32, 80, 0)
+TRAINING = (24, 32, 80, 0)
 
 
 def of_benchmark(model: str, data: Path, out: Path) -> tuple[Path, dict]:
@@ -70,5 +70,5 @@ def test_benchmark_audit_and_script_agree_on_every_sample(folder: Path, tmp_path
     clean, attacked = ((part == truth).mean() for part in scripted)
     numbers = {one["column"]: one["accuracy"] for one in content["numbers"] if one["data"]}
     assert numbers == {"clean": clean, "image": attacked, "worst": attacked}
-    # Something was to be agreed about: the last group is no whole one, and some fell and some did not.
+    # There was something to agree about: the last group is no whole one, and some fell and some did not.
     assert len(truth) % TOGETHER and 0 < attacked < clean

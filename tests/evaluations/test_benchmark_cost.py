@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from art_multimodal.evaluations.audit import Audit, AuditSettings, summarise
+from art_multimodal.evaluations.audit.calibration import calibrate, has_gradients
 from art_multimodal.evaluations.audit.plan import Plan, PlannedPass, plan_of
 from art_multimodal.evaluations.benchmark import Benchmark, parse_config
 from art_multimodal.evaluations.benchmark.planning import Calibration, PlannedCell, calls_of, plan_cells
 from art_multimodal.evaluations.suite.costs import Cost
+from art_multimodal.models.families.custom.answers import AnsweringModel
 
 #: Attacks with an exact cost, and one that looks at the gradients, whose cost depends on what it sees.
 KINDS = {
@@ -56,6 +60,41 @@ def test_seconds_are_calls_by_what_a_call_takes() -> None:
     assert planned.calls == (100 + 1400 + 5000 + 100, 1000, 200) and planned.unknown == ["typographic"]
     assert not planned.calls_are_exact
     assert PlannedCell(cell, reason="no").seconds is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "task", "more"),
+    [
+        ("demo:digits", "classification", {}),
+        ("demo:digits", "classification", {"defences": ("gaussian_augmentation",), "draws": 4}),
+        ("demo:digits", "classification", {"defences": ("view_voting",)}),
+        ("demo:shapes", "classification", {}),
+        ("demo:scenes", "retrieval", {}),
+        ("demo:views", "classification", {}),
+    ],
+)
+def test_every_kind_of_model_is_timed_and_left_as_it_was(tmp_path: Path, spec: str, task: str, more: dict) -> None:
+    settings = AuditSettings(spec, spec, task=task, limit=3, **more)
+    audit = Audit(settings, tmp_path / "run", device="cpu")
+    drawn = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    found = calibrate(audit)
+    assert found.forward > 0 and found.backward >= 0 and found.text > 0 and 0 <= found.right <= 1
+    assert not (tmp_path / "run").exists()
+    # What random defences have drawn for it is nothing that another draw depends on.
+    assert torch.equal(torch.random.get_rng_state(), drawn[0]) and (np.random.get_state()[1] == drawn[1]).all()
+
+
+def test_a_function_that_only_answers_is_timed_without_gradients(tmp_path: Path) -> None:
+    asked = []
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        return np.eye(10, dtype=np.float32)[np.zeros(len(images), dtype=int)]
+
+    settings = AuditSettings(AnsweringModel(answer), "demo:digits", "square", limit=3)
+    audit = Audit(settings, tmp_path / "run", device="cpu")
+    assert not has_gradients(audit)
+    assert calibrate(audit).backward == 0 and asked
 
 
 def test_a_plan_opens_each_cell_and_leaves_nothing(tmp_path: Path) -> None:

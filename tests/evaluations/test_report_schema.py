@@ -85,7 +85,7 @@ def test_a_run_with_a_plan_writes_what_the_schema_says(tmp_path) -> None:
         "samples": {"limit": 4},
         "attacks": {"image": ["pgd"]},
         "budgets": {"eps": ["2/255", "16/255"], "steps": 1},
-        "floors": {"clean": 0.1, "image": {"2/255": 0.2, "16/255": 0.9}},
+        "floors": {"clean": 0.1, "image": {"2/255": 0.9, "16/255": 0.2}},
         "detectors": {"false_positives": 0.05},
     }
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from art_multimodal.datasets import UnreadableSample
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.passes import Pass
 from art_multimodal.evaluations.audit.plan import BACKWARD, PlannedPass
-from art_multimodal.evaluations.suite import ZERO_SHOT
+from art_multimodal.evaluations.suite import SAMPLES, ZERO_SHOT
 from art_multimodal.evaluations.suite.selection import SMOOTHED
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def _calibrated(audit: Audit) -> Calibration:
     forward, backward = _shortest(lambda: estimator.predict(x, batch_size=size)) / of, 0.0
     if has_gradients(audit):
         one_hot = np.eye(estimator.nb_classes, dtype=np.float32)[y]
-        backward = max(_shortest(lambda: estimator.loss_gradient(x, one_hot)) / of - forward, 0.0)
+        # Of several modalities one has to be named; the pass backwards is through all of the model.
+        named = {"modality": next(_numeric(audit))} if subject.task == SAMPLES else {}
+        backward = max(_shortest(lambda: estimator.loss_gradient(x, one_hot, **named)) / of - forward, 0.0)
     # Of a model that joins both, a text is read with its sample.
     text = _of_texts(subject.model) if subject.task == ZERO_SHOT and has_gradients(audit) else forward
     return Calibration(forward, backward, text, right)
@@ -98,7 +100,14 @@ def _calibrated(audit: Audit) -> Calibration:
 
 def has_gradients(audit: Audit) -> bool:
     """Whether there is more to ask than answers: of a function each of these may cost something."""
+    if audit.subject.task == SAMPLES:
+        return any(_numeric(audit))
     return not audit.subject.class_names or hasattr(audit.estimator, "loss_gradient")
+
+
+def _numeric(audit: Audit) -> Iterator[str]:
+    """Names of the modalities of numbers."""
+    return (name for name, modality in audit.estimator.modalities.items() if modality.numeric)
 
 
 def _of_texts(model: Any) -> float:
