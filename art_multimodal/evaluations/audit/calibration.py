@@ -91,7 +91,7 @@ def _calibrated(audit: Audit) -> Calibration:
     if has_gradients(audit):
         one_hot = np.eye(estimator.nb_classes, dtype=np.float32)[y]
         # Of several modalities one has to be named; the pass backwards is through all of the model.
-        named = {"modality": next(_numeric(audit))} if subject.task == SAMPLES else {}
+        named: dict[str, Any] = {"modality": next(_numeric(audit))} if subject.task == SAMPLES else {}
         backward = max(_shortest(lambda: estimator.loss_gradient(x, one_hot, **named)) / of - forward, 0.0)
     # Of a model that joins both, a text is read with its sample.
     text = _of_texts(subject.model) if subject.task == ZERO_SHOT and has_gradients(audit) else forward
