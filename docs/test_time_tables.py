@@ -11,7 +11,7 @@ Table = Callable[[Iterable[str], Iterable[Iterable[object]]], str]
 BARE = "none"
 NOTHING = "Not measured yet.\n"
 NAMES = {
-    "naive": "transfer (naive)",
+    "naive": "naive",
     "cross_entropy": "unrolled, cross-entropy",
     "margin": "unrolled, margin",
     "bpda": "BPDA",
@@ -136,8 +136,8 @@ def ranking(results: Path, table: Table) -> str:
             shown.append([place, f"`{row['defence']}`", worst, *gain, like])
         header = ("", "defence", "worst", "less the bare model's", "p", "not told apart from")
         parts[model] = table(header, shown)
-    rows = [[place, f"`{one['defence']}`", one["models"], signed(one["gain"])]
-            for place, one in enumerate(result["overall"], 1)]  # fmt: skip
+    rows = [[one["place"] or "", f"`{one['defence']}`", one["models"], signed(one["gain"])]
+            for one in result["overall"]]  # fmt: skip
     overall = table(("", "defence", "models", "worst, less the bare model's, mean"), rows) if rows else ""
     return _of_models({**parts, "all models": overall})
 
@@ -207,7 +207,13 @@ def summary(results: Path) -> str:
         above = [f"`{name}` on {model}" for model, name, of in marks if of["gain"]]
         lines.append(f"Above the bare model in the worst case, beyond chance: {', '.join(above) or 'none'}.")
         through = [f"`{name}` on {model}" for model, name, of in marks if all(of[mark] for mark in NEEDED)]
-        lines.append(f"All that is needed to survive (see below): {', '.join(through) or 'none'}.")
+        caveat = (
+            " That is said of the attacks of this table, whose descents take ten steps. Longer ones take more ([how to "
+            "read it](#what-breaks-them)), so it is not shown to be robust."
+        )
+        lines.append(
+            f"All that is needed to survive (see below): {', '.join(through) or 'none'}.{caveat * bool(through)}"
+        )
     if result["training"]:
         better = [f"`{r['defence']}`" for r in result["training"] if r["difference"]["value"] > 0 and r["p"] < 0.05]
         lines.append(

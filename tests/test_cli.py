@@ -135,7 +135,7 @@ def test_gate(tmp_path: Path, capsys) -> None:
         (["audit", "demo:digits", "--data", "demo:shapes"], "asks questions about its images"),
         (["audit", "demo:digits", "demo:digits", "--data", "demo:digits"], "demo:digits is named twice"),
         (["list", "atacks"], "atacks"),
-        ([*BASE, "--defence", "jpg"], "Unknown defence 'jpg'. There are jpeg, spatial_smoothing, "),
+        ([*BASE, "--defence", "jpg"], "Unknown defence 'jpg'. Did you mean jpeg"),
         ([*BASE, "--defence", "jpeg:quality=500"], "quality of jpeg must be a number from 1 to 95, not 500"),
         ([*BASE, "--defence", "jpeg:quality=high"], "quality of jpeg must be a whole number from 1 to 95, not 'high'"),
         ([*BASE, "--defence", "jpeg:qualiti=5"], "jpeg has no option 'qualiti'. Its options: quality."),

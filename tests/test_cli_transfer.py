@@ -104,7 +104,10 @@ def test_what_needs_the_inside_of_a_model_says_so(here: Path, capsys: pytest.Cap
         (audited(spec, "--defence", "jpeg"), "only answers: put --defence into the function"),
         (audited(spec, "--surrogate", spec), "is a function that answers. Give a dual encoder"),
         (audited("demo:digits", "--surrogate", "demo:shapes/late"), "The surrogate demo:shapes/late is a fusion model"),
-        (["transfer", spec, "demo:digits", "--data", "demo:digits"], "The matrix is of dual encoders"),
+        (
+            ["transfer", spec, "demo:digits", "--data", "demo:digits"],
+            "attack a function that answers by audit --surrogate",
+        ),
         (["transfer", "demo:digits", "--data", "demo:digits"], "needs two models at least"),
         (["transfer", "demo:digits", "demo:digits/robust"], "Missing option '--data'"),
     ):

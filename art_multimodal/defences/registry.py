@@ -35,7 +35,7 @@ class Defence:
     @property
     def spec(self) -> str:
         """The defence with all options, in the form that :func:`parse_defence` reads."""
-        options = ",".join(f"{name}={value}" for name, value in self.options.items() if value is not None)
+        options = ",".join(f"{name}={_written(value)}" for name, value in self.options.items() if value is not None)
         return f"{self.name}:{options}" if options else self.name
 
     def build(self, known_words: Sequence[str] = ()) -> Any:
@@ -48,6 +48,14 @@ class Defence:
         if self.entry.modality == "text":
             options["known_words"] = known_words
         return self.entry.build(**options)
+
+
+def _written(value: Any) -> str:
+    """A value of an option as one would write it, which is read as the same number: ``4/255`` and not its digits."""
+    steps = round(255 * value) if isinstance(value, float) and 0 < value < 1 else 0
+    if steps and value == steps / 255 and len(written := f"{steps}/255") < len(str(value)):
+        return written
+    return str(value)
 
 
 def parse_defence(spec: str) -> Defence:

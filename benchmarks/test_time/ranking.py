@@ -71,20 +71,26 @@ def ranking(cells: dict[str, Cells]) -> list[dict[str, Any]]:
 
 
 def overall(of_models: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Defences by what they add to the bare model's worst case, the mean over the models."""
+    """Defences by what they add to the bare model's worst case, the mean over the models.
+
+    Those that all models were measured with have a place. A mean over fewer models compares with none of theirs, so
+    the others follow without one.
+    """
     gains: dict[str, dict[str, Estimate]] = {}
     for model, rows in of_models.items():
         for row in rows:
             if "gain" in row:
                 gains.setdefault(row["defence"], {})[model] = row["gain"]
-    found = []
+    found: list[dict[str, Any]] = []
+    models = len({model for by_model in gains.values() for model in by_model})
     for name, by_model in gains.items():
         values = [gain["value"] for gain in by_model.values()]
         ends = mean_of_means_ci95(values, [tuple(gain["ci95"]) for gain in by_model.values()], (-1.0, 1.0))
         assert ends is not None
         mean = {"value": round(float(np.mean(values)), 4), "ci95": [round(end, 4) for end in ends]}
         found.append({"defence": name, "models": len(values), "gain": mean})
-    return sorted(found, key=lambda row: -row["gain"]["value"])
+    found.sort(key=lambda row: (row["models"] < models, -row["gain"]["value"]))
+    return [{**row, "place": place if row["models"] == models else None} for place, row in enumerate(found, 1)]
 
 
 def doubts(columns: dict[str, Estimate], lottery: Estimate | None) -> list[str]:

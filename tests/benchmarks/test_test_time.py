@@ -62,6 +62,13 @@ def test_cells_are_kept_and_tables_are_made_of_them(tmp_path: Path, page: Any) -
         assert all(len(row) == len(table["header"]) for row in table["rows"])
     assert {row["defence"] for row in result["ranking"]["demo:digits"]} == {"none", "purification", "ttc"}
     assert result["cells"]["measured"] == 6 and "6 of" in result["protocol"]
+    # Who has all marks is never named without saying against what.
+    standing = result["standing"]["demo:digits"]
+    standing["ttc"] = dict.fromkeys(standing["ttc"], True)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "test_time.json").write_text(json.dumps(result))
+    said = next(line for line in page.summary(tmp_path / "all").splitlines() if "`ttc`" in line and "needed" in line)
+    assert "Longer ones take more" in said and "not shown to be robust" in said
     # All parts of the page can be written of what there is.
     assert "6 of" in page.summary(tmp_path)
     for write in (page.broken, page.effects, page.ranking, page.training, page.survive):
@@ -158,6 +165,9 @@ def test_ranks_and_marks() -> None:
     assert "none" in gains["alike"]["like"]
     total = ranking.overall({"a": rows, "b": rows})
     assert [one["defence"] for one in total] == ["better", "alike"] and total[0]["models"] == 2
+    # What one model lacks is compared with nothing: it stands below, without a place.
+    less = ranking.overall({"a": rows, "b": [row for row in rows if row["defence"] != "better"]})
+    assert [(one["defence"], one["place"]) for one in less] == [("alike", 1), ("better", None)]
 
     def columns(**values: float) -> dict[str, dict[str, float]]:
         return {name: {"value": value} for name, value in values.items()}
@@ -225,4 +235,5 @@ def test_sentences_of_the_page(page: Any) -> None:
         "60.0 points",
         "attacked above clean",
     ]
+    assert page.NAMES["naive"] == "naive"  # beside a column of that name; transfer is another one
     assert page.signed({"value": -0.05, "ci95": [-0.1, 0.0]}) == "-5.0 (-10.0 to +0.0)"

@@ -51,3 +51,24 @@ def test_models_and_cells_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(script["TransferAttack"], "generate", never)
     assert script["main"](given) == result
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+
+
+def test_what_was_measured_lies_between_noise_and_a_white_box() -> None:
+    """On average over pairs of models; of one target alone the page says where it hardly carries over."""
+    result = json.loads((ROOT / "benchmarks" / "results" / "transfer.json").read_text(encoding="utf-8"))
+    helps, matrix = result["tables"]
+
+    def share(cell: str) -> float:
+        return float(cell.split(" ")[0])
+
+    rows = {name: dict(zip(helps["header"][1:], cells, strict=True)) for name, *cells in helps["rows"]}
+    noise = share(rows.pop("noise")["one to another"])
+    assert len(rows) >= 5
+    for row in rows.values():
+        for kind in ("one to another", "two to the third"):
+            assert noise < share(row[kind]) < share(row["white box"])
+    models = matrix["header"][1:]
+    cells = {name: dict(zip(models, map(share, of), strict=True)) for name, *of in matrix["rows"]}
+    others = [(source, target) for source in (*models, "all others") for target in models if source != target]
+    for source, target in others:
+        assert cells["noise"][target] <= cells[source][target] < cells[target][target]

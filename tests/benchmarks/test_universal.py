@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "universal.json"
+PAGE = (ROOT / "docs" / "universal.md").read_text(encoding="utf-8")
 
 
 def test_it_writes_a_table(tmp_path: Path) -> None:
@@ -29,3 +30,17 @@ def test_what_the_page_shows_is_far_above_noise() -> None:
     noise, unseen = (found[row, "transformer"]["share"] for row in ("noise", "one surrogate"))
     assert unseen > noise + 0.15 and not found["one surrogate", "transformer"]["surrogate"]
     assert found["each image by itself", "demo:digits"]["share"] >= own
+
+
+def test_the_page_says_what_its_table_shows_of_several_surrogates() -> None:
+    """Two surrogates did worse than the better one of them: the sentence holds what was measured."""
+    found = {(one["perturbation"], one["victim"]): one["share"] for one in json.loads(RESULTS.read_text())["found"]}
+    rows = (
+        *("one surrogate", "another surrogate", "two surrogates, a bandit chooses one"),
+        *("two surrogates, both in each step", "noise"),
+    )
+    one, other, bandit, both, noise = (found[row, "transformer"] for row in rows)
+    assert one > max(bandit, both) and "More surrogates did not help here" in PAGE
+    paragraph = PAGE.split("More surrogates did not help here")[1].split("*Not measured*")[0]
+    places = [paragraph.index(f"{100 * share:.1f} %") for share in (one, other, bandit, both, noise)]
+    assert places == sorted(places)

@@ -52,9 +52,9 @@ def test_options_reach_arts_preprocessors(spec: str, art) -> None:
     [
         (
             "",
-            "Unknown defence ''. There are jpeg, spatial_smoothing, feature_squeezing, gaussian_augmentation, unicode",
+            "Unknown defence ''. Known: coarse_grid, dbd, et3, feature_squeezing, gaussian_augmentation, jpeg",
         ),
-        ("JPEG", "Unknown defence 'JPEG'. There are jpeg"),
+        ("JPEG", "Unknown defence 'JPEG'. Did you mean jpeg"),
         ("jpeg:", "not of the form NAME:OPTION=VALUE, such as jpeg:quality=50"),
         ("jpeg:75", "not of the form"),
         ("jpeg:quality=", "not of the form"),

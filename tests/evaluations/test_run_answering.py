@@ -187,6 +187,9 @@ def test_surrogates_are_named_or_given() -> None:
     assert replace(given, surrogates=("demo:digits",)).loaded_surrogates == (None,)
     assert replace(given, surrogates=()).loaded_surrogates == ()
     assert "surrogates" not in AuditSettings("demo:digits", "demo:digits").as_json()
+    with pytest.raises(InputError, match="surrogate demo:digits is named twice: give each model once"):
+        replace(given, surrogates=("demo:digits", own, "demo:digits"))
+    assert replace(given, surrogates=(own, TinyEncoder())).surrogates == ("loaded:TinyEncoder",) * 2
 
 
 def test_surrogates_of_an_ordinary_model(tmp_path: Path) -> None:

@@ -91,7 +91,14 @@ def test_every_defence_is_written_in_full_and_made(name: str) -> None:
 
 def test_fractions_and_words_as_options() -> None:
     assert parse_defence("ttc:eps=4/255").options["eps"] == pytest.approx(4 / 255)
+    # Echoed as one writes it, and read as the same number.
+    assert parse_defence("ttc").spec.startswith("ttc:eps=4/255,") and "threshold=0.2," in parse_defence("ttc").spec
+    for eps in ("8/255", "0.03137254901960784", "0.2", "0", "1", "0.031", "1/3", "254/255"):
+        defence = parse_defence(f"ttc:eps={eps}")
+        assert parse_defence(defence.spec) == defence
+    assert parse_defence("ttc:eps=0.03137254901960784").spec.startswith("ttc:eps=8/255,")
     for spec, message in (
+        ("tcc", "Unknown defence 'tcc'. Did you mean ttc"),
         ("ttc:eps=4/0", "eps of ttc must be a number from 0 to 1, not '4/0'"),
         ("ttc:gradient=smooth", "gradient of ttc must be unrolled or bpda, not 'smooth'"),
         ("dbd:kept=32", "kept of dbd must be a number from 1 to 31, not 32"),

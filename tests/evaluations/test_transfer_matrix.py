@@ -153,7 +153,7 @@ def test_replacing(whole: Path, tmp_path: Path) -> None:
     [
         ({"models": ("demo:digits",)}, "needs two models at least"),
         ({"models": ("demo:digits", "demo:digits")}, "named twice"),
-        ({"models": ("demo:digits", "demo:shapes/late")}, "demo:shapes/late is a fusion model. The matrix is of dual"),
+        ({"models": ("demo:digits", "demo:shapes/late")}, "by itself: art-multimodal audit MODEL"),
         ({"eps": 4.0}, "eps must be greater than 0"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"decay": 2.0}, "decay must be in"),

@@ -109,6 +109,9 @@ class AuditSettings(BudgetSettings):
         for name in ("templates", "classes", "protected_words", "defences", "surrogates"):
             if isinstance(value := getattr(self, name), str):
                 raise InputError(f"{name} must be a list of strings, not the single string {value!r:.60}.")
+        named = [one for one in self.surrogates if not one.startswith(_LOADED)]
+        if twice := next((one for one in named if named.count(one) > 1), None):
+            raise InputError(f"The surrogate {shown(twice)} is named twice: give each model once.")
         if self.task not in TASKS:
             raise InputError(f"The task must be {' or '.join(TASKS)}, not {self.task!r}.")
         if self.resize is not None:

@@ -25,6 +25,7 @@ from art_multimodal.evaluations.budget_settings import in_255ths
 from art_multimodal.evaluations.transfer.matrix import TransferCell, TransferMatrix, sources_of, transfer_matrix
 from art_multimodal.evaluations.typed_json import entries
 from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.families.custom.answers import AnsweringModel
 from art_multimodal.models.loading import load_model
 from art_multimodal.out_folders import check_apart, check_no_strangers
 from art_multimodal.plugins import made_with, plugins_of_run
@@ -196,9 +197,14 @@ def _open(
     for spec in settings.models:
         model = load_model(spec)
         if not isinstance(model, DualEncoder):
+            hint = (
+                "attack a function that answers by audit --surrogate"
+                if isinstance(model, AnsweringModel)
+                else "one with classes of its own is attacked by itself: art-multimodal audit MODEL"
+            )
             raise InputError(
                 f"{shown(spec)} is a {model.kind}. The matrix is of dual encoders, which classify by the same "
-                "prompts; attack a function that answers by audit --surrogate."
+                f"prompts; {hint}."
             )
         loaded.append(model)
     # Photos are read as the model with the most pixels sees them; each resizes for itself.
