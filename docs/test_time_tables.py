@@ -208,8 +208,8 @@ def summary(results: Path) -> str:
         lines.append(f"Above the bare model in the worst case, beyond chance: {', '.join(above) or 'none'}.")
         through = [f"`{name}` on {model}" for model, name, of in marks if all(of[mark] for mark in NEEDED)]
         caveat = (
-            " That is said of the attacks of this table, whose descents take ten steps. Longer ones take more ([how to "
-            "read it](#what-breaks-them)), so it is not shown to be robust."
+            " That is said of the attacks of this table, whose descents take ten steps. "
+            "[Longer ones](#longer-descents) may take more, so it is not shown to be robust."
         )
         lines.append(
             f"All that is needed to survive (see below): {', '.join(through) or 'none'}.{caveat * bool(through)}"
