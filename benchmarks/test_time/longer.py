@@ -33,8 +33,8 @@ PROTOCOL = (
     f"The first {IMAGES} images of the study, its first seed, within its radius. Longer: two more descents through the "
     f"unrolled defence, on the cross-entropy and on the margin, {STEPS} steps of 1/{SHARE} of the radius from the "
     f"image, over {DRAWS} draws of random defences (one of those that ask about more than {SEVERAL_VIEWS} views). "
-    "`worst`: right under all attacks of the study and under none, on the same images. `and longer`: right under these, "
-    "too. In percent, with 95 % intervals over images."
+    "`worst`: right under all attacks of the study and under none, on the same images. `and longer`: right under "
+    "these, too. In percent, with 95 % intervals over images."
 )
 
 
