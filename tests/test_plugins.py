@@ -249,8 +249,8 @@ MODEL_SOURCES.add("alike", ModelSource("alike:DEMO", "a demo", lambda name: load
 
 def test_whatever_writes_numbers_names_the_plugins_behind_them(here: Path, capsys) -> None:
     write(here, "alike", ALIKE)
-    save_photo(here / "photos" / "zero" / "a.png", (32, 32), 1)
-    save_photo(here / "photos" / "one" / "b.png", (32, 32), 2)
+    save_photo(here / "photos" / "zero" / "a.png", (64, 64), 1)
+    save_photo(here / "photos" / "one" / "b.png", (64, 64), 2)
     given = ["--device", "cpu", "--limit", "2", "--plugin", "alike"]
     digits = ["--data", "demo:digits", "--steps", "1", *given]
     assert run(capsys, "transfer", "demo:digits", "alike:digits/robust", *digits, "--out", "matrix")[0] == 0

@@ -22,9 +22,10 @@ from safetensors.torch import load_file, save_file
 from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.datasets import open_data
 from art_multimodal.defences.trainer import METHODS, TrainingSettings, checkpoint
-from art_multimodal.defences.training_run import Listener, RunFolder
+from art_multimodal.defences.training_run import Listener
 from art_multimodal.defences.training_run import run as run_module
 from art_multimodal.defences.training_run.data import open_run_data, split_rows
+from art_multimodal.defences.training_run.folder import RunFolder
 from art_multimodal.defences.training_run.validation import Validation
 from art_multimodal.demo.loading import MLM_FOLDER
 from art_multimodal.errors import InputError

@@ -13,8 +13,8 @@ from art_multimodal import load_model
 from art_multimodal.attacks.evasion import BertAttack, CharacterAttack, ProjectedGradientDescentDualEncoder
 from art_multimodal.datasets import open_captioned
 from art_multimodal.defences.trainer import METHODS
-from art_multimodal.defences.training_run import RunFolder
 from art_multimodal.defences.training_run.data import Part, open_run_data
+from art_multimodal.defences.training_run.folder import RunFolder
 from art_multimodal.defences.training_run.validation import Validation
 from art_multimodal.errors import InputError
 from art_multimodal.estimators.retriever import ImageTextRetriever

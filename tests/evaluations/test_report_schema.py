@@ -62,7 +62,15 @@ def test_the_schema_is_one_and_says_its_version() -> None:
         "const": REPORT_VERSION,
     }
     settings = SCHEMA["properties"]["settings"]["properties"]
-    own = {"attacks_on_samples", "loaded_model", "loaded_data", "loaded_surrogates", "declared", "smoothing"}
+    own = {
+        "attacks_on_samples",
+        "loaded_model",
+        "loaded_data",
+        "loaded_surrogates",
+        "declared",
+        "plan_text",
+        "smoothing",
+    }
     assert {one.name for one in fields(AuditSettings)} - set(settings) == own
     assert {f"smoothing_{one.name}" for one in fields(AuditedSmoothing)} <= set(settings)
     names = SCHEMA["properties"]["standards"]["additionalProperties"]["propertyNames"]["enum"]

@@ -80,6 +80,7 @@ def calls_of(plan: Plan, attacked: Mapping[str, int]) -> dict[str, tuple[float, 
 def plan_cells(cells: Sequence[Cell], finished: Callable[[Cell], bool], device: str = "auto") -> list[PlannedCell]:
     """Open each cell that is not finished, and time its model on its data.
 
+    >>> from art_multimodal.evaluations.audit.calibration import Calibration
     >>> from art_multimodal.evaluations.benchmark import Benchmark, parse_config
     >>> text = "{benchmark: 1, models: [demo:digits], data: [demo:digits], attacks: {image: [pgd]}}"
     >>> job = Benchmark(parse_config(text), "results", device="cpu")
