@@ -68,7 +68,7 @@ def test_cells_are_kept_and_tables_are_made_of_them(tmp_path: Path, page: Any) -
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "test_time.json").write_text(json.dumps(result))
     said = next(line for line in page.summary(tmp_path / "all").splitlines() if "`ttc`" in line and "needed" in line)
-    assert "Longer ones take more" in said and "not shown to be robust" in said
+    assert "[Longer ones]" in said and "not shown to be robust" in said
     # All parts of the page can be written of what there is.
     assert "6 of" in page.summary(tmp_path)
     for write in (page.broken, page.effects, page.ranking, page.training, page.survive):

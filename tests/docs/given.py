@@ -16,12 +16,13 @@ from art_multimodal.modalities import image, table
 
 
 def write_photos(folder: Path) -> None:
-    """A folder for each class, with two photos in it."""
+    """A folder for each class, with two photos in it: larger than a model sees them, as photos are."""
     data = open_data("demo:digits")
     for index in range(20):
         path = folder / data.class_names[data.label_of(index)] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((255 * data.image(index).transpose(1, 2, 0)).round().astype(np.uint8)).save(path)
+        photo = Image.fromarray((255 * data.image(index).transpose(1, 2, 0)).round().astype(np.uint8))
+        photo.resize((64, 64)).save(path)
 
 
 def captioned(pairs: bool = False) -> Any:
