@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.test_time import __main__ as study
-from benchmarks.test_time import cells, defences, models, ranking, store, tables, training
+from benchmarks.test_time import cells, defences, longer, models, ranking, store, tables, training
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "test_time.json"
@@ -237,3 +237,28 @@ def test_sentences_of_the_page(page: Any) -> None:
     ]
     assert page.NAMES["naive"] == "naive"  # beside a column of that name; transfer is another one
     assert page.signed({"value": -0.05, "ci95": [-0.1, 0.0]}) == "-5.0 (-10.0 to +0.0)"
+
+
+@pytest.mark.usefixtures("miniature")
+def test_longer_descents_count_beside_those_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("IMAGES", 4), ("STEPS", 2), ("NAMES", ("purification", "none"))):
+        monkeypatch.setattr(longer, name, value)
+    chosen = ["--models", "demo:digits", "--defences", "purification"]
+    study.main(["--cells", str(tmp_path / "cells"), *chosen, "--seeds", "0"])
+    kept, out = tmp_path / "longer", tmp_path / "longer.json"
+    given = ["--study", str(tmp_path / "cells"), "--cells", str(kept), "--out", str(out), *chosen]
+    longer.main(given)
+    (row,) = json.loads(out.read_text())["tables"][0]["rows"]
+    found = store.load(store.cell_of(kept, "demo:digits", "purification", 0))
+    assert row[:2] == ["`purification`", "demo:digits"] and set(found) == set(longer.LOSSES)
+    # Nobody is right behind all who is wrong behind one.
+    file = store.cell_of(kept, "demo:digits", "purification", 0)
+    store.save(file, {loss: np.zeros(4, bool) for loss in longer.LOSSES})
+    longer.main(given)
+    (row,) = json.loads(out.read_text())["tables"][0]["rows"]
+    assert [cell.split(" ")[0] for cell in row[4:]] == ["0.0", "0.0", "0.0"]
+
+
+def test_what_is_published_of_longer_descents_is_what_their_cells_say() -> None:
+    (table,) = json.loads(longer.RESULTS.read_text(encoding="utf-8"))["tables"]
+    assert table["rows"] == longer.rows_of(store.CELLS, longer.LONGER_CELLS) and table["rows"]
