@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ import torch
 from benchmarks.test_time.cells import measured, together
 from benchmarks.test_time.defences import DEFENCES
 from benchmarks.test_time.models import PROBLEMS, SEEDS
-from benchmarks.test_time.store import CELLS, cell_of, claim_of, claimed, save
+from benchmarks.test_time.store import CELLS, missing
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,21 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for seed in options.seeds:
-        for model in options.models:
-            problem = None
-            for name in options.defences:
-                file = cell_of(options.cells, model, name, seed)
-                if not claimed(file):
-                    continue
-                try:
-                    problem = problem or PROBLEMS[model](seed)
-                    started = time.process_time()
-                    cell = measured(problem, name)
-                    save(file, cell)
-                finally:
-                    claim_of(file).unlink(missing_ok=True)
-                said = {key: round(float(of.mean()), 3) for key, of in together(cell).items() if of.dtype == bool}
-                print(f"{model}, {name}, seed {seed}: {said}, {time.process_time() - started:.0f} s", flush=True)
+        for model, name, cell, seconds in missing(options.cells, options.models, options.defences, seed, measured):
+            said = {key: round(float(of.mean()), 3) for key, of in together(cell).items() if of.dtype == bool}
+            print(f"{model}, {name}, seed {seed}: {said}, {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from art_multimodal.functional.statistics import proportion_ci95
 from benchmarks.test_time.cells import AT_ONCE, SEVERAL_VIEWS, together
 from benchmarks.test_time.defences import BARE, DEFENCES
 from benchmarks.test_time.models import PROBLEMS, Problem
-from benchmarks.test_time.store import CELLS, cell_of, claim_of, claimed, load, save
+from benchmarks.test_time.store import CELLS, cell_of, load, missing
 
 ROOT = Path(__file__).parents[2]
 LONGER_CELLS = CELLS.with_name("test_time_longer")
@@ -89,18 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    for model in options.models:
-        problem = None
-        for name in options.defences:
-            file = cell_of(options.cells, model, name, SEED)
-            if not claimed(file):
-                continue
-            try:
-                problem = problem or PROBLEMS[model](SEED)
-                save(file, longer(problem, name))
-            finally:
-                claim_of(file).unlink(missing_ok=True)
-            print(f"{model}, {name}", flush=True)
+    for model, name, _, seconds in missing(options.cells, options.models, options.defences, SEED, longer):
+        print(f"{model}, {name}: {seconds:.0f} s", flush=True)
     header = ["defence", "model", "naive", "worst", *(f"longer, {loss}" for loss in LOSSES), "and longer"]
     table = {"title": "Longer descents", "header": header, "rows": rows_of(options.study, options.cells)}
     result = {
