@@ -24,6 +24,21 @@ def check_one_of(resume: bool, overwrite: bool) -> None:
         raise InputError("--resume goes on with the run in --out, --overwrite replaces it: give one of them.")
 
 
+def check_new_file(out: Path, overwrite: bool) -> None:
+    """Find out before any work whether ``--out`` can become a file of tensors.
+
+    :raises InputError: If it is called otherwise, is there already, or has no folder.
+    """
+    if out.suffix != ".safetensors":
+        raise InputError(
+            f"--out {shown(out)}: it is written as .safetensors. Did you mean {shown(out.stem)}.safetensors?"
+        )
+    if out.exists() and not overwrite:
+        raise InputError(f"There is a file {shown(out)} already: choose another --out, or give --overwrite.")
+    if not out.parent.is_dir():
+        raise InputError(f"There is no folder {shown(out.parent)} for --out.")
+
+
 def parse_distance(text: str, option: str) -> float:
     """Read ``"1/255"`` or ``"0.004"``.
 

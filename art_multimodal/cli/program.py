@@ -33,6 +33,8 @@ from art_multimodal.cli.plugins import add_command
 from art_multimodal.cli.preprocessing import EXAMPLES as PREPROCESSING_EXAMPLES
 from art_multimodal.cli.preprocessing import preprocessing
 from art_multimodal.cli.presets import SECTION as PRESETS_SECTION
+from art_multimodal.cli.statistics import EXAMPLES as STATISTICS_EXAMPLES
+from art_multimodal.cli.statistics import statistics
 from art_multimodal.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from art_multimodal.cli.train import train
 from art_multimodal.cli.transfer import EXAMPLES as TRANSFER_EXAMPLES
@@ -84,6 +86,7 @@ add_command(app, verify, VERIFY_EXAMPLES)
 add_command(app, compare, COMPARE_EXAMPLES)
 add_command(app, export, EXPORT_EXAMPLES)
 add_command(app, universal, UNIVERSAL_EXAMPLES)
+add_command(app, statistics, STATISTICS_EXAMPLES)
 add_command(app, preprocessing, PREPROCESSING_EXAMPLES)
 add_command(app, list_entries, LIST_EXAMPLES, "list")
 app.add_typer(plans, name="plan")

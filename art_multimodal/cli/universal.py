@@ -9,7 +9,7 @@ import typer
 
 from art_multimodal.cli.common import RUN, Classes, DataRoot, Device, MaxSkipped, Templates
 from art_multimodal.cli.names import DEVICES, NORMS, data_spec, model_spec
-from art_multimodal.cli.options import parse_distance, parse_names, print_notes, quiet_libraries
+from art_multimodal.cli.options import check_new_file, parse_distance, parse_names, print_notes, quiet_libraries
 from art_multimodal.errors import InputError
 from art_multimodal.shown import shown
 
@@ -128,14 +128,7 @@ def universal(
         raise InputError("With --norm 2 give --eps: a Euclidean length over the whole image, such as 0.5.")
     if patch is not None and eps is not None:
         raise InputError("A patch has no radius: leave out --eps, or --patch.")
-    if out.suffix != ".safetensors":
-        raise InputError(
-            f"--out {shown(out)}: it is written as .safetensors. Did you mean {shown(out.stem)}.safetensors?"
-        )
-    if out.exists() and not overwrite:
-        raise InputError(f"There is a file {shown(out)} already: choose another --out, or give --overwrite.")
-    if not out.parent.is_dir():
-        raise InputError(f"There is no folder {shown(out.parent)} for --out.")
+    check_new_file(out, overwrite)
     settings = UniversalSettings(
         models=tuple(map(model_spec, models)),
         data=with_root(data_spec(data), data_root),

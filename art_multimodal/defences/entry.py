@@ -26,6 +26,7 @@ class DefenceOption:
     :param kind: ``int``, ``float``, which is also written as a fraction, ``tuple`` for numbers with slashes between
         them, or ``str`` for a path.
     :param choices: Words that are allowed, where it is one of a few.
+    :param required: What it is and how one comes by it, where it must be given; empty where it may be left out.
     """
 
     default: Any
@@ -33,6 +34,7 @@ class DefenceOption:
     high: float = float("inf")
     kind: type = int
     choices: tuple[str, ...] = ()
+    required: str = ""
 
     def read(self, name: str, text: str) -> Any:
         """Return what a user wrote as a value.
@@ -57,9 +59,14 @@ class DefenceOption:
         return value
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is the path of a file."""
+        return self.kind is str and not self.choices
+
+    @property
     def shown(self) -> str:
         """The default as a listing shows it."""
-        if self.kind is str and not self.choices:
+        if self.is_file:
             return "FILE"
         return f"{self.default:.4g}" if self.kind is float else str(self.default)
 

@@ -38,11 +38,17 @@ class Defence:
         options = ",".join(f"{name}={_written(value)}" for name, value in self.options.items() if value is not None)
         return f"{self.name}:{options}" if options else self.name
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Paths of the files that it is made from, by option."""
+        options = self.entry.options.items()
+        return {name: self.options[name] for name, one in options if one.is_file and self.options[name] is not None}
+
     def build(self, known_words: Sequence[str] = ()) -> Any:
         """Make the preprocessor, or the ``TestTimeDefence``.
 
         :param known_words: Words that repair of texts takes for right.
-        :raises InputError: If a file of words cannot be used.
+        :raises InputError: If a file that it is made from cannot be used.
         """
         options = dict(self.options)
         if self.entry.modality == "text":
@@ -64,7 +70,7 @@ def parse_defence(spec: str) -> Defence:
     >>> parse_defence("jpeg:quality=75").options["quality"]
     75
 
-    :raises InputError: For an unknown name or option, or a value that is not allowed.
+    :raises InputError: For an unknown name or option, a value that is not allowed, or one that is missing.
     """
     name, colon, rest = spec.partition(":")
     name = name.strip()
@@ -73,6 +79,9 @@ def parse_defence(spec: str) -> Defence:
     entry = DEFENCES[name]
     form = f"The defence {spec!r} is not of the form NAME:OPTION=VALUE, such as {entry.form(name)}."
     given = read_options(rest, entry.options, name, form) if colon else {}
+    for key, option in entry.options.items():
+        if option.required and key not in given:
+            raise InputError(f"The defence {name} needs {key}={option.shown}: {option.required}.")
     return Defence(name, {key: given.get(key, option.default) for key, option in entry.options.items()})
 
 

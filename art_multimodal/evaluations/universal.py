@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,8 +167,24 @@ def read_images(
     :return: ``(N, 3, *size)``, float32, and how many could not be read.
     :raises InputError: If more than a share of them cannot be read.
     """
+    skipped: list[UnreadableSample] = []
+    return np.stack(list(images_one_by_one(data, order, preprocess, skipped, max_skipped))), len(skipped)
+
+
+def images_one_by_one(
+    data: LabelledImages,
+    order: np.ndarray,
+    preprocess: ImagePreprocessing,
+    skipped: list[UnreadableSample],
+    max_skipped: float = MAX_SKIPPED,
+) -> Iterator[np.ndarray]:
+    """Images ``(3, *size)`` at the size that a model works on, each read when it is asked for.
+
+    :param order: Which ones.
+    :param skipped: Those that cannot be read are added.
+    :raises InputError: If more than a share of them cannot be read.
+    """
     check_readable(data, order, max_skipped, data.image)
-    found, skipped = [], []
     for index in map(int, order):
         try:
             image = data.image(index)
@@ -179,12 +195,11 @@ def read_images(
             with torch.no_grad():
                 there = torch.from_numpy(image)[None].to(preprocess.mean.device)
                 image = preprocess.resize(there).clamp(0, 1)[0].cpu().numpy()
-        found.append(image)
+        yield image
     if skipped:
         refused = refusal(skipped[0].name, skipped[0].reason, len(skipped), len(order), max_skipped)
         if refused is not None:
             raise refused
-    return np.stack(found), len(skipped)
 
 
 def _dual_encoder(name: str) -> DualEncoder:

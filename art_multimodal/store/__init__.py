@@ -20,6 +20,7 @@ from art_multimodal.store.files import (
 from art_multimodal.store.lock import FolderLock
 from art_multimodal.store.merging import merge, own_log, shared_out
 from art_multimodal.store.stored_run import HEADER_FILE, LINES_FILE, StoredRun, check_folder
+from art_multimodal.store.tensors import tensors_in
 from art_multimodal.store.unfinished import Unfinished, Watch
 
 __all__ = [
@@ -45,5 +46,6 @@ __all__ = [
     "sealed_line",
     "shared_out",
     "sync_folder",
+    "tensors_in",
     "write_atomically",
 ]

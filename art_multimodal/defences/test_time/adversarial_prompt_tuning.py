@@ -3,64 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from art_multimodal.defences.test_time.contract import Passes, TestTimeDefence, entropies, number_between, whole_number
+from art_multimodal.defences.test_time.layer_statistics import LayerStatistics, layers_of
 from art_multimodal.defences.test_time.prompt_tuning import TunablePrompts, check_own_prompts, logits_of_views
 from art_multimodal.defences.test_time.views import cropped, uniform
-from art_multimodal.errors import InputError
 from art_multimodal.estimators.test_time import BareModel
-from art_multimodal.estimators.zero_shot import ZeroShotClassifier
-from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.models.layered_images import LayeredImages
-
-
-@dataclass(frozen=True)
-class LayerStatistics:
-    """What the states of images look like in each layer of a model.
-
-    >>> statistics = LayerStatistics.of(classifier, images)
-    >>> tuple(statistics.means.shape) == tuple(statistics.variances.shape)
-    True
-
-    :param first: Mean of the first states, ``[W]``.
-    :param means: Of the states behind each layer, ``[L, W]``, over images and their states.
-    :param variances: The same of the squared distances from these, ``[L, W]``.
-    """
-
-    first: Tensor = field(repr=False)
-    means: Tensor = field(repr=False)
-    variances: Tensor = field(repr=False)
-
-    @classmethod
-    def of(cls, classifier: ZeroShotClassifier, images: np.ndarray, batch_size: int = 32) -> LayerStatistics:
-        """Statistics of clean images, such as those of another set: the defence sees no label.
-
-        :param images: Shape ``[N, C, H, W]``, values in [0, 1].
-        :raises InputError: If the image tower cannot be taken apart, or there are no images.
-        """
-        encoder = classifier.dual_encoder
-        tower = _layers_of(encoder)
-        if not len(images):
-            raise InputError("Statistics of layers need images; none were given.")
-        sums: list[Tensor] = []
-        with torch.no_grad():
-            for part in torch.from_numpy(images).split(batch_size):
-                states = tower.embed(encoder.pixels(part.to(classifier.device)))
-                layers = [states]
-                for layer in tower.layers:
-                    layers.append(layer(layers[-1]))
-                rows = torch.stack(layers).double().flatten(1, 2)
-                found = torch.stack([torch.ones_like(rows).sum(dim=1), rows.sum(dim=1), rows.square().sum(dim=1)])
-                sums.append(found.cpu())
-        count, total, squares = torch.stack(sums).sum(dim=0)
-        means = total / count
-        variances = (squares - count * means.square()) / (count - 1).clamp_min(1)
-        return cls(means[0], means[1:], variances[1:].clamp_min(0))
+from art_multimodal.models.saving import weights_sha256
+from art_multimodal.shown import shown
 
 
 class TestTimeAdversarialPromptTuning(TestTimeDefence):
@@ -127,6 +80,19 @@ class TestTimeAdversarialPromptTuning(TestTimeDefence):
     def passes(self) -> Passes:
         return Passes(2 * self.views + 1, self.views, 2, 1)
 
+    def check(self, bare: BareModel) -> None:
+        TunablePrompts.of(bare.head)
+        for statistics in (self.clean, self.robust):
+            statistics.check_fits(bare.dual_encoder)
+
+    def notes(self, bare: BareModel) -> tuple[str, ...]:
+        # Those of another model, under attack, are meant to be another's.
+        own = weights_sha256(bare.dual_encoder)
+        if self.clean.weights_sha256 in ("", own):
+            return ()
+        name = shown(self.clean.model or "a model without a name")
+        return (f"the clean statistics of TAPT are of {name}, with other weights than those of this model",)
+
     def one_answer(
         self, bare: BareModel, images: Tensor, classes: Tensor, generators: Sequence[torch.Generator]
     ) -> Tensor:
@@ -141,7 +107,7 @@ class TestTimeAdversarialPromptTuning(TestTimeDefence):
         first = self.clean.first.to(images).expand(len(images), self.prompts, -1)
         added = words.zeros(len(images), like=images)
         number = max(1, int(self.selected * self.views))
-        features = _passed(bare, seen, first)[0]
+        features = self._passed(bare, seen, first)[0]
         weights = self.lowest(entropies(logits_of_views(bare, features, classes)), number) / number
 
         def parts(flat: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,7 +117,7 @@ class TestTimeAdversarialPromptTuning(TestTimeDefence):
             states, moved = parts(flat)
             # Whoever counts passes with a gradient sees it by the images.
             pictures = seen if seen.requires_grad else seen.detach().requires_grad_(True)
-            features, layers = _passed(bare, pictures, states)
+            features, layers = self._passed(bare, pictures, states)
             logits = logits_of_views(bare, features, words.class_features(moved))
             mean = (weights[:, :, None] * logits.softmax(dim=-1)).sum(dim=1).clamp_min(torch.finfo(logits.dtype).tiny)
             return -(mean * mean.log()).sum(dim=1) + self._distance(layers, weights, number)
@@ -160,7 +126,25 @@ class TestTimeAdversarialPromptTuning(TestTimeDefence):
         flat = torch.cat([first.flatten(1), added.flatten(1)], dim=1) + 0 * images.flatten(1).sum(dim=1, keepdim=True)
         tuned = flat - self.lr * self.sign(self.gradient_of(lowered, flat))
         states, moved = parts(tuned)
-        return bare.logits(_passed(bare, images, states)[0][:, 0], words.class_features(moved))
+        return bare.logits(self._passed(bare, images, states)[0][:, 0], words.class_features(moved))
+
+    def _passed(self, bare: BareModel, views: Tensor, added: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features ``[N, V, D]`` of views ``[V * N, C, H, W]`` with states ``[N, S, W]`` added, and states of layers.
+
+        These are ``[N, V, T, W]``, without the states that were added.
+        """
+        encoder, count = bare.dual_encoder, len(added)
+        tower = layers_of(encoder)
+        own = tower.embed(encoder.pixels(views))
+        for statistics in (self.clean, self.robust):
+            statistics.check_shape(len(tower.layers), own.shape[-1])
+        number = len(own) // count
+        states, layers = torch.cat([own, added.to(own.dtype).repeat(number, 1, 1)], dim=1), []
+        for layer in tower.layers:
+            states = layer(states)
+            layers.append(states[:, : own.shape[1]].unflatten(0, (number, count)).transpose(0, 1))
+        features = tower.project(states[:, : own.shape[1]])
+        return features.unflatten(0, (number, count)).transpose(0, 1), layers
 
     def _distance(self, layers: list[Tensor], weights: Tensor, number: int) -> Tensor:
         """How far mean and variance of states ``[N, V, T, W]`` are from those that are aimed at, ``[N]``."""
@@ -184,34 +168,3 @@ class TestTimeAdversarialPromptTuning(TestTimeDefence):
         whole_number(self, "prompts", 1, 1000)
         number_between(self, "alpha", 0, 1)
         number_between(self, "lr", 0, 100)
-
-
-def _passed(bare: BareModel, views: Tensor, added: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Features ``[N, V, D]`` of views ``[V * N, C, H, W]`` with states ``[N, S, W]`` added, and states of each layer.
-
-    These are ``[N, V, T, W]``, without the states that were added.
-    """
-    encoder, count = bare.dual_encoder, len(added)
-    tower = _layers_of(encoder)
-    own = tower.embed(encoder.pixels(views))
-    number = len(own) // count
-    states, layers = torch.cat([own, added.to(own.dtype).repeat(number, 1, 1)], dim=1), []
-    for layer in tower.layers:
-        states = layer(states)
-        layers.append(states[:, : own.shape[1]].unflatten(0, (number, count)).transpose(0, 1))
-    features = tower.project(states[:, : own.shape[1]])
-    return features.unflatten(0, (number, count)).transpose(0, 1), layers
-
-
-def _layers_of(encoder: DualEncoder) -> LayeredImages:
-    """The image tower of a model, layer by layer.
-
-    :raises InputError: If it is not known.
-    """
-    tower = encoder.known_layers
-    if tower is None:
-        raise InputError(
-            f"TAPT needs an image tower whose layers are known, as those of open_clip's CLIPs are; that of this "
-            f"{type(encoder).__name__} is not."
-        )
-    return tower

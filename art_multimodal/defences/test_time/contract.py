@@ -107,6 +107,16 @@ class TestTimeDefence(ABC):
     def passes(self) -> Passes:
         """What one answer costs."""
 
+    def check(self, bare: BareModel) -> None:  # noqa: B027 (most work with every model)
+        """Find out before any work whether the defence works with a model.
+
+        :raises InputError: If it does not.
+        """
+
+    def notes(self, bare: BareModel) -> tuple[str, ...]:
+        """What a user should know about the defence with this model, one line each, fit to be shown."""
+        return ()
+
     def alarm(self, bare: BareModel, images: Tensor, classes: Tensor) -> Tensor:
         """How sure the defence is that images are attacked, ``[N]``: it acts on those above 0.
 

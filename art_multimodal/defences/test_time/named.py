@@ -22,8 +22,17 @@ def _build(kind: str, **options: Any) -> Any:
     return getattr(test_time, kind)(**options)
 
 
-def _register(name: str, kind: str, summary: str, random: bool = True, **options: DefenceOption) -> None:
-    build: Callable[..., Any] = partial(_build, kind)
+def _build_tapt(statistics: str, robust: str | None, **options: Any) -> Any:
+    from art_multimodal.defences.test_time import LayerStatistics, TestTimeAdversarialPromptTuning
+
+    files = [None if path is None else LayerStatistics.load(path) for path in (statistics, robust)]
+    return TestTimeAdversarialPromptTuning(*files, **options)
+
+
+def _register(
+    name: str, kind: str | Callable[..., Any], summary: str, random: bool = True, **options: DefenceOption
+) -> None:
+    build = partial(_build, kind) if isinstance(kind, str) else kind
     options = {**options, "gradient": _GRADIENT}
     DEFENCES.add(name, DefenceEntry("image", summary, build, options, random=random, test_time=True))
 
@@ -46,6 +55,24 @@ _register(
     neighbours=DefenceOption(20, 1, 1000),
     temperature=_number(0.01, 1e-6, 1e6),
     lr=_number(0.005, 0, 100),
+)
+_register(
+    "tapt",
+    _build_tapt,
+    "test time: prompts of both towers tuned on views, towards statistics of clean images (TAPT's objective, "
+    "arXiv:2411.13136)",
+    statistics=DefenceOption(
+        None,
+        kind=str,
+        required="what clean images look like in the model's layers, which art-multimodal statistics MODEL --data DATA "
+        "--out FILE writes",
+    ),
+    robust=DefenceOption(None, kind=str),
+    views=DefenceOption(64, 1, 1000),
+    selected=_number(0.1, 1e-6, 1),
+    prompts=DefenceOption(2, 1, 1000),
+    alpha=_number(0.5, 0, 1),
+    lr=_number(5e-4, 0, 100),
 )
 _register(
     "et3",

@@ -85,6 +85,9 @@ class RobustPromptTuning(TestTimeDefence):
     def passes(self) -> Passes:
         return Passes(self.views, 0, self.max_iter + 1, self.max_iter)
 
+    def check(self, bare: BareModel) -> None:
+        TunablePrompts.of(bare.head)
+
     def one_answer(
         self, bare: BareModel, images: Tensor, classes: Tensor, generators: Sequence[torch.Generator]
     ) -> Tensor:

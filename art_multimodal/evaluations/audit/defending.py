@@ -107,6 +107,7 @@ def at_test_time(
     :param views: Behind the other defences.
     :param draws: Of a random one, for those who attack it.
     :param seed: Of its draws.
+    :raises InputError: If it cannot be made, or does not work with the model.
     """
     named = defence_at_test_time(defences)
     if named is None:
@@ -114,8 +115,18 @@ def at_test_time(
     defence: Any = named.build().with_params(seed=seed)
     once = defence.passes().forward
     evaluated = views.evaluated.with_test_time_defence(defence)
+    defence.check(evaluated.model.head.bare)
     if not defence.random:
         return Views(evaluated, evaluated, views.naive, views.draws, (once, once))
     # With other draws than those that answer, or what is found would be the luck of these.
     attacked = evaluated.with_test_time_defence(defence.with_params(seed=seed + 1, draws=draws))
     return Views(evaluated, attacked, views.naive, views.draws, (once, once * draws))
+
+
+def notes_at_test_time(views: Views[ZeroShotClassifier]) -> tuple[str, ...]:
+    """What a user should know about the defence that computes at test time, if there is one, with the model.
+
+    :param views: From :func:`at_test_time`.
+    """
+    defence: Any = views.evaluated.test_time_defence
+    return () if defence is None else defence.notes(views.evaluated.model.head.bare)

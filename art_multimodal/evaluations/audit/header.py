@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from art_multimodal.defences.entry import DEFENCES
+from art_multimodal.evaluations.audit.defence_files import HEADER as DEFENCE_FILES
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.published import HEADER as PUBLISHED
 from art_multimodal.evaluations.audit.radii import within_a_radius
@@ -81,6 +82,7 @@ def header_of(
         "task": subject.task,
         "attacks": list(attacks),
         "defences": list(settings.defences),
+        **({DEFENCE_FILES: [dict(one) for one in subject.defence_files]} if subject.defence_files else {}),
         "model": subject.describe(settings.model),
         "data": {
             "spec": settings.data,
@@ -217,6 +219,9 @@ def _protocol(settings: AuditSettings, subject: Subject, modalities: Iterable[st
             f"{'; '.join(settings.defences)}, in front of the model in this order, before and under attack; attacks "
             "are made through them, by the gradient that a defence has, or straight through one that has none"
         )
+        if subject.defence_files:
+            digests = (f"{one['option']} of {one['defence']} {one['sha256'][:16]}" for one in subject.defence_files)
+            said["defence_files"] = f"SHA-256 of files that defences were made from: {', '.join(digests)}"
         said["naive"] = (
             "the same attacks made on the model without its defences, and scored with them; the row of a modality is "
             "the worst case of both kinds"

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.defence_files import HEADER as DEFENCE_FILES
+from art_multimodal.evaluations.audit.defence_files import check_same_digest, check_same_files
 from art_multimodal.evaluations.audit.lines import Line
 from art_multimodal.evaluations.audit.schema import LineReader, check_header, line_to_json
 from art_multimodal.shown import shown
@@ -35,6 +37,12 @@ class RunLog(StoredRun[Line]):
 
     def check_same(self, wanted: Mapping[str, Any]) -> None:
         super().check_same(wanted)
+        cure = ", or choose another --out"
+        check_same_files(self.header, wanted.get(DEFENCE_FILES, ()), "The run to resume", cure)
+        if "universal" in wanted:
+            before, now = self.header.get("universal", {}).get("sha256"), wanted["universal"]["sha256"]
+            path = wanted["settings"]["universal"]
+            check_same_digest("--universal", path, before, now, "The run to resume", cure)
         logged, now = self.header["attacks"], wanted["attacks"]
         # The same names of modalities stand for other attacks where a plug-in has come or gone.
         if logged != now and (strange := sorted({*logged} ^ {*now})):

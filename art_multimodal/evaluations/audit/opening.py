@@ -21,7 +21,8 @@ from art_multimodal.estimators.retriever import ImageTextRetriever
 from art_multimodal.estimators.zero_shot import ZeroShotClassifier
 from art_multimodal.evaluations.audit.answering import open_answering
 from art_multimodal.evaluations.audit.classification import ClassificationSubject
-from art_multimodal.evaluations.audit.defending import at_test_time, behind, refuse_test_time
+from art_multimodal.evaluations.audit.defence_files import files_of
+from art_multimodal.evaluations.audit.defending import at_test_time, behind, notes_at_test_time, refuse_test_time
 from art_multimodal.evaluations.audit.multimodal import MultimodalSubject
 from art_multimodal.evaluations.audit.retrieval import RetrievalSubject
 from art_multimodal.evaluations.audit.settings import AuditSettings
@@ -52,6 +53,7 @@ def open_subject(settings: AuditSettings, device_type: str) -> Subject:
         subject = _open_retrieval(settings, model, device_type)
     else:
         subject = _OPENING[model.kind](settings, model, device_type)
+    subject.defence_files = files_of(settings.defences)
     return _with_surrogates(settings, subject, device_type) if settings.surrogates else subject
 
 
@@ -139,7 +141,9 @@ def _open_zero_shot(settings: AuditSettings, model: DualEncoder, device_type: st
     if settings.smoothing is not None:
         refuse_test_time(settings.defences, "Certificates (--keep) ask the model about what is left of an image")
     classifiers = at_test_time(classifiers, settings.defences, settings.draws, settings.seed)
-    return ClassificationSubject(classifiers, data, range(len(names)), settings.seed, templates)
+    subject = ClassificationSubject(classifiers, data, range(len(names)), settings.seed, templates)
+    subject.own_notes += notes_at_test_time(classifiers)
+    return subject
 
 
 def _open_pairs(settings: AuditSettings, model: FusionModel, device_type: str) -> Subject:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.defence_files import HEADER as DEFENCE_FILES
 from art_multimodal.evaluations.audit.lines import (
     CLEAN,
     AttackLine,
@@ -157,6 +158,11 @@ def check_header(header: dict[str, Any]) -> None:
         entries(found["budget"], {"said": str, "name": str}, "the budget of edits")
     if "defences" in header:
         entries(header, {"defences": tuple[str, ...]}, "the header")
+    if DEFENCE_FILES in header:
+        for one in entries(header, {DEFENCE_FILES: list[Any]}, "the header")[DEFENCE_FILES]:
+            entries(one, dict.fromkeys(("defence", "option", "file", "sha256"), str), "a file of a defence")
+    if "universal" in header:
+        entries(entries(header, {"universal": some}, "the header")["universal"], {"sha256": str}, "the perturbation")
     for one in entries(header, {"smaller": list[Any]}, "the header")["smaller"] if "smaller" in header else ():
         within = entries(one, {"name": str, "eps": float, "attacks": tuple[str, ...]}, "a radius")
         if not set(within["attacks"]) <= set(header["attacks"]):

@@ -52,6 +52,8 @@ class Subject(ABC):
     looks: tuple[str, ...] = ()
     #: What attackers have of their own.
     surrogates: tuple[Surrogate, ...] = ()
+    #: Files that defences are made from, as ``files_of`` says them.
+    defence_files: tuple[dict[str, str], ...] = ()
     #: Modalities whose importance is measured: what is predicted when all of one is removed.
     weighed: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.audit.defence_files import HEADER as DEFENCE_FILES
 from art_multimodal.evaluations.audit.lines import CLEAN, CleanLine
 from art_multimodal.evaluations.audit.log import RunLog
 from art_multimodal.evaluations.audit.outcomes import Outcomes, outcomes
@@ -208,6 +209,9 @@ def _comparable(a: _Run, b: _Run, differences: list[str]) -> tuple[list[str], di
     for key in ("defences",):
         if a.header.get(key) != b.header.get(key):
             differences.append(f"{key}: {_listed(a.header.get(key))} and {_listed(b.header.get(key))}")
+    digests = [_listed(one["sha256"][:16] for one in run.header.get(DEFENCE_FILES, ())) for run in (a, b)]
+    if digests[0] != digests[1]:
+        differences.append(f"files of defences: SHA-256 {digests[0]} and {digests[1]}")
     rows, left_out = [], {}
     for row in dict.fromkeys((*a.rows, *b.rows)):
         if row not in a.rows or row not in b.rows:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from art_multimodal.errors import LARGEST_COUNT, InputError
+from art_multimodal.evaluations.audit.defence_files import check_same_files
 from art_multimodal.evaluations.audit.lines import CLEAN, Classified
 from art_multimodal.evaluations.audit.opening import open_subject
 from art_multimodal.evaluations.audit.settings import AuditSettings
@@ -179,7 +180,9 @@ def _subject(
         draws=settings["draws"],
         resize=settings["resize"],
     )
-    return reader, open_subject(asked, device_type), numbers
+    subject = open_subject(asked, device_type)
+    check_same_files(header, subject.defence_files, "The run of the bundle", ": the bundle does not hold it")
+    return reader, subject, numbers
 
 
 def _numbers(classes: Sequence[str], known: Sequence[str], name: str) -> tuple[int, ...]:

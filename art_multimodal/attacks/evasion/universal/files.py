@@ -18,7 +18,7 @@ from art_multimodal.datasets.photos import ENDINGS, UnreadableSample, read_photo
 from art_multimodal.errors import InputError, one_line
 from art_multimodal.plugins import made_with
 from art_multimodal.shown import shown
-from art_multimodal.store import cannot_write, read_regular, replace_file
+from art_multimodal.store import cannot_write, read_regular, replace_file, tensors_in
 from art_multimodal.store.files import reason_of
 
 Universal = UniversalPerturbation | UniversalPatch
@@ -160,28 +160,12 @@ def _read(path: Path, norm: str | None) -> Universal:
 
 def _tensor_in(content: bytes) -> tuple[np.ndarray, dict[str, Any] | None]:
     """The one tensor of a file of safetensors, and what its header says if it is one of ours."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        tensors = load(content)
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"it is no file of safetensors, or damaged ({one_line(error, 80)}).") from None
+    tensors, facts = tensors_in(content, _KEY)
     if len(tensors) != 1:
         raise InputError(
             f"it holds {len(tensors)} tensors: one is a universal perturbation, several are something else."
         )
     (values,) = tensors.values()
-    if _KEY not in header:
-        return values, None
-    try:
-        facts = json.loads(header[_KEY])
-    except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
-        raise InputError("its header is damaged.")
     return values, facts
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
+from art_multimodal.evaluations.audit.defence_files import HEADER as DEFENCE_FILES
 from art_multimodal.evaluations.audit.gate import Gate
 from art_multimodal.evaluations.audit.settings import NATIVE_TOGETHER, AuditSettings
 from art_multimodal.evaluations.budget_settings import as_json, in_255ths
@@ -14,6 +15,7 @@ from art_multimodal.evaluations.budget_settings import settings as budget_settin
 from art_multimodal.evaluations.smoothing.settings import AuditedSmoothing
 from art_multimodal.evaluations.suite.entry import SAMPLES_TOGETHER
 from art_multimodal.plugins import options_for
+from art_multimodal.shown import shown
 
 #: Folder of the run that repeats it.
 OUT = "again"
@@ -48,11 +50,19 @@ def repeat_of(header: Mapping[str, Any], gates: Sequence[Gate] = ()) -> dict[str
         said = f"{PLAN_FILE} is the plan of the run (SHA-256 of its text {digest})."
         arguments = ["--plan", PLAN_FILE, *options_for(header), "--out", OUT, *asked]
         command = shlex.join(["art-multimodal", "audit", *arguments])
-        return {"command": command, "said": " ".join([said, *_installed(header)])}
+        return {"command": command, "said": " ".join([said, *_files(header), *_installed(header)])}
     command = audit_command(header, str(settings.get("model", "")), OUT, asked)
     needed = [name for name in (TEMPLATES_FILE, CLASSES_FILE) if name in command.split()]
     files = [f"{' and '.join(needed)}: those under Protocol, one on a line."] if needed else []
-    return {"command": command, "said": " ".join([*files, *_installed(header)])}
+    return {"command": command, "said": " ".join([*files, *_files(header), *_installed(header)])}
+
+
+def _files(header: Mapping[str, Any]) -> list[str]:
+    """Which files of defences have to be there, a sentence each."""
+    return [
+        f"{shown(one['file'])} is {one['option']} of {one['defence']} (SHA-256 {one['sha256'][:16]})."
+        for one in header.get(DEFENCE_FILES, ())
+    ]
 
 
 def _installed(header: Mapping[str, Any]) -> list[str]:
