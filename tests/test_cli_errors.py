@@ -91,6 +91,7 @@ def test_a_long_message_is_cut(capsys, monkeypatch) -> None:
         [*BASE, "--templates", "/dev/zero"],
         [*BASE, "--protect", "/dev/urandom"],
         [*BASE, "--defence", "spelling:vocabulary=/dev/zero"],
+        [*BASE, "--defence", "tapt:statistics=/dev/zero"],
     ],
 )
 def test_strange_names_are_one_line(capsys, arguments: list[str]) -> None:

@@ -18,6 +18,8 @@ COMMANDS = [
     ["verify"],
     ["compare"],
     ["export"],
+    ["universal"],
+    ["statistics"],
     ["list"],
     ["plan", "init"],
     ["plan", "check"],
@@ -55,7 +57,9 @@ def test_h_is_help_with_examples(capsys, arguments) -> None:
     assert "Examples:\n  art-multimodal " in printed
 
 
-@pytest.mark.parametrize("command", ["audit", "certify", "train", "verify", "compare", "export"])
+@pytest.mark.parametrize(
+    "command", ["audit", "certify", "train", "verify", "compare", "export", "universal", "statistics"]
+)
 def test_every_option_is_shown_once_in_a_group(capsys, command: str) -> None:
     printed = run(capsys, command, "--help")[1]
     shown = [line.split()[0] for line in printed.splitlines() if line.startswith("  --")]
@@ -130,7 +134,7 @@ def test_version(capsys) -> None:
         (
             ["frobnicate"],
             "No such command 'frobnicate'. Commands: audit, certify, train, transfer, verify, compare, export, "
-            "universal, preprocessing, list, plan, bench",
+            "universal, statistics, preprocessing, list, plan, bench",
         ),
         (["plan"], "Missing command. See art-multimodal plan --help."),
         (["plan", "chek"], "No such command 'chek'. Did you mean 'check'? See art-multimodal plan --help."),

@@ -67,6 +67,17 @@ def test_a_row_of_its_own_that_counts_for_images(learned: Path, tmp_path: Path) 
     assert main([*again, "--universal", str(other)]) == 2
 
 
+def test_a_run_knows_what_its_file_held(learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "uap.safetensors"
+    save_universal(load_perturbation(learned), path)
+    given = ["--universal", str(path), "--attacks", "noise", "--limit", "4", "--eps", "32/255"]
+    audit = ["audit", "demo:digits", *DIGITS, *given, "--out", str(tmp_path / "out")]
+    assert main(audit) == 0 and main([*audit, "--resume"]) == 0
+    save_universal(random_perturbation(load_perturbation(learned), 0), path)
+    assert main([*audit, "--resume"]) == 2
+    assert "had another file for --universal" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("model", "data", "further"),
     [("demo:shapes/late", "demo:shapes", []), ("demo:scenes", "demo:scenes", ["--task", "retrieval"])],

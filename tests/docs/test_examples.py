@@ -56,6 +56,7 @@ SMALL = {
     "certify": {"--limit": "4", "--attack-steps": "1", "--device": "cpu"},
     "transfer": {"--limit": "4", "--steps": "1", "--device": "cpu"},
     "universal": {"--limit": "4", "--steps": "1", "--device": "cpu"},
+    "statistics": {"--limit": "4", "--device": "cpu"},
 }
 _DIGITS = """
 import numpy as np

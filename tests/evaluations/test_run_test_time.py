@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from named_defences import written
 
 from art_multimodal.attacks.evasion import AlarmEvasion, ProjectedGradientDescentDualEncoder
 from art_multimodal.defences.registry import DEFENCES, parse_defence
@@ -80,13 +81,17 @@ def test_a_plan_counts_the_passes_of_the_defence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TEST_TIME)
-def test_every_defence_is_written_in_full_and_made(name: str) -> None:
-    defence = parse_defence(name)
+def test_every_defence_is_written_in_full_and_made(name: str, tmp_path: Path) -> None:
+    spec = written(name, tmp_path)
+    defence = parse_defence(spec)
     assert parse_defence(defence.spec) == defence and name in DEFENCES[name].form(name)
     made = defence.build()
     assert made.random == defence.entry.random
-    assert all(made.params[option] == value for option, value in defence.options.items())
-    assert parse_defence(f"{name}:gradient=bpda").build().gradient == "bpda"
+    assert all(
+        made.params[key] == value for key, value in defence.options.items() if not defence.entry.options[key].is_file
+    )
+    separator = "," if ":" in spec else ":"
+    assert parse_defence(f"{spec}{separator}gradient=bpda").build().gradient == "bpda"
 
 
 def test_fractions_and_words_as_options() -> None:
@@ -102,6 +107,8 @@ def test_fractions_and_words_as_options() -> None:
         ("ttc:eps=4/0", "eps of ttc must be a number from 0 to 1, not '4/0'"),
         ("ttc:gradient=smooth", "gradient of ttc must be unrolled or bpda, not 'smooth'"),
         ("dbd:kept=32", "kept of dbd must be a number from 1 to 31, not 32"),
+        ("tapt", "The defence tapt needs statistics=FILE: what clean images look like in the model's layers, which"),
+        ("tapt:views=4", "tapt needs statistics=FILE"),
     ):
         with pytest.raises(InputError) as error:
             parse_defence(spec)

@@ -67,7 +67,10 @@ def names_given(rng: random.Random, folder: Path) -> Input:
     elif what == 3:
         further = ["--templates", rng.choice(["{} ", "", "a {} {} "]) + strange]
     elif what == 4:
-        further = ["--defence", rng.choice(["", "jpeg:quality=", "spelling:vocabulary=", "unicode:"]) + strange]
+        further = [
+            "--defence",
+            rng.choice(["", "jpeg:quality=", "spelling:vocabulary=", "tapt:statistics=", "unicode:"]) + strange,
+        ]
     elif what == 5:
         out = str(folder / strange)
     elif what == 6:

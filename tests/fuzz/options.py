@@ -90,7 +90,8 @@ def files(rng: random.Random, folder: Path) -> Input:
         lines = [hostile(rng) for _ in range(rng.randint(0, 12))]
         path.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
     option = rng.choice(["--templates", "--classes", "--protect", "--defence"])
-    value = f"spelling:vocabulary={path}" if option == "--defence" else str(path)
+    defence = rng.choice(["spelling:vocabulary", "tapt:statistics"])
+    value = f"{defence}={path}" if option == "--defence" else str(path)
     return _called(rng, folder, [option, value], "audit")
 
 

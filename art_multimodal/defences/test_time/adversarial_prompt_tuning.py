@@ -13,7 +13,7 @@ from art_multimodal.defences.test_time.prompt_tuning import TunablePrompts, chec
 from art_multimodal.defences.test_time.views import cropped, uniform
 from art_multimodal.estimators.test_time import BareModel
 from art_multimodal.models.saving import weights_sha256
-from art_multimodal.shown import shown
+from art_multimodal.shown import brief
 
 
 class TestTimeAdversarialPromptTuning(TestTimeDefence):
@@ -90,7 +90,7 @@ class TestTimeAdversarialPromptTuning(TestTimeDefence):
         own = weights_sha256(bare.dual_encoder)
         if self.clean.weights_sha256 in ("", own):
             return ()
-        name = shown(self.clean.model or "a model without a name")
+        name = brief(self.clean.model or "a model without a name", 80)
         return (f"the clean statistics of TAPT are of {name}, with other weights than those of this model",)
 
     def one_answer(

@@ -171,10 +171,8 @@ class LayerStatistics:
     def _of_file(cls, content: bytes) -> LayerStatistics:
         values, facts = tensors_in(content, _KEY)
         if strange := sorted(set(values) ^ set(_TENSORS)):
-            there = "does not know" if strange[0] in values else "lacks"
-            raise InputError(
-                f"a file of statistics has {', '.join(_TENSORS)}; this one {there} {shown(strange[0])!r:.60}."
-            )
+            what = "it holds" if strange[0] in values else "it lacks"
+            raise InputError(f"{what} {shown(strange[0])!r:.60}; a file of statistics has {', '.join(_TENSORS)}.")
         if facts is None:
             raise InputError("its header does not say what it was made of.")
         if facts.get("format") != _FORMAT:
