@@ -125,6 +125,7 @@ def test_fractions_and_words_as_options() -> None:
             {"model": "demo:scenes", "data": "demo:scenes", "task": "retrieval"},
             "Retrieval looks for texts of images: ttc computes at test time",
         ),
+        ({"defences": ("r_tpt",), "templates": ("{}",)}, "give templates that begin with some"),
     ],
 )
 def test_what_does_not_go_together(changes: dict[str, Any], message: str) -> None:

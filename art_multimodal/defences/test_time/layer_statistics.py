@@ -184,7 +184,8 @@ class LayerStatistics:
             raise InputError(f"its header says nothing that can be used about {(wrong or ['images'])[0]}.")
         if any(array.dtype != np.float64 for array in values.values()):
             raise InputError("its tensors are not of float64.")
-        made = cls(*(torch.from_numpy(values[name]) for name in _TENSORS), **{name: facts[name] for name in _MADE_OF})
+        first, means, variances = (torch.from_numpy(values[name]) for name in _TENSORS)
+        made = cls(first, means, variances, **{name: facts[name] for name in _MADE_OF})
         if _digest_of(values) != facts["sha256"]:
             raise InputError("its values are not those that were saved: the digest does not fit.")
         return made

@@ -25,8 +25,8 @@ def _build(kind: str, **options: Any) -> Any:
 def _build_tapt(statistics: str, robust: str | None, **options: Any) -> Any:
     from art_multimodal.defences.test_time import LayerStatistics, TestTimeAdversarialPromptTuning
 
-    files = [None if path is None else LayerStatistics.load(path) for path in (statistics, robust)]
-    return TestTimeAdversarialPromptTuning(*files, **options)
+    other = None if robust is None else LayerStatistics.load(robust)
+    return TestTimeAdversarialPromptTuning(LayerStatistics.load(statistics), other, **options)
 
 
 def _register(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from art_multimodal.defences.registry import parse_defence
 from art_multimodal.errors import InputError
+from art_multimodal.evaluations.evidence.files import sha256_of
 from art_multimodal.shown import brief, shown
-from art_multimodal.store import open_regular
 
 #: Entry of the header.
 HEADER = "defence_files"
@@ -27,8 +26,8 @@ def files_of(defences: Iterable[str]) -> tuple[dict[str, str], ...]:
     found = []
     for defence in map(parse_defence, defences):
         for option, path in defence.files.items():
-            with suppress(OSError), open_regular(Path(path), follow=True) as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            with suppress(OSError):
+                _, digest = sha256_of(Path(path), follow=True)
                 found.append({"defence": defence.name, "option": option, "file": path, "sha256": digest})
     return tuple(found)
 

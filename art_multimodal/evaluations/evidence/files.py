@@ -22,13 +22,14 @@ _DTYPES = {"F32": np.float32, "I64": np.int64}
 _MOST_AXES = 8
 
 
-def sha256_of(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a regular file; links are not followed.
+def sha256_of(path: Path, follow: bool = False) -> tuple[int, str]:
+    """Size and SHA-256 of a regular file.
 
+    :param follow: Whether a link may lead to it.
     :raises OSError: If it cannot be read.
     """
     digest, size = hashlib.sha256(), 0
-    with open_regular(path) as stream:
+    with open_regular(path, follow=follow) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
             size += len(block)
