@@ -18,8 +18,9 @@ art-multimodal universal demo:digits --data demo:digits --eps 16/255 \\
   --out uap.safetensors
 art-multimodal universal open_clip:ViT-B-32/openai open_clip:RN50/openai \\
   --data folder:photos --eps 12/255 --arms 1 --out uap.safetensors
-art-multimodal universal hf:openai/clip-vit-base-patch32 --data folder:photos \\
-  --patch 64 --target "a photo of a toaster" --out patch.safetensors
+art-multimodal universal hf:openai/clip-vit-base-patch32 \\
+  --data folder:photos --patch 64 --target "a photo of a toaster" \\
+  --out patch.safetensors
 art-multimodal audit open_clip:ViT-L-14/openai --data folder:photos \\
   --eps 12/255 --universal uap.safetensors"""
 

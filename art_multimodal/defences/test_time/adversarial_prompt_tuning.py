@@ -38,6 +38,7 @@ class TestTimeAdversarialPromptTuning(TestTimeDefence):
 
     | Paper link: https://arxiv.org/abs/2411.13136
 
+    >>> from art_multimodal.defences.test_time import LayerStatistics
     >>> defence = TestTimeAdversarialPromptTuning(LayerStatistics.of(classifier, images), views=4, selected=0.5)
     >>> classifier.with_test_time_defence(defence).predict(images[:1]).shape
     (1, 10)
