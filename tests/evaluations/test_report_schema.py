@@ -37,7 +37,10 @@ def reports(tmp_path_factory, finished, finished_pairs, finished_retrieval) -> d
     out = tmp_path_factory.mktemp("audits")
     views = replace(VIEWS, attacks=f"{VIEWS.attacks},modality_missing", limit=4, steps=1)
     smoothed = AuditedSmoothing(keep={"image": 16, "text": 2})
-    defended = replace(SETTINGS, attacks="pgd,typographic", limit=4, steps=1, defences=("jpeg:quality=75",))
+    words = tmp_path_factory.mktemp("words") / "words.txt"
+    words.write_text("zero one")
+    defences = ("jpeg:quality=75", f"spelling:vocabulary={words}")
+    defended = replace(SETTINGS, attacks="pgd,typographic", limit=4, steps=1, defences=defences)
     folders = {ZERO_SHOT: finished.folder, PAIRS: finished_pairs.folder, RETRIEVAL: finished_retrieval.folder}
     folders[SAMPLES] = run_audit(views, out / "views").folder
     folders["defended"] = run_audit(defended, out / "defended").folder
