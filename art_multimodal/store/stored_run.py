@@ -264,7 +264,7 @@ class StoredRun(ABC, Generic[LineT]):
         differences: dict[str, str] = {}
         for part in self.identity:
             for key in sorted({*logged.get(part, {}), *wanted.get(part, {})}):
-                before, now = logged.get(part, {}).get(key), wanted.get(part, {}).get(key)
+                before, now = (self.as_written_now(key, of.get(part, {}).get(key)) for of in (logged, wanted))
                 if before != now and key not in self.indifferent:
                     differences.setdefault(key, f"{key}: {_short(before)} then, {_short(now)} now")
         if differences:
@@ -272,6 +272,11 @@ class StoredRun(ABC, Generic[LineT]):
                 f"The run to resume had other settings ({'; '.join(differences.values())}). "
                 "Give the same ones, or another --out."
             )
+
+    @classmethod
+    def as_written_now(cls, key: str, value: Any) -> Any:
+        """A value of a header as this version writes it, where another one wrote the same thing otherwise."""
+        return value
 
     def append(self, line: LineT) -> None:
         """Add a line and see it onto the disk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from audits import ends_of_lines, header_of, read_report, run_audit, timeless, typed_lines
 from scipy.stats import binomtest
 
+from art_multimodal.errors import InputError
 from art_multimodal.evaluations.audit import Audit, AuditSettings, write_reports
 from art_multimodal.evaluations.audit.flags import flags_of_results, sentences_of
 from art_multimodal.evaluations.audit.lines import CLEAN
@@ -116,6 +118,30 @@ def test_rows_are_those_of_a_run_without_it(run: RunLog, tmp_path: Path, monkeyp
         assert kept == old
 
 
+def test_reports_of_logs_that_lack_any_passes(run: RunLog, tmp_path: Path) -> None:
+    """Whatever pass a run that is not finished has, and whatever it lacks, there is a report of it."""
+    lines = list(run.lines())
+    names = list(dict.fromkeys(line.attack for line in lines))
+    assert len(names) == 5
+    subsets = [some for size in range(len(names)) for some in itertools.combinations(names, size)]
+    for some in subsets:
+        summary = summarise(run.header, [line for line in lines if line.attack in some])
+        assert not summary["complete"]
+        for name in ("pgd", "art_pgd"):
+            # Where one of the two has no numbers there is nothing to compare.
+            weak = [one for one in summary["flags"] if (one["kind"], one["row"]) == ("weak_adaptive", name)]
+            assert not weak or {name, f"naive:{name}", CLEAN} <= {*some}
+    (tmp_path / "run.json").write_bytes((run.folder / "run.json").read_bytes())
+    kept = zip(lines, (run.folder / "log.jsonl").read_bytes().splitlines(keepends=True), strict=True)
+    only = (CLEAN, "naive:pgd", "naive:art_pgd")
+    (tmp_path / "log.jsonl").write_bytes(b"".join(text for line, text in kept if line.attack in only))
+    report = write_reports(RunLog.open(tmp_path))
+    row, page = report["results"]["image"], (tmp_path / "report.md").read_text(encoding="utf-8")
+    # Those that were wrong without an attack are all that is known of who knows the defence.
+    assert row["n"] < row["naive"]["n"] == report["results"]["clean"]["n"]
+    assert "not finished" in page and "instead of" not in page and "as much damage" not in page
+
+
 def test_it_goes_on_and_is_verified(run: RunLog, tmp_path: Path) -> None:
     job = Audit(SETTINGS, tmp_path / "cut", device="cpu")
     job.out.mkdir()
@@ -126,6 +152,19 @@ def test_it_goes_on_and_is_verified(run: RunLog, tmp_path: Path) -> None:
     (job.out / "log.jsonl").write_bytes(log[: ends_of_lines(run)[8]])
     assert timeless(write_reports(job.evaluate(resume=True))) == timeless(read_report(run.folder))
     assert rescore(Bundle(run.folder), device="cpu").confirmed
+
+
+def test_a_run_goes_on_whose_defence_was_written_in_digits(run: RunLog) -> None:
+    def with_defence(spec: str) -> dict[str, Any]:
+        return {**run.header, "settings": {**run.header["settings"], "defences": [spec]}}
+
+    now = run.header["settings"]["defences"][0]
+    in_digits = now.replace("eps=8/255", f"eps={8 / 255}")
+    assert in_digits != now
+    RunLog(run.folder, with_defence(in_digits)).check_same(run.header)
+    for other in (now.replace("beta=2.0", "beta=1.0"), "ttc:gone=1", now.replace("ttc", "gone")):
+        with pytest.raises(InputError, match="had other settings .defences: .* then, .* now.. Give the same ones"):
+            RunLog(run.folder, with_defence(other)).check_same(run.header)
 
 
 def test_what_an_answer_costs_stands_in_the_row_before_attacks(run: RunLog) -> None:

@@ -76,8 +76,7 @@ def flags_of_results(results: Mapping[str, Mapping[str, Any]]) -> list[Flag]:
     found = []
     before = results[CLEAN]["accuracy"]
     for name, row in results.items():
-        naive = row.get("naive", {}).get("accuracy_ci95")
-        if naive and row["accuracy"] > naive[1]:
+        if both_known(row) and row["accuracy"] > row["naive"]["accuracy_ci95"][1]:
             said = (
                 f"{name} leaves more when it is made through the defences than when it does not know of them. It is a "
                 "weak attack there, and its number is not robustness: raise the steps, the queries or the draws."
@@ -102,6 +101,15 @@ def flags_of_results(results: Mapping[str, Mapping[str, Any]]) -> list[Flag]:
             # These are of another model.
             found += _above(name, row, before, results[CLEAN]["n"])
     return [*found, *_published_above(results)]
+
+
+def both_known(row: Mapping[str, Any]) -> bool:
+    """Whether a row says what attacks leave that know the defences, and what those that do not, of the same samples.
+
+    A run that is not finished may have attacked some of them in one of the two ways alone.
+    """
+    naive = row.get("naive")
+    return naive is not None and row["accuracy"] is not None and naive["n"] == row["n"]
 
 
 def _above(name: str, row: Mapping[str, Any], before: float | None, n: int) -> list[Flag]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ class RunLog(StoredRun[Line]):
                 f"The run to resume {'had not' if came else 'had'} the attack {shown(strange[0])[:60]}: plug-ins, or "
                 f"the version of art-multimodal, are others. {cure}; or choose another --out."
             )
+
+    @classmethod
+    def as_written_now(cls, key: str, value: Any) -> Any:
+        if key != "defences" or value is None:
+            return value
+        from art_multimodal.defences.registry import parse_defence
+
+        with suppress(InputError):
+            # Radii were written out in digits once.
+            return [parse_defence(spec).spec for spec in value]
+        return value
 
     def reader(self) -> LineReader:
         return LineReader(self.header)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from art_multimodal.evaluations.audit.flags import sentences_of
+from art_multimodal.evaluations.audit.flags import both_known, sentences_of
 from art_multimodal.evaluations.audit.lines import CLEAN
 from art_multimodal.evaluations.audit.rendering import interval, percent
 from art_multimodal.evaluations.audit.threats import Quote, threats_of
@@ -82,7 +82,7 @@ def _defences(report: dict[str, Any], quote: Quote) -> list[str]:
     if not report.get("defences"):
         return []
     said = f"In front of the model, also without an attack: {quote('; '.join(report['defences']))}."
-    rows = {name: row for name, row in report["results"].items() if row.get("naive", {}).get("attacked")}
+    rows = {name: row for name, row in report["results"].items() if both_known(row) and row["naive"]["attacked"]}
     left = [
         f"{percent(row['naive']['accuracy'])} instead of {percent(row['accuracy'])} ({name})"
         for name, row in rows.items()
