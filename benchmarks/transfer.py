@@ -269,7 +269,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
-    images, labels = (part[: options.train] for part in read(options.data, "train"))
+    images, labels = read(options.data, "train")
+    if options.train > len(images):
+        parser.error(f"--train {options.train}: the data have {len(images)} training images.")
+    images, labels = images[: options.train], labels[: options.train]
     models = {tower: trained(tower, options, images, labels) for tower in TOWERS}
     classifiers = {
         name: ZeroShotClassifier(model, CIFAR_CLASSES, TEMPLATE, device_type="cpu") for name, model in models.items()

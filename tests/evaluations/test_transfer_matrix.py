@@ -117,7 +117,7 @@ def test_a_run_goes_on(whole: Path, tmp_path: Path) -> None:
     again = run_transfer(replace(SETTINGS, batch_size=3), tmp_path, "cpu", resume=True, progress=done.append)
     assert done == ["digits_robust"] and again["cells"] == report["cells"]
     for changes in ({"steps": 3}, {"limit": 5}, {"seed": 1}):
-        with pytest.raises(InputError, match="matrix to resume had other settings|other models or samples"):
+        with pytest.raises(InputError, match="matrix to resume had other settings"):
             run_transfer(replace(SETTINGS, **changes), tmp_path, "cpu", resume=True)
 
 

@@ -261,6 +261,9 @@ def _known(path: Path, header: dict[str, Any]) -> list[TransferCell]:
     try:
         before = opened_document(read_regular(path, _MOST_BYTES))
         found = entries(before, {"cells": list[Any], "models": dict[str, Any], "settings": dict[str, Any]}, "it")
+        for part in ("version", "settings", "models", "data"):
+            if before.get(part) != header[part]:
+                raise InputError(f"The matrix to resume had other {part}. Give the same ones, or another --out.")
         names, count = [*header["models"]], header["data"]["selected"] - header["data"]["skipped"]
         cells = []
         for one in found["cells"]:
@@ -270,11 +273,10 @@ def _known(path: Path, header: dict[str, Any]) -> list[TransferCell]:
             if not known or len(cell.outcomes) != count or set(cell.outcomes) - set("-01"):
                 raise ValueError("a cell is of other models or samples")
             cells.append(cell)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(path)} cannot be gone on with: {shown(error)}. Choose another --out.") from error
-    for part in ("version", "settings", "models", "data"):
-        if before.get(part) != header[part]:
-            raise InputError(f"The matrix to resume had other {part}. Give the same ones, or another --out.")
     return cells
 
 
