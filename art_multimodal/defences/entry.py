@@ -11,6 +11,14 @@ from art_multimodal.errors import InputError
 from art_multimodal.registry import Registry
 
 
+def written(value: Any) -> str:
+    """A value of an option as one would write it, which is read as the same number: ``4/255`` and not its digits."""
+    steps = round(255 * value) if isinstance(value, float) and 0 < value < 1 else 0
+    if steps and value == steps / 255 and len(said := f"{steps}/255") < len(str(value)):
+        return said
+    return str(value)
+
+
 @dataclass(frozen=True)
 class DefenceOption:
     """A setting of a defence.
@@ -68,7 +76,9 @@ class DefenceOption:
         """The default as a listing shows it."""
         if self.is_file:
             return "FILE"
-        return f"{self.default:.4g}" if self.kind is float else str(self.default)
+        short = f"{self.default:.4g}" if self.kind is float else str(self.default)
+        # What is copied from a listing is the default, and no other number.
+        return short if self.kind is not float or float(short) == self.default else written(self.default)
 
     @property
     def _range(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from art.defences.preprocessor.preprocessor import Preprocessor
 
-from art_multimodal.defences.entry import DEFENCES, DefenceEntry, DefenceOption, read_options
+from art_multimodal.defences.entry import DEFENCES, DefenceEntry, DefenceOption, read_options, written
 from art_multimodal.errors import InputError, unknown_name
 from art_multimodal.store import read_text_option
 
@@ -35,7 +35,7 @@ class Defence:
     @property
     def spec(self) -> str:
         """The defence with all options, in the form that :func:`parse_defence` reads."""
-        options = ",".join(f"{name}={_written(value)}" for name, value in self.options.items() if value is not None)
+        options = ",".join(f"{name}={written(value)}" for name, value in self.options.items() if value is not None)
         return f"{self.name}:{options}" if options else self.name
 
     @property
@@ -54,14 +54,6 @@ class Defence:
         if self.entry.modality == "text":
             options["known_words"] = known_words
         return self.entry.build(**options)
-
-
-def _written(value: Any) -> str:
-    """A value of an option as one would write it, which is read as the same number: ``4/255`` and not its digits."""
-    steps = round(255 * value) if isinstance(value, float) and 0 < value < 1 else 0
-    if steps and value == steps / 255 and len(written := f"{steps}/255") < len(str(value)):
-        return written
-    return str(value)
 
 
 def parse_defence(spec: str) -> Defence:

@@ -144,7 +144,7 @@ def _jpeg(images: Tensor, quality: int) -> Tensor:
 
 
 def _filtered(images: Tensor, weights: Tensor) -> Tensor:
-    """Images under the same filter ``[k]`` along both axes, mirrored at the border."""
+    """Images under the same filter ``[k]`` along both axes; beyond the border the last pixel goes on."""
     side, channels = len(weights), images.shape[1]
     half = side // 2
     images = F.pad(images, (half, half, half, half), mode="replicate")
