@@ -108,8 +108,8 @@ def both_known(row: Mapping[str, Any]) -> bool:
 
     A run that is not finished may have attacked some of them in one of the two ways alone.
     """
-    naive = row.get("naive")
-    return naive is not None and row["accuracy"] is not None and naive["n"] == row["n"]
+    naive = row.get("naive", {})
+    return bool(naive.get("accuracy_ci95")) and row["accuracy"] is not None and naive["n"] == row["n"]
 
 
 def _above(name: str, row: Mapping[str, Any], before: float | None, n: int) -> list[Flag]:
