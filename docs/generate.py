@@ -27,7 +27,7 @@ OWN_PAGE = (
     *("universal", "image_scaling", "transfer", "test_time"),
     *("demo_views", "demo_spoken", "certificate_cost"),
     *("fusion_costs", "fusions_doubt", "fusions_doubt_rosmap", "fusions_mechanisms"),
-    *("prompt_work", "test_time_ideas", "test_time_longer"),
+    *("prompt_work", "test_time_ideas", "test_time_longer", "label_only"),
 )
 #: Formats that a page shows an example of.
 FORMAT_EXAMPLES = ("junit", "sarif", "cyclonedx", "model-card", "eval-results")
