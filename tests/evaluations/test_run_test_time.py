@@ -90,6 +90,8 @@ def test_every_defence_is_written_in_full_and_made(name: str, tmp_path: Path) ->
     assert all(
         made.params[key] == value for key, value in defence.options.items() if not defence.entry.options[key].is_file
     )
+    # What a listing shows is the default, to the last digit.
+    assert defence.files or parse_defence(DEFENCES[name].form(name)) == parse_defence(name)
     separator = "," if ":" in spec else ":"
     assert parse_defence(f"{spec}{separator}gradient=bpda").build().gradient == "bpda"
 
