@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fuzz.checkpoints import make_checkpoints
 from models.families import CONTEXT, FAMILIES, SIDE, bert_tokenizer, sentence_tokenizer
 from models.fusion_families import FUSION_FAMILIES, REFUSED_FAMILIES
 from PIL import Image
@@ -211,3 +213,22 @@ def saved(tmp_path_factory):
 def saved_fusion(tmp_path_factory):
     """``make(family)``: a tiny fusion model, saved with tokenizer and image processor."""
     return _saved_by({**FUSION_FAMILIES, **REFUSED_FAMILIES}, tmp_path_factory)
+
+
+# --- checkpoints of all kinds -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny checkpoint of each kind, by its kind and a number; nobody may write to it."""
+    return make_checkpoints(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture
+def copied(checkpoints: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """``copied(name)``: a checkpoint of one's own, to change."""
+
+    def make(name: str) -> Path:
+        return Path(shutil.copytree(checkpoints[name], tmp_path / "model"))
+
+    return make
