@@ -71,7 +71,7 @@ class LabelledArrays(LabelledImages):
         return None if self._texts is None else self._texts[index]
 
     def image(self, index: int) -> np.ndarray:
-        return self._images[index]
+        return self._images[index].copy()
 
     def fingerprint(self) -> str:
         """A hash of names, labels, texts, class names and pixels."""
@@ -123,7 +123,7 @@ class CaptionedArrays(CaptionedImages):
         return self._captions[index]
 
     def image(self, index: int) -> np.ndarray:
-        return self._images[index]
+        return self._images[index].copy()
 
     def fingerprint(self) -> str:
         """A hash of names, captions and pixels."""

@@ -83,4 +83,4 @@ class DigitsData(LabelledImages):
         return int(self._labels[index])
 
     def image(self, index: int) -> np.ndarray:
-        return self._images[index]
+        return self._images[index].copy()

@@ -41,7 +41,7 @@ class ScenesData(CaptionedImages):
         return self.captions[index]
 
     def image(self, index: int) -> np.ndarray:
-        return self.images[index]
+        return self.images[index].copy()
 
 
 @cache

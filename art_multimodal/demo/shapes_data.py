@@ -50,4 +50,4 @@ class ShapesData(LabelledImages):
         return self.texts[index]
 
     def image(self, index: int) -> np.ndarray:
-        return self.images[index]
+        return self.images[index].copy()

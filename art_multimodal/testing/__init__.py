@@ -4,6 +4,7 @@ Each ``check_...`` looks at all properties of a contract, raises :class:`Contrac
 what was seen and what to mend, and returns which hold and which were not looked at.
 """
 
+from art_multimodal.testing.at_test_time import check_test_time_defence
 from art_multimodal.testing.attack import check_attack
 from art_multimodal.testing.contract import Broken, ContractError, ContractReport
 from art_multimodal.testing.data import check_data
@@ -24,4 +25,5 @@ __all__ = [
     "check_multimodal_model",
     "check_objective",
     "check_preprocessor",
+    "check_test_time_defence",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from art_multimodal.errors import InputError, one_line
 from art_multimodal.models.base import Model
 from art_multimodal.models.saving import check_can_be_saved, load_saved_model, save_model
-from art_multimodal.testing.comparing import ModelState, drawn_from, random_states, same, unequal
+from art_multimodal.testing.comparing import ModelState, ProcessState, same, unequal
 from art_multimodal.testing.contract import NotChecked
 
 #: Texts of different lengths.
@@ -54,10 +54,10 @@ class Asked:
         :param ask: Asks a model about the inputs.
         """
         given = [copy.deepcopy(one) for one in inputs]
-        random_before = random_states()
+        of_process = ProcessState.now()
         ask(self.model)
         yield from self.before.changes(self.model)
-        yield from drawn_from(random_before)
+        yield from of_process.changes()
         try:
             training = copy.deepcopy(self.model).train()
         except Exception:  # which is a property of its own
@@ -70,6 +70,8 @@ class Asked:
         for number, (one, old) in enumerate(zip(inputs, given, strict=True)):
             if not equal(one, old):
                 yield f"input {number} was changed in place."
+            elif wants_gradients(one) != wants_gradients(old):
+                yield f"requires_grad of input {number} was changed."
 
     def wrong_copies(self, ask: Callable[[Any], Tensor]) -> Iterator[str]:
         """Yield how copies of the model, by ``copy.deepcopy`` and by pickle, answer otherwise.
@@ -154,6 +156,13 @@ def cut_silently(tokenize: Callable[[list[str]], Any], words: int) -> Iterator[s
 
 def _text(words: int, last: str) -> str:
     return " ".join(["a"] * (words - 1) + [last])
+
+
+def wants_gradients(of: Any) -> bool:
+    """Whether a tensor, or one of a dictionary of them, takes gradients."""
+    if isinstance(of, dict):
+        return any(wants_gradients(one) for one in of.values())
+    return isinstance(of, Tensor) and of.requires_grad
 
 
 def equal(one: Any, other: Any) -> bool:

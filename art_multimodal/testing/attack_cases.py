@@ -127,8 +127,8 @@ class Run:
 
     def __post_init__(self) -> None:
         estimator = self.victim.estimator
-        #: The model, the shape of images and the attributes of the estimator before anything was asked.
-        self.before = ModelState.of(estimator.model), estimator.input_shape, set(vars(estimator))
+        #: The model and the attributes of the estimator before anything was asked.
+        self.before = ModelState.of(estimator.model), dict(vars(estimator))
 
     def __str__(self) -> str:
         return f"{self.entry.name} on {self.victim.task}, norm {self.budget.norm}"

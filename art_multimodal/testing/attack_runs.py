@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from art_multimodal.evaluations.suite import Attacked
 from art_multimodal.evaluations.suite.costs import Texts
@@ -122,12 +123,51 @@ def same_samples(one: np.ndarray, other: np.ndarray) -> bool:
     return all(equal(np.ascontiguousarray(one[n]), np.ascontiguousarray(other[n])) for n in one.dtype.names)
 
 
-def differences(run: Run, again: Attacked, how: str, atol: float = 0.0) -> Iterator[str]:
-    """Yield where a second result is another one."""
-    for name, of, one, other in fields(Run(run.entry, run.victim, run.budget, run.found), again):
-        first = {n: a for n, _, _, a in fields(run)}[name]
-        same = (first == other) if of is None else np.isclose(first, other, rtol=0, atol=atol, equal_nan=True)
-        for row in np.flatnonzero(~np.asarray(same, dtype=bool).reshape(len(one), -1).all(axis=1)):
+def differences(
+    run: Run, again: Attacked, how: str, atol: float = 0.0, rows: np.ndarray | None = None
+) -> Iterator[str]:
+    """Yield where a second result is another one.
+
+    :param rows: Which samples count, booleans; ``None`` for all.
+    """
+    counts = np.ones(len(run.victim.x), dtype=bool) if rows is None else rows
+    for name, other in _changed(run, again, atol).items():
+        for row in np.flatnonzero(other & counts):
             yield f"{run}: {name} of sample {row} is another one {how}."
-    if not np.array_equal(np.asarray(run.found.labels), np.asarray(again.labels)):
+    if run.found.labels is None or again.labels is None:
+        if run.found.labels is not again.labels:
+            yield f"{run}: labels are there, or not, {how}."
+    elif not np.array_equal(np.asarray(run.found.labels)[counts], np.asarray(again.labels)[counts]):
         yield f"{run}: labels are others {how}."
+
+
+def steady(run: Run, atol: float) -> np.ndarray:
+    """Samples whose result stays where weights move by their last bits, booleans: others follow rounding noise.
+
+    So do descents where a loss does not change at all, as a ratio of differences in which both are the same.
+    """
+    kept = [(of, of.data) for of in run.victim.estimator.model.parameters() if of.is_floating_point()]
+    generator = torch.Generator().manual_seed(0)
+    still = np.ones(len(run.victim.x), dtype=bool)
+    try:
+        for _ in range(2):
+            for of, weights in kept:
+                signs = torch.randint(0, 2, weights.shape, generator=generator).to(weights) * 2 - 1
+                of.data = weights * (1 + 4 * torch.finfo(weights.dtype).eps * signs)
+            for other in _changed(run, run.again(), atol).values():
+                still &= ~other
+    finally:
+        for of, weights in kept:
+            of.data = weights
+    return still
+
+
+def _changed(run: Run, again: Attacked, atol: float) -> dict[str, np.ndarray]:
+    """Of each modality which samples are others than the first time, booleans."""
+    found: dict[str, np.ndarray] = {}
+    firsts = {name: after for name, _, _, after in fields(run)}
+    for name, of, _, other in fields(run, again):
+        first = firsts[name]
+        same = (first == other) if of is None else np.isclose(first, other, rtol=0, atol=atol, equal_nan=True)
+        found[name] = ~np.asarray(same, dtype=bool).reshape(len(other), -1).all(axis=1)
+    return found

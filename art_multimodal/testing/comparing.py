@@ -1,9 +1,10 @@
-"""Whether numbers are equal but for rounding, and what changed in a model that was only asked."""
+"""Whether numbers are equal but for rounding, and what changed in a model, or in the process, that was only asked."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,18 +92,68 @@ class ModelState:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two tensors are equal bit by bit; NaN is equal to itself."""
-    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
+    """Whether two tensors are equal bit by bit; NaN is equal to itself, and to no number."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
-def random_states() -> tuple[Any, ...]:
-    """Where the global generators of Python, numpy and torch stand."""
-    of_numpy: Any = np.random.get_state()  # noqa: NPY002 - it is what nobody may draw from
-    return random.getstate(), of_numpy[1].tolist(), of_numpy[2:], torch.get_rng_state()
+def in_other_memory(values: Tensor) -> Tensor:
+    """The same values where neighbours do not lie side by side, as behind a transposition: ``view()`` fails on them."""
+    if values.ndim < 2:
+        return torch.stack([values, values], dim=-1)[..., 0]
+    return values.transpose(0, -1).contiguous().transpose(0, -1)
 
 
-def drawn_from(before: tuple[Any, ...]) -> Iterator[str]:
-    """Yield which of the global generators have moved since."""
-    for name, old, new in zip(("random", "numpy", "numpy", "torch"), before, random_states(), strict=True):
-        if not (torch.equal(old, new) if isinstance(old, Tensor) else old == new):
-            yield f"the global generator of {name} was drawn from or seeded."
+@dataclass(frozen=True)
+class ProcessState:
+    """What belongs to the process, and so to everybody: global generators, and settings of torch and numpy.
+
+    :param generators: Where those of Python, numpy and torch stand.
+    :param settings: By what reads them.
+    """
+
+    generators: tuple[Any, ...]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def now(cls) -> ProcessState:
+        of_numpy: Any = np.random.get_state()  # noqa: NPY002 - it is what nobody may draw from
+        return cls(
+            (random.getstate(), of_numpy[1].tolist(), of_numpy[2:], torch.get_rng_state()),
+            {
+                "torch.is_grad_enabled()": torch.is_grad_enabled(),
+                "torch.get_default_dtype()": torch.get_default_dtype(),
+                "torch.get_num_threads()": torch.get_num_threads(),
+                "numpy.geterr()": np.geterr(),
+            },
+        )
+
+    def changes(self) -> Iterator[str]:
+        """Yield what is not as it was."""
+        now = ProcessState.now()
+        names = ("random", "numpy", "numpy", "torch")
+        for name, old, new in zip(names, self.generators, now.generators, strict=True):
+            if not (torch.equal(old, new) if isinstance(old, Tensor) else old == new):
+                yield f"the global generator of {name} was drawn from or seeded."
+        for name, of in self.settings.items():
+            if now.settings[name] != of:
+                yield f"{name} was {of} before, and was left {now.settings[name]}."
+
+    def restore_settings(self) -> None:
+        """Put the settings back: what one property has found is not to spoil the others."""
+        torch.set_grad_enabled(self.settings["torch.is_grad_enabled()"])
+        torch.set_default_dtype(self.settings["torch.get_default_dtype()"])
+        np.seterr(**self.settings["numpy.geterr()"])
+        if torch.get_num_threads() != self.settings["torch.get_num_threads()"]:
+            torch.set_num_threads(self.settings["torch.get_num_threads()"])
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Whatever is set inside is set back."""
+    before = ProcessState.now()
+    try:
+        yield
+    finally:
+        before.restore_settings()

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from art_multimodal.datasets import CaptionedImages, LabelledImages, LabelledSamples
+from art_multimodal.datasets import CaptionedImages, LabelledImages, LabelledSamples, UnreadableSample
 from art_multimodal.errors import InputError
 from art_multimodal.sample_arrays import are_samples, check_samples, fields_of
 from art_multimodal.shown import quoted, shown
 from art_multimodal.testing.asked import equal
-from art_multimodal.testing.comparing import drawn_from, random_states
+from art_multimodal.testing.comparing import ProcessState
 from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
 
 DATA = Contract("data")
@@ -37,6 +37,12 @@ class _Case:
         """:raises NotChecked: If the data are not of this kind."""
         if not all(there):
             raise NotChecked(f"the data are no {kind}")
+
+    def values(self, row: int) -> dict[str, np.ndarray]:
+        """A copy of what a sample consists of, by name."""
+        if not self.of_samples:
+            return {"image": np.array(self.data.image(row))}
+        return {name: np.array(of) for name, of in fields_of(self.data.samples(np.array([row]))).items()}
 
     def label(self, row: int) -> int:
         return self.data.labels[row] if self.of_samples else self.data.label_of(row)
@@ -97,8 +103,8 @@ def _classes(case: _Case) -> Iterator[str]:
 
 
 @DATA.holds(
-    "an image is float32 (3, H, W) in [0, 1], finite, and read() tells the same as the parts",
-    "divide bytes by 255, put colours first, and leave read() to the base class",
+    "an image is float32 (3, H, W) in [0, 1], finite and one's own, read() tells the same, and behind the last is none",
+    "divide bytes by 255, put colours first, return a copy, and leave read() to the base class",
 )
 def _images(case: _Case) -> Iterator[str]:
     case.demand("images", not case.of_samples)
@@ -113,6 +119,18 @@ def _images(case: _Case) -> Iterator[str]:
             parts = case.data.name_of(row), case.data.label_of(row), case.data.text_of(row)
             if not np.array_equal(sample.image, image) or (sample.name, sample.label, sample.text) != parts:
                 yield f"read({row}) differs from image(), name_of(), label_of() or text_of()."
+    for row in case.rows[:1]:
+        taken, before = case.data.image(row), case.values(row)["image"]
+        if taken.flags.writeable:
+            taken[...] = 1 - taken
+        if not np.array_equal(case.data.image(row), before):
+            taken[...] = before
+            yield f"image({row}) returns memory of the data: whoever changes it changes them."
+    try:
+        case.data.image(len(case.data))
+    except (IndexError, InputError, UnreadableSample):
+        return
+    yield f"image({len(case.data)}) returns something, where there are {len(case.data)} samples."
 
 
 @DATA.holds(
@@ -216,13 +234,13 @@ def _names(case: _Case) -> Iterator[str]:
     "draw what is random once, from a seed; transforms of training are not for audits",
 )
 def _repeatable(case: _Case) -> Iterator[str]:
-    before = random_states()
-    for row in case.rows:
-        one, other = (case.data.samples(np.array([row])) if case.of_samples else case.data.image(row) for _ in "ab")
-        same = all(equal(one[n], other[n]) for n in one.dtype.names) if case.of_samples else np.array_equal(one, other)
-        if not same:
+    before = ProcessState.now()
+    first = {row: case.values(row) for row in case.rows}
+    # Not in the same order: what only goes on reading knows no other.
+    for row in reversed(case.rows):
+        if not all(equal(of, first[row][name]) for name, of in case.values(row).items()):
             yield f"sample {row} is another one when it is read again."
-    yield from drawn_from(before)
+    yield from before.changes()
 
 
 @DATA.holds(

@@ -15,8 +15,8 @@ from art_multimodal.errors import InputError
 from art_multimodal.models import checks
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.testing.asked import OTHER_SCRIPT, TEXTS, Asked, cut_silently, in_evaluation
-from art_multimodal.testing.comparing import not_finite, tolerance, unequal
-from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
+from art_multimodal.testing.comparing import in_other_memory, not_finite, tolerance, unequal
+from art_multimodal.testing.contract import Contract, ContractReport, NotChecked, all_of
 from art_multimodal.testing.slopes import wrong_slopes
 
 DUAL_ENCODER = Contract("a dual encoder")
@@ -42,8 +42,12 @@ class _Case(Asked):
         return self.model.tokenize(texts, **settings).to(self.model.device)  # type: ignore[arg-type]
 
     def embedded(self, model: DualEncoder) -> Tensor:
-        """Embeddings of images and texts, one below the other."""
-        return torch.cat([model.encode_image(self.images()), model.encode_text(self.tokens)])
+        """Embeddings of images and texts, one below the other, beside those of images their logits."""
+        images, texts = model.encode_image(self.images()), model.encode_text(self.tokens)
+        logits = model(self.images(), self.tokens).to(images)
+        return torch.cat(
+            [torch.cat([images, logits], 1), torch.cat([texts, texts.new_zeros(len(texts), len(texts))], 1)]
+        )
 
 
 def check_dual_encoder(model: DualEncoder, but: Mapping[str, str] | None = None) -> ContractReport:
@@ -75,6 +79,14 @@ def _works(case: _Case) -> Iterator[str]:
         checks.check_dual_encoder(case.model)
     except InputError as error:
         yield str(error)
+        return
+    # Texts that were embedded without a graph take part in one.
+    with torch.no_grad():
+        texts = case.model.encode_text(case.tokens)
+    with torch.enable_grad():
+        images = case.images(2).requires_grad_(True)
+        features = case.model.encode_image(images)
+        torch.autograd.grad((features @ texts.to(features).T).sum(), images, allow_unused=True)
 
 
 @DUAL_ENCODER.holds(
@@ -141,6 +153,21 @@ def _batch_independence(case: _Case) -> Iterator[str]:
 
 
 @DUAL_ENCODER.holds(
+    "images have the same embeddings however they lie in memory",
+    "reshape() and flatten() instead of view(), which wants neighbours side by side; no as_strided()",
+)
+@torch.no_grad()
+def _memory_layout(case: _Case) -> Iterator[str]:
+    images = case.images().double()
+    wanted = case.double.encode_image(images)
+    for how, other in (
+        ("channels last", images.contiguous(memory_format=torch.channels_last)),
+        ("transposed", in_other_memory(images)),
+    ):
+        yield from unequal(case.double.encode_image(other), wanted, f"{how}, image")
+
+
+@DUAL_ENCODER.holds(
     "tokens of a text do not depend on the others, are padded with pad_id, and end at context_length",
     "tokenise each text by itself, and fill up with pad_id on the right to context_length columns",
 )
@@ -189,8 +216,10 @@ def _strange_texts(case: _Case) -> Iterator[str]:
 )
 def _image_gradient(case: _Case) -> Iterator[str]:
     model = case.double
-    for more, what in ((0, "pixels"), (3, "pixels of larger images")):
-        yield from wrong_slopes(model.encode_image, case.images(2, more).double(), what)
+    yield from all_of(
+        wrong_slopes(model.encode_image, case.images(2, more).double(), what)
+        for more, what in ((0, "pixels"), (3, "pixels of larger images"))
+    )
 
 
 @DUAL_ENCODER.holds(

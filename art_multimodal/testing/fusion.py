@@ -14,8 +14,8 @@ from art_multimodal.errors import InputError
 from art_multimodal.models.fusions import FUSIONS, Fusion
 from art_multimodal.models.fusions.fusion import option_names, with_options
 from art_multimodal.testing.asked import Asked
-from art_multimodal.testing.comparing import not_finite, unequal
-from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
+from art_multimodal.testing.comparing import in_other_memory, not_finite, unequal
+from art_multimodal.testing.contract import Contract, ContractReport, NotChecked, all_of
 from art_multimodal.testing.slopes import wrong_slopes
 
 FUSION = Contract("a fusion")
@@ -138,16 +138,18 @@ def _refuses(case: _Case) -> Iterator[str]:
     "no detach() in evaluation mode; torch.where on both sides of a division, or a fixed point with implicit gradients",
 )
 def _gradient(case: _Case) -> Iterator[str]:
-    names = list(case.widths)
-    for name, missing in zip(names, names[1:] + names[:1], strict=True):
+    def look(name: str, missing: str) -> Iterator[str]:
         # Of two samples, the second lacks another modality.
         features, present = case.features(2), case.present(2, missing, slice(1, 2))
 
-        def scores(values: Tensor, name: str = name, features: Features = features, there: Any = present) -> Tensor:
-            return case.scores({**features, name: values}, there)
+        def scores(values: Tensor) -> Tensor:
+            return case.scores({**features, name: values}, present)
 
         # A median of two that is flat in one of them is none of its faults: each-matters asks.
         yield from wrong_slopes(scores, features[name], f"the embedding {name}", flat=True)
+
+    names = list(case.widths)
+    yield from all_of(look(*pair) for pair in zip(names, names[1:] + names[:1], strict=True))
 
 
 @FUSION.holds(
@@ -180,6 +182,18 @@ def _batch_independence(case: _Case) -> Iterator[str]:
 
 
 @FUSION.holds(
+    "embeddings give the same scores however they lie in memory",
+    "reshape() and flatten() instead of view(), which wants neighbours side by side",
+)
+@torch.no_grad()
+def _memory_layout(case: _Case) -> Iterator[str]:
+    features, present = case.features(), case.present(without="b", rows=slice(0, 2))
+    others = {name: in_other_memory(of) for name, of in features.items()}
+    there = {name: in_other_memory(of) for name, of in present.items()}
+    yield from unequal(case.scores(others, there), case.scores(features, present), "transposed, sample", 1e-8)
+
+
+@FUSION.holds(
     "embeddings are found by name, in whatever order they come",
     "read features[name] for name in self.widths, not features.values()",
 )
@@ -209,6 +223,11 @@ def _missing(case: _Case) -> Iterator[str]:
             1e-8,
         )
         yield from not_finite(scores, f"without {name}, the score of sample")
+        # What a tower makes of nothing may be NaN.
+        other[:2] = torch.nan
+        yield from not_finite(
+            case.scores({**features, name: other}, present), f"where {name} is missing and NaN, the score of sample"
+        )
         (slope,) = torch.autograd.grad(scores.square().sum(), given, allow_unused=True)
         if slope is not None and not bool((slope[:2] == 0).all()):
             yield f"without {name}, a sample has a gradient by it of up to {float(slope[:2].abs().max()):.2g}."
@@ -218,13 +237,15 @@ def _missing(case: _Case) -> Iterator[str]:
 
 
 @FUSION.holds(
-    "a sample that lacks everything has finite scores",
+    "a sample that lacks everything has finite scores and weights",
     "clamp a sum of weights away from zero; let a softmax over nothing look at something, in vain",
 )
 @torch.no_grad()
 def _nothing(case: _Case) -> Iterator[str]:
     present = {name: torch.zeros(_COUNT, dtype=torch.bool) for name in case.widths}
     yield from not_finite(case.scores(case.features(), present), "the score of sample")
+    for name, of in (case.double.weights(case.features(), present) or {}).items():
+        yield from not_finite(of.double()[:, None], f"the weight of {name} of sample")
 
 
 @FUSION.holds(
@@ -352,6 +373,8 @@ def _saved(case: _Case) -> Iterator[str]:
         yield from unequal(case.scores(features, present, again.eval()), case.scores(features, present), "sample", 1e-9)
     other = _drawn(case.make(case.widths, _CLASSES), seed=1).double()
     other.load_state_dict(case.double.state_dict())
+    # What it makes of the first that it sees is to be no part of its answers.
+    case.scores(case.features(seed=1), present, other)
     scores = case.scores(features, present, other)
     yield from unequal(scores, case.scores(features, present), "after load_state_dict, sample", 1e-9)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,80 +12,19 @@ import torch
 from torch import Tensor
 
 from art_multimodal.errors import InputError
-from art_multimodal.modalities.modality import Modality
 from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.image_text import ImageText
-from art_multimodal.models.multimodal import Inputs, MultimodalModel, Part
+from art_multimodal.models.multimodal import MultimodalModel, Part
 from art_multimodal.sample_arrays import samples, with_field
-from art_multimodal.testing.asked import OTHER_SCRIPT, TEXTS, Asked, cut_silently, in_evaluation
-from art_multimodal.testing.comparing import not_finite, unequal
-from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
+from art_multimodal.testing.asked import OTHER_SCRIPT, Asked, cut_silently, in_evaluation
+from art_multimodal.testing.comparing import in_other_memory, not_finite, unequal
+from art_multimodal.testing.contract import Contract, ContractReport, NotChecked, all_of
+from art_multimodal.testing.multimodal_case import Case
 from art_multimodal.testing.slopes import wrong_slopes
 
 MULTIMODAL_MODEL = Contract("a multimodal model")
-#: Samples that are drawn, and the side of images whose size is open.
-_COUNT, _SIDE = 4, 16
 #: Words of a text that is longer than a model reads; one that reads more is not asked.
 _LONG = 2048
-
-
-class _Case(Asked):
-    """A model, and random samples of its modalities.
-
-    :param own: The user's model: for pairs, the one inside.
-    :param x: Samples; ``None`` to draw them.
-    """
-
-    model: MultimodalModel
-
-    def __init__(self, own: Any, x: np.ndarray | None) -> None:
-        super().__init__(ImageText(own) if isinstance(own, FusionModel) else own)
-        self.own = own
-        self._given = x
-
-    @cached_property
-    def x(self) -> np.ndarray:
-        if self._given is not None:
-            return self._given
-        return samples(**{name: self._field(of, seed) for seed, (name, of) in enumerate(self.model.modalities.items())})
-
-    @cached_property
-    def inputs(self) -> Inputs:
-        return self.batch(self.x)
-
-    def batch(self, x: np.ndarray, model: MultimodalModel | None = None) -> Inputs:
-        model = self.model if model is None else model
-        return {name: part.to(model.device) for name, part in model.collate(x).items()}
-
-    def scores(self, x: np.ndarray) -> Tensor:
-        """Of the copy in float64."""
-        return self.double(self.batch(x, self.double))
-
-    @property
-    def texts(self) -> list[str]:
-        return [name for name, of in self.model.modalities.items() if not of.numeric]
-
-    @property
-    def numbers(self) -> list[str]:
-        return [name for name, of in self.model.modalities.items() if of.numeric]
-
-    def demand_missing(self) -> None:
-        """:raises NotChecked: If the model takes no sample that lacks a modality."""
-        if not self.model.takes_missing:
-            raise NotChecked("the model says that no sample may lack a modality (takes_missing)")
-
-    def _field(self, of: Modality, seed: int) -> Any:
-        if not of.numeric:
-            return list(TEXTS[:_COUNT])
-        generator = np.random.default_rng(seed)
-        open_sides = self.own.image_size if isinstance(self.own, FusionModel) else (_SIDE, _SIDE)
-        shape = [size or open_sides[place - len(of.shape)] for place, size in enumerate(of.shape)]
-        low, high = (np.asarray(bound, dtype=np.float64) for bound in of.clip_values)
-        values = low + (high - low) * generator.uniform(0.2, 0.8, (_COUNT, *shape))
-        if not of.variable:
-            return values
-        lengths = np.linspace(shape[0], max(1, shape[0] // 3), _COUNT).round().astype(int)
-        return values * (np.arange(shape[0]) < lengths[:, None]).reshape(_COUNT, -1, *[1] * (len(shape) - 1)), lengths
 
 
 def check_multimodal_model(
@@ -106,7 +44,7 @@ def check_multimodal_model(
     :raises ContractError: With all properties that do not hold.
     """
     with in_evaluation(model):
-        return MULTIMODAL_MODEL.check(type(model).__name__, _Case(model, x), but)
+        return MULTIMODAL_MODEL.check(type(model).__name__, Case(model, x), but)
 
 
 @MULTIMODAL_MODEL.holds(
@@ -115,7 +53,7 @@ def check_multimodal_model(
     gate=True,
 )
 @torch.no_grad()
-def _works(case: _Case) -> Iterator[str]:
+def _works(case: Case) -> Iterator[str]:
     for x in (case.x, case.x[:1]):
         scores = case.model(case.batch(x))
         wanted = len(x), len(case.model.class_names)
@@ -130,7 +68,7 @@ def _works(case: _Case) -> Iterator[str]:
     "use every part; for a modality that may change nothing, say so in but={'each-matters': ...}",
 )
 @torch.no_grad()
-def _each_matters(case: _Case) -> Iterator[str]:
+def _each_matters(case: Case) -> Iterator[str]:
     scores = case.scores(case.x)
     for name in case.model.modalities:
         other = case.scores(with_field(case.x, name, case.x[name][::-1].copy()))
@@ -143,7 +81,7 @@ def _each_matters(case: _Case) -> Iterator[str]:
     "no mean, softmax or norm over the batch (dim 0); mask the padding of texts and sequences",
 )
 @torch.no_grad()
-def _batch_independence(case: _Case) -> Iterator[str]:
+def _batch_independence(case: Case) -> Iterator[str]:
     whole = case.scores(case.x)
     alone = torch.cat([case.scores(case.x[row : row + 1]) for row in range(len(case.x))])
     yield from unequal(alone, whole, "alone, sample")
@@ -151,28 +89,52 @@ def _batch_independence(case: _Case) -> Iterator[str]:
 
 
 @MULTIMODAL_MODEL.holds(
+    "a sample has the same scores however its numbers lie in memory",
+    "reshape() and flatten() instead of view(), which wants neighbours side by side",
+)
+@torch.no_grad()
+def _memory_layout(case: Case) -> Iterator[str]:
+    inputs = case.batch(case.x, case.double)
+    others = {name: _elsewhere(part) for name, part in inputs.items()}
+    yield from unequal(case.double(others), case.double(inputs), "transposed, sample")
+
+
+@MULTIMODAL_MODEL.holds(
+    "modalities are found by name, in whatever order they come",
+    "read inputs[name] for name in self.modalities, not inputs.values()",
+)
+@torch.no_grad()
+def _modality_order(case: Case) -> Iterator[str]:
+    inputs = case.batch(case.x, case.double)
+    turned = dict(reversed(inputs.items()))
+    yield from unequal(case.double(turned), case.double(inputs), "with modalities in reverse order, sample")
+
+
+@MULTIMODAL_MODEL.holds(
     "gradients by each modality of numbers are those of finite differences",
     "no detach(), rounding or numpy on the way; a hand-made backward pass must be that of its forward pass",
 )
-def _gradient(case: _Case) -> Iterator[str]:
+def _gradient(case: Case) -> Iterator[str]:
     model = case.double
     inputs = case.batch(case.x[:2], model)
-    for name in case.numbers:
+
+    def look(name: str) -> Iterator[str]:
         part = inputs[name]
         assert isinstance(part.values, Tensor)
 
-        def scores(values: Tensor, name: str = name, part: Part = part) -> Tensor:
-            changed = model.numbers(name, values, part.lengths)
-            return model({**inputs, name: changed})
+        def scores(values: Tensor) -> Tensor:
+            return model({**inputs, name: model.numbers(name, values, part.lengths)})
 
         yield from wrong_slopes(scores, part.values, name, flat=True)
+
+    yield from all_of(map(look, case.numbers))
 
 
 @MULTIMODAL_MODEL.holds(
     "what a sample lacks changes nothing in it, and has no gradient",
     "leave out what part.present says is missing: torch.where(present[:, None], features, 0.0), in weights, too",
 )
-def _missing(case: _Case) -> Iterator[str]:
+def _missing(case: Case) -> Iterator[str]:
     case.demand_missing()
     model = case.double
     whole = case.scores(case.x).detach()
@@ -205,7 +167,7 @@ def _missing(case: _Case) -> Iterator[str]:
     "clamp a sum of weights away from zero",
 )
 @torch.no_grad()
-def _nothing(case: _Case) -> Iterator[str]:
+def _nothing(case: Case) -> Iterator[str]:
     case.demand_missing()
     fields = {name: of.left_out(case.x[name]) for name, of in case.model.modalities.items()}
     yield from not_finite(case.model(case.batch(samples(**fields))), "the score of sample")
@@ -216,7 +178,7 @@ def _nothing(case: _Case) -> Iterator[str]:
     "raise InputError in tokenize() where a text does not fit; a mean over no token is NaN",
 )
 @torch.no_grad()
-def _texts(case: _Case) -> Iterator[str]:
+def _texts(case: Case) -> Iterator[str]:
     if not case.texts:
         raise NotChecked("the model reads no texts")
     for name in case.texts:
@@ -230,7 +192,7 @@ def _texts(case: _Case) -> Iterator[str]:
     "samples that lack a field, or hold single NaN, are refused with InputError",
     "let collate() be that of MultimodalModel, or call check_samples() first",
 )
-def _refuses(case: _Case) -> Iterator[str]:
+def _refuses(case: Case) -> Iterator[str]:
     names, wrong = list(case.model.modalities), {}
     if len(names) > 1:
         wrong[f"samples without {names[0]}"] = samples(**{n: case.x[n] for n in names[1:]})
@@ -255,7 +217,7 @@ def _refuses(case: _Case) -> Iterator[str]:
     "add an epsilon where something is divided by a deviation or a length",
 )
 @torch.no_grad()
-def _borders(case: _Case) -> Iterator[str]:
+def _borders(case: Case) -> Iterator[str]:
     for name in case.numbers:
         of = case.model.modalities[name]
         for bound in of.clip_values:
@@ -268,7 +230,7 @@ def _borders(case: _Case) -> Iterator[str]:
     "a removed point becomes the fill, and no other changes",
     "remove() of a modality sets fill where its points are, within the length",
 )
-def _removal(case: _Case) -> Iterator[str]:
+def _removal(case: Case) -> Iterator[str]:
     for name in case.numbers:
         of, field = case.model.modalities[name], case.x[name]
         there = of.present(field)
@@ -288,7 +250,7 @@ def _removal(case: _Case) -> Iterator[str]:
     "return a dictionary with all modalities, or None from unimodal_scores() and weights()",
 )
 @torch.no_grad()
-def _unimodal_scores(case: _Case) -> Iterator[str]:
+def _unimodal_scores(case: Case) -> Iterator[str]:
     if not case.model.separate_towers:
         raise NotChecked("the modalities meet before each has an embedding")
     inputs = case.inputs
@@ -319,7 +281,7 @@ def _unimodal_scores(case: _Case) -> Iterator[str]:
     "leave forward(), see() and meet() as they are: attacks call the parts by themselves",
 )
 @torch.no_grad()
-def _parts(case: _Case) -> Iterator[str]:
+def _parts(case: Case) -> Iterator[str]:
     model = case.double
     inputs = case.batch(case.x, model)
     scores = model(inputs)
@@ -333,7 +295,7 @@ def _parts(case: _Case) -> Iterator[str]:
     "make constants with new_zeros or torch.where(..., 0.0); a buffer of float32 must not bring float64 down",
 )
 @torch.no_grad()
-def _dtypes(case: _Case) -> Iterator[str]:
+def _dtypes(case: Case) -> Iterator[str]:
     own = case.own.dtype
     for found, wanted in ((case.model(case.inputs), own), (case.scores(case.x), torch.float64)):
         if found.dtype != wanted:
@@ -346,7 +308,7 @@ def _dtypes(case: _Case) -> Iterator[str]:
     "turn dropout and noise off where self.training is false",
 )
 @torch.no_grad()
-def _repeatable(case: _Case) -> Iterator[str]:
+def _repeatable(case: Case) -> Iterator[str]:
     yield from unequal(case.model(case.inputs), case.model(case.inputs), "sample", 0.0)
 
 
@@ -354,7 +316,7 @@ def _repeatable(case: _Case) -> Iterator[str]:
     "asking changes nothing: weights, modes, what is frozen, gradients, samples, global random numbers",
     "collate() shares the samples' memory: write into no part in place",
 )
-def _leaves_no_trace(case: _Case) -> Iterator[str]:
+def _leaves_no_trace(case: Case) -> Iterator[str]:
     x = copy.deepcopy(case.x)
     yield from case.left_behind(lambda model: model(case.batch(x, model)), x)
 
@@ -363,7 +325,7 @@ def _leaves_no_trace(case: _Case) -> Iterator[str]:
     "a deep copy and a pickled one score as the model does, with weights of their own",
     "keep no lambda, open file or thread on the model; or say in but={'copies': ...} why it has one",
 )
-def _copies(case: _Case) -> Iterator[str]:
+def _copies(case: Case) -> Iterator[str]:
     yield from case.wrong_copies(lambda model: model(case.batch(case.x, model)))
 
 
@@ -371,9 +333,16 @@ def _copies(case: _Case) -> Iterator[str]:
     "a model that was saved and loaded scores as before",
     "save everything that a score depends on: all weights, the preprocessing, the tokenizer, the modalities",
 )
-def _saved(case: _Case) -> Iterator[str]:
+def _saved(case: Case) -> Iterator[str]:
     def scores(model: Any) -> Tensor:
         model = ImageText(model) if isinstance(model, FusionModel) else model
         return model(case.batch(case.x, model))
 
     yield from Asked(case.own).wrong_saved(scores)
+
+
+def _elsewhere(part: Part) -> Part:
+    """The same part, whose numbers lie otherwise in memory; tokens lie as their tokenizer laid them."""
+    if not isinstance(part.values, Tensor) or not part.values.is_floating_point():
+        return part
+    return replace(part, values=in_other_memory(part.values))

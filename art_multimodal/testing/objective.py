@@ -13,9 +13,9 @@ from torch import Tensor
 from art_multimodal.defences.trainer import METHODS
 from art_multimodal.defences.trainer.methods import QUANTITIES, Method
 from art_multimodal.errors import InputError
-from art_multimodal.testing.asked import equal
-from art_multimodal.testing.comparing import drawn_from, random_states
-from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
+from art_multimodal.testing.asked import equal, wants_gradients
+from art_multimodal.testing.comparing import ProcessState, in_other_memory
+from art_multimodal.testing.contract import Contract, ContractReport, NotChecked, all_of
 from art_multimodal.testing.slopes import wrong_slopes
 
 OBJECTIVE = Contract("an objective")
@@ -28,6 +28,8 @@ _STEPS = (1e-1, 1e-2, 1e-3, 1e-4)
 #: What has a row for each class, or a column.
 _OF_CLASSES = ("class_texts", "original_class_texts")
 
+#: Names of quantities that may have any size end in one of these.
+_UNBOUNDED = ("_images", "_texts", "scores", "features", "projected", "fused")
 #: A quantity: a tensor, or tensors by the name of a modality; ``turn`` is a name.
 Given = dict[str, Any]
 #: Which tensor of the quantities: a name, and of those by modality, the modality.
@@ -127,12 +129,11 @@ def _works(case: _Case) -> Iterator[str]:
 )
 def _gradient(case: _Case) -> Iterator[str]:
     given = case.given()
-    for key in case.trained(given):
 
-        def value(of: Tensor, key: Key = key) -> Tensor:
-            return case.value(_with(given, key, of))
+    def look(key: Key) -> Iterator[str]:
+        return wrong_slopes(lambda of: case.value(_with(given, key, of)), _tensor(given, key), _said(key), flat=True)
 
-        yield from wrong_slopes(value, _tensor(given, key), _said(key), flat=True)
+    yield from all_of(map(look, case.trained(given)))
 
 
 @OBJECTIVE.holds(
@@ -201,22 +202,37 @@ def _class_order(case: _Case) -> Iterator[str]:
     "mind variances and ranks of a single sample; the last batch of an epoch may have one",
 )
 def _one_sample(case: _Case) -> Iterator[str]:
-    given = case.given(rows=(1,))
-    at = {key: _tensor(given, key).clone().requires_grad_(True) for key in case.trained(given)}
-    with torch.enable_grad():
-        try:
-            value = case.value(_with_all(given, at))
-        except InputError:
-            return
-        if not value.isfinite():
-            yield f"of one sample it is {float(value.detach())}."
-            return
-        if not value.requires_grad:
-            return
-        slopes = torch.autograd.grad(value, list(at.values()), allow_unused=True)
-    for key, slope in zip(at, slopes, strict=True):
-        if slope is not None and not slope.isfinite().all():
-            yield f"of one sample the gradient by {_said(key)} holds NaN or infinite values."
+    try:
+        yield from _not_finite(case, case.given(rows=(1,)), "of one sample")
+    except InputError:
+        return
+
+
+@OBJECTIVE.holds(
+    "it is the same however the quantities lie in memory",
+    "reshape() and flatten() instead of view(), which wants neighbours side by side",
+)
+def _memory_layout(case: _Case) -> Iterator[str]:
+    given = case.given()
+    others = {
+        name: _mapped(of, lambda one: in_other_memory(one) if _has_rows(one) else one) for name, of in given.items()
+    }
+    value, found = case.value(given), case.value(others)
+    if not abs(float(value - found)) <= 1e-9 * max(1.0, abs(float(value))):
+        yield f"of transposed quantities it is {float(found):.7g} instead of {float(value):.7g}."
+
+
+@OBJECTIVE.holds(
+    "of large embeddings and scores it is finite, and so are its gradients",
+    "use log_softmax, logsumexp and F.normalize instead of logarithms, exponentials and divisions of one's own",
+)
+def _borders(case: _Case) -> Iterator[str]:
+    for scale in (1e3, 1e-6):
+        given = {name: _mapped(of, _as_single) for name, of in case.given().items()}
+        for name, of in given.items():
+            if name.endswith(_UNBOUNDED):
+                given[name] = _mapped(of, lambda one, scale=scale: scale * one)  # type: ignore[misc]
+        yield from _not_finite(case, given, f"of quantities times {scale:g}")
 
 
 @OBJECTIVE.holds(
@@ -238,14 +254,16 @@ def _dtypes(case: _Case) -> Iterator[str]:
     "write no += on what was given; random numbers come in as a quantity",
 )
 def _leaves_no_trace(case: _Case) -> Iterator[str]:
-    given, untouched, before = case.given(), case.given(), random_states()
+    given, untouched, before = case.given(), case.given(), ProcessState.now()
     first, second = case.value(given), case.value(given)
     if float(first) != float(second):
         yield f"asked twice it is {float(first):.9g} and {float(second):.9g}."
     for name, of in given.items():
         if not equal(of, untouched[name]):
             yield f"{name} was changed in place."
-    yield from drawn_from(before)
+        elif wants_gradients(of):
+            yield f"requires_grad of {name} was changed."
+    yield from before.changes()
 
 
 @OBJECTIVE.holds(
@@ -259,6 +277,22 @@ def _settings(case: _Case) -> Iterator[str]:
             yield f"the setting {name} is not documented."
         if isinstance(default, float) and default != default:
             yield f"the default of {name} is NaN."
+
+
+def _not_finite(case: _Case, given: Given, when: str) -> Iterator[str]:
+    """Yield that the objective, or a gradient by what is trained, is not finite."""
+    at = {key: _tensor(given, key).clone().requires_grad_(True) for key in case.trained(given)}
+    with torch.enable_grad():
+        value = case.value(_with_all(given, at))
+        if not value.isfinite():
+            yield f"{when} it is {float(value.detach())}."
+            return
+        if not value.requires_grad:
+            return
+        slopes = torch.autograd.grad(value, list(at.values()), allow_unused=True)
+    for key, slope in zip(at, slopes, strict=True):
+        if slope is not None and not slope.isfinite().all():
+            yield f"{when} the gradient by {_said(key)} holds NaN or infinite values."
 
 
 def _quantities(seed: int) -> Given:
@@ -334,6 +368,10 @@ def _said(key: Key) -> str:
 
 def _mapped(of: Any, change: Callable[[Any], Any]) -> Any:
     return {key: change(tensor) for key, tensor in of.items()} if isinstance(of, dict) else change(of)
+
+
+def _has_rows(of: Any) -> bool:
+    return isinstance(of, Tensor) and of.ndim > 0
 
 
 def _as_single(of: Any) -> Any:

@@ -15,7 +15,7 @@ from art_multimodal.defences.preprocessor import TextPreprocessor
 from art_multimodal.errors import InputError, one_line
 from art_multimodal.pairs import image_text_pairs
 from art_multimodal.testing.asked import OTHER_SCRIPT, TEXTS, equal
-from art_multimodal.testing.comparing import drawn_from, random_states
+from art_multimodal.testing.comparing import ProcessState
 from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
 from art_multimodal.testing.slopes import wrong_slopes
 
@@ -83,6 +83,10 @@ def _works(case: _Case) -> Iterator[str]:
         return
     if labels is None or not np.array_equal(labels, y):
         yield "labels were changed."
+    if (one := case.result(case.x[:1].copy())).shape != case.x[:1].shape:
+        yield f"a single sample of shape {case.x[:1].shape} becomes {one.shape}."
+    if case.own(case.x.copy())[1] is not None:
+        yield "without labels it returns some."
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         yield "it returns NaN or infinite values."
     if found.dtype == object and not all(isinstance(text, str) for text in found.flat):
@@ -97,11 +101,11 @@ def _dtype(case: _Case) -> Iterator[str]:
 
 @PREPROCESSOR.holds("what it is given stays as it is", "work on a copy: x = x.copy()")
 def _leaves_no_trace(case: _Case) -> Iterator[str]:
-    x, before = case.x.copy(), random_states()
+    x, before = case.x.copy(), ProcessState.now()
     case.own(x)
     if not equal(x, case.x):
         yield "the samples were changed in place."
-    yield from drawn_from(before)
+    yield from before.changes()
 
 
 @PREPROCESSOR.holds(
@@ -124,6 +128,20 @@ def _batch_independence(case: _Case) -> Iterator[str]:
         close = alone == whole[row] if whole.dtype == object else np.allclose(alone, whole[row], atol=1e-5)
         if not close:
             yield f"sample {row} becomes something else alone."
+
+
+@PREPROCESSOR.holds(
+    "samples become the same however they lie in memory, and where nobody may write",
+    "index and copy instead of writing, reshape() instead of setting shape or strides",
+)
+def _memory_layout(case: _Case) -> Iterator[str]:
+    wanted = case.result(case.x.copy())
+    spread = np.repeat(case.x, 2, axis=0)[::2]
+    spread.flags.writeable = False
+    found = case.result(spread)
+    for row in range(len(wanted)):
+        if not equal(np.ascontiguousarray(found[row : row + 1]), np.ascontiguousarray(wanted[row : row + 1])):
+            yield f"sample {row} becomes something else in an array that is a view, and not to be written to."
 
 
 @PREPROCESSOR.holds("no samples become no samples", "return an empty array of the same shape")
@@ -176,12 +194,15 @@ def _gradient(case: _Case) -> Iterator[str]:
         yield from wrong_slopes(lambda at: case.own.forward(at)[0], torch.from_numpy(x), "what it is given", flat=True)
         return
     gradient = np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)
+    at, along = x.copy(), gradient.copy()
     try:
-        found = case.own.estimate_gradient(x.copy(), gradient.copy())
+        found = case.own.estimate_gradient(at, along)
     except NotImplementedError:
         raise NotChecked("it estimates no gradient") from None
     if not isinstance(found, np.ndarray) or found.shape != x.shape or not np.isfinite(found).all():
         yield f"a gradient of shape {x.shape} becomes {getattr(found, 'shape', 'something else')}, or not finite."
+    if not (np.array_equal(at, x) and np.array_equal(along, gradient)):
+        yield "estimate_gradient() writes into what it is given."
     elif case.of_texts and not np.array_equal(found, gradient):
         yield "the gradient of images is changed, which texts have no part in."
 

@@ -16,7 +16,7 @@ from art_multimodal.demo.digits_data import load_strokes
     ("opened", "arrays"),
     [
         (lambda: load_strokes("train"), lambda strokes: strokes),
-        (lambda: open_data("demo:digits"), lambda data: (data.image(0), data._labels)),
+        (lambda: open_data("demo:digits"), lambda data: (data._images, data._labels)),
         (lambda: open_data("demo:shapes"), lambda data: (data.images, data.labels, data.scenes.centres)),
         (lambda: open_captioned("demo:scenes"), lambda data: (data.images, data.scenes.kinds)),
         (lambda: open_data("demo:night"), lambda data: (data._samples["rgb"], data.labels, data.light)),

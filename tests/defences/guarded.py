@@ -20,12 +20,15 @@ from art_multimodal.defences.test_time import (
     TestTimeCounterattack,
     ViewVoting,
 )
-from art_multimodal.demo.small_clip import SmallClip
 from art_multimodal.demo.towers import PAD, byte_tokens
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.preprocessing import ImagePreprocessing
+from art_multimodal.testing.tiny_clip import TINY_CLASSES as NAMES
+from art_multimodal.testing.tiny_clip import smooth_images as images
+from art_multimodal.testing.tiny_clip import tiny_clip as small_clip
 
-NAMES = ("cat", "dog", "boat")
+__all__ = ["DEFENCES", "NAMES", "LinearEncoder", "classifier", "images", "small_clip"]
+
 #: Every defence, small enough for tests.
 DEFENCES = {
     "ttc": TestTimeCounterattack(threshold=0.3),
@@ -60,29 +63,9 @@ class LinearEncoder(DualEncoder):
         return byte_tokens(texts, length)
 
 
-def small_clip(seed: int = 0) -> SmallClip:
-    """A random transformer of each kind, with a causal text tower."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():  # vectors keep what they begin with
-        torch.manual_seed(seed)
-        model = SmallClip(image_width=16, text_width=16, embedding=8).eval()
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data = torch.randn(parameter.shape, generator=generator) * parameter[0].numel() ** -0.5
-    return model
-
-
 def classifier(model: DualEncoder, defence: object = None) -> ZeroShotClassifier:
     """A classifier of three classes on the CPU."""
     return ZeroShotClassifier(model, NAMES, "a {}.", test_time_defence=defence, device_type="cpu")  # type: ignore[arg-type]
-
-
-def images(count: int = 4, side: int = 32, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Smooth images well inside of [0, 1]."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(count, 3, 4, 4, generator=generator, dtype=torch.float64)
-    fine = nn.functional.interpolate(coarse, (side, side), mode="bilinear", align_corners=False)
-    return (0.3 + 0.4 * fine + 0.02 * torch.rand(fine.shape, generator=generator, dtype=torch.float64)).to(dtype)
 
 
 _STATISTICS = LayerStatistics.of(classifier(small_clip()), images(6, seed=9).numpy())

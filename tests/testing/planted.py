@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from art_multimodal.testing import ContractError
+from art_multimodal.testing.contract import Contract
 
 
-def assert_found(name: str, check: Callable[[], Any]) -> None:
-    """Check that a contract is broken in a property, and that the message says so with a remedy."""
-    with pytest.raises(ContractError) as caught:
-        check()
-    found = {one.name: one for one in caught.value.broken}
-    assert name in found, str(caught.value)
-    assert found[name].seen.strip() and f"- {name}: " in str(caught.value) and "  Mend: " in str(caught.value)
-    assert name not in caught.value.report.held
+@dataclass(frozen=True)
+class Fault:
+    """Something that keeps a contract, with one fault planted in it.
+
+    :param contract: What it breaks.
+    :param name: Of the property that has to find it.
+    :param what: What is wrong, in a few words.
+    :param check: Looks at it.
+    """
+
+    contract: Contract
+    name: str
+    what: str
+    check: Callable[[], Any]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}"
+
+    def is_found(self) -> None:
+        """Check that a contract is broken in the property, and that the message says so with a remedy."""
+        with pytest.raises(ContractError) as caught:
+            self.check()
+        error = caught.value
+        assert error.contract == self.contract.name
+        found = {one.name: one for one in error.broken}
+        assert self.name in found, str(error)
+        assert found[self.name].mend == self.contract.properties[self.name].mend
+        assert found[self.name].seen.strip() and f"- {self.name}: {found[self.name].seen}\n  Mend: " in str(error)
+        assert self.name not in error.report.held
 
 
 def changed(model: Any, **methods: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from forked import Forked
 
 import art_multimodal.testing
+from art_multimodal.testing.at_test_time import TEST_TIME_DEFENCE
 from art_multimodal.testing.attack import ATTACK
 from art_multimodal.testing.contract import Contract
 from art_multimodal.testing.data import DATA
@@ -18,7 +19,7 @@ from art_multimodal.testing.objective import OBJECTIVE
 from art_multimodal.testing.preprocessor import PREPROCESSOR
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
-CONTRACTS = (DUAL_ENCODER, MULTIMODAL_MODEL, FUSION, ATTACK, OBJECTIVE, PREPROCESSOR, DATA)
+CONTRACTS = (DUAL_ENCODER, MULTIMODAL_MODEL, FUSION, ATTACK, OBJECTIVE, PREPROCESSOR, TEST_TIME_DEFENCE, DATA)
 
 
 def rows(contract: Contract) -> list[str]:

@@ -154,17 +154,24 @@ class TestTimeDefence(ABC):
         return other
 
     def set_params(self, **changes: Any) -> None:
-        """Change parameters, as ART's classes do.
+        """Change parameters, as ART's classes do; all of them, or none where one is refused.
 
         :raises InputError: For one that it does not have, or a value that is not allowed.
         """
-        for name, value in changes.items():
-            if name not in self.defence_params:
-                raise InputError(
-                    f"{type(self).__name__} has no parameter {name!r}. It has {', '.join(self.defence_params)}."
-                )
-            setattr(self, name, value)
-        self._check_params()
+        before = dict(vars(self))
+        try:
+            for name, value in changes.items():
+                if name not in self.defence_params:
+                    raise InputError(
+                        f"{type(self).__name__} has no parameter {name!r}. It has {', '.join(self.defence_params)}."
+                    )
+                setattr(self, name, value)
+            self._check_params()
+        except InputError:
+            # What is refused changes nothing.
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def asked_again(self, number: int) -> Any:
         """The same defence with other random draws, one for each answer."""

@@ -123,7 +123,11 @@ class Gated(Fusion):
 
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         gates = self._gates(features, present)
-        return sum(gates[name] * torch.tanh(self.into[name](features[name])) for name in self.widths)  # type: ignore[return-value]
+        # What is missing may be NaN, of which a gate of zero makes NaN.
+        return sum(  # type: ignore[return-value]
+            torch.where(present[name][:, None], gates[name] * torch.tanh(self.into[name](features[name])), 0.0)
+            for name in self.widths
+        )
 
     def predict(self, fused: Tensor) -> Tensor:
         return self.head(fused)
@@ -159,7 +163,8 @@ class Late(Fusion):
     def forward(self, features: Features, present: Mapping[str, Tensor]) -> Tensor:
         scores = torch.stack(list(self.unimodal_scores(features).values()), dim=1)
         weights = torch.stack(list(self.weights(features, present).values()), dim=1).to(scores.dtype)
-        return (scores * weights[:, :, None]).sum(dim=1)
+        there = torch.stack([present[name] for name in self.widths], dim=1)
+        return torch.where(there[:, :, None], scores * weights[:, :, None], 0.0).sum(dim=1)
 
     def predict(self, fused: Tensor) -> Tensor:
         return fused
