@@ -22,11 +22,8 @@ _UNCAPTIONED = ("digits", "shapes", "spoken", "views", "night", "rgbd", "motions
 MLM_FOLDER = Path(__file__).parent / "weights" / "mlm"
 
 
-def load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
-    """Load the model ``demo:NAME``.
-
-    :raises InputError: If there is no such model.
-    """
+def demo_models() -> dict[str, Callable[[], DualEncoder | FusionModel | MultimodalModel]]:
+    """What loads each embedded model, by what stands behind ``demo:``; the short names first of their kind."""
     from art_multimodal.demo.digits import ROBUST_WEIGHTS, load_digits
     from art_multimodal.demo.night import NIGHT
     from art_multimodal.demo.rgbd import RGBD
@@ -37,41 +34,39 @@ def load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
     from art_multimodal.demo.views import FUSIONS as OF_VIEWS
     from art_multimodal.demo.views import load_views
 
-    if name == "digits":
-        return load_digits()
-    if name == "digits/robust":
-        return load_digits(ROBUST_WEIGHTS)
-    if name == "scenes":
-        return load_scenes()
-    shapes = {"shapes": FUSIONS[0], **{f"shapes/{fusion}": fusion for fusion in FUSIONS}}
-    views = {"views": OF_VIEWS[0], **{f"views/{fusion}": fusion for fusion in OF_VIEWS}}
+    found: dict[str, Callable[[], DualEncoder | FusionModel | MultimodalModel]] = {
+        "digits": load_digits,
+        "digits/robust": partial(load_digits, ROBUST_WEIGHTS),
+        "scenes": load_scenes,
+    }
+    for name, load, fusions in (("shapes", load_shapes, FUSIONS), ("views", load_views, OF_VIEWS)):
+        found[name] = partial(load, fusions[0])
+        found |= {f"{name}/{fusion}": partial(load, fusion) for fusion in fusions}
     first = next(iter(TASKS))
-    spoken = {"spoken": (first, OF_SPOKEN[0]), **{f"spoken/{task}": (task, OF_SPOKEN[0]) for task in TASKS}}
-    spoken |= {f"spoken/{task}/{fusion}": (task, fusion) for task in TASKS for fusion in OF_SPOKEN}
-    of_images = {f"{demo.name}/{fusion}": (demo, fusion) for demo in (NIGHT, RGBD) for fusion in demo.fusions}
-    of_images |= {demo.name: (demo, demo.fusions[0]) for demo in (NIGHT, RGBD)}
-    if name in of_images:
-        demo, fusion = of_images[name]
-        return demo.load(fusion)
+    found["spoken"] = partial(load_spoken, first, OF_SPOKEN[0])
+    found |= {f"spoken/{task}": partial(load_spoken, task, OF_SPOKEN[0]) for task in TASKS}
+    found |= {f"spoken/{task}/{fusion}": partial(load_spoken, task, fusion) for task in TASKS for fusion in OF_SPOKEN}
+    for demo in (NIGHT, RGBD):
+        found[demo.name] = partial(demo.load, demo.fusions[0])
+        found |= {f"{demo.name}/{fusion}": partial(demo.load, fusion) for fusion in demo.fusions}
+    return found
+
+
+def load_demo(name: str) -> DualEncoder | FusionModel | MultimodalModel:
+    """Load the model ``demo:NAME``.
+
+    :raises InputError: If there is no such model.
+    """
     if name in ("motions", "skeleton"):
         raise InputError(f"demo:{name} is data without a model: open it with open_data, and give a model of your own.")
-    if name in views:
-        return load_views(views[name])
-    if name in spoken:
-        return load_spoken(*spoken[name])
-    if name not in shapes:
-        known = ["digits", "digits/robust", "scenes", *shapes, *views, *spoken, *sorted(of_images)]
+    known = demo_models()
+    if name not in known:
         raise unknown_name("demo model", name, known)
-    return load_shapes(shapes[name])
+    return known[name]()
 
 
-def open_demo(name: str, classes: Sequence[str] | None) -> LabelledImages | LabelledSamples:
-    """Open the data set ``demo:NAME``.
-
-    :param classes: Class names instead of its own.
-    :raises InputError: If there is no such data set, or it has another number of classes.
-    """
-    from art_multimodal.datasets.naming import notes_on
+def demo_data() -> dict[str, tuple[Callable[[], LabelledImages | LabelledSamples], str]]:
+    """What opens each embedded data set with labels, by what stands behind ``demo:``, and what its classes are."""
     from art_multimodal.demo.digits_data import DigitsData
     from art_multimodal.demo.motions_data import MotionsData
     from art_multimodal.demo.night_data import NightData
@@ -81,9 +76,8 @@ def open_demo(name: str, classes: Sequence[str] | None) -> LabelledImages | Labe
     from art_multimodal.demo.spoken import TASKS
     from art_multimodal.demo.spoken_data import SpokenData
     from art_multimodal.demo.views_data import ViewsData
-    from art_multimodal.prompts import check_class_names
 
-    known: dict[str, tuple[Callable[[], LabelledImages | LabelledSamples], str]] = {
+    return {
         "digits": (DigitsData, "digits"),
         "shapes": (ShapesData, "answers"),
         "views": (ViewsData, "digits"),
@@ -94,6 +88,18 @@ def open_demo(name: str, classes: Sequence[str] | None) -> LabelledImages | Labe
         "skeleton": (SkeletonData, "actions"),
         **{f"spoken/{task}": (partial(SpokenData, task), "classes") for task in TASKS},
     }
+
+
+def open_demo(name: str, classes: Sequence[str] | None) -> LabelledImages | LabelledSamples:
+    """Open the data set ``demo:NAME``.
+
+    :param classes: Class names instead of its own.
+    :raises InputError: If there is no such data set, or it has another number of classes.
+    """
+    from art_multimodal.datasets.naming import notes_on
+    from art_multimodal.prompts import check_class_names
+
+    known = demo_data()
     if name == "scenes":
         raise InputError("demo:scenes has captions and no labels: it is for retrieval. Use demo:digits or demo:shapes.")
     if name not in known:

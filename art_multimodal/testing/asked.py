@@ -22,8 +22,8 @@ from art_multimodal.testing.contract import NotChecked
 
 #: Texts of different lengths.
 TEXTS = ("a cat", "red", "what is this?", "two small birds on a hill")
-#: A text of other scripts, an emoji, and a letter with its mark apart.
-OTHER_SCRIPT = "na\u00efve \u65e5\u672c \U0001f642 e\u0301"
+#: Words of other scripts, an emoji, and a letter with its mark apart: each by itself fits into a short context.
+OTHER_SCRIPTS = ("na\u00efve", "\u65e5\u672c", "\U0001f642", "e\u0301")
 
 
 class Asked:

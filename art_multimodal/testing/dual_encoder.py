@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from art_multimodal.errors import InputError
 from art_multimodal.models import checks
 from art_multimodal.models.dual_encoder import DualEncoder
-from art_multimodal.testing.asked import OTHER_SCRIPT, TEXTS, Asked, cut_silently, in_evaluation
+from art_multimodal.testing.asked import OTHER_SCRIPTS, TEXTS, Asked, cut_silently, in_evaluation
 from art_multimodal.testing.comparing import in_other_memory, not_finite, tolerance, unequal
 from art_multimodal.testing.contract import Contract, ContractReport, NotChecked, all_of
 from art_multimodal.testing.slopes import wrong_slopes
@@ -172,6 +172,8 @@ def _memory_layout(case: _Case) -> Iterator[str]:
     "tokenise each text by itself, and fill up with pad_id on the right to context_length columns",
 )
 def _tokens(case: _Case) -> Iterator[str]:
+    if not case.model.context_length:
+        raise NotChecked("the model does not say how long a text may be (context_length)")
     if case.tokens.shape[1:] != (case.model.context_length,):
         yield f"tokenize returns {tuple(case.tokens.shape)}, where context_length is {case.model.context_length}."
         return
@@ -206,8 +208,8 @@ def _strange_texts(case: _Case) -> Iterator[str]:
             yield f"{what} raises {type(error).__name__} instead of InputError."
             continue
         yield f"{what} is taken for a text."
-    for what, text in (("an empty text", ""), ("text in other scripts", OTHER_SCRIPT)):
-        yield from not_finite(case.model.encode_text(case.tokenize([text], allow_empty=True)), f"{what}: embedding")
+    for what, own in (("an empty text", [""]), ("texts in other scripts", OTHER_SCRIPTS)):
+        yield from not_finite(case.model.encode_text(case.tokenize(own, allow_empty=True)), f"{what}: embedding")
 
 
 @DUAL_ENCODER.holds(

@@ -16,7 +16,7 @@ from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.image_text import ImageText
 from art_multimodal.models.multimodal import MultimodalModel, Part
 from art_multimodal.sample_arrays import samples, with_field
-from art_multimodal.testing.asked import OTHER_SCRIPT, Asked, cut_silently, in_evaluation
+from art_multimodal.testing.asked import OTHER_SCRIPTS, Asked, cut_silently, in_evaluation
 from art_multimodal.testing.comparing import in_other_memory, not_finite, unequal
 from art_multimodal.testing.contract import Contract, ContractReport, NotChecked, all_of
 from art_multimodal.testing.multimodal_case import Case
@@ -183,8 +183,8 @@ def _texts(case: Case) -> Iterator[str]:
         raise NotChecked("the model reads no texts")
     for name in case.texts:
         yield from cut_silently(lambda texts, name=name: case.model.tokenize(name, texts), _LONG)  # type: ignore[misc]
-        for what, text in (("empty", ""), ("in other scripts", OTHER_SCRIPT)):
-            x = with_field(case.x, name, np.array([text] * len(case.x), dtype=object))
+        for what, own in (("empty", [""]), ("in other scripts", OTHER_SCRIPTS)):
+            x = with_field(case.x, name, np.array([own[row % len(own)] for row in range(len(case.x))], dtype=object))
             yield from not_finite(case.model(case.batch(x)), f"{name} {what}: score of sample")
 
 

@@ -14,14 +14,14 @@ from art.defences.preprocessor.preprocessor import Preprocessor, PreprocessorPyT
 from art_multimodal.defences.preprocessor import TextPreprocessor
 from art_multimodal.errors import InputError, one_line
 from art_multimodal.pairs import image_text_pairs
-from art_multimodal.testing.asked import OTHER_SCRIPT, TEXTS, equal
+from art_multimodal.testing.asked import OTHER_SCRIPTS, TEXTS, equal
 from art_multimodal.testing.comparing import ProcessState
 from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
 from art_multimodal.testing.slopes import wrong_slopes
 
 PREPROCESSOR = Contract("a preprocessor")
 #: Texts with typing errors, invisible characters, letters of other scripts, and nothing.
-_TEXTS = (*TEXTS, "a phtoo of a cta", "a pho\u200bto", "a c\u0430t", OTHER_SCRIPT, "", " ", "x" * 40)
+_TEXTS = (*TEXTS, "a phtoo of a cta", "a pho\u200bto", "a c\u0430t", " ".join(OTHER_SCRIPTS), "", " ", "x" * 40)
 
 
 class _Case:

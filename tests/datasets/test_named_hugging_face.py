@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import types
@@ -15,23 +14,6 @@ from named_sets import encoded, jpeg, pixels
 
 from art_multimodal.datasets import UnreadableSample, open_captioned, open_data
 from art_multimodal.errors import InputError
-
-
-@pytest.fixture
-def library(tmp_path: Path, monkeypatch) -> Any:
-    """The library, with its cache in a folder of the test."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    # A module of it: the folder of these tests has the name of the library.
-    pytest.importorskip("datasets.arrow_dataset")
-    found = importlib.import_module("datasets")
-    monkeypatch.setattr(found.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    found.disable_progress_bars()
-
-    def load_dataset(*_: Any, **__: Any) -> None:
-        raise AssertionError("this function talks to the hub, even about files that are here")
-
-    monkeypatch.setattr(found, "load_dataset", load_dataset)
-    return found
 
 
 def rows(library: Any, **columns: Any) -> Any:

@@ -106,6 +106,13 @@ def _open_clip_config(**text: Any) -> dict[str, Any]:
     }
 
 
+#: Tiny architectures. Of those that end a text at a word few texts have one.
+OPEN_CLIP = (
+    *("tiny-test", "tiny-test-wider", "tiny-test-coca", "tiny-test-sigmoid", "tiny-test-rectangle"),
+    *("tiny-test-stripped", "tiny-test-end-is-pad", "tiny-test-eos", "tiny-test-eos-custom"),
+)
+
+
 @pytest.fixture(scope="module")
 def open_clip_architectures(tmp_path_factory):
     """Registers tiny architectures with open_clip, and forgets them afterwards."""
@@ -146,6 +153,7 @@ def open_clip_architectures(tmp_path_factory):
         "tiny-test-stripped": stripped,
         "tiny-test-end-is-pad": padded,
     }
+    assert set(architectures) == set(OPEN_CLIP)
     for name, config in architectures.items():
         (folder / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(folder)

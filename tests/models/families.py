@@ -258,7 +258,8 @@ def _owlv2():
     return Owlv2Model(config), tokenizer, Owlv2ImageProcessor(size={"height": SIDE, "width": SIDE})
 
 
-FAMILIES = {
+#: Dual encoders.
+DUAL_ENCODERS = {
     "align": _align,
     "altclip": _altclip,
     "blip": _blip,
@@ -267,9 +268,13 @@ FAMILIES = {
     "clip_other_pad": _clip_other_pad,
     "clipseg": _clipseg,
     "metaclip_2": _metaclip_2,
-    "owlv2": _owlv2,
     "siglip": _siglip,
+}
+#: What is none, or prepares images in a way that is not known.
+REFUSED_FAMILIES = {
+    "owlv2": _owlv2,
     "siglip2_any_resolution": _siglip2_any_resolution,
     "vit": _vit,
     "x_clip": _x_clip,
 }
+FAMILIES = {**DUAL_ENCODERS, **REFUSED_FAMILIES}

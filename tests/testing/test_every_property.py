@@ -35,7 +35,7 @@ def test_no_fault_is_planted_twice_or_for_nobody() -> None:
 def test_the_page_counts_them() -> None:
     properties = sum(len(contract.properties) for contract in CONTRACTS)
     said = (
-        f"{len(FAULTS)} faults are planted in things that keep these {len(CONTRACTS)} contracts, at least one for each of their "
-        f"{properties} properties; all are found, by the property that is meant"
+        f"{len(FAULTS)} faults are planted in things that keep these {len(CONTRACTS)} contracts, "
+        f"at least one for each of their {properties} properties; all are found, by the property that is meant"
     )
     assert said in re.sub(r"\s+", " ", PAGE.read_text(encoding="utf-8")), said
