@@ -11,25 +11,25 @@ from several import MODELS, make
 from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 
 from art_multimodal import load_model
-from art_multimodal.datasets import open_captioned, open_data
-from art_multimodal.defences.preprocessor import SpellingRepair, UnicodeNormalisation
 from art_multimodal.defences.trainer import METHODS
+from art_multimodal.demo.loading import demo_models
 from art_multimodal.errors import InputError
-from art_multimodal.evaluations.suite import ATTACKS, Budget
+from art_multimodal.evaluations.suite import ATTACKS, SAMPLES, Budget
 from art_multimodal.evaluations.suite.entry import Make
 from art_multimodal.evaluations.suite.image import Build, art_pgd, image_attack, pgd
+from art_multimodal.models.dual_encoder import DualEncoder
+from art_multimodal.models.fusion import FusionModel
 from art_multimodal.models.fusions import FUSIONS
 from art_multimodal.testing import (
     ContractReport,
     check_attack,
-    check_data,
     check_dual_encoder,
     check_fusion,
     check_multimodal_model,
     check_objective,
     check_preprocessor,
 )
-from art_multimodal.testing.attack_cases import small_budget
+from art_multimodal.testing.attack_cases import VICTIMS, small_budget
 
 pytestmark = pytest.mark.usefixtures("little_effort")
 
@@ -60,6 +60,8 @@ def aimed(build: Build) -> Make:
 TARGETED = {"pgd": aimed(pgd), "art_pgd": aimed(art_pgd)}
 #: Run everything that there is once more, for each modality: minutes.
 OF_ALL = ("worst@MODALITY", "worst_multimodal")
+#: For these, and other ensembles.
+FEW = [replace(small_budget("inf"), max_iter=2, max_queries=8)]
 NO_FORMAT, NO_MISSING = {"saved"}, {"missing", "nothing"}
 
 
@@ -70,7 +72,6 @@ def left_out(report: ContractReport) -> set[str]:
 
 def test_dual_encoders() -> None:
     assert left_out(check_dual_encoder(TinyEncoder(dropout=0.3))) == NO_FORMAT | {"shortcuts"}
-    assert left_out(check_dual_encoder(load_model("demo:digits"))) == set()
     model = TinyEncoder().train()
     check_dual_encoder(model)
     assert model.training
@@ -87,11 +88,15 @@ def test_models_of_pairs() -> None:
     assert left_out(check_multimodal_model(TinyJointFusion())) == NO_FORMAT | NO_MISSING | {"unimodal-scores"}
 
 
-@pytest.mark.parametrize(
-    ("name", "skipped"), [("demo:shapes", NO_MISSING), ("demo:views", {"texts"}), ("demo:spoken", {"texts"})]
-)
-def test_models_of_the_demos(name: str, skipped: set[str]) -> None:
-    assert left_out(check_multimodal_model(load_model(name))) == skipped
+@pytest.mark.parametrize("name", demo_models())
+def test_demos(name: str) -> None:
+    model: Any = load_model(f"demo:{name}")
+    if isinstance(model, DualEncoder):
+        assert left_out(check_dual_encoder(model)) == set()
+        return
+    skipped = NO_MISSING if isinstance(model, FusionModel) else {"texts"}
+    skipped = skipped | (set() if model.separate_towers else {"unimodal-scores"})
+    assert left_out(check_multimodal_model(model)) == skipped
 
 
 @pytest.mark.parametrize("name", FUSIONS)
@@ -108,19 +113,22 @@ def test_objectives(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name not in OF_ALL])
 def test_attacks(name: str) -> None:
-    budgets = None
-    if name.startswith("worst"):
-        # Runs all of a group.
-        budgets = [replace(small_budget("inf"), max_iter=2, max_queries=8)]
+    budgets = FEW if name.startswith("worst") else None
     targeted = TARGETED.get(name)
     skipped = left_out(check_attack(name, budgets=budgets, targeted=targeted))
     assert skipped <= {"words", "labels", "targets"} and ("targets" in skipped) == (targeted is None)
 
 
-def test_preprocessors() -> None:
-    small = SpellingRepair({"cat": 5, "cats": 2, "photo": 4, "of": 8, "a": 7})
-    for preprocessor in (UnicodeNormalisation(), small):
-        assert left_out(check_preprocessor(preprocessor)) == {"range"}
+@pytest.mark.parametrize("name", ["worst_multimodal", "worst@lab"])
+def test_attacks_that_run_all_others(name: str) -> None:
+    """On samples of several modalities, which are the smallest models."""
+    assert left_out(check_attack(name, victims=[VICTIMS[SAMPLES](8)], budgets=FEW)) <= {"words", "targets"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_ALL)
+def test_attacks_that_run_all_others_on_every_task(name: str) -> None:
+    assert left_out(check_attack(name, budgets=FEW)) <= {"words", "labels", "targets"}
 
 
 def test_preprocessors_of_art() -> None:
@@ -132,16 +140,6 @@ def test_preprocessors_of_art() -> None:
     squeezing = FeatureSqueezing(clip_values=(0, 1), bit_depth=3)
     report = check_preprocessor(squeezing, idempotent=True, but={"dtype": "ART's returns float64"})
     assert left_out(report) == texts | {"dtype"}
-
-
-@pytest.mark.parametrize("name", ["demo:digits", "demo:shapes", "demo:views", "demo:rgbd", "demo:spoken"])
-def test_data(name: str) -> None:
-    skipped = left_out(check_data(open_data(name), again=lambda: open_data(name), limit=6))
-    assert skipped in ({"samples", "rows"}, {"images", "texts"})
-
-
-def test_captions() -> None:
-    assert left_out(check_data(open_captioned("demo:scenes"), limit=6)) == {"classes", "samples", "rows"}
 
 
 def test_excuses_have_a_name_and_a_reason() -> None:
