@@ -26,7 +26,7 @@ from art_multimodal.testing.attack_runs import (
     steady,
     touched,
 )
-from art_multimodal.testing.comparing import ProcessState
+from art_multimodal.testing.comparing import ProcessState, not_writable, read_only_is_allowed
 from art_multimodal.testing.contract import Contract, ContractReport, NotChecked
 
 ATTACK = Contract("an attack")
@@ -279,9 +279,8 @@ def _odd_batches(case: _Case) -> Iterator[str]:
         one = run.again(victim.x[:1], victim.y[:1])
         if one.x.shape != victim.x[:1].shape:
             yield f"{run}: one sample becomes {one.x.shape}."
-        spread = np.repeat(victim.x, 2, axis=0)[::2]
-        spread.flags.writeable = False
-        found = run.entry.run(victim.estimator, spread, victim.y.copy(), run.budget, 5)
+        with read_only_is_allowed():
+            found = run.entry.run(victim.estimator, not_writable(victim.x), victim.y.copy(), run.budget, 5)
         yield from differences(run, found, "where samples are a view that nobody may write to")
         if victim.task == RETRIEVAL:
             continue

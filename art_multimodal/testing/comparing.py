@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,6 +104,21 @@ def in_other_memory(values: Tensor) -> Tensor:
     if values.ndim < 2:
         return torch.stack([values, values], dim=-1)[..., 0]
     return values.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def not_writable(x: np.ndarray) -> np.ndarray:
+    """The same samples as a view, side by side with others, that nobody may write to."""
+    view = np.repeat(x, 2, axis=0)[::2]
+    view.flags.writeable = False
+    return view
+
+
+@contextmanager
+def read_only_is_allowed() -> Iterator[None]:
+    """Whoever reads such arrays through torch is warned once that he must not write: that is no fault."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        yield
 
 
 @dataclass(frozen=True)

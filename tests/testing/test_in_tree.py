@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("little_effort")
 
 #: What iterates is as exact as it can be, and what is deep is not as deep.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "deq": {"max_iter": 1000, "tolerance": 1e-12},
+    "deq": {"max_iter": 300, "tolerance": 1e-12},
     "mcmult": {"hidden": 10, "layers": 2, "self_layers": 1},
 }
 #: What papers say otherwise.
