@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from art_multimodal.demo.packed import load_packed
 from art_multimodal.demo.small_clip import SmallClip
 
 WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
@@ -19,8 +20,6 @@ class DigitsEncoder(SmallClip):
 
 def load_digits(weights: Path = WEIGHTS) -> DigitsEncoder:
     """Return ``demo:digits``, or with ``ROBUST_WEIGHTS`` ``demo:digits/robust``, in evaluation mode."""
-    from safetensors.torch import load_file
-
     model = DigitsEncoder()
-    model.load_state_dict(load_file(weights))
+    model.load_state_dict(load_packed(weights))
     return model.eval()

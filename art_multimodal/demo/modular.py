@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from art_multimodal.demo.packed import load_packed
 from art_multimodal.demo.views import WEIGHTS, WIDTH
 from art_multimodal.errors import unknown_name
 from art_multimodal.modalities import Image
@@ -47,10 +48,8 @@ class ImagesDemo:
 
         :raises InputError: If there is no such fusion.
         """
-        from safetensors.torch import load_file
-
         model = self.new(fusion)
-        model.load_state_dict(load_file(self.weights_of(fusion)))
+        model.load_state_dict(load_packed(self.weights_of(fusion)))
         return model.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from art_multimodal.demo.packed import load_packed
 from art_multimodal.demo.small_clip import SmallClip
 
 WEIGHTS = Path(__file__).parent / "weights" / "scenes.safetensors"
@@ -19,8 +20,6 @@ class SceneEncoder(SmallClip):
 
 def load_scenes() -> SceneEncoder:
     """Return ``demo:scenes`` with its trained weights, in evaluation mode."""
-    from safetensors.torch import load_file
-
     model = SceneEncoder()
-    model.load_state_dict(load_file(WEIGHTS))
+    model.load_state_dict(load_packed(WEIGHTS))
     return model.eval()

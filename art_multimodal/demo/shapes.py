@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from art_multimodal.demo.packed import load_packed
 from art_multimodal.demo.scenes import COLOUR_NAMES, OPENINGS, RELATIONS, SHAPES
 from art_multimodal.demo.towers import Block, SmallImageTower, patch_stem
 from art_multimodal.errors import InputError, unknown_name
@@ -247,8 +248,6 @@ def load_shapes(fusion: str = "concat") -> ShapesModel:
 
     :raises InputError: If there is no such fusion.
     """
-    from safetensors.torch import load_file
-
     model = new_shapes(fusion)
-    model.load_state_dict(load_file(weights_of(fusion)))
+    model.load_state_dict(load_packed(weights_of(fusion)))
     return model.eval()

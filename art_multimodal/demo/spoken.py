@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from art_multimodal.demo.captions import DIGIT_NAMES
+from art_multimodal.demo.packed import load_packed
 from art_multimodal.demo.views import WEIGHTS, convolutions, views
 from art_multimodal.errors import unknown_name
 from art_multimodal.modalities import Modality, spectrogram
@@ -83,10 +84,8 @@ def load_spoken(task: str = "complementary", fusion: str = "concat") -> SpokenMo
 
     :raises InputError: If there is no such task or fusion.
     """
-    from safetensors.torch import load_file
-
     model = new_spoken(task, fusion)
-    model.load_state_dict(load_file(weights_of(task, fusion)))
+    model.load_state_dict(load_packed(weights_of(task, fusion)))
     return model.eval()
 
 

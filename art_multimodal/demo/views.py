@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from art_multimodal.demo.captions import DIGIT_NAMES
+from art_multimodal.demo.packed import load_packed
 from art_multimodal.errors import unknown_name
 from art_multimodal.modalities import Modality, image, table
 from art_multimodal.models.families.modular.model import ModularModel, Tower
@@ -64,10 +65,8 @@ def load_views(fusion: str = "concat") -> ModularModel:
 
     :raises InputError: If there is no such fusion.
     """
-    from safetensors.torch import load_file
-
     model = new_views(fusion)
-    model.load_state_dict(load_file(weights_of(fusion)))
+    model.load_state_dict(load_packed(weights_of(fusion)))
     return model.eval()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from art_multimodal.datasets import LabelledSamples
 from art_multimodal.demo.modular import ImagesDemo
+from art_multimodal.demo.packed import save_packed
 from art_multimodal.models.families.modular.model import ModularModel
 
 
@@ -60,11 +61,9 @@ def rounded(tensor: Tensor) -> Tensor:
 def write_weights(model: nn.Module, path: str | Path) -> None:
     """Write the weights of a model as safetensors, and say so.
 
-    They are rounded, so that a wheel packs them into three quarters of their size.
+    They are rounded and their bytes sorted, so that a wheel packs them into less than two thirds of their size.
     """
-    from safetensors.torch import save_file
-
-    save_file({name: rounded(tensor) for name, tensor in model.state_dict().items()}, path)
+    save_packed({name: rounded(tensor) for name, tensor in model.state_dict().items()}, path)
     print(f"wrote {sum(p.numel() for p in model.parameters())} parameters to {path}")
 
 
