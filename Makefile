@@ -90,15 +90,16 @@ docs: $(READY)
 links: $(READY)
 	$(BIN)/sphinx-build --keep-going -b linkcheck docs docs/_build/linkcheck
 
-# Build, contents, metadata, and an audit of a demo in an environment that holds nothing else.
+# Build, contents, metadata; wheel and source each in an empty environment: pip check, an audit of a demo without a
+# network, and the contributors' walks, whose counts docs/extending.md shows.
 release-check: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
-	$(BIN)/python tools/release_check.py
+	$(BIN)/python -m tools.release_check
 
 # The same, and whether the metadata state the addresses that a release on an index needs.
 publish-check: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
-	$(BIN)/python tools/release_check.py --publish
+	$(BIN)/python -m tools.release_check --publish
 
 # Each Python that is stated, and the lowest versions that are allowed: what was tried stands in docs/versions.md.
 pythons: $(READY)

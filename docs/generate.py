@@ -17,6 +17,7 @@ import python_tables
 import report_tables
 import test_time_tables
 import threat_tables
+import walk_tables
 from interop_tables import interoperability
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -38,7 +39,7 @@ INCLUDED = (
     *("fusion_overview", "fusion_methods", "fusions_measured", "fusions_claims"),
     *("data_sets", "data_prompts", "data_protocols"),
     *("certificate_limits", "certificate_hybrid", "certificates_measured"),
-    *("attack_calls", "audit_overhead", "attack_chart", "pythons"),
+    *("attack_calls", "audit_overhead", "attack_chart", "pythons", "walks"),
     *("threats", "threat_ids", "threat_documents", "formats"),
     *("report_keys", "references", "test_time_summary", "test_time_broken", "test_time_effects"),
     *("test_time_ranking", "test_time_training", "test_time_survive"),
@@ -165,6 +166,7 @@ def write_all(folder: Path) -> None:
     own.append(("formats.md", format_examples.overview(table)))
     own += [(f"format_{name}.md", format_examples.example(name)) for name in FORMAT_EXAMPLES]
     own.append(("pythons.md", python_tables.tried(table)))
+    own.append(("walks.md", walk_tables.walked(table)))
     own.append(("interoperability.md", interoperability(table)))
     own += [(path.name, of_site(path)) for path in NOTEBOOKS]
     for name, text in (("registries.md", registries()), ("benchmarks.md", benchmarks()), *own):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,6 +29,31 @@ def test_a_python_that_is_not_there_fails(tmp_path: Path) -> None:
     assert not found["passed"] and "no interpreter" in found["said"]
     # One that is of another version is not taken for it.
     assert not pythons.works(Path(sys.executable), "3.99")
+
+
+def test_an_environment_that_is_there_is_kept_where_it_is_of_the_version(tmp_path: Path, monkeypatch) -> None:
+    """And in no other case: what another Python has installed is no use, and a fresh one is the rule."""
+    version = "3.12"
+    kept, ran = tmp_path / f"{version}-constraints", []
+
+    def run(step: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append((step[1:4], (kept / "there").exists()))
+        return subprocess.CompletedProcess(step, int("check" in step), "", "")
+
+    monkeypatch.setattr(pythons.subprocess, "run", run)
+    monkeypatch.setattr(pythons, "versions", lambda python: {})
+    monkeypatch.setattr(pythons, "interpreters", lambda version: iter([Path(sys.executable)]))
+    for reuse, another in ((True, False), (True, True), (False, False)):
+        (kept / "bin").mkdir(parents=True, exist_ok=True)
+        (kept / "bin" / "python").touch()
+        (kept / "there").touch()
+        monkeypatch.setattr(pythons, "works", lambda path, _, other=another: not (other and kept in path.parents))
+        ran.clear()
+        found = pythons.tried(version, "constraints.txt", tmp_path, "none", reuse)
+        assert [step[:2] for step, _ in ran] == [["-m", "venv"], ["-m", "pip"], ["-m", "pip"]]
+        assert all(there == (reuse and not another) for _, there in ran)
+        # What does not fit together is not passed on to the audit.
+        assert not found["passed"] and found["said"] == "the step check failed"
 
 
 def test_the_lowest_versions_are_those_that_are_stated() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from tools.environments import Done
 
 ROOT = Path(__file__).parents[1]
 #: What a wheel is built of.
@@ -34,16 +34,6 @@ for number, (command, environment) in enumerate(json.loads(sys.argv[2])):
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     Path(f"{sys.argv[3]}/{number}.code").write_text(str(code))
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    command: str
-    code: int
-    out: str
-    err: str
 
 
 def build_wheel(folder: Path) -> Path:
@@ -105,9 +95,3 @@ def run(
         )
         for number, command in enumerate(commands)
     ]
-
-
-def digests(site: Path) -> dict[str, str]:
-    """Every file of the installed package, and its digest."""
-    files = sorted(path for path in (site / "art_multimodal").rglob("*") if path.is_file())
-    return {path.relative_to(site).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

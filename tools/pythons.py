@@ -1,6 +1,6 @@
 """Install the package under each Python that it states, and with the lowest versions that it allows, and try it.
 
-python -m tools.pythons [--versions 3.12 3.13] [--lowest] [--tests quick|whole|none]
+python -m tools.pythons [--versions 3.12 3.13] [--lowest] [--tests quick|whole|none] [--reuse]
 
 Writes what was tried, and what was not and why, to docs/pythons.json, of which docs/versions.md shows a table.
 """
@@ -33,13 +33,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tests", choices=("quick", "whole", "none"), default="quick")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "pythons")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--reuse", action="store_true", help="let pip mend environments that are there already")
     options = parser.parse_args(arguments)
     wanted = [(version, "constraints.txt") for version in options.versions]
     if options.lowest:
         wanted.append((PYTHONS[0], "constraints-lowest.txt"))
     known = json.loads(options.results.read_text()) if options.results.exists() else {}
     for version, constraints in wanted:
-        found = tried(version, constraints, options.folder, options.tests)
+        found = tried(version, constraints, options.folder, options.tests, options.reuse)
         known[f"{version}, {constraints}"] = found
         options.results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
         print(f"{version}, {constraints}: {found['said']}", flush=True)
@@ -57,28 +58,35 @@ def interpreters(version: str) -> Iterator[Path]:
 
 def works(interpreter: Path, version: str) -> bool:
     """Whether an interpreter starts, and is of the version."""
+    if not interpreter.exists():
+        return False
     asked = [str(interpreter), "-c", "import sys, ensurepip; print('%d.%d' % sys.version_info[:2])"]
     found = subprocess.run(asked, capture_output=True, text=True)
     return found.returncode == 0 and found.stdout.strip() == version
 
 
-def tried(version: str, constraints: str, folder: Path, tests: str) -> dict[str, Any]:
+def tried(version: str, constraints: str, folder: Path, tests: str, reuse: bool = False) -> dict[str, Any]:
     """What came of one Python: each step is taken only where the one before it went well.
 
     :param tests: What of the tests is run.
+    :param reuse: Whether an environment that is there, of this Python, is kept: pip then installs what it lacks.
     """
     interpreter = next((one for one in interpreters(version) if works(one, version)), None)
     if interpreter is None:
         return {"passed": False, "said": "not tried: no interpreter was found"}
     environment = folder / f"{version}-{Path(constraints).stem}"
-    shutil.rmtree(environment, ignore_errors=True)
+    if not (reuse and works(environment / "bin" / "python", version)):
+        shutil.rmtree(environment, ignore_errors=True)
     environment.parent.mkdir(parents=True, exist_ok=True)
     python = environment / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints]
+    # Nothing is compiled that is not imported later.
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    install = [*pip, "install", "--quiet", "--no-compile", "-c", constraints]
     # Tests want more than the package does, whose versions nothing holds back.
     steps: dict[str, list[Any]] = {
         "environment": [interpreter, "-m", "venv", environment],
         "installation": [*install, "--editable", ".[test]" if tests != "none" else "."],
+        "check": [*pip, "check"],
         "audit": [python, "-m", "art_multimodal", *AUDIT.split(), folder / f"audit-{environment.name}", "--overwrite"],
     }
     if tests != "none":

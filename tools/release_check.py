@@ -1,6 +1,8 @@
-"""Build a release, look into it, install it, and audit a demo model without a network.
+"""Build a release, look into it, install it, audit a demo model without a network, and do the contributors' walks.
 
-python tools/release_check.py [--no-install]
+python -m tools.release_check [--no-install] [--publish] [--keep]
+
+The wheel and the source distribution are each installed into an empty environment of its own.
 """
 
 from __future__ import annotations
@@ -8,23 +10,29 @@ from __future__ import annotations
 import argparse
 import email
 import email.message
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
+from tools.environments import Clock, Environment, Failed, NoNetwork
+from tools.walks import differing, digests, walk_in
+
 ROOT = Path(__file__).parents[1]
 #: A wheel that demos make larger than this is one that nobody wants to download on the way.
-LARGEST_WHEEL = 16_000_000
+LARGEST_WHEEL = 15_000_000
 #: Of the repository, what a source distribution does without: how it is kept and tested where it is developed.
 NOT_IN_SOURCE = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml", "benchmarks/results/")
 STATED = ("Author", "Summary", "Keywords", "License-Expression", "Requires-Python", "Description-Content-Type")
 #: Of [project.urls], for whoever finds the release on an index.
 ADDRESSES = ("Documentation", "Source", "Issues", "Changelog")
 PYTHONS = ("3.11", "3.12", "3.13")
+LISTS = ("attacks", "models", "data", "defences", "methods", "formats")
 AUDIT = "audit demo:digits --data demo:digits --eps 4/255 --limit 8 --attacks pgd,character_attack --out"
 
 
@@ -33,7 +41,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "release")
     parser.add_argument("--no-install", action="store_true", help="look at the files alone")
     parser.add_argument("--publish", action="store_true", help="ask for what a release on an index needs, too")
+    parser.add_argument("--keep", action="store_true", help="leave the environments where they are, 6 GB each")
     options = parser.parse_args(arguments)
+    clock = Clock()
     shutil.rmtree(options.out, ignore_errors=True)
     run(sys.executable, "-m", "build", "--outdir", options.out, ROOT)
     (wheel,), (source,) = options.out.glob("*.whl"), options.out.glob("*.tar.gz")
@@ -48,8 +58,13 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(1)
     run(sys.executable, "-m", "twine", "check", "--strict", wheel, source)
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB; {source.name}: {source.stat().st_size / 1e6:.1f} MB")
+    clock.step("built and looked into")
     if not options.no_install:
-        install_and_audit(wheel, source, options.out)
+        try:
+            installed(wheel, source, options.out, options.keep, clock)
+        except Failed as failed:
+            raise SystemExit(f"release-check: {failed}") from None
+    print(f"The release is as it has to be: {clock.total():.0f} s in all.")
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> None:
@@ -128,35 +143,57 @@ def faults_of_metadata(said: email.message.Message) -> list[str]:
     ]
 
 
-#: Runs the command line where no connection can be opened, so that a demo that needs one fails.
-OFFLINE = """\
-import socket, sys
+def installed(wheel: Path, source: Path, folder: Path, keep: bool, clock: Clock) -> None:
+    """Install each into an empty environment, and use what is installed.
 
-def refuse(self, address):
-    raise OSError("a connection was opened: " + repr(address))
+    :param keep: Whether the environments are left where they are.
+    :raises Failed: If a step fails, a connection is asked for, or both do not install the same files.
+    """
+    files = []
+    for archive, name in ((wheel, "wheel"), (source, "source")):
+        environment = Environment.made(sys.executable, folder / f"environment-{name}")
+        environment.install(archive, ROOT / "constraints.txt")
+        clock.step(f"{archive.name}: installed with {len(environment.installed())} packages, which fit together")
+        files.append(tried(archive, environment, clock, archive == wheel))
+        if not keep:
+            shutil.rmtree(environment.folder)
+    if different := differing(*files):
+        raise Failed(f"the wheel and the source distribution install different files: {different}")
 
-socket.socket.connect = socket.socket.connect_ex = refuse
-from art_multimodal.cli import entry_point
-sys.argv[0] = "art-multimodal"
-entry_point()
-"""
+
+def tried(archive: Path, environment: Environment, clock: Clock, walks: bool) -> dict[str, str]:
+    """Use an installed archive away from the repository, and return the digests of its files.
+
+    :param walks: Whether the contributors' walks are done, too.
+    """
+    files = digests(environment.site)
+    with tempfile.TemporaryDirectory() as away:
+        print(f"{archive.name}: {used(environment, Path(away))}")
+    clock.step(f"{archive.name}: audited")
+    if walks:
+        with tempfile.TemporaryDirectory() as away:
+            print(f"{archive.name}: {walk_in(environment, Path(away))}")
+        clock.step(f"{archive.name}: walked")
+    return files
 
 
-def install_and_audit(wheel: Path, source: Path, folder: Path) -> None:
-    """In an environment that holds nothing, from the wheel and then from the source, away from the repository."""
-    environment, away = folder / "environment", folder / "away"
-    away.mkdir()
-    run(sys.executable, "-m", "venv", environment)
-    python = environment / "bin" / "python"
-    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    run(*pip, "--constraint", ROOT / "constraints.txt", wheel.resolve())
-    for number, archive in enumerate((wheel, source)):
-        if number:
-            run(*pip, "--force-reinstall", "--no-deps", archive.resolve())
-        run(python, "-c", OFFLINE, *AUDIT.split(), f"audit-{number}", cwd=away)
-        if not (away / f"audit-{number}" / "report.html").is_file():
-            raise SystemExit(f"release-check: the audit of {archive.name} wrote no report")
-    print("Installed from both, and audited without a network.")
+def used(environment: Environment, away: Path) -> str:
+    """Ask for the version and the lists, audit a demo, and say it: all with the installed script, without a network.
+
+    :param away: An empty folder.
+    """
+    offline = NoNetwork(environment, away)
+    version = offline.run("art-multimodal", "--version", cwd=away).out.strip()
+    stated = environment.run("python", "-m", "pip", "show", "art-multimodal", cwd=away).out
+    if f"\nVersion: {version.removeprefix('art-multimodal ')}\n" not in stated:
+        raise Failed(f"the script says {version}, and pip says {stated}")
+    for what in LISTS:
+        offline.run("art-multimodal", "list", what, cwd=away)
+    offline.run("art-multimodal", *AUDIT.split(), "audit", cwd=away)
+    rows = json.loads((away / "audit" / "report.json").read_text(encoding="utf-8"))["results"]
+    if not (away / "audit" / "report.html").is_file() or not {"clean", "pgd", "character_attack"} <= {*rows}:
+        raise Failed("the audit reported less than it was asked for")
+    return f"{version} audited a demo with {offline.how}"
 
 
 if __name__ == "__main__":
