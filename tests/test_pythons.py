@@ -56,6 +56,33 @@ def test_an_environment_that_is_there_is_kept_where_it_is_of_the_version(tmp_pat
         assert not found["passed"] and found["said"] == "the step check failed"
 
 
+@pytest.mark.parametrize(
+    ("tests", "code", "said"),
+    [
+        ("quick", 0, "the quick tests: 3 passed"),
+        ("whole", 0, "all tests: 3 passed"),
+        ("quick", 1, "the step tests failed, the quick tests: 3 passed"),
+        ("none", 0, "the audit; no tests were run"),
+    ],
+)
+def test_what_was_run_is_named(tmp_path: Path, monkeypatch, tests: str, code: int, said: str) -> None:
+    ran = []
+
+    def run(step: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(step)
+        failed = code if "pytest" in step else 0
+        return subprocess.CompletedProcess(step, failed, "3 passed in 1.00s\n", "")
+
+    monkeypatch.setattr(pythons.subprocess, "run", run)
+    monkeypatch.setattr(pythons, "versions", lambda python: {})
+    monkeypatch.setattr(pythons, "interpreters", lambda version: iter([Path(sys.executable)]))
+    monkeypatch.setattr(pythons, "works", lambda path, version: True)
+    found = pythons.tried("3.12", "constraints.txt", tmp_path, tests)
+    assert found == {"passed": code == 0, "said": said}
+    given = [step[4:] for step in ran if "pytest" in step]
+    assert given == {"quick": [list(pythons.QUICK)], "whole": [[]], "none": []}[tests]
+
+
 def test_the_lowest_versions_are_those_that_are_stated() -> None:
     import tomllib
 

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "pythons.json"
 #: What stands for itself and takes a minute or two, and one run of each command on the demo models.
 QUICK = ("tests/functional", "tests/modalities", "tests/models", "tests/test_layers.py", "tests/test_cli.py")
+#: How the table names what was run.
+NAMES = {"quick": "the quick tests", "whole": "all tests"}
 #: The versions of these are shown.
 SHOWN = ("torch", "numpy", "transformers", "open_clip_torch", "adversarial-robustness-toolbox")
 
@@ -95,9 +97,9 @@ def tried(version: str, constraints: str, folder: Path, tests: str, reuse: bool 
         done = subprocess.run([str(part) for part in step], cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             (folder / f"{environment.name}-{name}.log").write_text(done.stdout + done.stderr)
-            last = f"; {counted(done.stdout)}" if name == "tests" else ""
+            last = f", {NAMES[tests]}: {counted(done.stdout)}" if name == "tests" else ""
             return {"passed": False, "said": f"the step {name} failed{last}"} | versions(python)
-    said = counted(done.stdout) if tests != "none" else "the audit; no tests were run"
+    said = f"{NAMES[tests]}: {counted(done.stdout)}" if tests != "none" else "the audit; no tests were run"
     return {"passed": True, "said": said} | versions(python)
 
 
