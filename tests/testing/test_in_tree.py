@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("little_effort")
 
 #: What iterates is as exact as it can be, and what is deep is not as deep.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "deq": {"max_iter": 300, "tolerance": 1e-12},
+    "deq": {"max_iter": 1000, "tolerance": 1e-12},
     "mcmult": {"hidden": 10, "layers": 2, "self_layers": 1},
 }
 #: What papers say otherwise.
@@ -99,7 +99,15 @@ def test_demos(name: str) -> None:
     assert left_out(check_multimodal_model(model)) == skipped
 
 
-@pytest.mark.parametrize("name", FUSIONS)
+def test_a_fusion_that_iterates() -> None:
+    """What takes its time is looked at where all of it is."""
+    left = dict.fromkeys(("missing", "dtypes", "leaves-no-trace", "saved", "copies"), "takes long")
+    assert left_out(check_fusion("deq", left, **OPTIONS["deq"])) == {"unimodal-scores", "steps", *left}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "deq" else name for name in FUSIONS]
+)
 def test_fusions(name: str) -> None:
     skipped = left_out(check_fusion(name, **OPTIONS.get(name, {})))
     assert skipped <= {"unimodal-scores", "steps"}
