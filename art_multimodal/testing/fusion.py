@@ -47,11 +47,7 @@ class _Case(Asked):
 
     def features(self, count: int = _COUNT, seed: int = 0) -> Features:
         generator = torch.Generator().manual_seed(seed)
-        draw = {
-            name: torch.randn(count, width, generator=generator, dtype=torch.float64)
-            for name, width in self.widths.items()
-        }
-        return draw
+        return {name: torch.randn(count, of, generator=generator).double() for name, of in self.widths.items()}
 
     def present(self, count: int = _COUNT, without: str = "", rows: slice = slice(None)) -> dict[str, Tensor]:
         there = {name: torch.ones(count, dtype=torch.bool) for name in self.widths}
