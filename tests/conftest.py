@@ -1,4 +1,7 @@
-"""Shared fixtures: the demo model, its data, and a tiny classifier."""
+"""Shared fixtures: the demo model, its data, and a tiny classifier.
+
+What takes seconds to import is imported by who uses it: the process that hands out tests to others runs none.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,21 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import settings
-from once import made_once
-from tiny import TinyEncoder
-from walks import build_wheel
 
-from art_multimodal import ZeroShotClassifier, load_model
-from art_multimodal.datasets import LabelledImages, open_data
+if TYPE_CHECKING:
+    import numpy as np
+    from tiny import TinyEncoder
 
-# These models are too small for two threads, which then wait for each other more than they work.
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    from art_multimodal import ZeroShotClassifier
+    from art_multimodal.datasets import LabelledImages
+
 # Timing must not decide a property test on a busy machine; the examples are the same in every run.
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci")
@@ -45,6 +46,10 @@ _LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    # These models are too small for two threads, which then wait for each other more than they work.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     place = {name: number for number, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
@@ -52,6 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
     """Whatever draws from global generators draws the same in every run, whichever tests came before."""
+    import numpy as np
+    import torch
+
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -68,38 +76,53 @@ def little_effort() -> Iterator[None]:
 
 @pytest.fixture
 def tiny() -> TinyEncoder:
+    from tiny import TinyEncoder
+
     return TinyEncoder().eval()
 
 
 @pytest.fixture
 def tiny_classifier(tiny: TinyEncoder) -> ZeroShotClassifier:
+    from art_multimodal import ZeroShotClassifier
+
     return ZeroShotClassifier(tiny, ("cat", "dog", "bird", "fish"), device_type="cpu")
 
 
 @pytest.fixture
 def tiny_images() -> np.ndarray:
+    import numpy as np
+
     return np.random.default_rng(0).random((6, 3, 8, 8), dtype=np.float32)
 
 
 @pytest.fixture(scope="session")
 def digits() -> LabelledImages:
+    from art_multimodal.datasets import open_data
+
     return open_data("demo:digits")
 
 
 @pytest.fixture(scope="session")
 def digits_images(digits: LabelledImages) -> tuple[np.ndarray, np.ndarray]:
     """All held-out digits and their labels."""
+    import numpy as np
+
     images = np.stack([digits.image(index) for index in range(len(digits))])
     return images, np.array([digits.label_of(index) for index in range(len(digits))])
 
 
 @pytest.fixture
 def digits_classifier(digits: LabelledImages) -> ZeroShotClassifier:
+    from art_multimodal import ZeroShotClassifier, load_model
+
     return ZeroShotClassifier(load_model("demo:digits"), digits.class_names, digits.templates, device_type="cpu")
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel of the package."""
+    from once import made_once
+    from walks import build_wheel
+
     (wheel,) = made_once(tmp_path_factory, "wheel", build_wheel).glob("wheels/*.whl")
     return wheel
