@@ -1,5 +1,7 @@
 """Processes that begin as a copy of one that has imported the package: no test waits for that import twice.
 
+The copy has what commands import when they come to it, too: the modules of a language model take seconds.
+
 Each still has its own memory, environment, exit code and end by a signal. What is about importing, or about what an
 interpreter reads when it starts, is a process of :mod:`subprocess`.
 """
@@ -21,12 +23,17 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _ROOT = Path(__file__).parents[1]
 #: Reads a line for each request. A copy leaves the loop, runs what it is for, and ends as any interpreter does.
 _SERVER = """
-import json, os, runpy, signal, sys
-import torch.distributed
+import contextlib, json, os, runpy, signal, sys
+import sklearn.datasets, torch.distributed
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM
 import art_multimodal.cli.program, art_multimodal.cli.options, art_multimodal.defences.trainer
 import art_multimodal.defences.training_run, art_multimodal.evaluations.benchmark.amending
 import art_multimodal.evaluations.certification, art_multimodal.evaluations.evidence.bundle
-import art_multimodal.evaluations.plans
+import art_multimodal.demo.night_data, art_multimodal.evaluations.plans
+with contextlib.suppress(ImportError):
+    # Patterns of names of weights, which the first model of a process compiles; to load one would leave threads.
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    get_checkpoint_conversion_mapping("bert")
 
 def become(given):
     os.environ.clear()
