@@ -17,8 +17,8 @@ from forked import ONE_THREAD, Forked
 SHOWN = 3000
 #: What both processes are told by a launcher, besides which of them they are.
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-#: Seconds that a process has to end, once the other has failed.
-_GRACE = 60
+#: Seconds that a process has to end, once the other has failed: more than a busy machine needs, less than a hang.
+_GRACE = 600
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def audited(*more: str) -> list[str]:
 
 
 def test_a_function_is_audited_and_verified(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = "python:digit_service:ask:batch=3,timeout=20"
+    spec = "python:digit_service:ask:batch=3,timeout=600"
     code, out, err = run(capsys, *audited(spec, "--surrogate", "demo:digits/robust", "--fixtures", "all"))
     assert code == 0, err
     assert "NOT RUN: pgd, art_pgd" in out and "transfer@digits_robust" in out

@@ -45,7 +45,7 @@ def laid_out(page: str, folder: Path) -> dict:
     outer.write_text(_FRAME % (WIDTH, json.dumps(page).replace("</", "<\\/")), encoding="utf-8")
     command = [str(BROWSER), "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={folder / 'profile'}"]
     command += ["--virtual-time-budget=20000", "--dump-dom", outer.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     (said,) = re.findall(r"<pre>(\{.*?\})</pre>", done.stdout, re.DOTALL)
     return json.loads(html.unescape(said))
 

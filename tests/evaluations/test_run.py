@@ -8,8 +8,6 @@ import gc
 import json
 import os
 import shutil
-import signal
-import time
 import weakref
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 from audits import SETTINGS, read_report, sealed, timeless
 from forked import Forked
+from killed import killed_in
 from photos import save_photo
 
 from art_multimodal import InputError, ZeroShotClassifier, load_model
@@ -109,20 +108,19 @@ def test_resume_after_a_cut_at_any_byte(finished: RunLog, tmp_path: Path) -> Non
 
 
 def test_resume_after_real_kills(finished: RunLog, tmp_path: Path) -> None:
-    command = ["-m", "art_multimodal", "audit", "demo:digits", "--data", "demo:digits", "--attacks", SETTINGS.attacks]
-    command += ["--eps", "8/255", "--steps", "5", "--limit", "20", "--batch-size", "8", "--group-size", "8"]
-    command += ["--seed", "3", "--device", "cpu", "--out", str(tmp_path / "out"), "--resume"]
-    log = tmp_path / "out" / "log.jsonl"
-    kills = 0
-    for wanted in (1, 6):
-        process = Forked(tmp_path, *command)
-        while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= wanted):
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-    assert kills >= 1
-    assert Forked(tmp_path, *command).wait() == 0
-    assert timeless(read_report(tmp_path / "out")) == timeless(read_report(finished.folder))
+    out = tmp_path / "out"
+    command = ("art_multimodal", "audit", "demo:digits", "--data", "demo:digits", "--attacks", SETTINGS.attacks)
+    command += ("--eps", "8/255", "--steps", "5", "--limit", "20", "--batch-size", "8", "--group-size", "8")
+    command += ("--seed", "3", "--device", "cpu", "--out", str(out), "--resume")
+    # Between two lines of a batch, and before the first picture that the next batch leaves.
+    for names, number, lines in ((r"^log\.jsonl$", 4, 2), ("^pictures/.", 1, 2)):
+        killed_in(out, number, *command, names=names)
+        assert (out / "log.jsonl").read_bytes().count(b"\n") == lines
+    assert Forked(tmp_path, "-m", *command).wait() == 0
+    assert timeless(read_report(out)) == timeless(read_report(finished.folder))
+    assert {path.name for path in (out / "pictures").iterdir()} == {
+        path.name for path in (finished.folder / "pictures").iterdir()
+    }
 
 
 @pytest.mark.parametrize(

@@ -247,5 +247,5 @@ def test_what_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> 
 )
 def test_bad_answers_end_before_the_work(tmp_path: Path, function: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        Audit(settings(AnsweringModel(function, Limits(timeout=5))), tmp_path / "run", device="cpu")
+        Audit(settings(AnsweringModel(function, Limits(timeout=600))), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
