@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from several import contracting
 
 from art_multimodal import FusionClassifier, cli, load_model
 from art_multimodal.datasets import LabelledSampleArrays, open_data
@@ -121,9 +122,7 @@ def test_a_solver_that_does_not_get_there_is_said_and_counted(tmp_path: Path, ca
         torch.manual_seed(0)
         model = fitting_model("deq", data.modalities.values(), data.class_names, x, max_iter=most).eval()
         if not said:
-            # So small that the layer contracts wherever it is.
-            for norm in (model.fusion.norm, *(cell.norms[2] for cell in model.fusion.cells.values())):
-                torch.nn.init.constant_(norm.weight, 0.02)
+            contracting(model.fusion, 0.02)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             labels = FusionClassifier(model, device_type="cpu").predict_labels(x)

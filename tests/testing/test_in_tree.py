@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from art.attacks.attack import EvasionAttack
-from several import MODELS, make
+from several import MODELS, contracting, make
 from tiny import TinyEncoder, TinyFusion, TinyJointFusion
 
 from art_multimodal import load_model
@@ -19,7 +20,7 @@ from art_multimodal.evaluations.suite.entry import Make
 from art_multimodal.evaluations.suite.image import Build, art_pgd, image_attack, pgd
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.fusion import FusionModel
-from art_multimodal.models.fusions import FUSIONS
+from art_multimodal.models.fusions import FUSIONS, Equilibrium, Fusion
 from art_multimodal.testing import (
     ContractReport,
     check_attack,
@@ -33,11 +34,15 @@ from art_multimodal.testing.attack_cases import VICTIMS, small_budget
 
 pytestmark = pytest.mark.usefixtures("little_effort")
 
-#: What iterates is as exact as it can be, and what is deep is not as deep.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "deq": {"max_iter": 1000, "tolerance": 1e-12},
-    "mcmult": {"hidden": 10, "layers": 2, "self_layers": 1},
-}
+
+def equilibrium(widths: Mapping[str, int], classes: int) -> Fusion:
+    """One that is exact, and soon: where its layer does not contract, every question takes all steps."""
+    return contracting(Equilibrium(widths, classes, tolerance=1e-12))
+
+
+#: What is made otherwise, by name; and what is not as deep.
+MADE = {"deq": equilibrium}
+OPTIONS: dict[str, dict[str, Any]] = {"mcmult": {"hidden": 10, "layers": 2, "self_layers": 1}}
 #: What papers say otherwise.
 BUT = {
     "qmf": {"batch-order": "each sample is ranked against the next one (arXiv:2306.02050)"},
@@ -99,17 +104,9 @@ def test_demos(name: str) -> None:
     assert left_out(check_multimodal_model(model)) == skipped
 
 
-def test_a_fusion_that_iterates() -> None:
-    """What takes its time is looked at where all of it is."""
-    left = dict.fromkeys(("missing", "dtypes", "leaves-no-trace", "saved", "copies"), "takes long")
-    assert left_out(check_fusion("deq", left, **OPTIONS["deq"])) == {"unimodal-scores", "steps", *left}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "deq" else name for name in FUSIONS]
-)
+@pytest.mark.parametrize("name", FUSIONS)
 def test_fusions(name: str) -> None:
-    skipped = left_out(check_fusion(name, **OPTIONS.get(name, {})))
+    skipped = left_out(check_fusion(MADE.get(name, name), **OPTIONS.get(name, {})))
     assert skipped <= {"unimodal-scores", "steps"}
     assert ("steps" in skipped) != FUSIONS[name].takes_steps
 
