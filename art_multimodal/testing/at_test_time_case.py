@@ -92,7 +92,7 @@ def counted_texts(case: Case) -> Iterator[dict[str, int]]:
         yield count
         return
     count.update(texts_forward=0, texts_backward=0)
-    project: Callable[[Tensor], Tensor] = tower.project  # type: ignore[assignment]
+    project: Callable[[Tensor], Tensor] = tower.project
 
     def watched(states: Tensor) -> Tensor:
         sets = len(states) // texts
@@ -100,7 +100,7 @@ def counted_texts(case: Case) -> Iterator[dict[str, int]]:
         count["texts_backward"] += sets * states.requires_grad
         return project(states)
 
-    tower.project = watched  # type: ignore[assignment]
+    tower.project = watched
     try:
         yield count
     finally:

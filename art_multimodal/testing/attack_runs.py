@@ -169,5 +169,6 @@ def _changed(run: Run, again: Attacked, atol: float) -> dict[str, np.ndarray]:
     for name, of, _, other in fields(run, again):
         first = firsts[name]
         same = (first == other) if of is None else np.isclose(first, other, rtol=0, atol=atol, equal_nan=True)
-        found[name] = ~np.asarray(same, dtype=bool).reshape(len(other), -1).all(axis=1)
+        kept = np.asarray(same, dtype=bool).reshape(len(other), -1).all(axis=1)
+        found[name] = np.logical_not(kept)
     return found
