@@ -1,4 +1,4 @@
-"""The page on extending, done literally: its files are written, its commands run, and nothing else is there.
+"""The page extending.md, done literally: its files are written, its commands run, and nothing else is there.
 
 The package is the built wheel in a folder of its own. Each command is run in a process of its own, so that none profits
 from a plug-in that an earlier one has loaded.

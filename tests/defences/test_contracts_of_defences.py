@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from named_defences import written
 
 from art_multimodal.defences import test_time
 from art_multimodal.defences.entry import DEFENCES
@@ -19,6 +21,7 @@ AT_TEST_TIME = [name for name, entry in DEFENCES.items() if entry.test_time]
 IN_FRONT = [name for name, entry in DEFENCES.items() if not entry.test_time]
 #: What takes long or does little on small images as it stands.
 OPTIONS = {"r_tpt": "views=4,selected=0.5,neighbours=2", "ttc": "threshold=0.3", "coarse_grid": "side=6"}
+OPTIONS["tapt"] = "statistics={statistics},views=3,selected=0.7,lr=0.01"
 #: What is meant to be otherwise.
 DRAWS = "it draws from numpy's global generator, as ART's classes do"
 BUT: dict[str, dict[str, str]] = {
@@ -27,8 +30,14 @@ BUT: dict[str, dict[str, str]] = {
         ("leaves-no-trace", "repeatable", "batch-independence", "memory-layout", "copies"), DRAWS
     ),
 }
-#: Classes at test time that have no name, since nobody can give what they need by an option.
-UNNAMED = {"TestTimeAdversarialPromptTuning": SMALL["tapt"]}
+
+
+@pytest.fixture
+def statistics(tmp_path: Path) -> Path:
+    """A file of those of the model that defences are asked in front of."""
+    file = tmp_path / "clean.safetensors"
+    SMALL["tapt"].clean.save(file)
+    return file
 
 
 def left_out(report: ContractReport) -> set[str]:
@@ -45,22 +54,18 @@ def expected(defence: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", AT_TEST_TIME)
-def test_named_ones_at_test_time(name: str) -> None:
-    defence = parse_defence(f"{name}:{OPTIONS[name]}" if name in OPTIONS else name).build()
+def test_those_at_test_time(name: str, statistics: Path) -> None:
+    options = OPTIONS.get(name, "").format(statistics=statistics)
+    defence = parse_defence(f"{name}:{options}" if options else name).build()
     assert defence.random == DEFENCES[name].random
     assert left_out(check_test_time_defence(defence)) == expected(defence)
 
 
-@pytest.mark.parametrize("name", UNNAMED)
-def test_others_at_test_time(name: str) -> None:
-    assert left_out(check_test_time_defence(UNNAMED[name])) == expected(UNNAMED[name])
-
-
-def test_no_class_at_test_time_is_forgotten() -> None:
+def test_no_class_at_test_time_is_forgotten(tmp_path: Path) -> None:
     public = [getattr(test_time, name) for name in test_time.__all__]
     kinds = {one.__name__ for one in public if isinstance(one, type) and issubclass(one, TestTimeDefence)}
-    named = {type(parse_defence(name).build()).__name__ for name in AT_TEST_TIME}
-    assert kinds - {"TestTimeDefence"} == named | set(UNNAMED)
+    named = {type(parse_defence(written(name, tmp_path)).build()).__name__ for name in AT_TEST_TIME}
+    assert kinds - {"TestTimeDefence"} == named
 
 
 @pytest.mark.parametrize("name", IN_FRONT)

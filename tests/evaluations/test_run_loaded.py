@@ -39,8 +39,10 @@ def test_a_loaded_model_on_arrays(tmp_path: Path) -> None:
         assert {**again["results"][name], "seconds": 0} == {**row, "seconds": 0}
     # The same objects go on with the run; other pixels do not.
     Audit(settings, tmp_path / "loaded", device="cpu").evaluate(resume=True)
-    other = digits(24)
-    other.image(0)[0, 0, 0] = 0.5
+    images = np.stack([data.image(index) for index in range(24)])
+    images[0, 0, 0, 0] = 0.5
+    labels = [data.label_of(index) for index in range(24)]
+    other = LabelledArrays(images, labels, data.class_names, templates=data.templates)
     with pytest.raises(InputError, match="fingerprint"):
         Audit(replace(settings, data=other), tmp_path / "loaded", device="cpu").evaluate(resume=True)
 
