@@ -20,8 +20,12 @@ from .guarded import DEFENCES as SMALL
 AT_TEST_TIME = [name for name, entry in DEFENCES.items() if entry.test_time]
 IN_FRONT = [name for name, entry in DEFENCES.items() if not entry.test_time]
 #: What takes long or does little on small images as it stands.
-OPTIONS = {"r_tpt": "views=4,selected=0.5,neighbours=2", "ttc": "threshold=0.3", "coarse_grid": "side=6"}
-OPTIONS["tapt"] = "statistics={statistics},views=3,selected=0.7,lr=0.01"
+OPTIONS = {
+    "r_tpt": "views=4,selected=0.5,neighbours=2",
+    "ttc": "threshold=0.3",
+    "coarse_grid": "side=6",
+    "tapt": "statistics={statistics},views=3,selected=0.7,lr=0.01",
+}
 #: What is meant to be otherwise.
 DRAWS = "it draws from numpy's global generator, as ART's classes do"
 BUT: dict[str, dict[str, str]] = {

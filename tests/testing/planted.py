@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from art_multimodal.testing import ContractError
+from art_multimodal.testing import ContractError, asked
 from art_multimodal.testing.contract import Contract
 
 
@@ -48,3 +50,23 @@ def changed(model: Any, **methods: Any) -> Any:
     kind = type(model)
     model.__class__ = type(f"Changed{kind.__name__}", (kind,), methods)
     return model
+
+
+def with_a_lambda(model: Any) -> Any:
+    """The same model with an attribute that cannot be copied by pickling."""
+    model.hook = lambda x: x
+    return model
+
+
+@contextmanager
+def damaged_when_saved() -> Iterator[None]:
+    """What is loaded within has other weights than what was saved."""
+    load = asked.load_saved_model
+
+    def damaged(folder: Any) -> Any:
+        model = load(folder)
+        next(model.parameters()).data.mul_(1.01)
+        return model
+
+    with patch.object(asked, "load_saved_model", damaged):
+        yield

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
-from testing.planted import Fault, changed
+from testing.planted import Fault, changed, damaged_when_saved, with_a_lambda
 from tiny import TinyEncoder
 from torch import Tensor
 
 from art_multimodal import load_model
 from art_multimodal.demo.towers import byte_tokens
-from art_multimodal.testing import asked, check_dual_encoder
+from art_multimodal.testing import check_dual_encoder
 from art_multimodal.testing.dual_encoder import DUAL_ENCODER
 
 image, text, tower = TinyEncoder.encode_image, TinyEncoder.encode_text, TinyEncoder.image_tower
@@ -161,21 +160,8 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def with_a_lambda() -> TinyEncoder:
-    model = TinyEncoder()
-    model.hook = lambda x: x  # type: ignore[assignment]
-    return model
-
-
-def damaged_when_saved() -> None:
-    load = asked.load_saved_model
-
-    def damaged(folder: Any) -> Any:
-        model = load(folder)
-        next(model.parameters()).data.mul_(1.01)
-        return model
-
-    with patch.object(asked, "load_saved_model", damaged):
+def loaded_otherwise() -> None:
+    with damaged_when_saved():
         check_dual_encoder(load_model("demo:digits"))
 
 
@@ -186,8 +172,8 @@ def _planted(what: str) -> Fault:
 
 FAULTS = [
     *map(_planted, ENCODERS),
-    Fault(DUAL_ENCODER, "copies", "a lambda on it", lambda: check_dual_encoder(with_a_lambda())),
-    Fault(DUAL_ENCODER, "saved", "weights that are not saved", damaged_when_saved),
+    Fault(DUAL_ENCODER, "copies", "a lambda on it", lambda: check_dual_encoder(with_a_lambda(TinyEncoder()))),
+    Fault(DUAL_ENCODER, "saved", "weights that are not saved", loaded_otherwise),
 ]
 
 

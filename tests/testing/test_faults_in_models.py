@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from several import make
-from testing.planted import Fault, changed
+from testing.planted import Fault, changed, damaged_when_saved, with_a_lambda
 from torch import Tensor
 
 from art_multimodal import load_model
 from art_multimodal.demo.towers import byte_tokens
 from art_multimodal.modalities.kinds import Table
 from art_multimodal.models.families.modular.model import ModularModel
-from art_multimodal.testing import asked, check_multimodal_model
+from art_multimodal.testing import check_multimodal_model
 from art_multimodal.testing.multimodal import MULTIMODAL_MODEL
 
 encode, combine, predict = ModularModel.encode, ModularModel.combine, ModularModel.predict
@@ -130,21 +129,8 @@ def forgetting_the_fill() -> Any:
     return model
 
 
-def with_a_lambda() -> Any:
-    model = make("concat")
-    model.hook = lambda x: x  # type: ignore[assignment]
-    return model
-
-
-def damaged_when_saved() -> None:
-    load = asked.load_saved_model
-
-    def damaged(folder: Any) -> Any:
-        model = load(folder)
-        next(model.parameters()).data.mul_(1.01)
-        return model
-
-    with patch.object(asked, "load_saved_model", damaged):
+def loaded_otherwise() -> None:
+    with damaged_when_saved():
         check_multimodal_model(load_model("demo:views"))
 
 
@@ -156,8 +142,8 @@ def _planted(what: str) -> Fault:
 FAULTS = [
     *map(_planted, MODELS),
     Fault(MULTIMODAL_MODEL, "removal", "zero for the fill", lambda: check_multimodal_model(forgetting_the_fill())),
-    Fault(MULTIMODAL_MODEL, "copies", "a lambda on it", lambda: check_multimodal_model(with_a_lambda())),
-    Fault(MULTIMODAL_MODEL, "saved", "weights that are not saved", damaged_when_saved),
+    Fault(MULTIMODAL_MODEL, "copies", "a lambda on it", lambda: check_multimodal_model(with_a_lambda(make("concat")))),
+    Fault(MULTIMODAL_MODEL, "saved", "weights that are not saved", loaded_otherwise),
 ]
 
 
