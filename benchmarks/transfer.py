@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.stats import permutation_test
 from torch import Tensor, nn
 from torch.nn import functional as F
 from victims import CIFAR, CIFAR_CLASSES, CIFAR_TEMPLATES
@@ -30,7 +31,7 @@ from art_multimodal.attacks.budget import Budget
 from art_multimodal.attacks.evasion import TransferAttack
 from art_multimodal.demo.towers import PAD, Block, ByteTextTower, byte_tokens
 from art_multimodal.evaluations.transfer import NOISE, OTHERS, TransferCell, TransferMatrix, transfer_matrix
-from art_multimodal.functional.statistics import mcnemar, proportion_ci95
+from art_multimodal.functional.statistics import mean_ci95, proportion_ci95
 from art_multimodal.models.dual_encoder import DualEncoder
 from art_multimodal.models.preprocessing import ImagePreprocessing
 
@@ -52,9 +53,10 @@ PROTOCOL = (
     "{train:,} images of CIFAR-10 for {epochs} epochs each, with the class prompts: small models, far from the state "
     "of the art, and one seed. {samples} test images, l_inf, eps {eps:g}/255, {steps} steps. Success in % over the "
     "samples that the target has right before. White box: each model on itself. One to another: all {pairs} pairs of "
-    "two models together. Two to the third: made on the mean logits (or embeddings) of the two others. Paired over the "
-    "same samples and targets, one-sided McNemar: p that a variant is no better than what it is compared with, and "
-    "that two are no better than the better one of the two for each target."
+    "two models together. Two to the third: made on the mean logits (or embeddings) of the two others. Intervals "
+    "and tests are over images, each of which counts in several pairs. p, one-sided, of 9,999 exchanges within images: "
+    "that a variant is no better than what it is compared with, that two are no better than one of them on average, "
+    "and than the better one of the two for each target, which is chosen behind the fact."
 )
 
 
@@ -187,7 +189,8 @@ def measured(
     """The matrix of a variant, from its file as far as it is there."""
     eps = options.eps / 255
     budget = Budget("inf", eps, 2.5 * eps / options.steps, options.steps, batch_size=64)
-    settings = {"eps": options.eps, "steps": options.steps, "samples": len(x), "epochs": options.epochs}
+    settings = {"eps": options.eps, "steps": options.steps, "samples": len(x)}
+    settings |= {"epochs": options.epochs, "train": options.train}
     key = "-".join(f"{value:g}" for value in settings.values())
     path = options.folder / f"{name.replace(', ', '+').replace(' ', '_')}-{key}.json"
     known = json.loads(path.read_text()) if path.exists() else []
@@ -206,49 +209,63 @@ def measured(
     return matrix
 
 
-def letters(cells: Sequence[TransferCell]) -> str:
-    """Outcomes of several cells, one after the other."""
-    return "".join(cell.outcomes for cell in cells)
+def table(cells: Sequence[TransferCell]) -> np.ndarray:
+    """Outcomes ``[cells, N]``: 1 misled, 0 not, NaN where the target was wrong before."""
+    return np.array([[{"1": 1.0, "0": 0.0, "-": np.nan}[letter] for letter in cell.outcomes] for cell in cells])
 
 
-def share(outcomes: str) -> str:
-    """Success in %, with its interval."""
-    fooled, n = outcomes.count("1"), len(outcomes) - outcomes.count("-")
-    low, high = proportion_ci95(fooled, n) or (0.0, 0.0)
-    return f"{100 * fooled / n:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+def share(cells: Sequence[TransferCell]) -> str:
+    """Success in %, with its interval: images were drawn, and each counts in several cells."""
+    outcomes = table(cells)
+    fooled, n = np.nansum(outcomes, axis=0), np.isfinite(outcomes).sum(axis=0)
+    mean = fooled.sum() / n.sum()
+    low, high = proportion_ci95(int(fooled.sum()), int(n.sum())) or (0.0, 1.0)
+    # What each image adds to the quotient of two sums, to the first order.
+    by_image = mean_ci95(mean + (fooled - mean * n) / n.mean())
+    if len(outcomes) > 1 and by_image is not None:
+        low, high = max(0.0, min(low, by_image[0])), min(1.0, max(high, by_image[1]))
+    return f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def better(outcomes: str, others: str) -> str:
-    """p of the one-sided test that the first mislead more."""
-    more = sum(a == "1" and b == "0" for a, b in zip(outcomes, others, strict=True))
-    fewer = sum(a == "0" and b == "1" for a, b in zip(outcomes, others, strict=True))
-    return f"{mcnemar(more, fewer, 'greater'):.2g}"
+def better(cells: Sequence[TransferCell], others: Sequence[TransferCell]) -> str:
+    """p of the one-sided test that the first mislead more: under none of it an image's two sums might be exchanged."""
+    sums = [np.nansum(table(of), axis=0) for of in (cells, others)]
+    if np.array_equal(*sums):
+        return "1"
+
+    def more(these: np.ndarray, those: np.ndarray, axis: int) -> np.ndarray:
+        return (these - those).sum(axis=axis)
+
+    found = permutation_test(
+        sums, more, permutation_type="samples", alternative="greater", n_resamples=9_999, batch=1_000, rng=0
+    )
+    return f"{found.pvalue:.2g}"
 
 
 def rows_of(matrices: dict[str, TransferMatrix]) -> list[list[str]]:
     """A row for each variant."""
     rows, single, both = [], {}, {}
     for name, matrix in matrices.items():
-        models = matrix.models
-        single[name] = letters([matrix.cells[a, b] for a in models for b in models if a != b])
-        both[name] = letters([matrix.cells[OTHERS, b] for b in models])
-        # For each target the better one of the two others.
-        best = [max((matrix.cells[a, b] for a in models if a != b), key=lambda cell: cell.fooled) for b in models]
-        white = letters([matrix.cells[a, a] for a in models])
-        noise = letters([matrix.cells[NOISE, b] for b in models])
+        models, cells = matrix.models, matrix.cells
+        single[name] = [cells[a, b] for a in models for b in models if a != b]
+        both[name] = [cells[OTHERS, b] for b in models]
+        # For each target the better one of the two others; and each of the two, which two against one meet twice.
+        best = [max((cells[a, b] for a in models if a != b), key=lambda cell: cell.fooled) for b in models]
+        twice = [cells[OTHERS, b] for a in models for b in models if a != b]
         if not rows:
-            rows.append([NOISE, "", share(noise), "", "", "", ""])
+            rows.append([NOISE, "", share([cells[NOISE, b] for b in models]), *[""] * 5])
         other = VARIANTS[name][1]
         tests = [better(single[name], single[other]), better(both[name], both[other])] if other in single else ["", ""]
         rows.append(
             [
                 name,
-                share(white),
+                share([cells[a, a] for a in models]),
                 share(single[name]),
                 tests[0],
                 share(both[name]),
                 tests[1],
-                better(both[name], letters(best)),
+                better(twice, single[name]),
+                better(both[name], best),
             ]
         )
     return rows
@@ -259,9 +276,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=CIFAR)
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--train", type=int, default=5_000)
-    parser.add_argument("--samples", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--train", type=int, default=10_000)
+    parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--eps", type=float, default=8)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
@@ -303,6 +320,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                     "p",
                     "two to the third",
                     "p",
+                    "p, two against one",
                     "p, two against the better one",
                 ],
                 "rows": rows_of(matrices),
@@ -312,10 +330,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 "header": ["made on", *models],
                 "rows": [
                     ["accuracy before", *(f"{100 * first.accuracy(name):.1f}" for name in models)],
-                    *(
-                        [source, *(share(shown.cells[source, name].outcomes) for name in models)]
-                        for source in shown.sources
-                    ),
+                    *([source, *(share([shown.cells[source, name]]) for name in models)] for source in shown.sources),
                 ],
             },
         ],

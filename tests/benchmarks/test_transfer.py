@@ -25,6 +25,8 @@ def test_models_and_cells_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     np.savez(tmp_path / "data.npz", **arrays)
     given = ["--data", str(tmp_path / "data.npz"), "--folder", str(tmp_path / "kept"), "--epochs", "8", "--steps", "2"]
     given += [
+        "--train",
+        "256",
         "--samples",
         "8",
         "--eps",
