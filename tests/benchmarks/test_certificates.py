@@ -100,7 +100,12 @@ def test_the_anchor_of_digits_is_reproduced() -> None:
     for way, row in expected.items():
         for place, (budget, value) in enumerate(zip(digits.BUDGETS, row, strict=True)):
             got = found[f"{way}/{','.join(map(str, budget))}"].mean()
-            assert -0.03 <= got - value <= (0.12 if (way, place) in above else 0.03), (way, budget, got)
+            if not value and (way, place) not in above:
+                assert got == 0, (way, budget, got)
+                continue
+            # Shares of perceptrons of four seeds have a standard deviation of 0.01, and other kernels make another one
+            # of each seed: four deviations of a difference of two.
+            assert -0.06 <= got - value <= (0.12 if (way, place) in above else 0.06), (way, budget, got)
     for budget in digits.BUDGETS:
         name = ",".join(map(str, budget))
         for way in ("all", "partition"):
