@@ -6,8 +6,10 @@ READY := $(VENV)/.ready
 OUT ?= build/audit
 # Of the tests; each takes about 2 GB of memory, with the process that its copies come from.
 WORKERS ?= 2
+# Programs that tests start take seconds to compile what they import, wherever the environment forbids to keep it.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: audit test quick test-slow test-kernels fuzz interop lint benchmarks docs links release-check publish-check pythons clean
+.PHONY: audit test quick test-slow slow-tests test-kernels fuzz interop lint benchmarks docs links release-check publish-check pythons clean
 
 # Made again only when what is to be installed has changed, so the second time costs nothing.
 $(READY): setup.py pyproject.toml constraints.txt
@@ -34,6 +36,10 @@ quick: $(READY)
 # What takes longer than a test may: notebooks from top to bottom, benchmarks in miniature, slow rows of the matrix.
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m slow
+
+# Which tests took longer than `make test` waits for: tests/slow.txt, written anew on two quiet cores in 20 minutes.
+slow-tests: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow or listed" -p tools.slow_tests
 
 # The suite as other processors would run it, and beside busy processes: some two hours on two cores. RUNS names some.
 test-kernels: $(READY)

@@ -17,6 +17,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import settings
 
+from tools.slow_tests import listed
+
 if TYPE_CHECKING:
     import numpy as np
     from tiny import TinyEncoder
@@ -45,8 +47,16 @@ _LONGEST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
+
+    left = set(listed())
+    for item in items:
+        if item.nodeid in left:
+            # Before those are left out that `-m` does not name.
+            item.add_marker("slow")
+            item.add_marker("listed")
 
     # These models are too small for two threads, which then wait for each other more than they work.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

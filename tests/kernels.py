@@ -24,7 +24,7 @@ KERNELS = {
     "native": {},
 }
 BUSY = 4
-_TWO_PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+_TWO_PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not slow or listed"]
 #: Environment and options of each run. Threads that wait for others sleep: there may be more of them than cores.
 RUNS: dict[str, tuple[dict[str, str], list[str]]] = {
     f"{kernel}-{threads}": (
