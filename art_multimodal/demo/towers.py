@@ -39,7 +39,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
         """``mask``, ``[L, L]`` or ``[N, 1, 1, L]``, is true where there is something to attend to."""
         n, length, width = x.shape
-        query, key, value = (part.view(n, length, self.heads, -1).transpose(1, 2) for part in self.open(x))
+        # Widths are said in full: of an empty batch nothing else would say them.
+        heads = (n, length, self.heads, width // self.heads)
+        query, key, value = (part.view(heads).transpose(1, 2) for part in self.open(x))
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         return self.close(x, attended.transpose(1, 2).reshape(n, length, width))
 

@@ -16,6 +16,7 @@ from art_multimodal.store.files import (
     replace_file,
     sync_folder,
     write_atomically,
+    write_by_itself,
 )
 from art_multimodal.store.lock import FolderLock
 from art_multimodal.store.merging import merge, own_log, shared_out
@@ -48,4 +49,5 @@ __all__ = [
     "sync_folder",
     "tensors_in",
     "write_atomically",
+    "write_by_itself",
 ]

@@ -203,3 +203,17 @@ def cannot_write(path: Path, error: Exception) -> InputError:
         f"Cannot write {shown(path)}: {reason_of(error)}. What is there already is kept; make room or choose another "
         "--out, and go on with --resume."
     )
+
+
+def write_by_itself(path: Path, content: bytes) -> None:
+    """Write a file that belongs to no run, as :func:`replace_file` does.
+
+    :raises InputError: If it cannot be written.
+    """
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {shown(path)}: {reason_of(error)}. Name a file in a folder that is there, and that may be "
+            "written in."
+        ) from error

@@ -83,7 +83,7 @@ def check_fusion(
 )
 @torch.no_grad()
 def _works(case: _Case) -> Iterator[str]:
-    for count in (_COUNT, 1):
+    for count in (_COUNT, 1, 0):
         fused = case.double(case.features(count), case.present(count))
         if fused.ndim != 2 or len(fused) != count:
             yield f"forward returns {tuple(fused.shape)} instead of ({count}, D)."

@@ -148,6 +148,14 @@ class Squeezed(Concat):
         return super().forward(features, present).squeeze()
 
 
+class BySample(Concat):
+    """Nothing cannot be stacked."""
+
+    def forward(self, features: Any, present: Any) -> Tensor:
+        fused = super().forward(features, present)
+        return torch.stack([*fused])
+
+
 class TimesPresence(Concat):
     """NaN times zero is NaN."""
 
@@ -203,6 +211,7 @@ FUSIONS: list[tuple[str, type[Fusion]]] = [
     ("repeatable", Noisy),
     ("works", OneScoreLess),
     ("works", Squeezed),
+    ("works", BySample),
     ("missing", TimesPresence),
     ("memory-layout", Viewing),
     ("saved", RememberingTheFirst),

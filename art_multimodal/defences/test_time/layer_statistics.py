@@ -20,7 +20,7 @@ from art_multimodal.models.layered_images import LayeredImages
 from art_multimodal.models.saving import weights_sha256
 from art_multimodal.plugins import made_with
 from art_multimodal.shown import shown
-from art_multimodal.store import cannot_write, read_regular, replace_file, tensors_in
+from art_multimodal.store import read_regular, tensors_in, write_by_itself
 from art_multimodal.store.files import OPTION_LIMIT, reason_of
 
 #: What stands in the header of a file, beside the tensors.
@@ -144,10 +144,7 @@ class LayerStatistics:
         facts |= {name: getattr(self, name) for name in _MADE_OF}
         if plugins:
             facts |= made_with(plugins)
-        try:
-            replace_file(path, save(values, {_KEY: json.dumps(facts, sort_keys=True)}))
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        write_by_itself(path, save(values, {_KEY: json.dumps(facts, sort_keys=True)}))
 
     @classmethod
     def load(cls, path: str | Path) -> LayerStatistics:

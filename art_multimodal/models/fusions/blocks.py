@@ -29,6 +29,9 @@ class Block(nn.Module):
         :param missing: Which steps of the source a sample lacks, booleans ``[N, S]``.
         :param source: What the states look at, ``[N, S, width]``; without it themselves.
         """
+        if not len(states):
+            # torch's attention does not know the shape of an empty mask.
+            return states
         seen = self.before(states)
         looked_at = seen if source is None else self.before(source)
         nothing = missing.all(dim=1, keepdim=True)

@@ -18,7 +18,7 @@ from art_multimodal.datasets.photos import ENDINGS, UnreadableSample, read_photo
 from art_multimodal.errors import InputError, one_line
 from art_multimodal.plugins import made_with
 from art_multimodal.shown import shown
-from art_multimodal.store import cannot_write, read_regular, replace_file, tensors_in
+from art_multimodal.store import read_regular, tensors_in, write_by_itself
 from art_multimodal.store.files import reason_of
 
 Universal = UniversalPerturbation | UniversalPatch
@@ -69,10 +69,7 @@ def save_universal(universal: Universal, path: str | Path, plugins: Sequence[Map
     if plugins:
         facts |= made_with(plugins)
     content = save({"values": np.ascontiguousarray(universal.values)}, {_KEY: json.dumps(facts, sort_keys=True)})
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    write_by_itself(path, content)
 
 
 def load_perturbation(path: str | Path, norm: str = "inf") -> UniversalPerturbation:
