@@ -16,7 +16,7 @@ import pytest
 
 LISTED = Path(__file__).parents[1] / "tests" / "slow.txt"
 #: Seconds from which on a test is listed.
-LONGEST = 0.75
+LONGEST = 0.6
 _calls: Counter[str] = Counter()
 _fixtures: Counter[str] = Counter()
 
