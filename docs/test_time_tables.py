@@ -34,6 +34,7 @@ REASONS = {
     "purification": "the models here have no generative model to purify with",
     "dbd": "the transformations are our choice, on images of 32 pixels",
     "r_tpt": "16 views instead of 64, crops instead of AugMix",
+    "tapt": "no prompts that were trained under attack, nor statistics under such; 8 views instead of 64",
 }
 #: What a defence has to be, in the order of the page.
 MARKS = {
@@ -102,6 +103,11 @@ def _broken_row(name: str, of: dict[str, Any]) -> list[str]:
     ]
 
 
+def _misfits(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Models, defences that do not fit them, and why."""
+    return [(model, name, why) for model, of in result["misfits"].items() for name, why in of.items()]
+
+
 def effects(results: Path, table: Table) -> str:
     """Whether the naive attack shows what papers report, and why it may not."""
     result, rows = _read(results), []
@@ -117,6 +123,7 @@ def effects(results: Path, table: Table) -> str:
                     "" if there else REASONS.get(name, "nothing that we know of"),
                 ]
             )
+    rows += [[f"`{name}`", model, "", "does not fit", why] for model, name, why in _misfits(result)]
     rows.sort(key=lambda row: row[0])
     return table(
         ("defence", "model", "naive, less the bare model's", "shown", "if not: what differs from the paper"), rows
@@ -136,8 +143,11 @@ def ranking(results: Path, table: Table) -> str:
             shown.append([place, f"`{row['defence']}`", worst, *gain, like])
         header = ("", "defence", "worst", "less the bare model's", "p", "not told apart from")
         parts[model] = table(header, shown)
-    rows = [[one["place"] or "", f"`{one['defence']}`", one["models"], signed(one["gain"])]
-            for one in result["overall"]]  # fmt: skip
+    rows = []
+    for one in result["overall"]:
+        others = ", ".join(model for model, name, _ in _misfits(result) if name == one["defence"])
+        models = f"{one['models']}; does not fit {others}" if others else one["models"]
+        rows.append([one["place"] or "", f"`{one['defence']}`", models, signed(one["gain"])])
     overall = table(("", "defence", "models", "worst, less the bare model's, mean"), rows) if rows else ""
     return _of_models({**parts, "all models": overall})
 
@@ -192,6 +202,11 @@ def summary(results: Path) -> str:
     measured, planned = result["cells"]["measured"], result["cells"]["planned"]
     if measured < planned:
         lines.append(f"{measured} of {planned} cells are measured so far. What follows is said of those.")
+    of_models: dict[tuple[str, str], list[str]] = {}
+    for model, name, why in _misfits(result):
+        of_models.setdefault((name, why), []).append(model)
+    for (name, why), models in of_models.items():
+        lines.append(f"`{name}` does not fit {' and '.join(models)}, and has no cell there. {why}")
     if pairs:
         shown = [signed_effect["ci95"][0] > 0 for by in result["effects"].values() for signed_effect in by.values()]
         lost = [of["columns"]["naive"]["value"] - of["columns"]["worst"]["value"] for _, _, of in pairs]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import torch
 
 from benchmarks.test_time.cells import measured, together
 from benchmarks.test_time.defences import DEFENCES
-from benchmarks.test_time.models import PROBLEMS, SEEDS
+from benchmarks.test_time.models import PROBLEMS, SEEDS, misfit
 from benchmarks.test_time.store import CELLS, missing
 
 
@@ -21,6 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cells", type=Path, default=CELLS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    for model, name in product(options.models, options.defences):
+        if reason := misfit(model, name):
+            print(f"{model}, {name}: does not fit. {reason}", flush=True)
     for seed in options.seeds:
         for model, name, cell, seconds in missing(options.cells, options.models, options.defences, seed, measured):
             said = {key: round(float(of.mean()), 3) for key, of in together(cell).items() if of.dtype == bool}

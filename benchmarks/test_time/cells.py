@@ -13,7 +13,7 @@ from art_multimodal.attacks.evasion import AlarmEvasion, ProjectedGradientDescen
 from art_multimodal.defences.test_time import TestTimeDefence
 from art_multimodal.evaluations.suite import Budget
 from art_multimodal.evaluations.suite.image import ImageAttack, square
-from benchmarks.test_time.defences import BARE, DEFENCES, images_of
+from benchmarks.test_time.defences import BARE, defence_of, images_of
 from benchmarks.test_time.models import STEPS, Problem
 
 #: Queries of Square, draws that attacks on random defences average over, and asks of one and the same image.
@@ -33,7 +33,7 @@ def measured(problem: Problem, name: str) -> dict[str, np.ndarray]:
     Of random defences also which have more than one label in several asks (``lottery``) and which are right in all of
     them (``asked``), without an attack.
     """
-    defence, count = DEFENCES[name], images_of(name)
+    defence, count = defence_of(name, problem.bare, problem.others), images_of(name)
     x, y = problem.x[:count], problem.y[:count]
     answering = attacked = problem.bare
     if defence is not None:

@@ -18,7 +18,7 @@ import torch
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder
 from art_multimodal.functional.statistics import proportion_ci95
 from benchmarks.test_time.cells import AT_ONCE, SEVERAL_VIEWS, together
-from benchmarks.test_time.defences import BARE, DEFENCES
+from benchmarks.test_time.defences import BARE, defence_of
 from benchmarks.test_time.models import PROBLEMS, Problem
 from benchmarks.test_time.store import CELLS, cell_of, load, missing
 
@@ -40,7 +40,7 @@ PROTOCOL = (
 
 def longer(problem: Problem, name: str) -> dict[str, np.ndarray]:
     """Which images are right under the longer descents."""
-    defence = DEFENCES[name]
+    defence = defence_of(name, problem.bare, problem.others)
     x, y = problem.x[:IMAGES], problem.y[:IMAGES]
     answering = attacked = problem.bare
     views = 1

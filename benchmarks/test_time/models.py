@@ -13,11 +13,16 @@ from art_multimodal import ZeroShotClassifier, load_model
 from art_multimodal.attacks.evasion import ProjectedGradientDescentDualEncoder, TransferAttack
 from art_multimodal.attacks.evasion.universal import UniversalPerturbationAttack
 from art_multimodal.datasets import open_data
+from art_multimodal.defences.test_time import TestTimeDefence
 from art_multimodal.demo.digits_data import ink_on_paper, load_strokes
-from benchmarks.robust_training.captions import TEST_TEMPLATES
+from art_multimodal.demo.loading import MLM_FOLDER
+from art_multimodal.errors import InputError
+from art_multimodal.models.families.hugging_face.loading import load_tokenizer
+from benchmarks.robust_training.captions import CIFAR_CLASSES, TEST_TEMPLATES
 from benchmarks.robust_training.data import cifar
+from benchmarks.robust_training.model import SmallCLIP
 from benchmarks.test_time import training
-from benchmarks.test_time.defences import IMAGES
+from benchmarks.test_time.defences import IMAGES, defence_of
 from benchmarks.universal import convolutional
 from benchmarks.universal import trained as trained_tower
 
@@ -37,7 +42,7 @@ class Problem:
     :param x: Images that no training has seen, and no choice was made by.
     :param eps: Radius of the l_inf ball, in the units of images in [0, 1].
     :param surrogates: Makes the models of someone who does not have this one.
-    :param others: Training images, to learn one perturbation for all on.
+    :param others: Training images, to learn one perturbation for all on, and what clean images look like.
     :param training_seconds: Of CPU, that made it robust; 0 where nothing did.
     """
 
@@ -109,20 +114,21 @@ def _other_tower(seed: int) -> ZeroShotClassifier:
     return ZeroShotClassifier(model, data.class_names, data.templates, device_type="cpu")
 
 
-def clip(made: Callable[[int], tuple[training.SmallCLIP, float]], radius: int, seed: int) -> Problem:
+def _of_cifar(model: SmallCLIP) -> ZeroShotClassifier:
+    return ZeroShotClassifier(model, CIFAR_CLASSES, TEST_TEMPLATES[:1], device_type="cpu")
+
+
+def clip(made: Callable[[int], tuple[SmallCLIP, float]], radius: int, seed: int) -> Problem:
     """A small CLIP that was trained with this seed; the surrogate is one that was trained alike with another."""
     test = cifar("test", training.DATA)
     model, seconds = made(seed)
 
-    def classifier(of: training.SmallCLIP) -> ZeroShotClassifier:
-        return ZeroShotClassifier(of, test.class_names, TEST_TEMPLATES[:1], device_type="cpu")
-
     def surrogates() -> list[ZeroShotClassifier]:
-        return [classifier(made((seed + 1) % SEEDS)[0])]
+        return [_of_cifar(made((seed + 1) % SEEDS)[0])]
 
     others = cifar("train", training.DATA).images[:LEARNED_ON]
     x, y = test.images[:IMAGES], test.labels[:IMAGES]
-    return Problem(classifier(model), x, y, radius / 255, seed, surrogates, others, seconds)
+    return Problem(_of_cifar(model), x, y, radius / 255, seed, surrogates, others, seconds)
 
 
 #: With a radius, in 255ths: of digits one within which the bare model is right about some two fifths of its images, of
@@ -134,3 +140,30 @@ PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "cifar": partial(clip, training.plain, RADII["cifar"]),
     f"cifar/{training.ROBUST}": partial(clip, training.robust, RADII[f"cifar/{training.ROBUST}"]),
 }
+
+
+@cache
+def _built(model: str) -> ZeroShotClassifier:
+    """A classifier that is built as that of a problem, trained or not."""
+    if model.startswith("demo:"):
+        return _demo(model)
+    return _of_cifar(SmallCLIP(load_tokenizer(MLM_FOLDER)).eval())
+
+
+def fitted(model: str, name: str) -> TestTimeDefence | None:
+    """A defence as a model has it, but for what it knows of images; no model is trained for that.
+
+    :raises InputError: If it does not fit the model.
+    """
+    bare = _built(model)
+    return defence_of(name, bare, np.zeros((1, 3, *bare.dual_encoder.image_size), np.float32))
+
+
+@cache
+def misfit(model: str, name: str) -> str:
+    """Why a defence does not fit a model; empty where it does."""
+    try:
+        fitted(model, name)
+    except InputError as error:
+        return str(error)
+    return ""

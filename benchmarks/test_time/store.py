@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.fusions.store import cell_of as file_of
 from benchmarks.fusions.store import claim_of, claimed, load, save
-from benchmarks.test_time.models import PROBLEMS, Problem
+from benchmarks.test_time.models import PROBLEMS, Problem, misfit
 
 __all__ = ["CELLS", "cell_of", "claimed", "load", "missing", "save"]
 
@@ -31,6 +31,8 @@ def missing(
 ) -> Iterator[tuple[str, str, dict[str, np.ndarray], float]]:
     """Measure and keep the cells of a seed that are not there, and that no other process is at.
 
+    A defence that does not fit a model has no cell.
+
     :param measured: Makes a cell of a problem and the name of a defence.
     :return: Of each cell its model, its defence, itself, and seconds of CPU.
     """
@@ -38,7 +40,7 @@ def missing(
         problem = None
         for name in defences:
             file = cell_of(folder, model, name, seed)
-            if not claimed(file):
+            if misfit(model, name) or not claimed(file):
                 continue
             try:
                 problem = problem or PROBLEMS[model](seed)

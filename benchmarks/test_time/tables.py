@@ -15,7 +15,17 @@ import numpy as np
 from benchmarks.fusions.tables import share_of
 from benchmarks.test_time.cells import ADAPTIVE, ASKS, DRAWS, QUERIES, SEVERAL_VIEWS, UNAWARE, together
 from benchmarks.test_time.defences import BARE, DEFENCES, FEWER, IMAGES
-from benchmarks.test_time.models import LEARNED_ON, PROBLEMS, RADII, SEEDS, STEPS, TRANSFER_STEPS, UNIVERSAL_STEPS
+from benchmarks.test_time.models import (
+    LEARNED_ON,
+    PROBLEMS,
+    RADII,
+    SEEDS,
+    STEPS,
+    TRANSFER_STEPS,
+    UNIVERSAL_STEPS,
+    fitted,
+    misfit,
+)
 from benchmarks.test_time.ranking import Cells, against_training, agreement, doubts, effects, overall, ranking, standing
 from benchmarks.test_time.store import CELLS, cell_of, load
 from benchmarks.test_time.training import EPOCHS, ROBUST
@@ -23,11 +33,11 @@ from benchmarks.test_time.training import EPOCHS, ROBUST
 RESULTS = Path(__file__).parents[1] / "results" / "test_time.json"
 PLAIN, TRAINED = "cifar", f"cifar/{ROBUST}"
 PROTOCOL = (
-    f"{IMAGES} images that no training has seen, for {' and '.join(f'`{name}`' for name in FEWER)}, which ask the "
-    f"model too often, the first {max(FEWER.values())} of them; l_inf within the radius in the title. `cifar`: a small "
-    f"CLIP of `benchmarks/robust_training`, pretrained for {EPOCHS} "
-    f"epochs, another one for each seed; `{TRAINED}`: the same, trained further under attack. Weights of the digits "
-    "models are the same for every seed; attacks and draws are not. "
+    f"{IMAGES} images that no training has seen, and the first of them for what asks the model too often: "
+    f"{', '.join(f'{count} for `{name}`' for name, count in FEWER.items())}; l_inf within the radius in the title. "
+    f"`cifar`: a small CLIP of `benchmarks/robust_training`, pretrained for {EPOCHS} epochs, another one for each "
+    f"seed; `{TRAINED}`: the same, trained further under attack. Weights of the digits models are the same for every "
+    "seed; attacks and draws are not. "
     f"Naive: cross-entropy descent on the bare model, {STEPS} steps of a quarter of the radius, shown to the defended "
     f"one. Transfer: momentum and random views, {TRANSFER_STEPS} steps, on models that somebody else could have (of "
     "digits the other embedded model and a convolutional tower together, of CIFAR-10 the model that was trained alike "
@@ -58,13 +68,13 @@ def read(folder: Path, model: str) -> dict[str, Cells]:
     return found
 
 
-def values_of(cells: dict[str, Cells]) -> dict[str, Any]:
+def values_of(model: str, cells: dict[str, Cells]) -> dict[str, Any]:
     """The numbers of a model: of each defence all columns with their intervals, what it costs, and what is odd."""
     found: dict[str, Any] = {}
     for name, by_seed in cells.items():
         all_seeds = list(by_seed.values())
         columns = {column: share_of(all_seeds, column).estimate() for column in KEPT if column in all_seeds[0]}
-        lottery, defence = columns.pop("lottery", None), DEFENCES[name]
+        lottery, defence = columns.pop("lottery", None), fitted(model, name)
         passes = defence.passes() if defence is not None else None
         found[name] = {
             "images": len(all_seeds[0]["clean"]),
@@ -87,7 +97,7 @@ def said(estimate: dict[str, Any]) -> str:
     return f"{100 * estimate['value']:.1f} ± {50 * (high - low):.1f}"
 
 
-def tables(values: dict[str, Any]) -> list[dict[str, Any]]:
+def tables(values: dict[str, Any], misfits: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
     """Two tables for each model: what attackers of each kind leave, and each attack that knows the defence alone."""
     found = []
     for model, defences in values.items():
@@ -103,6 +113,7 @@ def tables(values: dict[str, Any]) -> list[dict[str, Any]]:
             alone.append([f"`{name}`", *(said(columns[one]) if one in columns else "" for one in ADAPTIVE)])
         title = f"{model}, eps {RADII[model]}/255"
         header = ["defence", "images x seeds", *SHOWN, "asked", "lottery", "passes", "CPU"]
+        rows += [[f"`{name}`", "does not fit", *[""] * (len(header) - 2)] for name in misfits[model]]
         found.append({"title": title, "header": header, "rows": rows})
         found.append({"title": f"{title}: each attack alone", "header": ["defence", *ADAPTIVE], "rows": alone})
     return found
@@ -111,18 +122,20 @@ def tables(values: dict[str, Any]) -> list[dict[str, Any]]:
 def result_of(folder: Path) -> dict[str, Any]:
     """All that the page shows."""
     cells = {model: of for model in PROBLEMS if (of := read(folder, model))}
-    values = {model: values_of(of) for model, of in cells.items()}
+    values = {model: values_of(model, of) for model, of in cells.items()}
     ranks = {model: ranking(of) for model, of in cells.items()}
     reference = cells.get(TRAINED, {}).get(BARE, {})
     done = sum(len(by_seed) for of in cells.values() for by_seed in of.values())
-    planned = len(PROBLEMS) * len(DEFENCES) * SEEDS
+    misfits = {model: {name: why for name in DEFENCES if (why := misfit(model, name))} for model in PROBLEMS}
+    planned = (len(PROBLEMS) * len(DEFENCES) - sum(map(len, misfits.values()))) * SEEDS
     so_far = "" if done == planned else f" {done} of {planned} cells are measured so far; the others are left out."
     return {
         "protocol": PROTOCOL + so_far,
         "command": "python -m benchmarks.test_time; python -m benchmarks.test_time.tables",
         "cells": {"measured": done, "planned": planned},
         "unaware": list(UNAWARE),
-        "tables": tables(values),
+        "misfits": {model: of for model, of in misfits.items() if of},
+        "tables": tables(values, misfits),
         "values": values,
         "ranking": ranks,
         "overall": overall(ranks),

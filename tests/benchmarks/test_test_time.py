@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from art_multimodal import InputError
+from art_multimodal.defences.test_time import LayerStatistics, TestTimeAdversarialPromptTuning
 from benchmarks.test_time import __main__ as study
 from benchmarks.test_time import cells, defences, longer, models, ranking, store, tables, training
 
@@ -21,7 +23,12 @@ RESULT = ROOT / "benchmarks" / "results" / "test_time.json"
 def miniature(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (defences, models):
         monkeypatch.setattr(module, "IMAGES", 6)
-    monkeypatch.setattr(defences, "FEWER", {"ttc": 4})
+    monkeypatch.setattr(defences, "FEWER", {"ttc": 4, "tapt": 2})
+
+    def tapt(bare: Any, images: np.ndarray) -> TestTimeAdversarialPromptTuning:
+        return TestTimeAdversarialPromptTuning(LayerStatistics.of(bare, images[:8]), views=2, selected=0.5)
+
+    monkeypatch.setitem(defences.DEFENCES, "tapt", tapt)
     for module, name, value in (
         *((module, "STEPS", 2) for module in (models, cells)),
         *((models, name, 2) for name in ("TRANSFER_STEPS", "UNIVERSAL_STEPS", "TOWER_EPOCHS")),
@@ -46,10 +53,10 @@ def markdown(header: Any, rows: Any) -> str:
 @pytest.mark.usefixtures("miniature")
 def test_cells_are_kept_and_tables_are_made_of_them(tmp_path: Path, page: Any) -> None:
     where = ["--cells", str(tmp_path / "cells")]
-    chosen = ["--models", "demo:digits", "--defences", "none", "purification", "ttc", "--seeds", "0", "1"]
+    chosen = ["--models", "demo:digits", "--defences", "none", "purification", "ttc", "tapt", "--seeds", "0", "1"]
     study.main([*where, *chosen])
     files = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*")}
-    assert sum(file.suffix == ".json" for file in files) == 6 and not any(file.suffix == ".claimed" for file in files)
+    assert sum(file.suffix == ".json" for file in files) == 8 and not any(file.suffix == ".claimed" for file in files)
     # What is there is not computed again.
     study.main([*where, *chosen])
     assert {file: file.stat().st_mtime_ns for file in files} == files
@@ -57,11 +64,13 @@ def test_cells_are_kept_and_tables_are_made_of_them(tmp_path: Path, page: Any) -
     assert json.loads((tmp_path / "test_time.json").read_text()) == result
     assert str(tmp_path) not in (tmp_path / "test_time.json").read_text()
     whole, alone = result["tables"]
-    assert [row[:2] for row in whole["rows"]] == [["`none`", "6 x 2"], ["`purification`", "6 x 2"], ["`ttc`", "4 x 2"]]
+    assert [row[:2] for row in whole["rows"]] == [
+        *(["`none`", "6 x 2"], ["`purification`", "6 x 2"], ["`ttc`", "4 x 2"], ["`tapt`", "2 x 2"])
+    ]
     for table in (whole, alone):
         assert all(len(row) == len(table["header"]) for row in table["rows"])
-    assert {row["defence"] for row in result["ranking"]["demo:digits"]} == {"none", "purification", "ttc"}
-    assert result["cells"]["measured"] == 6 and "6 of" in result["protocol"]
+    assert {row["defence"] for row in result["ranking"]["demo:digits"]} == {"none", "purification", "ttc", "tapt"}
+    assert result["cells"]["measured"] == 8 and "8 of" in result["protocol"]
     # Who has all marks is never named without saying against what.
     standing = result["standing"]["demo:digits"]
     standing["ttc"] = dict.fromkeys(standing["ttc"], True)
@@ -70,7 +79,8 @@ def test_cells_are_kept_and_tables_are_made_of_them(tmp_path: Path, page: Any) -
     said = next(line for line in page.summary(tmp_path / "all").splitlines() if "`ttc`" in line and "needed" in line)
     assert "[Longer ones]" in said and "not shown to be robust" in said
     # All parts of the page can be written of what there is.
-    assert "6 of" in page.summary(tmp_path)
+    assert "8 of" in page.summary(tmp_path)
+    assert f"`tapt` | 1; does not fit cifar, cifar/{training.ROBUST} | " in page.ranking(tmp_path, markdown)
     for write in (page.broken, page.effects, page.ranking, page.training, page.survive):
         assert write(tmp_path, markdown).strip()
 
@@ -87,7 +97,9 @@ def test_a_cell_that_fails_can_be_claimed_again(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("miniature")
-def test_models_are_trained_once_for_each_seed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_trained_once_for_each_seed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, value in (
         ("DATA", folder),
         ("FOLDER", tmp_path / "models"),
@@ -96,7 +108,7 @@ def test_models_are_trained_once_for_each_seed(folder: Path, tmp_path: Path, mon
         monkeypatch.setattr(training, name, value)
     training.language_model.cache_clear()
     try:
-        where = ["--cells", str(tmp_path / "cells"), "--seeds", "0", "--defences", "none", "et3"]
+        where = ["--cells", str(tmp_path / "cells"), "--seeds", "0", "--defences", "none", "et3", "tapt"]
         study.main([*where, "--models", "cifar", f"cifar/{training.ROBUST}"])
         kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "models").glob("*.safetensors")}
         # The surrogates are those of the next seed.
@@ -114,13 +126,30 @@ def test_models_are_trained_once_for_each_seed(folder: Path, tmp_path: Path, mon
             (a != b).any() for a, b in zip(plain.state_dict().values(), robust.state_dict().values(), strict=True)
         )
         assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "models").glob("*.safetensors")} == kept
-        result = tables.result_of(tmp_path / "cells")
+        result = tables.main([*where[:2], "--out", str(tmp_path / "test_time.json")])
+        # What was said without training is what the trained model says.
+        problem = models.PROBLEMS["cifar"](0)
+        with pytest.raises(InputError) as refused:
+            defences.defence_of("tapt", problem.bare, problem.others)
+        why = str(refused.value)
     finally:
         training.language_model.cache_clear()
     of = {row["defence"]: row for row in result["training"]}
     assert set(of) == {"none", "et3"} and of["none"]["even"] is None
     assert result["standing"]["cifar"]["et3"]["training"] is not None
     assert result["standing"][f"cifar/{training.ROBUST}"]["et3"]["training"] is None
+    # What does not fit has no cell, is not missing, and is named with the reason.
+    both = ("cifar", f"cifar/{training.ROBUST}")
+    assert "image tower whose layers are known" in why and result["misfits"] == {model: {"tapt": why} for model in both}
+    said = capsys.readouterr().out
+    assert all(f"{model}, tapt: does not fit. {why}" in said for model in both)
+    assert not [*(tmp_path / "cells").rglob("tapt*")]
+    assert result["cells"] == {"measured": 4, "planned": 3 * (4 * len(defences.DEFENCES) - 2)}
+    assert all("tapt" not in result["values"][model] for model in both)
+    assert [row[1] for row in result["tables"][0]["rows"]] == ["6 x 1", "6 x 1", "does not fit"]
+    assert f"`tapt` does not fit {' and '.join(both)}, and has no cell there. {why}" in page.summary(tmp_path)
+    assert "of 2 pairs" in page.summary(tmp_path)
+    assert page.effects(tmp_path, markdown).count("does not fit") == 2
 
 
 def test_an_image_is_right_in_the_worst_case_if_it_is_under_each_attack() -> None:
@@ -192,6 +221,7 @@ def test_what_was_measured_holds_what_is_promised() -> None:
                 attacks = [one for one in (*cells.UNAWARE, *cells.ADAPTIVE) if one in cell]
                 assert len({len(cell[one]) for one in ("clean", *attacks)}) == 1
                 assert len(cell["clean"]) == min(defences.images_of(name), 500)
+                assert not models.misfit(model, name)
                 for attack in attacks:
                     assert cell["worst"].sum() <= min(cell["clean"].sum(), cell[attack].sum())
                 assert cell["adaptive"].sum() <= cell["naive"].sum()
@@ -208,6 +238,7 @@ def test_what_was_measured_holds_what_is_promised() -> None:
 def test_the_page_is_of_the_cells() -> None:
     """What the page shows is what the cells say now."""
     written, now = json.loads(RESULT.read_text()), tables.result_of(store.CELLS)
+    assert written["misfits"] == now["misfits"] and written["tables"][-2]["rows"][-1][1] == "does not fit"
     assert written["cells"] == now["cells"] and written["values"].keys() == now["values"].keys()
     for model, by_name in now["values"].items():
         for name, of in by_name.items():
