@@ -2,7 +2,7 @@
 
 python benchmarks/transfer.py
 
-Models are trained once, a minute each on an idle core, and kept in build/transfer; every cell is kept beside
+Models are trained once, two minutes each on an idle core, and kept in build/transfer; every cell is kept beside
 them, so that a run goes on where it was stopped.
 """
 

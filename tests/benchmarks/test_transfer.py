@@ -69,6 +69,7 @@ def test_what_was_measured_lies_between_noise_and_a_white_box() -> None:
     for row in rows.values():
         for kind in ("one to another", "two to the third"):
             assert noise < share(row[kind]) < share(row["white box"])
+        assert share(row["one to another"]) < share(row["two to the third"])
     models = matrix["header"][1:]
     cells = {name: dict(zip(models, map(share, of), strict=True)) for name, *of in matrix["rows"]}
     others = [(source, target) for source in (*models, "all others") for target in models if source != target]
