@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from models.families import FAMILIES, SIDE, roberta_tokenizer, sentence_tokenizer
 from models.refused import edit, refusal
+from packaging.version import Version
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.transforms.functional import to_tensor
@@ -228,6 +230,8 @@ def test_the_hub_of_open_clip(checkpoints, tmp_path, monkeypatch, texts):
 @pytest.mark.parametrize("family", ["clip", "siglip"])
 def test_filters_of_image_processors(family, resample):
     """Known filters give the processor's pixels; those that the processor itself does not keep are refused."""
+    if resample == 1 and Version(version("torchvision")) < Version("0.27"):
+        pytest.skip("transformers puts bicubic in the place of Lanczos before torchvision 0.27")
     _, _, processor = FAMILIES[family]()
     processor.resample = resample
     draw = np.random.default_rng(0)
