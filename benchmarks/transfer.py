@@ -189,9 +189,8 @@ def measured(
     """The matrix of a variant, from its file as far as it is there."""
     eps = options.eps / 255
     budget = Budget("inf", eps, 2.5 * eps / options.steps, options.steps, batch_size=64)
-    settings = {"eps": options.eps, "steps": options.steps, "samples": len(x)}
-    settings |= {"epochs": options.epochs, "train": options.train}
-    key = "-".join(f"{value:g}" for value in settings.values())
+    settings = (options.eps, options.steps, len(x), options.epochs, options.train)
+    key = "-".join(f"{value:g}" for value in settings)
     path = options.folder / f"{name.replace(', ', '+').replace(' ', '_')}-{key}.json"
     known = json.loads(path.read_text()) if path.exists() else []
 
@@ -209,14 +208,14 @@ def measured(
     return matrix
 
 
-def table(cells: Sequence[TransferCell]) -> np.ndarray:
+def outcomes_of(cells: Sequence[TransferCell]) -> np.ndarray:
     """Outcomes ``[cells, N]``: 1 misled, 0 not, NaN where the target was wrong before."""
     return np.array([[{"1": 1.0, "0": 0.0, "-": np.nan}[letter] for letter in cell.outcomes] for cell in cells])
 
 
 def share(cells: Sequence[TransferCell]) -> str:
     """Success in %, with its interval: images were drawn, and each counts in several cells."""
-    outcomes = table(cells)
+    outcomes = outcomes_of(cells)
     fooled, n = np.nansum(outcomes, axis=0), np.isfinite(outcomes).sum(axis=0)
     mean = fooled.sum() / n.sum()
     low, high = proportion_ci95(int(fooled.sum()), int(n.sum())) or (0.0, 1.0)
@@ -229,7 +228,7 @@ def share(cells: Sequence[TransferCell]) -> str:
 
 def better(cells: Sequence[TransferCell], others: Sequence[TransferCell]) -> str:
     """p of the one-sided test that the first mislead more: under none of it an image's two sums might be exchanged."""
-    sums = [np.nansum(table(of), axis=0) for of in (cells, others)]
+    sums = [np.nansum(outcomes_of(of), axis=0) for of in (cells, others)]
     if np.array_equal(*sums):
         return "1"
 
